@@ -1,0 +1,56 @@
+/*
+ * elf_reader.h - read an ELF file's headers without trusting it.
+ *
+ * The file may be anybody's, the caller may be root. So the parsing (libelf) is done by `hugexec-elf-reader`, a process
+ * of its own that gets the open file and a pipe, locks itself up (libseccomp: read, write its answer, exit; limits on
+ * memory and CPU; as nobody when started as root; dies with its parent), and answers with one flat struct elf_facts,
+ * which is checked field by field before anyone sees it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define ELF_SEGMENTS_MAX 64
+#define ELF_BUILD_ID_MAX 64
+
+/* A PT_LOAD program header. */
+struct elf_segment {
+	uint64_t vaddr, file_off, file_bytes, mem_bytes, align;
+	uint32_t flags; /* PF_R, PF_W, PF_X */
+};
+
+struct elf_facts {
+	uint8_t elf_class;  /* ELFCLASS32, ELFCLASS64 */
+	uint16_t type;      /* ET_EXEC, ET_DYN */
+	uint16_t machine;   /* EM_X86_64 ... */
+	uint8_t has_interp; /* dynamically linked */
+	uint8_t build_id_bytes;
+	uint8_t build_id[ELF_BUILD_ID_MAX];
+	uint16_t segment_count;
+	struct elf_segment segments[ELF_SEGMENTS_MAX];
+};
+
+/* A reader at work. */
+struct elf_reader {
+	pid_t pid;
+	int answer_fd;
+};
+
+/*
+ * Start reading the file open at FILE_FD (any offset; it is not moved). Returns at once.
+ * Returns 0, or -1 with ERR (word "elf-reader"); then nothing was left behind.
+ */
+int elf_reader_start(struct elf_reader *reader, int file_fd, struct error *err);
+
+/*
+ * Wait at most TIMEOUT_MS for the answer, then reap the reader (killing it where it is late). READER is finished after.
+ * Returns 0 and *OUT, or -1 with ERR: word "elf-invalid" (not an ELF file, or absurd) or "elf-reader" (it did not answer).
+ */
+int elf_reader_finish(struct elf_reader *reader, int timeout_ms, struct elf_facts *out, struct error *err);
+
+/* The build id as lower-case hex into BUF (at least 2 * ELF_BUILD_ID_MAX + 1 bytes); empty where there is none. */
+const char *elf_build_id_hex(const struct elf_facts *facts, char *buf);

@@ -1,0 +1,42 @@
+/*
+ * host.h - what this kernel, this cgroup and this pool offer. Reads files below /proc, /sys and the cgroup mounts;
+ * changes nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* A hugetlb pool: /sys/kernel/mm/hugepages/hugepages-*kB. Counts of pages. */
+struct hugetlb_pool {
+	uint64_t page_bytes;
+	uint64_t total, free, reserved, overcommit_left; /* free includes reserved */
+};
+
+/* Returns 0, or -1 with errno: ENOENT where the kernel has no pool of PAGE_BYTES. */
+int host_hugetlb_pool(uint64_t page_bytes, struct hugetlb_pool *out);
+
+/*
+ * How many more bytes PID's memory cgroup, and each cgroup above it that can be seen from here, would take before its
+ * hard limit, counting page cache that could be dropped as free. Cgroup v1, hybrid and v2.
+ * Returns 0; UINT64_MAX in *OUT_BYTES where there is no limit or none can be seen.
+ */
+int host_memory_headroom(pid_t pid, uint64_t *out_bytes);
+
+/* The same for the hugetlb controller and pages of PAGE_BYTES. */
+int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes);
+
+/* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL where unknown. */
+char *host_cgroup_of(pid_t pid);
+
+/* PID's systemd unit ("foo.service"), as sd_pid_get_unit(3) says (libsystemd loaded on first use); NULL where none. */
+char *host_unit_of(pid_t pid);
+
+/* kernel.yama.ptrace_scope: 0 to 3, or -1 where the kernel has no Yama. */
+int host_yama_scope(void);
+
+/* The chosen word of a sysfs switch such as "always [madvise] never", into BUF; "" where the file is not there. */
+const char *host_switch(const char *path, char *buf, size_t buf_bytes);

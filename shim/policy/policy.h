@@ -1,0 +1,122 @@
+/*
+ * policy.h - from JSON files to a decision about one program.
+ *
+ *   files --policy_load()--> struct policy --policy_decide(facts)--> struct decision
+ *
+ * The policy never touches a process and the engine never reads JSON: a decision is all that passes between them.
+ * Loading is bounded (size, depth, number of rules), refuses what is not a plain file, and as root what others could have
+ * written. Matching does no I/O: the caller gathers the facts, and only those that policy_needs() asks for.
+ * The format is told in hugexec-policy(5) and held to config/policy.schema.json by a test.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Where huge pages for text can come from. */
+enum backing { BACKING_FILE, BACKING_HUGETLB, BACKING_THP, BACKING_COUNT, BACKING_NONE = -1 };
+
+/* The door that a process came through; bits, so that a rule can name several. */
+enum via { VIA_SHIM = 1, VIA_HOOK = 2, VIA_ATTACH = 4 };
+
+enum follow { FOLLOW_NONE, FOLLOW_EXEC, FOLLOW_FORK };
+enum on_error { ON_ERROR_CONTINUE, ON_ERROR_FAIL };
+
+/* Everything that a rule or a file's "settings" may set, already merged: rule over settings over defaults. */
+struct settings {
+	uint64_t min_text_bytes;
+	uint64_t max_text_bytes; /* UINT64_MAX: no upper limit */
+	enum backing backing[BACKING_COUNT];
+	unsigned backing_count;
+	uint64_t page_size_bytes; /* of hugetlb pages: 2 MiB or 1 GiB */
+	bool libraries;
+	char *const *library_include; /* NULL-terminated globs; NULL: all. Owned by the policy */
+	char *const *library_exclude; /* NULL-terminated globs; NULL: none. Owned by the policy */
+	bool rebase;
+	bool round_out;
+	enum follow follow;
+	unsigned follow_timeout_s;
+	uint64_t keep_free_pages;   /* hugetlb pages never taken ... */
+	unsigned keep_free_percent; /* ... or this share of the pool; one of the two is 0 */
+	unsigned file_timeout_ms;   /* longest time that the file backing may hold the workload */
+	bool perf_map;              /* write /tmp/perf-PID.map where a private copy hides symbols from perf */
+	enum on_error on_error;
+};
+
+/* What is known of the program that is about to run. Strings are borrowed; NULL means not known (or not asked for). */
+struct facts {
+	enum via via;
+	const char *exe;      /* resolved path of the ELF that runs, as its own mount namespace shows it */
+	const char *build_id; /* lower-case hex */
+	uid_t uid;            /* effective */
+	const char *unit;     /* systemd unit, "mariadb.service" */
+	const char *cgroup;   /* "/system.slice/mariadb.service" */
+	const struct annotation {
+		const char *name, *value;
+	} *annotations;
+	size_t annotation_count;
+};
+
+enum fact_bit { FACT_BUILD_ID = 1, FACT_UNIT = 2, FACT_CGROUP = 4, FACT_ANNOTATION = 8, FACT_USER = 16 };
+
+enum action {
+	ACTION_SKIP,
+	ACTION_REMAP,
+	ACTION_UNDECIDED, /* a fact that the outcome hangs on was NULL (for build_id: the file was not read yet) */
+};
+
+struct decision {
+	enum action action;
+	bool rule_matched;     /* false: no rule did, "default" decided */
+	const char *rule_name; /* NULL: the rule has no name, or no rule matched. Owned by the policy */
+	size_t rule_index;     /* in the joined list, from 0; valid where rule_matched */
+	const char *rule_file; /* file that the rule came from; NULL where none matched. Owned by the policy */
+	struct settings settings;
+};
+
+struct policy;
+
+/* Where to look. All zero means the host's policy. */
+struct policy_sources {
+	const char *file;        /* only this file (--policy=FILE) */
+	const char *root;        /* prefix put before /etc, /run and /usr/lib; NULL: none (tests use it) */
+	bool require_root_owned; /* refuse files not owned by root, or writable by group or others */
+};
+
+/*
+ * Load the policy. Where no file exists at all, the built-in copy of config/policy.json is used.
+ * Returns 0 and *OUT (policy_free() it), or -1 with ERR: word "policy-invalid" (detail FILE:LINE:COLUMN: message),
+ * "policy-unreadable", "policy-untrusted" or "policy-too-large". On failure *ON_ERROR (may be NULL) is what the readable
+ * part of the policy said of "on_error": only an explicit "fail" in settings makes a broken policy an error.
+ */
+int policy_load(const struct policy_sources *sources, struct policy **out, enum on_error *on_error, struct error *err);
+
+/* As policy_load() of one text held in memory; NAME stands for the file in messages. */
+int policy_parse(const char *text, size_t text_bytes, const char *name, struct policy **out, struct error *err);
+
+void policy_free(struct policy *policy);
+
+/* Which facts some rule looks at, as fact_bit bits: what the caller need not gather otherwise. */
+unsigned policy_needs(const struct policy *policy);
+
+/* Whether any program at all that comes through VIA could be remapped. False: nothing to do, ever. */
+bool policy_may_remap(const struct policy *policy, enum via via);
+
+/* Decide about one program: the first rule whose every key holds, else "default". Never fails. */
+void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out);
+
+/*
+ * Replace the backing list by the comma-separated LIST ("hugetlb,thp"), for --backing.
+ * Returns 0, or -1 with ERR word "usage"; then SETTINGS is untouched.
+ */
+int settings_override_backing(struct settings *settings, const char *list, struct error *err);
+
+/* What holds where neither a rule nor a file says otherwise: the table in hugexec-policy(5). */
+void settings_default(struct settings *settings);
+
+const char *backing_name(enum backing backing); /* "file", "hugetlb", "thp"; NULL for BACKING_NONE */
+const char *via_name(enum via via);             /* "shim", "hook", "attach" */
