@@ -1,0 +1,50 @@
+#include "base/fault.h"
+
+#if HUGEXEC_FAULTS
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const steps[] = {
+    "tracer-started", "seized",     "exec-stop",    "exec-finished",  "decided",        "borrowed",     "memfd-created",
+    "memfd-fetched",  "aside",      "fd-closed",    "aside-returned", "allocated",      "filled",       "sealed",
+    "populated",      "switching",  "switched",     "returned",       "verified",       "reported",     "handoff-borrowed",
+    "handoff-entry",  "handoff-set", "handoff-free", "rebase-opened", "rebase-mapping", "rebase-moved", "rebase-fixed",
+    "file-prepared",  "library-stop",
+};
+
+static bool armed(const char *verb, const char *step)
+{
+	const char *fault = getenv("HUGEXEC_FAULT");
+	size_t verb_len = strlen(verb);
+	return fault && strncmp(fault, verb, verb_len) == 0 && fault[verb_len] == ':' &&
+	       strcmp(fault + verb_len + 1, step) == 0;
+}
+
+void fault_point(const char *step)
+{
+	if (armed("kill", step))
+		kill(getpid(), SIGKILL);
+	while (armed("hang", step))
+		pause();
+}
+
+bool fault_fails(const char *step)
+{
+	static bool spent;
+	if (spent || !armed("fail", step))
+		return false;
+	spent = true;
+	return true;
+}
+
+void fault_list(void)
+{
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+		puts(steps[i]);
+}
+
+#endif

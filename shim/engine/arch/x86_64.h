@@ -1,0 +1,86 @@
+/*
+ * x86_64.h - all that the engine knows of this processor: registers, the syscall instruction, syscall numbers by name.
+ * A port is one more header with these names (see arch.h).
+ */
+#pragma once
+
+#include <elf.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+
+#define ARCH_NAME "x86-64"
+#define ARCH_ELF_MACHINE EM_X86_64
+#define ARCH_USER_TOP UINT64_C(0x7ffffffff000) /* end of the lower half with 4-level tables; what exec hands out is below */
+
+struct arch_regs {
+	struct user_regs_struct gpr;
+};
+
+/* `syscall`, as it stands in the vDSO and in every libc. */
+static const uint8_t arch_syscall_insn[] = {0x0f, 0x05};
+
+static inline uint64_t arch_pc(const struct arch_regs *regs)
+{
+	return regs->gpr.rip;
+}
+
+static inline void arch_set_pc(struct arch_regs *regs, uint64_t tracee_addr)
+{
+	regs->gpr.rip = tracee_addr;
+}
+
+static inline int64_t arch_result(const struct arch_regs *regs)
+{
+	return (int64_t)regs->gpr.rax;
+}
+
+/* A native 64-bit task, not a 32-bit one: what CS selects decides (0x33 is __USER_CS, arch/x86/include/asm/segment.h). */
+static inline bool arch_is_native(const struct arch_regs *regs)
+{
+	return regs->gpr.cs == 0x33;
+}
+
+static inline void arch_set_args(struct arch_regs *regs, const uint64_t args[6])
+{
+	regs->gpr.rdi = args[0];
+	regs->gpr.rsi = args[1];
+	regs->gpr.rdx = args[2];
+	regs->gpr.r10 = args[3];
+	regs->gpr.r8 = args[4];
+	regs->gpr.r9 = args[5];
+}
+
+/*
+ * Make REGS run system call NR at the syscall instruction at INSN_ADDR. orig_rax -1 tells the kernel that the stop which we
+ * leave is not a system call of its own, so that it restarts nothing (arch/x86/kernel/signal.c).
+ */
+static inline void arch_prepare_syscall(struct arch_regs *regs, uint64_t insn_addr, long nr, const uint64_t args[6])
+{
+	regs->gpr.rip = insn_addr;
+	regs->gpr.rax = (unsigned long long)nr;
+	regs->gpr.orig_rax = (unsigned long long)-1;
+	arch_set_args(regs, args);
+}
+
+/* REGS as they are restored after borrowing: the same, but no system call to restart. */
+static inline void arch_no_restart(struct arch_regs *regs)
+{
+	regs->gpr.orig_rax = (unsigned long long)-1;
+}
+
+/*
+ * At a syscall-entry stop: let the call go on as NR with ARGS, and come back to user mode with everything else as in FINAL.
+ * The kernel reads number and arguments from these registers after the stop, writes only the result on return, and
+ * takes the slow way back (IRET), which restores rcx and r11 too, because rcx is not rip.
+ */
+static inline void arch_finish_in_syscall(struct arch_regs *regs, const struct arch_regs *final, long nr,
+                                          const uint64_t args[6])
+{
+	*regs = *final;
+	regs->gpr.orig_rax = (unsigned long long)nr;
+	regs->gpr.rax = (unsigned long long)-38; /* -ENOSYS: as the kernel enters a call */
+	arch_set_args(regs, args);
+}

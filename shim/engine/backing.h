@@ -1,0 +1,29 @@
+/*
+ * backing.h - where a private copy of text comes from: hugetlb pages or transparent huge pages, both in a memfd.
+ *
+ * A memfd, because it can be mapped read+exec without ever being writable there, because it can be sealed so that the
+ * copy never changes again, and because nothing has to be written through the tracee. All functions run in the tracer and
+ * none touches the tracee: memory is charged to the tracer's cgroup, which for the exec shim is the workload's own.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "policy/policy.h"
+
+struct backing_copy {
+	enum backing backing;
+	/* memfd_create(2) flags for pages of PAGE_BYTES. */
+	unsigned (*memfd_flags)(uint64_t page_bytes);
+	/* Would BYTES fit? Asks the pool and the limits that PID is under; takes nothing. Returns 0, or -1 with ERR. */
+	int (*check)(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err);
+	/* Give the empty MEMFD its size of BYTES, and its pages where that can be done at once. Returns 0, or -1 with ERR. */
+	int (*allocate)(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err);
+	/* Make the fresh shared writable mapping WINDOW of BYTES ready to be filled, on huge pages. Returns 0, or -1 with ERR. */
+	int (*open_window)(void *window, uint64_t bytes, struct error *err);
+};
+
+extern const struct backing_copy backing_hugetlb;
+extern const struct backing_copy backing_thp;

@@ -1,0 +1,93 @@
+/*
+ * Private copy on hugetlb pages: taken from the pool that the operator reserved, never split, never swapped.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/memfd.h>
+
+#include "base/size.h"
+#include "engine/backing.h"
+#include "host/host.h"
+
+static unsigned hugetlb_memfd_flags(uint64_t page_bytes)
+{
+	unsigned log2_bytes = (unsigned)__builtin_ctzll(page_bytes);
+	return MFD_HUGETLB | (log2_bytes << MFD_HUGE_SHIFT);
+}
+
+/* Pages of POOL that the policy keeps for others. */
+static uint64_t kept_free(const struct hugetlb_pool *pool, const struct settings *settings)
+{
+	if (settings->keep_free_percent)
+		return (pool->total * settings->keep_free_percent + 99) / 100;
+	return settings->keep_free_pages;
+}
+
+static int check_limit(pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
+{
+	uint64_t headroom_bytes = UINT64_MAX;
+	host_hugetlb_headroom(pid, page_bytes, &headroom_bytes);
+	if (headroom_bytes >= bytes)
+		return 0;
+	char allowed[16], wanted[16], page[16];
+	return error_set(err, "hugetlb-limit", "the cgroup allows %s more of %s pages, %s are needed",
+	                 size_format(headroom_bytes, allowed, sizeof allowed),
+	                 size_format(page_bytes, page, sizeof page), size_format(bytes, wanted, sizeof wanted));
+}
+
+static int hugetlb_check(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err)
+{
+	uint64_t page_bytes = settings->page_size_bytes;
+	uint64_t pages = bytes / page_bytes;
+	struct hugetlb_pool pool;
+	if (host_hugetlb_pool(page_bytes, &pool) < 0) {
+		char page[16];
+		return error_set_errno(err, errno, "hugetlb-pool", "no pool of %s pages",
+		                       size_format(page_bytes, page, sizeof page));
+	}
+	uint64_t unreserved = pool.free > pool.reserved ? pool.free - pool.reserved : 0;
+	if (unreserved + pool.overcommit_left < pages)
+		return error_set(err, "hugetlb-pool", "%" PRIu64 " of the %" PRIu64 " pages needed are free",
+		                 unreserved + pool.overcommit_left, pages);
+	uint64_t kept = kept_free(&pool, settings);
+	if (kept && unreserved < pages + kept)
+		return error_set(err, "hugetlb-reserved",
+		                 "%" PRIu64 " pages are free, %" PRIu64 " needed, keep_free holds %" PRIu64 " back",
+		                 unreserved, pages, kept);
+	return check_limit(pid, bytes, page_bytes, err);
+}
+
+/* fallocate() takes and zeroes every page now: a shortage or a cgroup limit is an error here instead of a SIGBUS later. */
+static int hugetlb_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
+{
+	int failed;
+	do {
+		failed = fallocate(memfd, 0, 0, (off_t)bytes);
+	} while (failed < 0 && errno == EINTR);
+	if (!failed)
+		return 0;
+	int saved = errno;
+	if (saved == EFBIG)
+		return error_set(err, "file-size-limit", "RLIMIT_FSIZE is below the size of the text");
+	if (saved == ENOSPC || saved == ENOMEM) {
+		if (check_limit(pid, bytes, page_bytes, err) < 0)
+			return -1;
+		return error_set_errno(err, saved, "hugetlb-pool", "taking %" PRIu64 " pages", bytes / page_bytes);
+	}
+	return error_set_errno(err, saved, "hugetlb-pool", "fallocate");
+}
+
+static int hugetlb_open_window(void *window, uint64_t bytes, struct error *err)
+{
+	(void)window, (void)bytes, (void)err;
+	return 0;
+}
+
+const struct backing_copy backing_hugetlb = {
+    .backing = BACKING_HUGETLB,
+    .memfd_flags = hugetlb_memfd_flags,
+    .check = hugetlb_check,
+    .allocate = hugetlb_allocate,
+    .open_window = hugetlb_open_window,
+};

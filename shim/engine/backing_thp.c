@@ -1,0 +1,81 @@
+/*
+ * Private copy on transparent huge pages: plain shared memory, made huge before it is filled.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/size.h"
+#include "engine/backing.h"
+#include "host/host.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+/* Room to leave below a memory limit: page tables, the tracer, and the workload's own first pages. */
+#define MEMORY_SLACK_BYTES (4 * MIB)
+
+#define COLLAPSE_TRIES 5
+
+static unsigned thp_memfd_flags(uint64_t page_bytes)
+{
+	(void)page_bytes;
+	return 0;
+}
+
+/*
+ * Going over a memory limit with small pages wakes the cgroup's OOM killer instead of failing, so the limit is asked first.
+ */
+static int thp_check(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err)
+{
+	(void)settings;
+	uint64_t headroom_bytes = UINT64_MAX;
+	host_memory_headroom(pid, &headroom_bytes);
+	if (headroom_bytes == UINT64_MAX || headroom_bytes >= bytes + MEMORY_SLACK_BYTES)
+		return 0;
+	char left[16], wanted[16];
+	return error_set(err, "memory-limit", "the memory cgroup has %s left, a copy needs %s",
+	                 size_format(headroom_bytes, left, sizeof left), size_format(bytes, wanted, sizeof wanted));
+}
+
+static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
+{
+	(void)pid, (void)page_bytes;
+	if (ftruncate(memfd, (off_t)bytes) == 0)
+		return 0;
+	if (errno == EFBIG)
+		return error_set(err, "file-size-limit", "RLIMIT_FSIZE is below the size of the text");
+	return error_set_errno(err, errno, "thp-refused", "sizing the memfd");
+}
+
+/*
+ * One small page in each slot, then MADV_COLLAPSE: of an empty range it is EINVAL, and collapsing nearly empty slots
+ * costs half of filling small pages first. Where shmem_enabled is "advise" or more the touch brings a huge page at once
+ * and the collapse finds nothing to do. Linux 6.1 and newer; EAGAIN says that a page was in use elsewhere for a moment.
+ */
+static int thp_open_window(void *window, uint64_t bytes, struct error *err)
+{
+	madvise(window, bytes, MADV_HUGEPAGE);
+	for (uint64_t i = 0; i < bytes; i += 2 * MIB)
+		((volatile char *)window)[i] = 0;
+	for (int tries = 0;; tries++) {
+		if (madvise(window, bytes, MADV_COLLAPSE) == 0)
+			return 0;
+		if ((errno != EAGAIN && errno != EBUSY) || tries == COLLAPSE_TRIES)
+			break;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	if (errno == ENOMEM)
+		return error_set_errno(err, errno, "thp-refused", "no 2 MiB page could be had");
+	return error_set_errno(err, errno, "thp-refused", "MADV_COLLAPSE of a memfd");
+}
+
+const struct backing_copy backing_thp = {
+    .backing = BACKING_THP,
+    .memfd_flags = thp_memfd_flags,
+    .check = thp_check,
+    .allocate = thp_allocate,
+    .open_window = thp_open_window,
+};

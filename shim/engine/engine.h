@@ -1,0 +1,21 @@
+/*
+ * engine.h - from a decision and a stopped process to text on huge pages.
+ *
+ * Image, plan, remap, and what the kernel says afterwards, in that order; everything else of this folder serves one of
+ * them. The engine reads no JSON, prints nothing and never decides whether: only what is possible, and undoes the rest.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "engine/tracee.h"
+#include "policy/policy.h"
+#include "report.h"
+
+/*
+ * Put the text of TRACEE's program on huge pages as SETTINGS say.
+ *
+ * TRACEE: STOPPED at the exit of execve, its first instruction not run; STOPPED afterwards, or GONE.
+ * REPORT: outcome, reason, backing, bytes and objects are filled in (report_free() it); the rest is the caller's.
+ * Never fails as such: what could not be done is in the report, and then the tracee is as it was.
+ */
+void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report);

@@ -1,0 +1,358 @@
+#include "engine/remap.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/memfd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "engine/backing.h"
+#include "engine/smaps.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
+#endif
+
+#define SMAPS_LIMIT_BYTES (64 * MIB)
+
+/* How much of the copy is mapped here at a time while it is filled: the tracer stays small whatever the text's size. */
+#define WINDOW_BYTES (4 * MIB)
+
+/* A copy in the making. */
+struct copy {
+	struct tracee *tracee;
+	const struct plan *plan;
+	const struct settings *settings;
+	const struct backing_copy *backing;
+	uint64_t page_bytes;
+	int memfd;            /* ours; -1: not yet */
+	uint64_t gap_addr;    /* free address space in the tracee */
+	uint64_t aside_addr;  /* where the tracee has (the rest of) the copy mapped before the switch; 0: nowhere */
+	uint64_t aside_bytes;
+};
+
+/* Turn the result of an injected call into ERR. Nothing to do where the tracee is lost: ERR is set already. */
+static int call_failed(int64_t result, const char *what, struct error *err)
+{
+	if (result == INT64_MIN)
+		return -1;
+	int errnum = (int)-result;
+	const char *word = errnum == EMFILE || errnum == ENFILE ? "fd-limit"
+	                   : errnum == EPERM || errnum == EACCES ? "not-permitted"
+	                                                         : "remap";
+	return error_set_errno(err, errnum, word, "%s in the workload", what);
+}
+
+/*
+ * memfd_create in the tracee. The name is the program's own path (AT_EXECFN), which already stands in its memory, so that
+ * nothing is written there; the name shows in /proc/PID/maps. MFD_NOEXEC_SEAL is about the file's mode only, mapping it
+ * executable is still allowed; with it vm.memfd_noexec may be 0, 1 or 2 (6.3 and newer; older kernels say EINVAL).
+ */
+static int64_t create_memfd(struct copy *copy, struct error *err)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | copy->backing->memfd_flags(copy->page_bytes);
+	const uint64_t names[] = {tracee_auxv(copy->tracee, AT_EXECFN), tracee_auxv(copy->tracee, AT_PLATFORM)};
+	const unsigned extra_flags[] = {MFD_NOEXEC_SEAL, 0};
+	int64_t result = -EINVAL;
+	for (unsigned name = 0; name < 2; name++) {
+		for (unsigned extra = 0; extra < 2 && result == -EINVAL && names[name]; extra++)
+			result = tracee_syscall(copy->tracee, err, SYS_memfd_create, names[name],
+			                        flags | extra_flags[extra], 0, 0, 0, 0);
+	}
+	return result;
+}
+
+/* Get our own descriptor of the tracee's FD, as the same open file. */
+static int fetch_fd(pid_t pid, int64_t tracee_fd, struct error *err)
+{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)tracee_fd, 0);
+	if (fd < 0)
+		return error_set_errno(err, errno, "remap", "pidfd_getfd");
+	return fd;
+}
+
+/* With the tracee borrowed: create the memfd, fetch it, map it aside, close it there. */
+static int create_aside(struct copy *copy, struct error *err)
+{
+	struct tracee *tracee = copy->tracee;
+	int64_t fd = create_memfd(copy, err);
+	if (fd < 0)
+		return call_failed(fd, "memfd_create", err);
+	fault_point("memfd-created");
+	copy->memfd = fetch_fd(tracee->pid, fd, err);
+	fault_point("memfd-fetched");
+	int failed = copy->memfd < 0 ? -1 : 0;
+	if (!failed) {
+		/* Sealed only later, so a private mapping; without a reservation, hugetlb pages come with the file. */
+		int64_t mapped = tracee_syscall(tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes,
+		                                PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+		                                (uint64_t)fd, 0);
+		if (mapped >= 0) {
+			copy->aside_addr = (uint64_t)mapped;
+			copy->aside_bytes = copy->plan->range_bytes;
+		} else {
+			failed = mapped == -ENOMEM ? error_set(err, "address-space-limit",
+			                                       "no address space for a second mapping of the text")
+			                           : call_failed(mapped, "mmap", err);
+		}
+		fault_point("aside");
+	}
+	if (tracee->state == TRACEE_GONE)
+		return -1;
+	int64_t closed = tracee_syscall(tracee, failed ? NULL : err, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+	fault_point("fd-closed");
+	if (closed < 0 && !failed)
+		failed = call_failed(closed, "close", err);
+	return failed;
+}
+
+/* Copy BYTES of the file at FILE_OFF into the window at TO. */
+static int fill_from_file(int text_fd, char *to, uint64_t bytes, uint64_t file_off, struct error *err)
+{
+	while (bytes > 0) {
+		ssize_t got = pread(text_fd, to, bytes, (off_t)file_off);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return error_set_errno(err, errno, "text-unreadable", "reading the program's file");
+		if (got == 0)
+			return error_set(err, "text-unreadable", "the program's file ends inside its text");
+		to += got;
+		bytes -= (uint64_t)got;
+		file_off += (uint64_t)got;
+	}
+	return 0;
+}
+
+/* Fill the part [COPY_OFF, COPY_OFF + BYTES) of the copy, which the window at WINDOW shows, from the pieces of RANGE. */
+static int fill_window(const struct plan *plan, const struct plan_range *range, char *window, uint64_t range_off,
+                       uint64_t bytes, int text_fd, struct error *err)
+{
+	uint64_t from = range->start + range_off;
+	uint64_t to = from + bytes;
+	for (unsigned i = 0; i < range->piece_count; i++) {
+		const struct plan_piece *piece = &plan->pieces[range->first_piece + i];
+		uint64_t start = piece->start > from ? piece->start : from;
+		uint64_t end = piece->end < to ? piece->end : to;
+		if (start >= end)
+			continue;
+		if (fill_from_file(text_fd, window + (start - from), end - start,
+		                   piece->file_off + (start - piece->start), err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Map BYTES of the copy at COPY_OFF here, aligned to the page size, and fill them. */
+static int fill_part(struct copy *copy, const struct plan_range *range, uint64_t copy_off, uint64_t range_off,
+                     uint64_t bytes, int text_fd, struct error *err)
+{
+	uint64_t align = copy->page_bytes;
+	char *reserve = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reserve == MAP_FAILED)
+		return error_set_errno(err, errno, "address-space-limit", "no address space to fill the copy from");
+	char *window = reserve + (align - (uintptr_t)reserve % align) % align;
+	int result = 0;
+	if (mmap(window, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, copy->memfd, (off_t)copy_off) ==
+	    MAP_FAILED)
+		result = error_set_errno(err, errno, "remap", "mapping the copy to fill it");
+	if (!result)
+		result = copy->backing->open_window(window, bytes, err);
+	if (!result)
+		result = fill_window(copy->plan, range, window, range_off, bytes, text_fd, err);
+	munmap(reserve, bytes + align);
+	return result;
+}
+
+static int fill(struct copy *copy, int text_fd, struct error *err)
+{
+	uint64_t step = copy->page_bytes > WINDOW_BYTES ? copy->page_bytes : WINDOW_BYTES;
+	uint64_t copy_off = 0;
+	for (unsigned i = 0; i < copy->plan->range_count; i++) {
+		const struct plan_range *range = &copy->plan->ranges[i];
+		uint64_t range_bytes = range->end - range->start;
+		for (uint64_t off = 0; off < range_bytes; off += step) {
+			uint64_t bytes = range_bytes - off < step ? range_bytes - off : step;
+			if (fill_part(copy, range, copy_off + off, off, bytes, text_fd, err) < 0)
+				return -1;
+		}
+		copy_off += range_bytes;
+	}
+	fault_point("filled");
+	if (fcntl(copy->memfd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return error_set_errno(err, errno, "remap", "sealing the copy");
+	fault_point("sealed");
+	return 0;
+}
+
+uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing *how)
+{
+	char path[64];
+	cleanup_free char *text = NULL;
+	snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
+	if (read_file_at(AT_FDCWD, path, SMAPS_LIMIT_BYTES, &text, NULL) < 0)
+		return 0;
+	uint64_t huge_bytes = 0;
+	struct smaps_cursor cursor = smaps_cursor(text);
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		if (entry.start < start || entry.end > end)
+			continue;
+		uint64_t hugetlb_bytes = entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes;
+		uint64_t thp_bytes = entry.shmem_pmd_bytes + entry.anon_huge_bytes;
+		huge_bytes += hugetlb_bytes + thp_bytes + entry.file_pmd_bytes;
+		if (how && hugetlb_bytes + thp_bytes + entry.file_pmd_bytes > 0)
+			*how = hugetlb_bytes ? BACKING_HUGETLB : thp_bytes ? BACKING_THP : BACKING_FILE;
+	}
+	return huge_bytes;
+}
+
+/* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is huge. */
+static int populate(struct copy *copy, struct error *err)
+{
+	int64_t result = tracee_syscall(copy->tracee, err, SYS_madvise, copy->aside_addr, copy->plan->range_bytes,
+	                                MADV_POPULATE_READ, 0, 0, 0);
+	if (result < 0)
+		return call_failed(result, "madvise(MADV_POPULATE_READ)", err);
+	fault_point("populated");
+	uint64_t huge_bytes = remap_huge_bytes(copy->tracee->pid, copy->aside_addr,
+	                                       copy->aside_addr + copy->plan->range_bytes, NULL);
+	if (huge_bytes < copy->plan->range_bytes) {
+		char have[16], want[16];
+		return error_set(err, copy->backing->backing == BACKING_THP ? "thp-refused" : "hugetlb-pool",
+		                 "only %s of the copy's %s came on huge pages", size_format(huge_bytes, have, sizeof have),
+		                 size_format(copy->plan->range_bytes, want, sizeof want));
+	}
+	return 0;
+}
+
+/* Whether the text of RANGE is still the file's own mapping, after an mremap that failed. */
+static bool range_is_untouched(pid_t pid, const struct plan *plan, const struct plan_range *range)
+{
+	struct image now;
+	if (image_read(pid, &now, NULL) < 0)
+		return false;
+	bool untouched = true;
+	for (unsigned i = 0; i < range->piece_count && untouched; i++) {
+		const struct plan_piece *piece = &plan->pieces[range->first_piece + i];
+		ssize_t at = image_find(&now, piece->start);
+		const struct mapping *mapping = at < 0 ? NULL : &now.mappings[at];
+		untouched = mapping && mapping->end >= piece->end &&
+		            mapping->file_off + (piece->start - mapping->start) == piece->file_off;
+	}
+	image_free(&now);
+	return untouched;
+}
+
+/*
+ * With the tracee borrowed: move the copy over the text, a call per range. A call that fails having changed nothing ends
+ * the switch there, which leaves right text everywhere; one that took the old text away and failed then (it needs a
+ * shortage of kernel memory between two allocations of a few hundred bytes) cannot be mended: the tracee is killed.
+ */
+static int switch_text(struct copy *copy, struct error *err)
+{
+	fault_point("switching");
+	for (unsigned i = 0; i < copy->plan->range_count; i++) {
+		const struct plan_range *range = &copy->plan->ranges[i];
+		uint64_t bytes = range->end - range->start;
+		int64_t moved = tracee_syscall(copy->tracee, err, SYS_mremap, copy->aside_addr, bytes, bytes,
+		                               MREMAP_MAYMOVE | MREMAP_FIXED, range->start, 0);
+		if (moved < 0) {
+			call_failed(moved, "mremap", err);
+			if (copy->tracee->state != TRACEE_GONE &&
+			    !range_is_untouched(copy->tracee->pid, copy->plan, range)) {
+				kill(copy->tracee->pid, SIGKILL);
+				copy->tracee->state = TRACEE_GONE;
+			}
+			return -1;
+		}
+		copy->aside_addr += bytes;
+		copy->aside_bytes -= bytes;
+	}
+	fault_point("switched");
+	return 0;
+}
+
+static int populate_and_switch(struct copy *copy, struct error *err)
+{
+	if (populate(copy, err) < 0)
+		return -1;
+	return switch_text(copy, err);
+}
+
+static int unmap_aside(struct copy *copy, struct error *err)
+{
+	int64_t result =
+	    tracee_syscall(copy->tracee, err, SYS_munmap, copy->aside_addr, copy->aside_bytes, 0, 0, 0, 0);
+	if (result < 0)
+		return call_failed(result, "munmap", err);
+	copy->aside_bytes = 0;
+	return 0;
+}
+
+/* Borrow the tracee for one step of the work and give it back, whatever the step's outcome. */
+static int while_borrowed(struct copy *copy, int (*step)(struct copy *, struct error *), struct error *err)
+{
+	if (tracee_borrow(copy->tracee, err) < 0)
+		return -1;
+	int result = step(copy, err);
+	if (copy->tracee->state == TRACEE_GONE)
+		return -1;
+	if (tracee_return(copy->tracee, result < 0 ? NULL : err) < 0)
+		return -1;
+	fault_point("returned");
+	return result;
+}
+
+static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *err)
+{
+	if (while_borrowed(copy, create_aside, err) < 0)
+		return -1;
+	fault_point("aside-returned");
+	if (copy->backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
+		return -1;
+	fault_point("allocated");
+	if (fill(copy, text_fd, err) < 0)
+		return -1;
+	return while_borrowed(copy, populate_and_switch, err);
+}
+
+int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
+               const struct settings *settings, enum backing backing, int text_fd, struct error *err)
+{
+	struct copy copy = {
+	    .tracee = tracee,
+	    .plan = plan,
+	    .settings = settings,
+	    .backing = backing == BACKING_HUGETLB ? &backing_hugetlb : &backing_thp,
+	    .page_bytes = plan->page_bytes,
+	    .memfd = -1,
+	    .gap_addr = image_find_gap(image, plan->range_bytes, plan->page_bytes, 0),
+	};
+	if (!copy.gap_addr)
+		return error_set(err, "address-space-limit", "no free address range for a second mapping of the text");
+	if (copy.backing->check(tracee->pid, plan->range_bytes, settings, err) < 0)
+		return -1;
+	int result = make_copy_and_switch(&copy, text_fd, err);
+	if (copy.aside_bytes && tracee->state == TRACEE_STOPPED)
+		while_borrowed(&copy, unmap_aside, NULL);
+	if (copy.memfd >= 0)
+		close(copy.memfd);
+	return result;
+}

@@ -1,0 +1,32 @@
+/*
+ * remap.h - carry a plan out on a stopped tracee, or leave the tracee as it was.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/image.h"
+#include "engine/plan.h"
+#include "engine/tracee.h"
+#include "policy/policy.h"
+
+/*
+ * Put the ranges of PLAN on huge pages that are a sealed private copy of the text.
+ *
+ *   tracee (borrowed)  memfd_create, mmap aside: address space only, read+exec, private; close
+ *   tracer             allocate, fill from TEXT_FD, seal
+ *   tracee (borrowed)  MADV_POPULATE_READ aside; mremap over the text, a call per range
+ *
+ * All that can be refused is asked for before the first mremap. A tracer that is killed while it fills leaves nothing in
+ * the tracee but an unused stretch of address space.
+ *
+ * TRACEE: STOPPED before and after, or GONE. IMAGE: of the tracee as it is now. TEXT_FD: the object's file, readable.
+ * BACKING: BACKING_HUGETLB or BACKING_THP. Returns 0; -1 with ERR: the tracee's memory is as before, or it is GONE (killed
+ * where a switch that had begun could not be finished: wrong text never runs).
+ */
+int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
+               const struct settings *settings, enum backing backing, int text_fd, struct error *err);
+
+/* Bytes of [START, END) in PID that are on huge pages, as /proc/PID/smaps says now; by which backing in *HOW (may be NULL). */
+uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing *how);

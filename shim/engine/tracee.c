@@ -1,0 +1,262 @@
+#include "engine/tracee.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/io.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+/* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
+#define INTERRUPTED_CALLS_MAX 10000
+
+#define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
+
+static int lost(struct tracee *tracee, struct error *err)
+{
+	tracee->state = TRACEE_GONE;
+	return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
+}
+
+static int ptrace_failed(struct tracee *tracee, const char *what, struct error *err)
+{
+	if (errno == ESRCH)
+		return lost(tracee, err);
+	return error_set_errno(err, errno, "ptrace", "%s of process %d", what, (int)tracee->pid);
+}
+
+int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err)
+{
+	*tracee = (struct tracee){.pid = pid, .options = options | PTRACE_O_TRACESYSGOOD};
+	if (ptrace(PTRACE_SEIZE, pid, 0, tracee->options) < 0)
+		return error_set_errno(err, errno, "ptrace-refused", "cannot trace process %d", (int)pid);
+	return 0;
+}
+
+/*
+ * Resume with PTRACE_SYSCALL until the next syscall-entry or -exit stop. The only other stops that can come are those of
+ * SIGSTOP (nothing else is left unblocked): the signal is delivered, so that the kernel keeps the account of who is
+ * stopped, and the group stop that follows is overridden; it takes hold again when we let go (__ptrace_unlink()).
+ */
+static int to_syscall_stop(struct tracee *tracee, struct error *err)
+{
+	int signal_to_deliver = 0;
+	for (;;) {
+		if (ptrace(PTRACE_SYSCALL, tracee->pid, 0, (long)signal_to_deliver) < 0)
+			return ptrace_failed(tracee, "resuming", err);
+		int status;
+		if (TEMP_FAILURE_RETRY(waitpid(tracee->pid, &status, __WALL)) < 0)
+			return lost(tracee, err);
+		if (!WIFSTOPPED(status))
+			return lost(tracee, err);
+		if (WSTOPSIG(status) == SYSCALL_STOP)
+			return 0;
+		bool signal_stop = status >> 16 == 0;
+		signal_to_deliver = signal_stop ? WSTOPSIG(status) : 0;
+	}
+}
+
+int tracee_finish_exec(struct tracee *tracee, struct error *err)
+{
+	if (to_syscall_stop(tracee, err) < 0)
+		return -1;
+	tracee->state = TRACEE_STOPPED;
+	return 0;
+}
+
+static int get_regs(struct tracee *tracee, struct arch_regs *regs, struct error *err)
+{
+	struct iovec io = {&regs->gpr, sizeof regs->gpr};
+	if (ptrace(PTRACE_GETREGSET, tracee->pid, NT_PRSTATUS, &io) < 0)
+		return ptrace_failed(tracee, "reading the registers", err);
+	if (io.iov_len != sizeof regs->gpr || !arch_is_native(regs))
+		return error_set(err, "not-native", "process %d does not run " ARCH_NAME " code", (int)tracee->pid);
+	return 0;
+}
+
+static int set_regs(struct tracee *tracee, const struct arch_regs *regs, struct error *err)
+{
+	struct arch_regs copy = *regs;
+	struct iovec io = {&copy.gpr, sizeof copy.gpr};
+	if (ptrace(PTRACE_SETREGSET, tracee->pid, NT_PRSTATUS, &io) < 0)
+		return ptrace_failed(tracee, "setting the registers", err);
+	return 0;
+}
+
+static int set_mask(struct tracee *tracee, uint64_t mask, struct error *err)
+{
+	if (ptrace(PTRACE_SETSIGMASK, tracee->pid, sizeof mask, &mask) < 0)
+		return ptrace_failed(tracee, "setting the signal mask", err);
+	return 0;
+}
+
+static int set_options(struct tracee *tracee, long options, struct error *err)
+{
+	if (ptrace(PTRACE_SETOPTIONS, tracee->pid, 0, options) < 0)
+		return ptrace_failed(tracee, "setting trace options", err);
+	return 0;
+}
+
+/* Offset of a syscall instruction in the vDSO, found in our own: all native processes of a kernel have the same. 0: none. */
+static uint64_t vdso_syscall_offset(void)
+{
+	static uint64_t offset;
+	const uint8_t *vdso = (const uint8_t *)getauxval(AT_SYSINFO_EHDR); // NOLINT(performance-no-int-to-ptr)
+	if (offset || !vdso)
+		return offset;
+	for (uint64_t i = 64; i < 4096; i++) {
+		if (memcmp(vdso + i, arch_syscall_insn, sizeof arch_syscall_insn) == 0)
+			return offset = i;
+	}
+	return 0;
+}
+
+uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/auxv", (int)tracee->pid);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint64_t auxv[2 * 64];
+	ssize_t got = fd < 0 ? -1 : read(fd, auxv, sizeof auxv);
+	for (ssize_t i = 0; i + 1 < got / (ssize_t)sizeof auxv[0] && auxv[i] != AT_NULL; i += 2) {
+		if (auxv[i] == type)
+			return auxv[i + 1];
+	}
+	return 0;
+}
+
+static int find_syscall_insn(struct tracee *tracee, struct error *err)
+{
+	if (tracee->syscall_insn_addr)
+		return 0;
+	uint64_t vdso_addr = tracee_auxv(tracee, AT_SYSINFO_EHDR);
+	uint64_t offset = vdso_syscall_offset();
+	uint8_t insn[sizeof arch_syscall_insn];
+	if (!vdso_addr || !offset)
+		return error_set(err, "no-vdso", "process %d has no vDSO to run a system call from", (int)tracee->pid);
+	if (tracee_read(tracee, vdso_addr + offset, insn, sizeof insn) != sizeof insn ||
+	    memcmp(insn, arch_syscall_insn, sizeof insn) != 0)
+		return error_set(err, "no-vdso", "the vDSO of process %d is not this kernel's", (int)tracee->pid);
+	tracee->syscall_insn_addr = vdso_addr + offset;
+	return 0;
+}
+
+int tracee_borrow(struct tracee *tracee, struct error *err)
+{
+	if (get_regs(tracee, &tracee->saved_regs, err) < 0 || find_syscall_insn(tracee, err) < 0)
+		return -1;
+	arch_no_restart(&tracee->saved_regs);
+	if (ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof tracee->saved_mask, &tracee->saved_mask) < 0)
+		return ptrace_failed(tracee, "reading the signal mask", err);
+	if (set_options(tracee, tracee->options | PTRACE_O_EXITKILL, err) < 0)
+		return -1;
+	tracee->state = TRACEE_BORROWED;
+	if (set_mask(tracee, UINT64_MAX, err) < 0) {
+		struct error ignored = {0};
+		tracee_return(tracee, &ignored);
+		return -1;
+	}
+	fault_point("borrowed");
+	return 0;
+}
+
+/* One try of one call. *RESULT may come back as a restart code where a stop signal interrupted it. */
+static int run_syscall_once(struct tracee *tracee, long nr, const uint64_t args[6], int64_t *result, struct error *err)
+{
+	struct arch_regs regs = tracee->saved_regs;
+	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, nr, args);
+	if (set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0 || to_syscall_stop(tracee, err) < 0 ||
+	    get_regs(tracee, &regs, err) < 0)
+		return -1;
+	*result = arch_result(&regs);
+	return 0;
+}
+
+/* What the kernel returns inside for a call that a signal cut short (include/linux/errno.h): 512 to 516, and plain EINTR. */
+static bool was_interrupted(int64_t result)
+{
+	return result == -EINTR || (result <= -512 && result >= -516);
+}
+
+int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+                       uint64_t a3, uint64_t a4, uint64_t a5)
+{
+	const uint64_t args[6] = {a0, a1, a2, a3, a4, a5};
+	int64_t result = -EINTR;
+	for (int tries = 0; was_interrupted(result) && tries < INTERRUPTED_CALLS_MAX; tries++) {
+		if (run_syscall_once(tracee, nr, args, &result, err) < 0)
+			return INT64_MIN;
+	}
+	return result;
+}
+
+int tracee_return(struct tracee *tracee, struct error *err)
+{
+	if (tracee->state == TRACEE_GONE)
+		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
+	if (set_regs(tracee, &tracee->saved_regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0 ||
+	    set_options(tracee, tracee->options, err) < 0) {
+		kill(tracee->pid, SIGKILL);
+		tracee->state = TRACEE_GONE;
+		return -1;
+	}
+	tracee->state = TRACEE_STOPPED;
+	return 0;
+}
+
+void tracee_detach(struct tracee *tracee)
+{
+	if (tracee->state == TRACEE_GONE || tracee->state == TRACEE_LET_GO)
+		return;
+	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, 0) < 0 ? TRACEE_GONE : TRACEE_LET_GO;
+}
+
+int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
+{
+	if (tracee_borrow(tracee, err) < 0)
+		return -1;
+	fault_point("handoff-borrowed");
+	/* At the entry of any call number and arguments can still be chosen; getpid is one that nobody filters. */
+	struct arch_regs regs = tracee->saved_regs;
+	const uint64_t none[6] = {0};
+	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, SYS_getpid, none);
+	if (set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0)
+		goto kill_tracee;
+	fault_point("handoff-entry");
+
+	const uint64_t args[6] = {P_PID, (uint64_t)tracer_pid, 0, WEXITED | __WALL, 0, 0};
+	arch_finish_in_syscall(&regs, &tracee->saved_regs, SYS_waitid, args);
+	if (set_regs(tracee, &regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0)
+		goto kill_tracee;
+	fault_point("handoff-set");
+	if (set_options(tracee, tracee->options, err) < 0)
+		goto kill_tracee;
+	fault_point("handoff-free");
+	tracee->state = TRACEE_LET_GO;
+	return 0;
+
+kill_tracee:
+	if (tracee->state != TRACEE_GONE)
+		kill(tracee->pid, SIGKILL);
+	tracee->state = TRACEE_GONE;
+	return -1;
+}
+
+ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes)
+{
+	struct iovec local = {buf, bytes};
+	struct iovec remote = {(void *)(uintptr_t)tracee_addr, bytes}; // NOLINT(performance-no-int-to-ptr)
+	return process_vm_readv(tracee->pid, &local, 1, &remote, 1, 0);
+}

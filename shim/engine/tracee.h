@@ -1,0 +1,90 @@
+/*
+ * tracee.h - the whole tracer: seize, wait, borrow the registers, run system calls in the tracee, give them back, let go.
+ *
+ * A tracee is one thread that the calling process traces with PTRACE_SEIZE. Its life here:
+ *
+ *   tracee_seize()            RUNNING
+ *   PTRACE_EVENT_EXEC         IN_EXEC      still inside execve: its result is written over the registers on return
+ *   tracee_finish_exec()      STOPPED      at the system call's exit: registers are ours to change
+ *   tracee_borrow()           BORROWED     registers saved, all signals blocked, PTRACE_O_EXITKILL set
+ *   tracee_syscall() ...      BORROWED
+ *   tracee_return()           STOPPED      registers and mask as they were, EXITKILL off
+ *   tracee_detach() or
+ *   tracee_hand_off()         LET_GO
+ *   any of them               GONE         the tracee was killed or has exited: nothing more can be done or undone
+ *
+ * Between borrow and return the death of the tracer kills the tracee; outside of it the tracee just runs on.
+ * No byte of the tracee's memory is changed by any function here.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "engine/arch/arch.h"
+
+enum tracee_state { TRACEE_RUNNING, TRACEE_IN_EXEC, TRACEE_STOPPED, TRACEE_BORROWED, TRACEE_LET_GO, TRACEE_GONE };
+
+struct tracee {
+	pid_t pid;
+	enum tracee_state state;
+	long options;               /* PTRACE_O_* in force outside of the borrowed time */
+	uint64_t syscall_insn_addr; /* of a syscall instruction in the tracee's vDSO; 0 until the first borrow */
+	struct arch_regs saved_regs;
+	uint64_t saved_mask; /* kernel sigset: bit N-1 is signal N */
+};
+
+/*
+ * Attach to PID without stopping it, with the ptrace OPTIONS (PTRACE_O_TRACESYSGOOD is always added).
+ * Returns 0, or -1 with ERR word "ptrace-refused".
+ */
+int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err);
+
+/*
+ * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result of
+ * execve over them on the way). Stop signals that arrive are delivered and overridden: they hold again once we let go.
+ * Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
+ */
+int tracee_finish_exec(struct tracee *tracee, struct error *err);
+
+/* Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. */
+int tracee_borrow(struct tracee *tracee, struct error *err);
+
+/*
+ * Run system call NR in the tracee, with up to six arguments (addresses are the tracee's). State must be BORROWED.
+ * Returns the kernel's result (-errno for an error of the call), or INT64_MIN where the tracee is lost, with ERR set.
+ * A call that a stop signal interrupted is made again.
+ */
+int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+                       uint64_t a3, uint64_t a4, uint64_t a5);
+
+/*
+ * Give registers and signal mask back, take EXITKILL off. Where that is impossible the tracee is killed: it must never run
+ * with our registers. Returns 0, or -1 with ERR; then the state is GONE.
+ */
+int tracee_return(struct tracee *tracee, struct error *err);
+
+/* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
+void tracee_detach(struct tracee *tracee);
+
+/*
+ * Let go of a tracee that is our parent and stands at the exit of execve, so that it reaps us before its first instruction.
+ *
+ * The tracee is led to the entry of waitid(P_PID, us) with all other registers set to their final values; the registers
+ * that the call needs are those in which a new program finds nothing it may rely on (the result, 0, lands where the ABI
+ * wants it). The caller must then _exit() at once, and only exiting lets the tracee go: in exit_notify() the kernel detaches
+ * tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18 read, kernel/exit.c), so that the waitid
+ * finds it there and never sleeps; no signal can interrupt a wait that does not sleep.
+ *
+ * TRACER_PID: our PID as the tracee sees it.
+ * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a zombie.
+ */
+int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err);
+
+/* Read BYTES at TRACEE_ADDR into BUF. Returns the number of bytes read (less at the end of a mapping), or -1 with errno. */
+ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes);
+
+/* The value of auxiliary vector entry TYPE as the kernel keeps it for the tracee; 0 where it is not there. */
+uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type);

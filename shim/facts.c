@@ -1,0 +1,75 @@
+#include "facts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "elf/elf_reader.h"
+#include "host/host.h"
+
+/* Reading a few headers takes a millisecond; a disk that has fallen asleep must not hold a workload for long. */
+#define BUILD_ID_TIMEOUT_MS 500
+
+static int read_exe_link(struct fact_store *store, pid_t pid, struct error *err)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	ssize_t got = readlink(path, store->exe, sizeof store->exe - 1);
+	if (got < 0)
+		return error_set_errno(err, errno, "no-proc", "%s", path);
+	store->exe[got] = '\0';
+	/* The kernel marks a file that was unlinked; the rule was written for the path that it had. */
+	static const char mark[] = " (deleted)";
+	size_t mark_len = sizeof mark - 1;
+	if ((size_t)got > mark_len && strcmp(store->exe + (size_t)got - mark_len, mark) == 0)
+		store->exe[(size_t)got - mark_len] = '\0';
+	store->facts.exe = store->exe;
+	return 0;
+}
+
+int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned needs, struct error *err)
+{
+	memset(store, 0, sizeof *store);
+	store->facts.via = via;
+	if (read_exe_link(store, pid, err) < 0)
+		return -1;
+	if (needs & FACT_USER) {
+		char path[64];
+		struct stat st;
+		snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)pid);
+		if (stat(path, &st) < 0)
+			return error_set_errno(err, errno, "no-proc", "%s", path);
+		store->facts.uid = st.st_uid;
+	}
+	if (needs & FACT_CGROUP)
+		store->facts.cgroup = store->cgroup = host_cgroup_of(pid);
+	if (needs & FACT_UNIT)
+		store->facts.unit = store->unit = host_unit_of(pid);
+	return 0;
+}
+
+void facts_read_build_id(struct fact_store *store, pid_t pid)
+{
+	char path[64];
+	struct elf_reader reader;
+	struct elf_facts elf;
+	store->build_id[0] = '\0';
+	store->facts.build_id = store->build_id;
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || elf_reader_start(&reader, fd, NULL) < 0)
+		return;
+	if (elf_reader_finish(&reader, BUILD_ID_TIMEOUT_MS, &elf, NULL) == 0)
+		elf_build_id_hex(&elf, store->build_id);
+}
+
+void facts_free(struct fact_store *store)
+{
+	free(store->unit);
+	free(store->cgroup);
+}

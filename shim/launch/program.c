@@ -1,0 +1,115 @@
+#include "launch/program.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "engine/arch/arch.h"
+
+/* As many levels of #! as the kernel follows (fs/exec.c, exec_binprm()). */
+#define INTERPRETERS_MAX 5
+
+#define HEAD_BYTES 256 /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
+
+/* The file that execvp(3) would try first and could run; false where there is none. */
+static bool search_path(const char *command, char *path, size_t path_bytes)
+{
+	if (strchr(command, '/')) {
+		snprintf(path, path_bytes, "%s", command);
+		return access(path, X_OK) == 0;
+	}
+	const char *list = getenv("PATH");
+	char fallback[256];
+	if (!list) {
+		confstr(_CS_PATH, fallback, sizeof fallback);
+		list = fallback;
+	}
+	for (const char *dir = list; *command; dir++) {
+		size_t dir_len = strcspn(dir, ":");
+		int len = snprintf(path, path_bytes, "%.*s%s%s", (int)dir_len, dir, dir_len ? "/" : "", command);
+		struct stat st;
+		if (len > 0 && (size_t)len < path_bytes && access(path, X_OK) == 0 && stat(path, &st) == 0 &&
+		    S_ISREG(st.st_mode))
+			return true;
+		dir += dir_len;
+		if (!*dir)
+			break;
+	}
+	return false;
+}
+
+static bool grants_privilege(int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return true;
+	if (st.st_mode & (S_ISUID | S_ISGID))
+		return true;
+	return fgetxattr(fd, "security.capability", NULL, 0) > 0;
+}
+
+static enum program_kind kind_of(const unsigned char *head, size_t bytes)
+{
+	if (bytes >= 20 && memcmp(head, ELFMAG, SELFMAG) == 0) {
+		unsigned machine = (unsigned)head[18] | (unsigned)head[19] << 8;
+		return head[EI_CLASS] == ELFCLASS64 && machine == ARCH_ELF_MACHINE ? PROGRAM_ELF : PROGRAM_FOREIGN;
+	}
+	return PROGRAM_SCRIPT;
+}
+
+/* The interpreter that HEAD ("#!...") names, into PATH; false where it names none. */
+static bool interpreter_of(const char *head, char *path, size_t path_bytes)
+{
+	if (strncmp(head, "#!", 2) != 0)
+		return false;
+	const char *start = head + 2 + strspn(head + 2, " \t");
+	size_t len = strcspn(start, " \t\n");
+	if (len == 0 || len >= path_bytes)
+		return false;
+	memcpy(path, start, len);
+	path[len] = '\0';
+	return true;
+}
+
+void program_inspect_path(const char *path, struct program *out)
+{
+	*out = (struct program){.kind = PROGRAM_NOT_FOUND};
+	snprintf(out->path, sizeof out->path, "%s", path);
+	char next[HEAD_BYTES];
+	for (int level = 0; level <= INTERPRETERS_MAX; level++) {
+		const char *file = level == 0 ? path : next;
+		cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		if (fd < 0) {
+			/* It can be executed but not read: tracing it would change what it may do. */
+			out->privileged = true;
+			out->kind = level == 0 ? PROGRAM_ELF : out->kind;
+			return;
+		}
+		char head[HEAD_BYTES + 1] = "";
+		ssize_t got = pread(fd, head, HEAD_BYTES, 0);
+		enum program_kind kind = kind_of((unsigned char *)head, got > 0 ? (size_t)got : 0);
+		out->privileged |= grants_privilege(fd);
+		if (level == 0)
+			out->kind = kind;
+		if (kind != PROGRAM_SCRIPT || !interpreter_of(head, next, sizeof next))
+			return;
+	}
+}
+
+void program_inspect(const char *command, struct program *out)
+{
+	char found[PATH_MAX], resolved[PATH_MAX];
+	*out = (struct program){.kind = PROGRAM_NOT_FOUND};
+	struct stat st;
+	if (!search_path(command, found, sizeof found) || !realpath(found, resolved) || stat(resolved, &st) < 0 ||
+	    !S_ISREG(st.st_mode))
+		return;
+	program_inspect_path(resolved, out);
+}

@@ -1,0 +1,32 @@
+/*
+ * program.h - what COMMAND is, found out before it is executed: the file that execvp(3) would run, and whether tracing
+ * it could hurt.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+enum program_kind {
+	PROGRAM_NOT_FOUND, /* or not to be executed; exec will say why */
+	PROGRAM_ELF,       /* native ELF */
+	PROGRAM_SCRIPT,    /* starts with #!, or with nothing that exec knows: a shell runs it */
+	PROGRAM_FOREIGN,   /* 32-bit, or another processor's */
+};
+
+struct program {
+	enum program_kind kind;
+	char path[4096]; /* resolved: absolute, without symbolic links */
+	/*
+	 * Set-uid, set-gid, file capabilities, or not readable for us: while such a program is traced by someone without
+	 * CAP_SYS_PTRACE the kernel withholds its privileges (ptrace(2), "effects of execve"), so it must run untraced.
+	 */
+	bool privileged;
+};
+
+/* Look COMMAND up as execvp(3) does and read its first bytes, and those of its interpreters. Never fails. */
+void program_inspect(const char *command, struct program *out);
+
+/* As program_inspect() of the file at PATH, no search. */
+void program_inspect_path(const char *path, struct program *out);
