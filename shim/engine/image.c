@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "engine/arch/arch.h"
 #include "engine/smaps.h"
 
 #define MAPS_LIMIT_BYTES (64 * MIB)
@@ -157,6 +158,8 @@ uint64_t image_find_gap(const struct image *image, uint64_t bytes, uint64_t alig
 		const struct mapping *above = &image->mappings[i - 1];
 		const struct mapping *below = &image->mappings[i - 2];
 		uint64_t room = room_below(above);
+		if (above->start > ARCH_USER_TOP) /* [vsyscall] */
+			continue;
 		if (above->start - below->end < bytes || above->start - below->end - bytes < room)
 			continue;
 		uint64_t highest = above->start - room - bytes;

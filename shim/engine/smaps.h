@@ -1,0 +1,31 @@
+/*
+ * smaps.h - the lines of /proc/PID/maps and /proc/PID/smaps, one mapping at a time. No I/O.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* One mapping. The byte counts are 0 where the text has none (a maps file has no counts at all). */
+struct smaps_entry {
+	uint64_t start, end;
+	char perms[5]; /* "r-xp" */
+	uint64_t file_off;
+	unsigned dev_major, dev_minor;
+	uint64_t inode;
+	uint64_t rss_bytes, pss_bytes;
+	uint64_t file_pmd_bytes;  /* FilePmdMapped */
+	uint64_t shmem_pmd_bytes; /* ShmemPmdMapped */
+	uint64_t anon_huge_bytes; /* AnonHugePages */
+	uint64_t private_hugetlb_bytes, shared_hugetlb_bytes;
+	char path[4096]; /* as the kernel shows it, with "\012" turned back into a newline; "" where there is none */
+};
+
+/* Where reading goes on. The text is borrowed. */
+struct smaps_cursor {
+	const char *at;
+};
+
+struct smaps_cursor smaps_cursor(const char *text);
+
+/* The next mapping into OUT. Returns 1; 0 at the end of the text; -1 where a line is no mapping (the cursor stays there). */
+int smaps_next(struct smaps_cursor *cursor, struct smaps_entry *out);

@@ -1,0 +1,245 @@
+#include "host/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "host/host.h"
+
+#define PROC_LIMIT_BYTES (4 * MIB)
+#define DEPTH_MAX 64
+
+/* v1 says "no limit" with the largest multiple of the page size that a signed 64-bit number holds. */
+#define V1_UNLIMITED_FROM (UINT64_C(1) << 62)
+
+/* Is WORD one of the comma-separated words of LIST (LIST_LEN characters)? */
+static bool list_has(const char *list, size_t list_len, const char *word)
+{
+	size_t word_len = strlen(word);
+	for (const char *p = list; p < list + list_len;) {
+		size_t len = strcspn(p, ",");
+		if (p + len > list + list_len)
+			len = (size_t)(list + list_len - p);
+		if (len == word_len && memcmp(p, word, len) == 0)
+			return true;
+		p += len + 1;
+	}
+	return false;
+}
+
+/*
+ * The path in /proc/PID/cgroup of the hierarchy with CONTROLLER ("" for the unified one), into PATH. A line is
+ * ID:CONTROLLERS:PATH (cgroups(7)).
+ */
+static bool path_in_hierarchy(const char *text, const char *controller, char *path, size_t path_bytes)
+{
+	for (const char *line = text; *line;) {
+		size_t len = strcspn(line, "\n");
+		const char *controllers = memchr(line, ':', len);
+		const char *where = controllers ? memchr(controllers + 1, ':', len - (size_t)(controllers + 1 - line)) : NULL;
+		if (where) {
+			size_t controllers_len = (size_t)(where - controllers - 1);
+			bool match = *controller ? list_has(controllers + 1, controllers_len, controller) : controllers_len == 0;
+			if (match) {
+				snprintf(path, path_bytes, "%.*s", (int)(line + len - where - 1), where + 1);
+				return true;
+			}
+		}
+		line += len + (line[len] == '\n');
+	}
+	return false;
+}
+
+/* A line of mountinfo (proc(5)): ... ROOT MOUNT-POINT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS. */
+static bool mount_in_line(char *line, const char *controller, char *root, char *mount, size_t bytes)
+{
+	char *separator = strstr(line, " - ");
+	char type[32] = "", super_options[512] = "", found_root[512] = "", found_mount[512] = "";
+	if (!separator || sscanf(separator, " - %31s %*s %511s", type, super_options) != 2 ||
+	    sscanf(line, "%*s %*s %*s %511s %511s", found_root, found_mount) != 2)
+		return false;
+	bool match = *controller ? strcmp(type, "cgroup") == 0 && list_has(super_options, strlen(super_options), controller)
+	                         : strcmp(type, "cgroup2") == 0;
+	if (match) {
+		snprintf(root, bytes, "%s", found_root);
+		snprintf(mount, bytes, "%s", found_mount);
+	}
+	return match;
+}
+
+static bool find_mount(const char *mountinfo, const char *controller, char *root, char *mount, size_t bytes)
+{
+	cleanup_free char *copy = strdup(mountinfo);
+	bool found = false;
+	char *save = NULL;
+	/* The last match counts: it may be mounted over an earlier one. */
+	for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		found |= mount_in_line(line, controller, root, mount, bytes);
+	return found;
+}
+
+/* PATH as seen below a mount that shows the hierarchy from ROOT on; a path outside of it stands at the mount itself. */
+static const char *below_root(const char *path, const char *root)
+{
+	size_t len = strlen(root);
+	if (strcmp(root, "/") == 0)
+		return path;
+	if (strncmp(path, root, len) == 0 && (path[len] == '/' || path[len] == '\0'))
+		return path + len;
+	return "";
+}
+
+int cgroup_find_in(const char *cgroup_text, const char *mountinfo_text, const char *controller,
+                   struct cgroup_place *out)
+{
+	char path[4096 - 512], root[512];
+	*out = (struct cgroup_place){.unified = false};
+	if (!path_in_hierarchy(cgroup_text, controller, path, sizeof path) ||
+	    !find_mount(mountinfo_text, controller, root, out->mount, sizeof out->mount)) {
+		out->unified = true;
+		if (!path_in_hierarchy(cgroup_text, "", path, sizeof path) ||
+		    !find_mount(mountinfo_text, "", root, out->mount, sizeof out->mount))
+			return -1;
+	}
+	if (strstr(path, "/../"))
+		path[0] = '\0'; /* outside of our cgroup namespace: only the mount's own limits can be asked */
+	snprintf(out->directory, sizeof out->directory, "%s%s", out->mount, below_root(path, root));
+	return 0;
+}
+
+int cgroup_find(pid_t pid, const char *controller, struct cgroup_place *out)
+{
+	char path[64];
+	cleanup_free char *cgroup_text = NULL;
+	cleanup_free char *mountinfo = NULL;
+	snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+	if (read_file_at(AT_FDCWD, path, PROC_LIMIT_BYTES, &cgroup_text, NULL) < 0 ||
+	    read_file_at(AT_FDCWD, "/proc/self/mountinfo", PROC_LIMIT_BYTES, &mountinfo, NULL) < 0)
+		return -1;
+	return cgroup_find_in(cgroup_text, mountinfo, controller, out);
+}
+
+static int read_in(const char *directory, const char *name, uint64_t *out)
+{
+	char path[4096 + 64];
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	return read_number_file(path, out);
+}
+
+/* The value of "NAME N" in the memory.stat of DIRECTORY; 0 where it is not there. */
+static uint64_t memory_stat(const char *directory, const char *name)
+{
+	char path[4096 + 64];
+	cleanup_free char *text = NULL;
+	snprintf(path, sizeof path, "%s/memory.stat", directory);
+	if (read_file_at(AT_FDCWD, path, PROC_LIMIT_BYTES, &text, NULL) < 0)
+		return 0;
+	size_t len = strlen(name);
+	for (const char *line = text; *line; line += strcspn(line, "\n") + (line[strcspn(line, "\n")] == '\n')) {
+		if (strncmp(line, name, len) == 0 && line[len] == ' ')
+			return strtoull(line + len + 1, NULL, 10);
+	}
+	return 0;
+}
+
+static uint64_t room(uint64_t limit, uint64_t used)
+{
+	return used < limit ? limit - used : 0;
+}
+
+static uint64_t memory_room_here(const char *directory, bool unified)
+{
+	uint64_t limit, used;
+	/* "max" is no number: no limit. */
+	if (read_in(directory, unified ? "memory.max" : "memory.limit_in_bytes", &limit) < 0 || limit >= V1_UNLIMITED_FROM ||
+	    read_in(directory, unified ? "memory.current" : "memory.usage_in_bytes", &used) < 0)
+		return UINT64_MAX;
+	uint64_t cache = memory_stat(directory, unified ? "inactive_file" : "total_inactive_file") +
+	                 memory_stat(directory, unified ? "active_file" : "total_active_file");
+	return room(limit, used > cache ? used - cache : 0);
+}
+
+/* "2MB", "1GB": as the hugetlb controller names page sizes. */
+static void page_size_name(uint64_t page_bytes, char *buf, size_t buf_bytes)
+{
+	if (page_bytes >= GIB)
+		snprintf(buf, buf_bytes, "%dGB", (int)(page_bytes / GIB));
+	else if (page_bytes >= MIB)
+		snprintf(buf, buf_bytes, "%dMB", (int)(page_bytes / MIB));
+	else
+		snprintf(buf, buf_bytes, "%dKB", (int)(page_bytes / KIB));
+}
+
+static uint64_t hugetlb_room_here(const char *directory, bool unified, uint64_t page_bytes)
+{
+	char size[16], limit_name[64], used_name[64];
+	uint64_t limit, used;
+	page_size_name(page_bytes, size, sizeof size);
+	snprintf(limit_name, sizeof limit_name, unified ? "hugetlb.%s.max" : "hugetlb.%s.limit_in_bytes", size);
+	snprintf(used_name, sizeof used_name, unified ? "hugetlb.%s.current" : "hugetlb.%s.usage_in_bytes", size);
+	if (read_in(directory, limit_name, &limit) < 0 || limit >= V1_UNLIMITED_FROM ||
+	    read_in(directory, used_name, &used) < 0)
+		return UINT64_MAX;
+	return room(limit, used);
+}
+
+/* The least room of PLACE and everything above it; PAGE_BYTES 0 asks for memory, else for hugetlb pages. */
+static uint64_t least_room(const struct cgroup_place *place, uint64_t page_bytes)
+{
+	char directory[sizeof place->directory];
+	uint64_t least = UINT64_MAX;
+	memcpy(directory, place->directory, sizeof directory);
+	for (int depth = 0; depth < DEPTH_MAX && strlen(directory) >= strlen(place->mount); depth++) {
+		uint64_t here = page_bytes ? hugetlb_room_here(directory, place->unified, page_bytes)
+		                           : memory_room_here(directory, place->unified);
+		least = here < least ? here : least;
+		char *slash = strrchr(directory, '/');
+		if (!slash || slash == directory)
+			break;
+		*slash = '\0';
+	}
+	return least;
+}
+
+uint64_t cgroup_memory_headroom(const struct cgroup_place *place)
+{
+	return least_room(place, 0);
+}
+
+uint64_t cgroup_hugetlb_headroom(const struct cgroup_place *place, uint64_t page_bytes)
+{
+	return least_room(place, page_bytes);
+}
+
+int host_memory_headroom(pid_t pid, uint64_t *out_bytes)
+{
+	struct cgroup_place place;
+	*out_bytes = cgroup_find(pid, "memory", &place) < 0 ? UINT64_MAX : cgroup_memory_headroom(&place);
+	return 0;
+}
+
+int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes)
+{
+	struct cgroup_place place;
+	*out_bytes = cgroup_find(pid, "hugetlb", &place) < 0 ? UINT64_MAX : cgroup_hugetlb_headroom(&place, page_bytes);
+	return 0;
+}
+
+char *host_cgroup_of(pid_t pid)
+{
+	char path[64], found[4096];
+	cleanup_free char *text = NULL;
+	snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+	if (read_file_at(AT_FDCWD, path, PROC_LIMIT_BYTES, &text, NULL) < 0)
+		return NULL;
+	bool unified = path_in_hierarchy(text, "", found, sizeof found) && strcmp(found, "/") != 0;
+	if (!unified && !path_in_hierarchy(text, "name=systemd", found, sizeof found) &&
+	    !path_in_hierarchy(text, "", found, sizeof found))
+		return NULL;
+	return strdup(found);
+}

@@ -1,0 +1,34 @@
+/*
+ * cgroup.h - where a process stands in the cgroup trees, and how much its limits still allow.
+ *
+ * A tree is what one mount shows: the unified one (v2) or that of one v1 controller. Hosts have one, the other, or both.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The directory of a process in the tree that has a controller. */
+struct cgroup_place {
+	bool unified;        /* v2: other file names */
+	char mount[512];     /* where the tree is mounted */
+	char directory[4096]; /* MOUNT plus the process's path below it */
+};
+
+/*
+ * Find PID's directory in the tree of CONTROLLER ("memory", "hugetlb"): the v1 one where it has a mount, else the unified
+ * one. Returns 0, or -1 where no such mount can be seen.
+ */
+int cgroup_find(pid_t pid, const char *controller, struct cgroup_place *out);
+
+/* The same from the texts of /proc/PID/cgroup and /proc/self/mountinfo: no I/O. */
+int cgroup_find_in(const char *cgroup_text, const char *mountinfo_text, const char *controller,
+                   struct cgroup_place *out);
+
+/* Room below the memory limits of PLACE and of each directory above it, up to the mount. UINT64_MAX: no limit. */
+uint64_t cgroup_memory_headroom(const struct cgroup_place *place);
+
+/* The same for hugetlb pages of PAGE_BYTES. */
+uint64_t cgroup_hugetlb_headroom(const struct cgroup_place *place, uint64_t page_bytes);

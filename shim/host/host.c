@@ -1,0 +1,71 @@
+#include "host/host.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/size.h"
+
+#define POOL_DIR "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/%s"
+
+static int read_pool_file(uint64_t page_bytes, const char *name, uint64_t *out)
+{
+	char path[128];
+	snprintf(path, sizeof path, POOL_DIR, page_bytes / KIB, name);
+	return read_number_file(path, out);
+}
+
+int host_hugetlb_pool(uint64_t page_bytes, struct hugetlb_pool *out)
+{
+	uint64_t overcommit = 0;
+	uint64_t surplus = 0;
+	*out = (struct hugetlb_pool){.page_bytes = page_bytes};
+	if (read_pool_file(page_bytes, "nr_hugepages", &out->total) < 0 ||
+	    read_pool_file(page_bytes, "free_hugepages", &out->free) < 0 ||
+	    read_pool_file(page_bytes, "resv_hugepages", &out->reserved) < 0)
+		return -1;
+	read_pool_file(page_bytes, "nr_overcommit_hugepages", &overcommit);
+	read_pool_file(page_bytes, "surplus_hugepages", &surplus);
+	out->overcommit_left = overcommit > surplus ? overcommit - surplus : 0;
+	return 0;
+}
+
+int host_yama_scope(void)
+{
+	uint64_t scope;
+	return read_number_file("/proc/sys/kernel/yama/ptrace_scope", &scope) < 0 ? -1 : (int)scope;
+}
+
+const char *host_switch(const char *path, char *buf, size_t buf_bytes)
+{
+	cleanup_free char *text = NULL;
+	buf[0] = '\0';
+	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+		return buf;
+	char *open_bracket = strchr(text, '[');
+	char *close_bracket = open_bracket ? strchr(open_bracket, ']') : NULL;
+	if (close_bracket)
+		snprintf(buf, buf_bytes, "%.*s", (int)(close_bracket - open_bracket - 1), open_bracket + 1);
+	else
+		snprintf(buf, buf_bytes, "%.*s", (int)strcspn(text, "\n"), text);
+	return buf;
+}
+
+char *host_unit_of(pid_t pid)
+{
+	/* Loaded on first use: only a rule that names units pays for it. */
+	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
+	int (*get_unit)(pid_t, char **) = NULL;
+	if (library)
+		*(void **)&get_unit = dlsym(library, "sd_pid_get_unit");
+	char *unit = NULL;
+	if (!get_unit || get_unit(pid, &unit) < 0)
+		return NULL;
+	return unit;
+}

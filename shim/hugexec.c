@@ -1,0 +1,129 @@
+/*
+ * hugexec - start a program with its machine code on huge pages, and be gone.
+ *
+ *   argv -> policy -> is there anything to do? -> start the tracer -> execute COMMAND
+ *
+ * The tracer does the rest (launch/launch.h tells the tale of the two processes): stop at exec, image, plan, remap, report.
+ * Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "launch/launch.h"
+#include "launch/options.h"
+#include "launch/preview.h"
+#include "launch/program.h"
+#include "launch/sink.h"
+#include "policy/policy.h"
+#include "report.h"
+
+enum { EXIT_FAILED = 125, EXIT_CANNOT_EXECUTE = 126, EXIT_NOT_FOUND = 127 };
+
+/* Execute COMMAND in this process, as env(1) does. Returns only where that fails: the exit status for it. */
+static int execute(const struct options *options, const struct launch *tracer)
+{
+	const char *file = options->command[0];
+	if (options->argv0)
+		options->command[0] = (char *)options->argv0;
+	execvp(file, options->command);
+	int saved_errno = errno;
+	if (tracer)
+		launch_stop_tracer((struct launch *)tracer);
+	if (options->verbosity != VERBOSITY_QUIET)
+		fprintf(stderr, "hugexec: %s: %s\n", file, strerror(saved_errno));
+	return saved_errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
+}
+
+/* Report that nothing was done, for REASON. */
+static void report_untraced(const struct options *options, const char *exe, const struct decision *decision,
+                            enum outcome outcome, const struct error *reason, bool fails_launch)
+{
+	struct report report = {
+	    .pid = getpid(),
+	    .via = VIA_SHIM,
+	    .outcome = outcome,
+	    .reason = *reason,
+	    .backing = BACKING_NONE,
+	};
+	snprintf(report.exe, sizeof report.exe, "%s", exe);
+	if (decision && decision->rule_name)
+		snprintf(report.rule, sizeof report.rule, "%s", decision->rule_name);
+	sink_report(options, &report, 0, fails_launch);
+}
+
+/*
+ * Whether it is clear before COMMAND is executed that it is to be left alone; REASON says why. A script's rule is its
+ * interpreter's, and a program that no rule matches may still execute one that a rule does, so those are followed.
+ */
+static bool is_settled(const struct policy *policy, const struct program *program, const struct decision *decision,
+                       struct error *reason)
+{
+	if (!policy_may_remap(policy, VIA_SHIM))
+		return error_set(reason, "no-rule", "no rule is about programs started through hugexec") < 0;
+	if (program->privileged && !launch_may_trace_privileged())
+		return error_set(reason, "privileged-program",
+		                 "tracing it would withhold its privileges; run hugexec as root") < 0;
+	if (program->kind == PROGRAM_FOREIGN)
+		return error_set(reason, "not-native", "not a program for this processor's 64-bit mode") < 0;
+	if (program->kind != PROGRAM_ELF || decision->action != ACTION_SKIP)
+		return false;
+	if (decision->rule_matched)
+		return error_set(reason, "rule-skip", "the rule says to leave it alone") < 0;
+	if (decision->settings.follow == FOLLOW_NONE)
+		return error_set(reason, "no-rule", "no rule matches") < 0;
+	return false;
+}
+
+static int run(const struct options *options)
+{
+	struct error err = {0};
+	struct policy *policy = NULL;
+	enum on_error on_error = ON_ERROR_CONTINUE;
+	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
+	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
+		bool fails = on_error == ON_ERROR_FAIL;
+		report_untraced(options, options->command[0], NULL, OUTCOME_FAILED, &err, fails);
+		return fails ? EXIT_FAILED : execute(options, NULL);
+	}
+
+	struct program program;
+	program_inspect(options->command[0], &program);
+	if (program.kind == PROGRAM_NOT_FOUND)
+		return execute(options, NULL);
+	struct facts facts = {.via = VIA_SHIM, .exe = program.path, .uid = geteuid()};
+	struct decision decision;
+	policy_decide(policy, &facts, &decision);
+	if (options->dry_run)
+		return preview_print(options, policy, &program);
+
+	if (is_settled(policy, &program, &decision, &err)) {
+		report_untraced(options, program.path, &decision, OUTCOME_SKIPPED, &err, false);
+		return execute(options, NULL);
+	}
+
+	struct launch launch = {.policy = policy, .options = options};
+	if (launch_start_tracer(&launch, &err) < 0) {
+		bool fails = decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
+		report_untraced(options, program.path, &decision, OUTCOME_FAILED, &err, fails);
+		return fails ? EXIT_FAILED : execute(options, NULL);
+	}
+	return execute(options, &launch);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	switch (options_parse(argc, argv, &options)) {
+	case OPTIONS_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILED;
+	case OPTIONS_WRONG: return EXIT_FAILED;
+	default: break;
+	}
+	const char *environment_switch = getenv("HUGEXEC");
+	if (environment_switch && strcmp(environment_switch, "off") == 0)
+		return execute(&options, NULL);
+	return run(&options);
+}

@@ -1,0 +1,177 @@
+#include "launch/consider.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "engine/engine.h"
+#include "facts.h"
+#include "launch/sink.h"
+
+#define EXIT_FAIL 125
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
+}
+
+/* What the policy says of the program that FOLLOWED has just become. */
+static int decide(const struct following *following, pid_t pid, struct fact_store *store, struct decision *decision,
+                  struct error *err)
+{
+	const struct policy *policy = following->launch->policy;
+	if (facts_gather(store, pid, VIA_SHIM, policy_needs(policy), err) < 0)
+		return -1;
+	policy_decide(policy, &store->facts, decision);
+	if (decision->action == ACTION_UNDECIDED) {
+		facts_read_build_id(store, pid);
+		policy_decide(policy, &store->facts, decision);
+	}
+	if (following->launch->options->backing)
+		settings_override_backing(&decision->settings, following->launch->options->backing, NULL);
+	fault_point("decided");
+	return 0;
+}
+
+static void report_begin(struct report *report, pid_t pid, const char *exe, const char *rule)
+{
+	memset(report, 0, sizeof *report);
+	report->pid = pid;
+	report->via = VIA_SHIM;
+	report->backing = BACKING_NONE;
+	report->outcome = OUTCOME_SKIPPED;
+	snprintf(report->exe, sizeof report->exe, "%s", exe ? exe : "");
+	snprintf(report->rule, sizeof report->rule, "%s", rule ? rule : "");
+}
+
+/* End the workload before its first instruction, as the policy's on_error asks. */
+static void fail_launch(struct tracee *tracee)
+{
+	if (tracee->state == TRACEE_STOPPED && tracee_borrow(tracee, NULL) == 0)
+		tracee_syscall(tracee, NULL, SYS_exit_group, EXIT_FAIL, 0, 0, 0, 0, 0);
+}
+
+/* Let FOLLOWED run its program, and be gone. */
+static void release(const struct following *following, struct followed *followed)
+{
+	struct tracee *tracee = &followed->tracee;
+	if (!followed->is_root) {
+		tracee_detach(tracee);
+		return;
+	}
+	if (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0)
+		return;
+	tracee_hand_off(tracee, following->launch->tracer_pid, NULL);
+}
+
+static void remember_skip(struct followed *followed, const struct report *report)
+{
+	free(followed->skipped_exe);
+	followed->skipped_exe = strdup(report->exe);
+	followed->skipped = report->reason;
+	followed->has_skipped = true;
+	followed->text_bytes = report->text_bytes;
+	memcpy(followed->rule, report->rule, sizeof followed->rule);
+}
+
+/* Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. */
+static void remap(struct followed *followed, const struct decision *decision, struct report *report)
+{
+	struct tracee *tracee = &followed->tracee;
+	if (tracee_finish_exec(tracee, &report->reason) < 0) {
+		report->outcome = OUTCOME_FAILED;
+		return;
+	}
+	fault_point("exec-finished");
+	engine_run(tracee, &decision->settings, report);
+}
+
+enum considered consider(struct following *following, struct followed *followed, struct settings *settings)
+{
+	const struct options *options = following->launch->options;
+	uint64_t began_us = now_us();
+	struct fact_store store;
+	struct decision decision = {0};
+	struct report report;
+	settings_default(&decision.settings);
+
+	int decided = decide(following, followed->tracee.pid, &store, &decision, &report.reason);
+	struct error reason = decided < 0 ? report.reason : (struct error){0};
+	report_begin(&report, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
+	report.reason = reason;
+	*settings = decision.settings;
+	bool may_follow = settings->follow != FOLLOW_NONE;
+
+	if (decided < 0) {
+		report.outcome = OUTCOME_FAILED;
+		may_follow = false;
+	} else if (decision.action == ACTION_REMAP) {
+		remap(followed, &decision, &report);
+		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
+	} else if (decision.rule_matched) {
+		error_set(&report.reason, "rule-skip", "the rule says to leave it alone");
+		may_follow = false;
+	} else {
+		error_set(&report.reason, "no-rule", "no rule matches");
+	}
+	followed->held_us += now_us() - began_us;
+	report.latency_us = followed->held_us;
+
+	enum considered result = CONSIDERED_FOLLOW;
+	if (may_follow) {
+		remember_skip(followed, &report);
+	} else {
+		bool fails = report.outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
+		sink_report(options, &report, followed->tracee.pid, fails);
+		fault_point("reported");
+		if (fails)
+			fail_launch(&followed->tracee);
+		else
+			release(following, followed);
+		result = CONSIDERED_LET_GO;
+	}
+	report_free(&report);
+	if (decided == 0)
+		facts_free(&store);
+	return result;
+}
+
+static void report_skip(struct following *following, struct followed *followed, const struct error *reason,
+                        const char *exe)
+{
+	struct report report;
+	report_begin(&report, followed->tracee.pid, exe, followed->rule);
+	report.reason = *reason;
+	report.text_bytes = followed->text_bytes;
+	report.latency_us = followed->held_us;
+	sink_report(following->launch->options, &report, followed->tracee.pid, false);
+	followed->has_skipped = false;
+	free(followed->skipped_exe);
+	followed->skipped_exe = NULL;
+}
+
+void consider_end(struct following *following, struct followed *followed)
+{
+	if (followed->has_skipped)
+		report_skip(following, followed, &followed->skipped, followed->skipped_exe);
+}
+
+void consider_privileged(struct following *following, struct followed *followed, const char *path)
+{
+	struct error reason;
+	error_set(&reason, "privileged-program", "tracing it would withhold its privileges; run hugexec as root");
+	report_skip(following, followed, &reason, path);
+}
+
+void consider_timeout(struct following *following)
+{
+	for (size_t i = 0; i < following->count; i++)
+		consider_end(following, &following->list[i]);
+}

@@ -1,0 +1,49 @@
+/*
+ * consider.h - one followed process at one exec: facts, decision, engine, report, and what becomes of it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/tracee.h"
+#include "launch/launch.h"
+#include "report.h"
+
+struct followed {
+	struct tracee tracee;
+	bool is_root;      /* our parent, the process that hugexec was started in */
+	bool has_executed; /* runs a program of its own by now */
+	bool has_skipped;  /* SKIPPED and SKIPPED_EXE tell why the last program was left alone */
+	struct error skipped;
+	char *skipped_exe;
+	char rule[128];
+	uint64_t text_bytes;
+	uint64_t held_us; /* how long it was held in all, up to now */
+};
+
+struct following {
+	struct launch *launch;
+	bool may_trace_privileged;
+	uint64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
+	struct followed *list;
+	size_t count, capacity;
+};
+
+enum considered {
+	CONSIDERED_LET_GO, /* dealt with and released (or gone); where it is the root the caller must _exit() now */
+	CONSIDERED_FOLLOW, /* nothing done: it may become another program */
+};
+
+/* FOLLOWED has just executed (state IN_EXEC). SETTINGS: those in force for it. */
+enum considered consider(struct following *following, struct followed *followed, struct settings *settings);
+
+/* FOLLOWED ends: report why nothing was done. */
+void consider_end(struct following *following, struct followed *followed);
+
+/* FOLLOWED is about to execute PATH, which must run untraced: report that. */
+void consider_privileged(struct following *following, struct followed *followed, const char *path);
+
+/* follow_timeout is over: report for all. */
+void consider_timeout(struct following *following);

@@ -1,0 +1,245 @@
+#include "launch/follow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "launch/consider.h"
+#include "launch/program.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+#define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
+}
+
+static struct followed *find(struct following *following, pid_t pid)
+{
+	for (size_t i = 0; i < following->count; i++) {
+		if (following->list[i].tracee.pid == pid)
+			return &following->list[i];
+	}
+	return NULL;
+}
+
+static struct followed *add(struct following *following, const struct tracee *tracee)
+{
+	if (following->count == following->capacity) {
+		size_t capacity = following->capacity ? following->capacity * 2 : 16;
+		struct followed *larger = realloc(following->list, capacity * sizeof larger[0]);
+		if (!larger)
+			return NULL;
+		following->list = larger;
+		following->capacity = capacity;
+	}
+	struct followed *followed = &following->list[following->count++];
+	*followed = (struct followed){.tracee = *tracee};
+	return followed;
+}
+
+static void forget(struct following *following, struct followed *followed)
+{
+	free(followed->skipped_exe);
+	*followed = following->list[--following->count];
+}
+
+/* Let a stopped tracee run on, with SIGNAL_TO_DELIVER (0: none). */
+static void resume(const struct following *following, const struct followed *followed, int signal_to_deliver)
+{
+	bool watch_execs = !following->may_trace_privileged && followed->has_executed;
+	ptrace(watch_execs ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
+}
+
+/* Wait for the next event of any tracee. Returns its pid; 0 where the time is over; -1 where there is none left. */
+static pid_t next_event(const struct following *following, int *status)
+{
+	sigset_t child;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	for (;;) {
+		pid_t pid = waitpid(-1, status, __WALL | (following->deadline_us ? WNOHANG : 0));
+		if (pid != 0 || !following->deadline_us)
+			return pid;
+		uint64_t now = now_us();
+		if (now >= following->deadline_us)
+			return 0;
+		uint64_t left_us = following->deadline_us - now;
+		struct timespec timeout = {(time_t)(left_us / 1000000U), (long)(left_us % 1000000U * 1000U)};
+		sigtimedwait(&child, NULL, &timeout);
+	}
+}
+
+/* Turn tracing of children on where the rule says so; it stays on for all that they start. */
+static void apply_follow_setting(struct following *following, struct followed *followed,
+                                 const struct settings *settings)
+{
+	if (!following->deadline_us)
+		following->deadline_us = now_us() + (uint64_t)settings->follow_timeout_s * 1000000U;
+	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : 0);
+	if (wanted == followed->tracee.options)
+		return;
+	if (ptrace(PTRACE_SETOPTIONS, followed->tracee.pid, 0, wanted) == 0)
+		followed->tracee.options = wanted;
+}
+
+static void on_exec(struct following *following, struct followed *followed)
+{
+	followed->tracee.state = TRACEE_IN_EXEC;
+	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
+	followed->has_executed = true;
+	fault_point("exec-stop");
+	struct settings settings;
+	if (consider(following, followed, &settings) == CONSIDERED_LET_GO) {
+		if (followed->is_root)
+			_exit(0);
+		forget(following, followed);
+		return;
+	}
+	apply_follow_setting(following, followed, &settings);
+	followed->tracee.state = TRACEE_RUNNING;
+	resume(following, followed, 0);
+}
+
+/* What execve's path argument names, as the tracee sees it, into PATH; false where that cannot be told. */
+static bool exec_path(const struct followed *followed, char *path, size_t path_bytes)
+{
+	struct __ptrace_syscall_info info;
+	pid_t pid = followed->tracee.pid;
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_ENTRY)
+		return false;
+	bool at = info.entry.nr == SYS_execveat;
+	if (!at && info.entry.nr != SYS_execve)
+		return false;
+	char name[2048];
+	ssize_t got = tracee_read(&followed->tracee, info.entry.args[at ? 1 : 0], name, sizeof name - 1);
+	if (got <= 0) {
+		/* The string may end just before a page that is not mapped. */
+		uint64_t addr = info.entry.args[at ? 1 : 0];
+		got = tracee_read(&followed->tracee, addr, name, 4096 - addr % 4096 < sizeof name ? 4096 - addr % 4096 : 1);
+	}
+	name[got > 0 ? got : 0] = '\0';
+	if (name[0] == '/')
+		snprintf(path, path_bytes, "%s", name);
+	else if (!at || (int)info.entry.args[0] == AT_FDCWD)
+		snprintf(path, path_bytes, "/proc/%d/cwd/%s", (int)pid, name);
+	else
+		snprintf(path, path_bytes, "/proc/%d/fd/%d%s%s", (int)pid, (int)info.entry.args[0], name[0] ? "/" : "", name);
+	return true;
+}
+
+/* At a system call of a process that is watched because we lack CAP_SYS_PTRACE. */
+static void on_syscall(struct following *following, struct followed *followed)
+{
+	char path[4096];
+	struct program program;
+	if (exec_path(followed, path, sizeof path)) {
+		program_inspect_path(path, &program);
+		if (program.privileged && program.kind != PROGRAM_NOT_FOUND) {
+			consider_privileged(following, followed, path);
+			tracee_detach(&followed->tracee);
+			if (followed->is_root)
+				_exit(0);
+			forget(following, followed);
+			return;
+		}
+	}
+	resume(following, followed, 0);
+}
+
+/* A child that the kernel attached for us, at its first stop. */
+static void on_new_child(struct following *following, const struct followed *parent)
+{
+	unsigned long child_pid = 0;
+	ptrace(PTRACE_GETEVENTMSG, parent->tracee.pid, 0, &child_pid);
+	struct tracee tracee = {.pid = (pid_t)child_pid, .options = parent->tracee.options};
+	bool has_executed = parent->has_executed;
+	if (child_pid && !find(following, (pid_t)child_pid)) {
+		struct followed *child = add(following, &tracee);
+		if (child)
+			child->has_executed = has_executed;
+	}
+}
+
+static void on_stop(struct following *following, struct followed *followed, int status)
+{
+	int event = status >> 16;
+	int signal = WSTOPSIG(status);
+	pid_t pid = followed->tracee.pid;
+	switch (event) {
+	case PTRACE_EVENT_EXEC: on_exec(following, followed); return;
+	case PTRACE_EVENT_EXIT:
+		consider_end(following, followed);
+		resume(following, followed, 0);
+		return;
+	case PTRACE_EVENT_FORK:
+	case PTRACE_EVENT_VFORK:
+	case PTRACE_EVENT_CLONE:
+		on_new_child(following, followed);
+		resume(following, find(following, pid), 0);
+		return;
+	case PTRACE_EVENT_STOP:
+		/* A group stop is kept, a first stop or the end of a group stop (SIGTRAP) passed over. */
+		if (signal == SIGTRAP)
+			resume(following, followed, 0);
+		else
+			ptrace(PTRACE_LISTEN, pid, 0, 0);
+		return;
+	case 0:
+		if (signal == SYSCALL_STOP)
+			on_syscall(following, followed);
+		else
+			resume(following, followed, signal);
+		return;
+	default: resume(following, followed, 0); return;
+	}
+}
+
+_Noreturn void follow(struct launch *launch, const struct tracee *root)
+{
+	struct following following = {.launch = launch, .may_trace_privileged = launch_may_trace_privileged()};
+	struct followed *first = add(&following, root);
+	if (!first)
+		_exit(0);
+	first->is_root = true;
+	while (following.count > 0) {
+		int status;
+		pid_t pid = next_event(&following, &status);
+		if (pid <= 0) {
+			consider_timeout(&following);
+			_exit(0);
+		}
+		struct followed *followed = find(&following, pid);
+		if (!WIFSTOPPED(status)) {
+			if (followed)
+				forget(&following, followed);
+			continue;
+		}
+		if (!followed) {
+			/* A new child may stop before its parent's event tells of it. */
+			struct tracee tracee = {.pid = pid, .options = root->options | FORK_OPTIONS};
+			followed = add(&following, &tracee);
+		}
+		if (followed)
+			on_stop(&following, followed, status);
+		else
+			ptrace(PTRACE_DETACH, pid, 0, 0);
+	}
+	_exit(0);
+}

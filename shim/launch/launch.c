@@ -1,0 +1,129 @@
+#include "launch/launch.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launch/shared.h"
+#include "launch/tracer.h"
+
+/* How often a waiting P looks whether its tracer is still alive. */
+#define TRACER_CHECK_MS 20
+
+void handshake_set(struct launch_shared *shared, enum handshake value)
+{
+	__atomic_store_n(&shared->handshake, (uint32_t)value, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &shared->handshake, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+enum handshake handshake_wait(struct launch_shared *shared, enum handshake value, int timeout_ms)
+{
+	uint32_t now = __atomic_load_n(&shared->handshake, __ATOMIC_SEQ_CST);
+	if (now != (uint32_t)value)
+		return (enum handshake)now;
+	struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
+	syscall(SYS_futex, &shared->handshake, FUTEX_WAIT, (uint32_t)value, &timeout, NULL, 0);
+	return (enum handshake)__atomic_load_n(&shared->handshake, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * After `unshare --pid` without --fork the caller's first child becomes PID 1 of the new namespace, and when that ends
+ * nobody can fork there any more: it must not be ours.
+ */
+static bool children_get_another_pid_namespace(void)
+{
+	char own[64] = "", children[64] = "";
+	ssize_t a = readlink("/proc/self/ns/pid", own, sizeof own - 1);
+	ssize_t b = readlink("/proc/self/ns/pid_for_children", children, sizeof children - 1);
+	return a != b || memcmp(own, children, sizeof own) != 0;
+}
+
+/* Reap the tracer where it has ended. Returns 1 with its *STATUS, 0 where it runs. */
+static int reap_if_ended(pid_t tracer_pid, int *status)
+{
+	return waitpid(tracer_pid, status, __WALL | WNOHANG) == tracer_pid;
+}
+
+static int tracer_died(int status, struct error *err)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		return error_set(err, "ptrace-killed", "a seccomp filter kills whoever calls ptrace");
+	if (WIFSIGNALED(status))
+		return error_set(err, "tracer-killed", "the tracer was killed by signal %d", WTERMSIG(status));
+	return error_set(err, "tracer-killed", "the tracer ended with status %d", WEXITSTATUS(status));
+}
+
+static int wait_until_traced(struct launch *launch, struct error *err)
+{
+	/* Yama, scope 1: only descendants may be traced unless they say whom they trust. Elsewhere it is EINVAL. */
+	prctl(PR_SET_PTRACER, (unsigned long)launch->tracer_pid, 0, 0, 0);
+	handshake_set(launch->shared, HANDSHAKE_MAY_TRACE);
+	for (;;) {
+		int status;
+		switch (handshake_wait(launch->shared, HANDSHAKE_MAY_TRACE, TRACER_CHECK_MS)) {
+		case HANDSHAKE_SEIZED: return 0;
+		case HANDSHAKE_REFUSED:
+			*err = launch->shared->refusal;
+			waitpid(launch->tracer_pid, &status, __WALL);
+			return -1;
+		default: break;
+		}
+		if (reap_if_ended(launch->tracer_pid, &status))
+			return tracer_died(status, err);
+	}
+}
+
+int launch_start_tracer(struct launch *launch, struct error *err)
+{
+	if (access("/proc/self/maps", R_OK) < 0)
+		return error_set_errno(err, errno, "no-proc", "/proc/self/maps");
+	if (children_get_another_pid_namespace())
+		return error_set(err, "pid-namespace", "the next child would be PID 1 of a new PID namespace");
+	launch->shared = mmap(NULL, sizeof *launch->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (launch->shared == MAP_FAILED)
+		return error_set_errno(err, errno, "fork", "shared memory");
+
+	sigset_t all, before;
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
+	pid_t parent_pid = getpid();
+	/* Not fork(): the exit signal must be none. The child of a single-threaded process may go on as after fork(2). */
+	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
+	if (child == 0)
+		tracer_main(launch, parent_pid);
+	int saved_errno = errno;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	int result = -1;
+	if (child < 0) {
+		error_set_errno(err, saved_errno, "fork", "no process for the tracer");
+	} else {
+		launch->tracer_pid = (pid_t)child;
+		result = wait_until_traced(launch, err);
+	}
+	munmap(launch->shared, sizeof *launch->shared);
+	return result;
+}
+
+bool launch_may_trace_privileged(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2] = {{0}};
+	if (syscall(SYS_capget, &header, data) < 0)
+		return false;
+	return data[0].effective & (1U << CAP_SYS_PTRACE);
+}
+
+void launch_stop_tracer(struct launch *launch)
+{
+	kill(launch->tracer_pid, SIGKILL);
+	waitpid(launch->tracer_pid, NULL, __WALL);
+}

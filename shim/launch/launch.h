@@ -1,0 +1,47 @@
+/*
+ * launch.h - two processes on the way to one: the tale of P and T.
+ *
+ * P is the process that hugexec was started in. It will be the workload: it keeps its PID, parent, session, files and all
+ * else, and in the end executes COMMAND. T is the tracer, a child of P made by clone(2) with no exit signal, so that P's
+ * SIGCHLD, wait(2) without __WALL and job control never see it. T blocks all signals, closes every file that it inherited,
+ * and leaves P's session; it is in P's cgroup and under P's limits, so what it allocates is charged to the workload.
+ *
+ *   P: clone T; allow it to trace (Yama); wait          T: wait for the word; PTRACE_SEIZE P; say so
+ *   P: execvp(COMMAND)                                  T: wait for the exec stop; decide; remap; report
+ *   P: stands at the entry of waitid(T)                 T: _exit: lets P go and becomes a zombie in one step
+ *   P: reaps T, and runs its first instruction
+ *
+ * The word between them is one futex in shared memory, so that not even a file descriptor is needed.
+ * If T cannot trace, it says why and exits; P reaps it and executes COMMAND alone. If T dies before the exec stop, P
+ * sees that (it looks every few milliseconds) and does the same. If T dies later, the kernel lets P go on, but for the
+ * moments in which T had borrowed P's registers: then the kernel kills P. If P's exec fails, P kills and reaps T.
+ * If P dies, T is woken by that and exits; an orphan by then, it is reaped by whoever reaps orphans there.
+ * A T that lets go while P runs already (nothing matched until follow_timeout) stays P's zombie until P ends.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "launch/options.h"
+#include "policy/policy.h"
+
+struct launch {
+	const struct policy *policy;
+	const struct options *options;
+	pid_t tracer_pid;
+	struct launch_shared *shared;
+};
+
+/*
+ * Start the tracer and have it attached to the calling process. Returns 0; or -1 with ERR and nothing left behind: words
+ * "no-proc", "pid-namespace", "fork", "ptrace-refused", "ptrace-killed", "seccomp".
+ */
+int launch_start_tracer(struct launch *launch, struct error *err);
+
+/* End the tracer and reap it: exec failed. */
+void launch_stop_tracer(struct launch *launch);
+
+/* With CAP_SYS_PTRACE a traced program keeps its set-uid privileges; without, it must be let go before it is executed. */
+bool launch_may_trace_privileged(void);

@@ -1,0 +1,79 @@
+#include "launch/tracer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "engine/tracee.h"
+#include "launch/follow.h"
+#include "launch/rehearse.h"
+#include "launch/shared.h"
+
+#define PARENT_WORD_MS 2000
+
+static void close_inherited_files(void)
+{
+	close_range(0, ~0U, 0);
+	/* Nothing that a library prints may land in a file that gets number 0, 1 or 2 by chance. */
+	for (int i = 0; i < 3; i++) {
+		if (open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+			break;
+	}
+}
+
+/* The limits are the workload's; a tracer may use them up to what it is allowed at most, and leaves no core file. */
+static void raise_own_limits(void)
+{
+	static const __rlimit_resource_t raised[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_CPU};
+	struct rlimit limit;
+	for (size_t i = 0; i < sizeof raised / sizeof raised[0]; i++) {
+		if (getrlimit(raised[i], &limit) == 0 && limit.rlim_cur != limit.rlim_max) {
+			limit.rlim_cur = limit.rlim_max;
+			setrlimit(raised[i], &limit);
+		}
+	}
+	limit = (struct rlimit){0, 0};
+	setrlimit(RLIMIT_CORE, &limit);
+}
+
+static void detach_from_surroundings(void)
+{
+	/* Only until P is seized: from then on its end wakes us. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
+	setsid();
+	close_inherited_files();
+	raise_own_limits();
+	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
+}
+
+_Noreturn static void refuse(struct launch *launch, const struct error *err)
+{
+	launch->shared->refusal = *err;
+	handshake_set(launch->shared, HANDSHAKE_REFUSED);
+	_exit(0);
+}
+
+_Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
+{
+	struct error err = {0};
+	struct tracee tracee;
+	launch->tracer_pid = getpid();
+	detach_from_surroundings();
+	fault_point("tracer-started");
+	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
+	    getppid() != parent_pid)
+		_exit(0);
+	if (rehearse(&err) < 0 ||
+	    tracee_seize(&tracee, parent_pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, &err) < 0)
+		refuse(launch, &err);
+	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+	fault_point("seized");
+	handshake_set(launch->shared, HANDSHAKE_SEIZED);
+	follow(launch, &tracee);
+}

@@ -1,0 +1,239 @@
+/*
+ * The settings of a rule or a file: a table of key, bit and parser.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "policy/parse.h"
+
+#define FOLLOW_TIMEOUT_MAX_S 86400
+#define FILE_TIMEOUT_MAX_MS 3600000
+
+typedef int value_parser(const struct parser *parser, const struct json_place *place, json_object *value,
+                         struct settings *out);
+
+static int parse_size(const struct parser *parser, const struct json_place *place, json_object *value, uint64_t *out)
+{
+	static const char expected[] = "expected a size: bytes as a number, or \"64K\", \"4M\", \"1G\"";
+	const char *text;
+	if (json_object_is_type(value, json_type_int)) {
+		int64_t bytes = json_object_get_int64(value);
+		if (bytes < 0 || bytes == INT64_MAX)
+			return complain(parser, place, JSON_AT_VALUE, "%s", expected);
+		*out = (uint64_t)bytes;
+		return 0;
+	}
+	if (!json_object_is_type(value, json_type_string))
+		return complain(parser, place, JSON_AT_VALUE, "%s", expected);
+	if (parse_string(parser, place, value, &text) < 0)
+		return -1;
+	if (size_parse(text, out) < 0)
+		return complain(parser, place, JSON_AT_VALUE, "\"%.32s\" is no size; %s", text, expected);
+	return 0;
+}
+
+static int parse_min_text(const struct parser *parser, const struct json_place *place, json_object *value,
+                          struct settings *out)
+{
+	return parse_size(parser, place, value, &out->min_text_bytes);
+}
+
+static int parse_max_text(const struct parser *parser, const struct json_place *place, json_object *value,
+                          struct settings *out)
+{
+	return parse_size(parser, place, value, &out->max_text_bytes);
+}
+
+static int parse_page_size(const struct parser *parser, const struct json_place *place, json_object *value,
+                           struct settings *out)
+{
+	static const char *const words[] = {"2M", "1G", NULL};
+	int word;
+	if (parse_word(parser, place, value, words, &word) < 0)
+		return -1;
+	out->page_size_bytes = word == 0 ? 2 * MIB : GIB;
+	return 0;
+}
+
+static int parse_backing(const struct parser *parser, const struct json_place *place, json_object *value,
+                         struct settings *out)
+{
+	static const char *const words[] = {"file", "hugetlb", "thp", NULL};
+	if (!json_object_is_type(value, json_type_array))
+		return complain(parser, place, JSON_AT_VALUE, "expected a list of \"file\", \"hugetlb\", \"thp\"");
+	size_t count = json_object_array_length(value);
+	if (count == 0 || count > BACKING_COUNT)
+		return complain(parser, place, JSON_AT_VALUE, "expected one to three of \"file\", \"hugetlb\", \"thp\"");
+	for (size_t i = 0; i < count; i++) {
+		struct json_place at = {place, NULL, i};
+		int word;
+		if (parse_word(parser, &at, json_object_array_get_idx(value, i), words, &word) < 0)
+			return -1;
+		for (size_t j = 0; j < i; j++) {
+			if (out->backing[j] == (enum backing)word)
+				return complain(parser, &at, JSON_AT_VALUE, "\"%s\" is there twice", words[word]);
+		}
+		out->backing[i] = (enum backing)word;
+	}
+	out->backing_count = (unsigned)count;
+	return 0;
+}
+
+static int parse_libraries(const struct parser *parser, const struct json_place *place, json_object *value,
+                           struct settings *out)
+{
+	static const char *const keys[] = {"include", "exclude", NULL};
+	if (json_object_is_type(value, json_type_boolean))
+		return parse_bool(parser, place, value, &out->libraries);
+	if (!json_object_is_type(value, json_type_object))
+		return complain(parser, place, JSON_AT_VALUE, "expected true, false or { \"include\": [...], \"exclude\": [...] }");
+	out->libraries = true;
+	json_object_object_foreach(value, key, list)
+	{
+		struct json_place at = {place, key, 0};
+		const char **globs = NULL;
+		if (strcmp(key, "include") != 0 && strcmp(key, "exclude") != 0)
+			return complain_unknown_key(parser, &at, keys);
+		if (!json_object_is_type(list, json_type_array))
+			return complain(parser, &at, JSON_AT_VALUE, "expected a list of patterns");
+		if (parse_globs(parser, &at, list, &globs) < 0)
+			return -1;
+		if (strcmp(key, "include") == 0)
+			out->library_include = (char *const *)globs;
+		else
+			out->library_exclude = (char *const *)globs;
+	}
+	return 0;
+}
+
+static int parse_rebase(const struct parser *parser, const struct json_place *place, json_object *value,
+                        struct settings *out)
+{
+	return parse_bool(parser, place, value, &out->rebase);
+}
+
+static int parse_round_out(const struct parser *parser, const struct json_place *place, json_object *value,
+                           struct settings *out)
+{
+	return parse_bool(parser, place, value, &out->round_out);
+}
+
+static int parse_perf_map(const struct parser *parser, const struct json_place *place, json_object *value,
+                          struct settings *out)
+{
+	return parse_bool(parser, place, value, &out->perf_map);
+}
+
+static int parse_follow(const struct parser *parser, const struct json_place *place, json_object *value,
+                        struct settings *out)
+{
+	static const char *const words[] = {"none", "exec", "fork", NULL};
+	int word;
+	if (parse_word(parser, place, value, words, &word) < 0)
+		return -1;
+	out->follow = (enum follow)word;
+	return 0;
+}
+
+static int parse_on_error(const struct parser *parser, const struct json_place *place, json_object *value,
+                          struct settings *out)
+{
+	static const char *const words[] = {"continue", "fail", NULL};
+	int word;
+	if (parse_word(parser, place, value, words, &word) < 0)
+		return -1;
+	out->on_error = (enum on_error)word;
+	return 0;
+}
+
+static int parse_follow_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
+                                struct settings *out)
+{
+	int64_t seconds = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : 0;
+	if (seconds < 1 || seconds > FOLLOW_TIMEOUT_MAX_S)
+		return complain(parser, place, JSON_AT_VALUE, "expected a number of seconds from 1 to %d", FOLLOW_TIMEOUT_MAX_S);
+	out->follow_timeout_s = (unsigned)seconds;
+	return 0;
+}
+
+static int parse_file_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
+                              struct settings *out)
+{
+	const char *text = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+	char *unit = NULL;
+	unsigned long number = *text >= '0' && *text <= '9' ? strtoul(text, &unit, 10) : 0;
+	unsigned long ms = unit && strcmp(unit, "ms") == 0                                   ? number
+	                   : unit && strcmp(unit, "s") == 0 && number <= FILE_TIMEOUT_MAX_MS ? number * 1000
+	                                                                                     : 0;
+	if (ms == 0 || ms > FILE_TIMEOUT_MAX_MS)
+		return complain(parser, place, JSON_AT_VALUE, "expected a duration such as \"500ms\" or \"2s\"");
+	out->file_timeout_ms = (unsigned)ms;
+	return 0;
+}
+
+static int parse_keep_free(const struct parser *parser, const struct json_place *place, json_object *value,
+                           struct settings *out)
+{
+	out->keep_free_pages = 0;
+	out->keep_free_percent = 0;
+	if (json_object_is_type(value, json_type_int)) {
+		int64_t pages = json_object_get_int64(value);
+		if (pages >= 0 && pages < INT64_MAX) {
+			out->keep_free_pages = (uint64_t)pages;
+			return 0;
+		}
+	}
+	if (json_object_is_type(value, json_type_string)) {
+		const char *text = json_object_get_string(value);
+		char *unit = NULL;
+		unsigned long percent = *text >= '0' && *text <= '9' ? strtoul(text, &unit, 10) : 101;
+		if (unit && strcmp(unit, "%") == 0 && percent <= 100) {
+			out->keep_free_percent = (unsigned)percent;
+			return 0;
+		}
+	}
+	return complain(parser, place, JSON_AT_VALUE, "expected a number of pages, or a share such as \"10%%\"");
+}
+
+static const struct {
+	const char *key;
+	enum setting_bit bit;
+	value_parser *parse;
+} table[] = {
+    {"min_text", SETTING_MIN_TEXT, parse_min_text},
+    {"max_text", SETTING_MAX_TEXT, parse_max_text},
+    {"backing", SETTING_BACKING, parse_backing},
+    {"page_size", SETTING_PAGE_SIZE, parse_page_size},
+    {"libraries", SETTING_LIBRARIES, parse_libraries},
+    {"rebase", SETTING_REBASE, parse_rebase},
+    {"round_out", SETTING_ROUND_OUT, parse_round_out},
+    {"follow", SETTING_FOLLOW, parse_follow},
+    {"follow_timeout", SETTING_FOLLOW_TIMEOUT, parse_follow_timeout},
+    {"keep_free", SETTING_KEEP_FREE, parse_keep_free},
+    {"file_timeout", SETTING_FILE_TIMEOUT, parse_file_timeout},
+    {"perf_map", SETTING_PERF_MAP, parse_perf_map},
+    {"on_error", SETTING_ON_ERROR, parse_on_error},
+};
+
+/* The table's keys once more, for "did you mean": "name", "match" and "action" go before them in a rule. */
+const char *const rule_keys[] = {"name",      "match",   "action",         "min_text",  "max_text",     "backing",
+                                 "page_size", "libraries", "rebase",       "round_out", "follow",       "follow_timeout",
+                                 "keep_free", "file_timeout", "perf_map",  "on_error",  NULL};
+const char *const setting_keys[] = {"min_text",  "max_text", "backing",        "page_size", "libraries",    "rebase",
+                                    "round_out", "follow",   "follow_timeout", "keep_free", "file_timeout", "perf_map",
+                                    "on_error",  NULL};
+
+int parse_setting(const struct parser *parser, const struct json_place *place, json_object *value,
+                  struct setting_set *set)
+{
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+		if (strcmp(table[i].key, place->key) != 0)
+			continue;
+		if (table[i].parse(parser, place, value, &set->values) < 0)
+			return -1;
+		set->given |= table[i].bit;
+		return 0;
+	}
+	return SETTING_UNKNOWN;
+}

@@ -1,0 +1,209 @@
+#include "report.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/size.h"
+
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
+/* "hugexec looked at a program's text": the same for all outcomes; the catalog explains it. */
+#define MESSAGE_ID "5d1cd2d0b6a74ff0b1a0d3f6a7f5c0e9"
+
+static const char *outcome_name(enum outcome outcome)
+{
+	static const char *const names[] = {"remapped", "skipped", "failed"};
+	return names[outcome];
+}
+
+static json_object *text_or_null(const char *text)
+{
+	return text && *text ? json_object_new_string(text) : NULL;
+}
+
+static json_object *reason_or_null(const struct error *reason)
+{
+	char text[sizeof *reason + 2];
+	return error_is_set(reason) ? json_object_new_string(error_text(reason, text, sizeof text)) : NULL;
+}
+
+static json_object *address(uint64_t tracee_addr)
+{
+	char text[24];
+	snprintf(text, sizeof text, "0x%" PRIx64, tracee_addr);
+	return json_object_new_string(text);
+}
+
+static json_object *object_to_json(const struct report_object *object)
+{
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "path", json_object_new_string(object->path));
+	json_object_object_add(json, "build_id", text_or_null(object->build_id));
+	json_object_object_add(json, "start", address(object->start));
+	json_object_object_add(json, "end", address(object->end));
+	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)object->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)object->huge_bytes));
+	json_object_object_add(json, "backing", text_or_null(backing_name(object->backing)));
+	json_object_object_add(json, "reason", reason_or_null(&object->reason));
+	return json;
+}
+
+char *report_to_json(const struct report *report)
+{
+	json_object *json = json_object_new_object();
+	json_object *objects = json_object_new_array();
+	if (!json || !objects) {
+		json_object_put(json);
+		json_object_put(objects);
+		return NULL;
+	}
+	json_object_object_add(json, "version", json_object_new_int(1));
+	json_object_object_add(json, "pid", json_object_new_int(report->pid));
+	json_object_object_add(json, "exe", json_object_new_string(report->exe));
+	json_object_object_add(json, "via", json_object_new_string(via_name(report->via)));
+	json_object_object_add(json, "rule", text_or_null(report->rule));
+	json_object_object_add(json, "outcome", json_object_new_string(outcome_name(report->outcome)));
+	json_object_object_add(json, "reason", reason_or_null(&report->reason));
+	json_object_object_add(json, "backing", text_or_null(backing_name(report->backing)));
+	json_object_object_add(json, "rebased", json_object_new_boolean(report->rebased));
+	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)report->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)report->huge_bytes));
+	json_object_object_add(json, "latency_us", json_object_new_int64((int64_t)report->latency_us));
+	for (unsigned i = 0; i < report->object_count; i++)
+		json_object_array_add(objects, object_to_json(&report->objects[i]));
+	json_object_object_add(json, "objects", objects);
+	const char *text = json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	char *copy = text ? strdup(text) : NULL;
+	json_object_put(json);
+	return copy;
+}
+
+int report_append(int fd, const struct report *report)
+{
+	char *json = report_to_json(report);
+	if (!json) {
+		errno = ENOMEM;
+		return -1;
+	}
+	/* The newline takes the place of the string's end, so that the line goes out in one write. */
+	size_t bytes = strlen(json);
+	json[bytes] = '\n';
+	int result = write_all(fd, json, bytes + 1);
+	free(json);
+	return result;
+}
+
+/* "prometheus" for "/usr/bin/prometheus". */
+static const char *short_name(const struct report *report)
+{
+	const char *slash = strrchr(report->exe, '/');
+	return slash ? slash + 1 : report->exe;
+}
+
+static void report_message(const struct report *report, char *message, size_t message_bytes)
+{
+	char huge[16], text[16], reason[sizeof report->reason + 2];
+	error_text(&report->reason, reason, sizeof reason);
+	switch (report->outcome) {
+	case OUTCOME_REMAPPED:
+		snprintf(message, message_bytes, "%s: %s of %s of text on huge pages (%s), held for %.1f ms",
+		         short_name(report), size_format(report->huge_bytes, huge, sizeof huge),
+		         size_format(report->text_bytes, text, sizeof text), backing_name(report->backing),
+		         (double)report->latency_us / 1000.0);
+		break;
+	case OUTCOME_SKIPPED:
+		snprintf(message, message_bytes, "%s: left alone: %s", short_name(report), reason);
+		break;
+	case OUTCOME_FAILED:
+		snprintf(message, message_bytes, "%s: text stays on small pages: %s", short_name(report), reason);
+		break;
+	}
+}
+
+void report_to_human(int fd, const struct report *report)
+{
+	char message[1024];
+	report_message(report, message, sizeof message);
+	dprintf(fd, "hugexec: %s\n", message);
+}
+
+#define JOURNAL_FIELDS_MAX 16
+#define JOURNAL_FIELD_BYTES 4600
+
+struct journal_entry {
+	struct iovec fields[JOURNAL_FIELDS_MAX];
+	int count;
+};
+
+__attribute__((format(printf, 2, 3))) static void add_field(struct journal_entry *entry, const char *format, ...)
+{
+	char *field = NULL;
+	va_list args;
+	va_start(args, format);
+	int bytes = vasprintf(&field, format, args);
+	va_end(args);
+	if (bytes < 0 || entry->count == JOURNAL_FIELDS_MAX)
+		return;
+	entry->fields[entry->count++] = (struct iovec){field, (size_t)bytes};
+}
+
+static void fill_entry(struct journal_entry *entry, const struct report *report)
+{
+	char message[1024], reason[sizeof report->reason + 2];
+	report_message(report, message, sizeof message);
+	add_field(entry, "MESSAGE=%s", message);
+	add_field(entry, "MESSAGE_ID=" MESSAGE_ID);
+	add_field(entry, "PRIORITY=%d", report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO);
+	add_field(entry, "SYSLOG_IDENTIFIER=hugexec");
+	add_field(entry, "HUGEXEC_PID=%d", (int)report->pid);
+	add_field(entry, "HUGEXEC_EXE=%s", report->exe);
+	add_field(entry, "HUGEXEC_VIA=%s", via_name(report->via));
+	add_field(entry, "HUGEXEC_OUTCOME=%s", outcome_name(report->outcome));
+	add_field(entry, "HUGEXEC_TEXT_BYTES=%" PRIu64, report->text_bytes);
+	add_field(entry, "HUGEXEC_HUGE_BYTES=%" PRIu64, report->huge_bytes);
+	add_field(entry, "HUGEXEC_LATENCY_US=%" PRIu64, report->latency_us);
+	if (report->rule[0])
+		add_field(entry, "HUGEXEC_RULE=%s", report->rule);
+	if (report->backing != BACKING_NONE)
+		add_field(entry, "HUGEXEC_BACKING=%s", backing_name(report->backing));
+	if (error_is_set(&report->reason))
+		add_field(entry, "HUGEXEC_REASON=%s", error_text(&report->reason, reason, sizeof reason));
+}
+
+/*
+ * sd_journal_sendv() writes one datagram. Where the journal's queue is full it waits, so a journal that hangs would hold
+ * us; systemd restarts a journald that does not answer its watchdog (3 minutes), and every service that logs waits too.
+ */
+void report_to_journal(const struct report *report)
+{
+	if (access(JOURNAL_SOCKET, F_OK) < 0)
+		return;
+	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
+	int (*send)(const struct iovec *, int) = NULL;
+	if (library)
+		*(void **)&send = dlsym(library, "sd_journal_sendv");
+	if (!send)
+		return;
+	struct journal_entry entry = {.count = 0};
+	fill_entry(&entry, report);
+	send(entry.fields, entry.count);
+	for (int i = 0; i < entry.count; i++)
+		free(entry.fields[i].iov_base);
+}
+
+void report_free(struct report *report)
+{
+	free(report->objects);
+	report->objects = NULL;
+	report->object_count = 0;
+}
