@@ -1,0 +1,20 @@
+/*
+ * answer.h - what hugexec-elf-reader writes and elf_reader.c reads: one flat struct, so that there is nothing to parse.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "elf/elf_reader.h"
+
+#define ELF_ANSWER_MAGIC 0x68786572U /* changes with the struct */
+#define ELF_READER_FILE_FD 3
+#define ELF_READER_ANSWER_FD 4
+
+enum elf_answer_status { ELF_ANSWER_OK, ELF_ANSWER_NOT_ELF, ELF_ANSWER_ABSURD };
+
+struct elf_answer {
+	uint32_t magic;
+	uint32_t status; /* enum elf_answer_status */
+	struct elf_facts facts;
+};

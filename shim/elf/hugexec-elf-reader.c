@@ -1,0 +1,191 @@
+/*
+ * hugexec-elf-reader - reads one ELF file's headers for someone who does not want to.
+ *
+ * Started by elf_reader.c with the file on descriptor 3, a pipe on 4 and nothing else. It gives up every right that it can
+ * (nobody, no new privileges, small limits, a filter that kills at the first call outside of reading, memory and the
+ * answer), parses with libelf, writes one struct elf_answer and exits. It dies with its parent. Its memory is bounded, so
+ * headers that promise millions of entries end in a failed allocation here and nowhere else.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <grp.h>
+#include <libelf.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/size.h"
+#include "elf/answer.h"
+
+#define NOBODY 65534
+#define MEMORY_BYTES (64 * MIB)
+#define CPU_SECONDS 2
+#define NOTES_BYTES_MAX (64 * KIB)
+
+enum { EXIT_NOT_LOCKED = 3 };
+
+static void limit(__rlimit_resource_t resource, rlim_t value)
+{
+	struct rlimit both = {value, value};
+	setrlimit(resource, &both);
+}
+
+static void drop_privileges(pid_t parent_pid)
+{
+	if (geteuid() == 0 && setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		_exit(EXIT_NOT_LOCKED);
+	/* After the change of identity, which resets it. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent_pid)
+		_exit(EXIT_NOT_LOCKED);
+	limit(RLIMIT_AS, MEMORY_BYTES);
+	limit(RLIMIT_CPU, CPU_SECONDS);
+	limit(RLIMIT_FSIZE, 0);
+	limit(RLIMIT_CORE, 0);
+	limit(RLIMIT_NPROC, 0);
+}
+
+static int allow(scmp_filter_ctx filter, const char *name)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), 0);
+}
+
+/* What libelf and malloc need: reading the given file, anonymous memory that is never executable, and the answer. */
+static int fill_filter(scmp_filter_ctx filter)
+{
+	static const char *const harmless[] = {"read", "pread64", "lseek", "fstat", "brk", "munmap", "mremap",
+	                                       "exit", "exit_group", "rt_sigreturn"};
+	int failed = 0;
+	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
+		failed |= allow(filter, harmless[i]);
+	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
+	                           SCMP_A0(SCMP_CMP_EQ, ELF_READER_FILE_FD));
+	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_GETFD));
+	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1,
+	                           SCMP_A0(SCMP_CMP_EQ, ELF_READER_ANSWER_FD));
+	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
+	                           SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+	                           SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
+	return failed;
+}
+
+static void lock_up(void)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	if (!filter || fill_filter(filter) != 0 || seccomp_load(filter) != 0)
+		_exit(EXIT_NOT_LOCKED);
+	seccomp_release(filter);
+}
+
+static int read_segments(Elf *elf, struct elf_facts *facts)
+{
+	size_t count;
+	if (elf_getphdrnum(elf, &count) < 0 || count > UINT16_MAX)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		GElf_Phdr phdr;
+		if (!gelf_getphdr(elf, (int)i, &phdr))
+			return -1;
+		if (phdr.p_type == PT_INTERP)
+			facts->has_interp = 1;
+		if (phdr.p_type != PT_LOAD)
+			continue;
+		if (facts->segment_count == ELF_SEGMENTS_MAX)
+			return -1;
+		facts->segments[facts->segment_count++] = (struct elf_segment){
+		    .vaddr = phdr.p_vaddr,
+		    .file_off = phdr.p_offset,
+		    .file_bytes = phdr.p_filesz,
+		    .mem_bytes = phdr.p_memsz,
+		    .align = phdr.p_align,
+		    .flags = phdr.p_flags,
+		};
+	}
+	return 0;
+}
+
+/* The build id among the notes of one segment. */
+static void read_notes(Elf *elf, const GElf_Phdr *phdr, struct elf_facts *facts)
+{
+	size_t bytes = phdr->p_filesz < NOTES_BYTES_MAX ? phdr->p_filesz : NOTES_BYTES_MAX;
+	Elf_Data *data = elf_getdata_rawchunk(elf, (int64_t)phdr->p_offset, bytes,
+	                                      phdr->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
+	GElf_Nhdr note;
+	size_t name_at, desc_at;
+	for (size_t at = 0; data && (at = gelf_getnote(data, at, &note, &name_at, &desc_at)) > 0;) {
+		bool is_build_id = note.n_type == NT_GNU_BUILD_ID && note.n_namesz == sizeof "GNU" &&
+		                   memcmp((char *)data->d_buf + name_at, "GNU", sizeof "GNU") == 0;
+		if (!is_build_id || note.n_descsz == 0 || note.n_descsz > ELF_BUILD_ID_MAX)
+			continue;
+		facts->build_id_bytes = (uint8_t)note.n_descsz;
+		memcpy(facts->build_id, (char *)data->d_buf + desc_at, note.n_descsz);
+		return;
+	}
+}
+
+static void read_build_id(Elf *elf, struct elf_facts *facts)
+{
+	size_t count = 0;
+	GElf_Phdr phdr;
+	elf_getphdrnum(elf, &count);
+	for (size_t i = 0; i < count && !facts->build_id_bytes; i++) {
+		if (gelf_getphdr(elf, (int)i, &phdr) && phdr.p_type == PT_NOTE)
+			read_notes(elf, &phdr, facts);
+	}
+}
+
+static enum elf_answer_status read_file(struct elf_facts *facts)
+{
+	elf_version(EV_CURRENT);
+	Elf *elf = elf_begin(ELF_READER_FILE_FD, ELF_C_READ, NULL);
+	GElf_Ehdr ehdr;
+	if (!elf || elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &ehdr))
+		return ELF_ANSWER_NOT_ELF;
+	facts->elf_class = ehdr.e_ident[EI_CLASS];
+	facts->type = ehdr.e_type;
+	facts->machine = ehdr.e_machine;
+	if (read_segments(elf, facts) < 0)
+		return ELF_ANSWER_ABSURD;
+	read_build_id(elf, facts);
+	return ELF_ANSWER_OK;
+}
+
+/* For the test of the filter: do what it forbids, and say so by surviving. */
+static void misbehave(const char *how)
+{
+	if (strcmp(how, "open") == 0)
+		open("/etc/passwd", O_RDONLY);
+	else if (strcmp(how, "socket") == 0)
+		socket(AF_UNIX, SOCK_STREAM, 0);
+	else if (strcmp(how, "exec") == 0)
+		execl("/bin/true", "true", (char *)NULL);
+	else if (strcmp(how, "fork") == 0)
+		fork();
+	else if (strcmp(how, "exec-memory") == 0)
+		mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC};
+	if (argc < 2)
+		return 2;
+	drop_privileges((pid_t)atoi(argv[1]));
+	lock_up();
+	if (argc > 2) {
+		misbehave(argv[2]);
+		_exit(0);
+	}
+	answer.status = read_file(&answer.facts);
+	ssize_t put = write(ELF_READER_ANSWER_FD, &answer, sizeof answer);
+	_exit(put == sizeof answer ? 0 : 1);
+}
