@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "elf/elf_reader.h"
 #include "host/host.h"
 
 /* Reading a few headers takes a millisecond; a disk that has fallen asleep must not hold a workload for long. */
@@ -53,19 +52,23 @@ int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned nee
 	return 0;
 }
 
-void facts_read_build_id(struct fact_store *store, pid_t pid)
+void facts_begin_build_id(struct fact_store *store, pid_t pid)
 {
 	char path[64];
-	struct elf_reader reader;
-	struct elf_facts elf;
-	store->build_id[0] = '\0';
-	store->facts.build_id = store->build_id;
+	if (store->facts.build_id)
+		return;
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || elf_reader_start(&reader, fd, NULL) < 0)
-		return;
-	if (elf_reader_finish(&reader, BUILD_ID_TIMEOUT_MS, &elf, NULL) == 0)
+	store->reading = fd >= 0 && elf_reader_start(&store->reader, fd, NULL) == 0;
+}
+
+void facts_finish_build_id(struct fact_store *store)
+{
+	struct elf_facts elf;
+	if (store->reading && elf_reader_finish(&store->reader, BUILD_ID_TIMEOUT_MS, &elf, NULL) == 0)
 		elf_build_id_hex(&elf, store->build_id);
+	store->reading = false;
+	store->facts.build_id = store->build_id;
 }
 
 void facts_free(struct fact_store *store)

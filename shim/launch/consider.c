@@ -31,7 +31,8 @@ static int decide(const struct following *following, pid_t pid, struct fact_stor
 		return -1;
 	policy_decide(policy, &store->facts, decision);
 	if (decision->action == ACTION_UNDECIDED) {
-		facts_read_build_id(store, pid);
+		facts_begin_build_id(store, pid);
+		facts_finish_build_id(store);
 		policy_decide(policy, &store->facts, decision);
 	}
 	if (following->launch->options->backing)
@@ -81,8 +82,12 @@ static void remember_skip(struct followed *followed, const struct report *report
 	memcpy(followed->rule, report->rule, sizeof followed->rule);
 }
 
-/* Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. */
-static void remap(struct followed *followed, const struct decision *decision, struct report *report)
+/*
+ * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for the report, so
+ * it is read beside the work and not waited for beforehand.
+ */
+static void remap(struct followed *followed, const struct decision *decision, struct fact_store *store,
+                  struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
 	if (tracee_finish_exec(tracee, &report->reason) < 0) {
@@ -90,7 +95,11 @@ static void remap(struct followed *followed, const struct decision *decision, st
 		return;
 	}
 	fault_point("exec-finished");
+	facts_begin_build_id(store, tracee->pid);
 	engine_run(tracee, &decision->settings, report);
+	facts_finish_build_id(store);
+	if (report->object_count > 0)
+		snprintf(report->objects[0].build_id, sizeof report->objects[0].build_id, "%s", store->build_id);
 }
 
 enum considered consider(struct following *following, struct followed *followed, struct settings *settings)
@@ -113,7 +122,7 @@ enum considered consider(struct following *following, struct followed *followed,
 		report.outcome = OUTCOME_FAILED;
 		may_follow = false;
 	} else if (decision.action == ACTION_REMAP) {
-		remap(followed, &decision, &report);
+		remap(followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
 	} else if (decision.rule_matched) {
 		error_set(&report.reason, "rule-skip", "the rule says to leave it alone");
