@@ -1,0 +1,178 @@
+"""What all integration tests share: the built programs, policies, huge pages that are given back, test programs."""
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
+PROGRAMS = pathlib.Path(os.environ.get("HUGEXEC_PROGRAMS", ROOT / "build" / "programs")).resolve()
+POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+MIB = 1 << 20
+HUGE = 2 * MIB
+
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext as bigtext_generator  # noqa: E402  (found through the line above)
+
+ALL = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0}]}
+
+
+def policy_with(**settings):
+    """A policy that remaps every program, with these settings."""
+    return {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **settings}]}
+
+
+@pytest.fixture(scope="session")
+def hugexec():
+    path = BUILD / "shim" / "hugexec"
+    if not path.exists():
+        pytest.fail(f"{path} is not built")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def hugexecctl():
+    path = BUILD / "shim" / "hugexecctl"
+    if not path.exists():
+        pytest.fail(f"{path} is not built")
+    return str(path)
+
+
+@pytest.fixture
+def write_policy(tmp_path):
+    """Write a policy (a dict, or text) to a file; returns its path."""
+    count = 0
+
+    def write(policy):
+        nonlocal count
+        count += 1
+        path = tmp_path / f"policy-{count}.json"
+        path.write_text(policy if isinstance(policy, str) else json.dumps(policy))
+        path.chmod(0o644)
+        return str(path)
+
+    return write
+
+
+def run(command, **options):
+    """Run COMMAND to its end and keep what it prints."""
+    options.setdefault("timeout", 120)
+    options.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+
+
+@pytest.fixture(name="run")
+def run_fixture():
+    return run
+
+
+def read_report(path):
+    """The lines of a report file, as dicts."""
+    path = pathlib.Path(path)
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def hugexec_command(hugexec, write_policy, tmp_path):
+    """The words of a hugexec command line, and the file that its report goes to."""
+    count = 0
+
+    def command(arguments, policy=None, backing=None, options=()):
+        nonlocal count
+        count += 1
+        report = tmp_path / f"report-{count}.json"
+        words = [hugexec, f"--policy={write_policy(policy or ALL)}", f"--report={report}"]
+        if backing:
+            words.append(f"--backing={backing}")
+        return [*words, *options, "--", *map(str, arguments)], report
+
+    return command
+
+
+@pytest.fixture
+def hugexec_run(hugexec_command):
+    """Run a command under hugexec to its end: (CompletedProcess, list of report lines)."""
+
+    def call(arguments, policy=None, backing=None, options=(), **run_options):
+        words, report = hugexec_command(arguments, policy, backing, options)
+        done = run(words, **run_options)
+        return done, read_report(report)
+
+    return call
+
+
+@contextlib.contextmanager
+def take_hugetlb_pool(pages):
+    """Have exactly PAGES free 2 MiB pages in the pool; the pool is as before afterwards. One test at a time."""
+    count = POOL / "nr_hugepages"
+    if not count.exists() or not os.access(count, os.W_OK):
+        pytest.skip("the hugetlb pool cannot be changed here")
+    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = int(count.read_text())
+        try:
+            used = before - int((POOL / "free_hugepages").read_text())
+            count.write_text(str(used + pages))
+            if int((POOL / "free_hugepages").read_text()) != pages:
+                pytest.skip(f"the kernel has no {pages} free 2 MiB pages")
+            yield
+        finally:
+            count.write_text(str(before))
+
+
+@pytest.fixture
+def hugetlb_pool():
+    return take_hugetlb_pool
+
+
+@pytest.fixture(scope="session")
+def bigtext():
+    """Path of a generated program with MIB of text (tests/programs/bigtext.c); FLAGS after the compiler, kept by NAME."""
+
+    def build(mib=8, name="pie", command=("cc",)):
+        folder = BUILD / "bigtext"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"bigtext-{name}-{mib}"
+        sources = [ROOT / "tests" / "programs" / file for file in ("bigtext.c", "bigtext.py")]
+        if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+            bigtext_generator.build(mib, str(path), tuple(command))
+        return str(path)
+
+    return build
+
+
+def smaps(pid):
+    """The mappings of a process: dicts with start, end, perms, offset, path and the counts of smaps in bytes."""
+    entries = []
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        words = line.split(None, 5)
+        if "-" in words[0] and not words[0].endswith(":"):
+            start, end = (int(part, 16) for part in words[0].split("-"))
+            entries.append({"start": start, "end": end, "perms": words[1], "offset": int(words[2], 16),
+                            "path": words[5] if len(words) > 5 else ""})
+        elif words[-1] == "kB":
+            entries[-1][words[0][:-1]] = int(words[1]) * 1024
+    return entries
+
+
+HUGE_COUNTS = ("FilePmdMapped", "ShmemPmdMapped", "AnonHugePages", "Private_Hugetlb", "Shared_Hugetlb")
+
+
+def huge_text_bytes(pid):
+    """Bytes of executable mappings of a process that are on huge pages."""
+    return sum(entry.get(count, 0) for entry in smaps(pid) if "x" in entry["perms"] for count in HUGE_COUNTS)
+
+
+def status_of(pid):
+    """/proc/PID/status as a dict."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def children_of(pid):
+    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -1,0 +1,373 @@
+"""Real programs: the same output and exit status as plain, and their text on huge pages, by report and by smaps."""
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from conftest import BUILD, HUGE, PROGRAMS, huge_text_bytes, policy_with, read_report, status_of, take_hugetlb_pool
+
+UNPACKED = PROGRAMS / "root"
+BACKINGS = ("hugetlb", "thp")
+PROGRAM_SOURCES = pathlib.Path(__file__).resolve().parents[1] / "programs"
+
+
+def needed(path):
+    """PATH, or a skipped test where this program cannot be had."""
+    found = shutil.which(str(path))
+    if not found:
+        pytest.skip(f"{path} is not there (tests/get-programs fetches it from Debian)")
+    return found
+
+
+def cc1():
+    return needed(subprocess.run(["gcc", "-print-prog-name=cc1"], capture_output=True, text=True,
+                                 check=True).stdout.strip())
+
+
+C_SOURCE = "int square(int n) { return n * n; }\nint main(void) { return square(3); }\n"
+
+# Programs that wait for their standard input, so that they can be looked at while they run: command and input.
+INTERACTIVE = {
+    "node": (lambda: [needed("/usr/bin/node"), "-e",
+                      "console.log(require('fs').readFileSync(0, 'utf8').toUpperCase(), [3,1,2].sort())"], "some text"),
+    "cc1": (lambda: [cc1(), "-quiet", "-O2", "-o", "-", "-"], C_SOURCE),
+    "clang": (lambda: [needed("/usr/bin/clang"), "-x", "c", "-O2", "-S", "-o", "-", "-"], C_SOURCE),
+    "python3": (lambda: [needed("/usr/bin/python3"), "-c", "print(sum(map(ord, input())))"], "abc\n"),
+    "bash": (lambda: [needed("/bin/bash"), "-c", "read line; echo got $line; exit 5"], "abc\n"),
+    "busybox": (lambda: [needed("/bin/busybox"), "cat"], "abc\n"),
+}
+
+VARIANTS = {
+    "pie": ("cc",),
+    "no-pie": ("cc", "-no-pie"),
+    "static": ("cc", "-static"),
+    "static-pie-musl": ("musl-gcc", "-static-pie", "-fPIE"),
+    "max-page-size-2M": ("cc", "-Wl,-z,max-page-size=0x200000"),
+    "noseparate-code": ("cc", "-Wl,-z,noseparate-code"),
+    "stripped": ("cc", "-s"),
+    "lld": ("clang", "-fuse-ld=lld"),
+}
+
+
+def pool_for(backing, text_mib):
+    """Enough of the pool for the copy, where it is needed."""
+    return take_hugetlb_pool(text_mib // 2 + 2) if backing == "hugetlb" else contextlib.nullcontext()
+
+
+def wait_until(condition, seconds=60, process=None):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if condition():
+                return
+        if process and process.poll() is not None:
+            pytest.fail(f"ended early with {process.returncode}")
+        time.sleep(0.02)
+    pytest.fail("waited in vain")
+
+
+def check_report(report, pid, backing):
+    """One line, about this process, and smaps says the same."""
+    assert len(report) == 1, report
+    line = report[0]
+    assert line["pid"] == pid
+    assert line["huge_bytes"] == huge_text_bytes(pid)
+    if line["outcome"] == "remapped":
+        assert line["backing"] == backing and line["reason"] is None
+        assert line["huge_bytes"] >= HUGE
+        assert line["huge_bytes"] % HUGE == 0
+        assert line["huge_bytes"] >= line["text_bytes"] - 2 * HUGE - 8192 * len(line["objects"])
+        assert line["objects"][0]["build_id"] is None or len(line["objects"][0]["build_id"]) >= 16
+    else:
+        assert (line["outcome"], line["reason"].split(":")[0]) == ("skipped", "no-huge-slot")
+        assert line["text_bytes"] < 2 * HUGE and line["huge_bytes"] == 0
+    return line
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+@pytest.mark.parametrize("name", INTERACTIVE)
+def test_interactive(hugexec_command, run, name, backing):
+    make_command, text = INTERACTIVE[name]
+    command = make_command()
+    plain = run(command, input=text, stdin=None)
+    policy = policy_with(follow="none")
+    words, report_path = hugexec_command(command, policy, backing)
+    with pool_for(backing, 64):
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True)
+        wait_until(lambda: read_report(report_path), process=process)
+        wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
+        line = check_report(read_report(report_path), process.pid, backing)
+        out, err = process.communicate(text, timeout=60)
+    assert (out, err, process.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+    if name in ("node", "cc1"):
+        assert line["outcome"] == "remapped"
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variant(hugexec_command, hugexec_run, run, bigtext, variant, backing):
+    """Differently linked programs; each checks a sum over all of its text."""
+    compiler = VARIANTS[variant]
+    needed(compiler[0])
+    if "-fuse-ld=lld" in compiler and not shutil.which("ld.lld"):
+        pytest.skip("lld is not installed")
+    program = bigtext(8, variant, compiler)
+    plain = run([program, "exit", "9"])
+    assert plain.returncode == 9
+    with pool_for(backing, 16):
+        done, report = hugexec_run([program, "exit", "9"], backing=backing)
+        assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+        assert report[0]["outcome"] == "remapped" and report[0]["huge_bytes"] >= 3 * HUGE
+        words, report_path = hugexec_command([program, "sleep"], backing=backing)
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == plain.stdout
+            assert process.stdout.readline() == "ready\n"
+            check_report(read_report(report_path), process.pid, backing)
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_large(hugexec_run, run, bigtext, backing):
+    program = bigtext(200)
+    plain = run([program])
+    with pool_for(backing, 200):
+        done, report = hugexec_run([program], backing=backing)
+    assert (done.stdout, done.returncode) == (plain.stdout, 0)
+    assert report[0]["huge_bytes"] >= 198 << 20
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_executes_itself_again(hugexec_run, run, bigtext, backing):
+    """The first program is remapped; what it executes later is plain again, and its sum is right."""
+    command = [bigtext(8), "again", "3"]
+    plain = run(command)
+    with pool_for(backing, 16):
+        done, report = hugexec_run(command, backing=backing)
+    assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, 0)
+    assert [line["outcome"] for line in report] == ["remapped"]
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_deleted_after_start(hugexec_run, bigtext, tmp_path, backing):
+    copy = tmp_path / "bigtext"
+    shutil.copy(bigtext(8), copy)
+    with pool_for(backing, 16):
+        done, report = hugexec_run([copy, "unlink"], backing=backing)
+    assert done.returncode == 0 and done.stdout.endswith("unlinked\n")
+    assert report[0]["outcome"] == "remapped" and not copy.exists()
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_cxx_exceptions(hugexec_run, run, backing):
+    needed("c++")
+    program = BUILD / "bigtext" / "throws"
+    program.parent.mkdir(exist_ok=True)
+    subprocess.run([sys.executable, PROGRAM_SOURCES / "throws.py", program], check=True)
+    plain = run([program])
+    assert "100 exceptions" in plain.stdout
+    with pool_for(backing, 16):
+        done, report = hugexec_run([program], backing=backing)
+    assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, 0)
+    assert report[0]["outcome"] == "remapped"
+
+
+GO_SOURCE = """package main
+
+import ("crypto/sha256"; "fmt"; "net/http"; "runtime"; "sort"; "sync"; "encoding/json"; "html/template"; "os")
+
+func main() {
+	if len(os.Args) > 9 {
+		panic(http.ListenAndServe(os.Args[9], nil))
+	}
+	var group sync.WaitGroup
+	sums := make([]string, 64)
+	for i := range sums {
+		group.Add(1)
+		go func(i int) {
+			defer group.Done()
+			for k := 0; k < 200; k++ { sums[i] = fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprint(i, k)))) ; runtime.GC() }
+		}(i)
+	}
+	group.Wait()
+	sort.Strings(sums)
+	text, _ := json.Marshal(sums[:2])
+	fmt.Println(string(text), http.StatusText(404), template.HTMLEscapeString("<>"))
+	defer fmt.Println("deferred")
+	var nothing *int
+	defer func() { fmt.Println("recovered:", recover()) }()
+	fmt.Println(*nothing)
+}
+"""
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_go_program(hugexec_run, run, backing):
+    """Go preempts with SIGURG and turns SIGSEGV into a panic: signals must find their handlers in the copied text."""
+    root = UNPACKED / "usr/lib/go-1.19"
+    go = needed(root / "bin" / "go")
+    program = BUILD / "bigtext" / "go-program"
+    if not program.exists():
+        program.parent.mkdir(exist_ok=True)
+        source = BUILD / "bigtext" / "program.go"
+        source.write_text(GO_SOURCE)
+        environment = {**os.environ, "GOROOT": str(root), "GOCACHE": str(BUILD / "bigtext" / "go-cache"),
+                       "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0", "GO111MODULE": "off"}
+        subprocess.run([go, "build", "-o", program, source], check=True, env=environment)
+    plain = run([program])
+    assert "recovered:" in plain.stdout
+    with pool_for(backing, 16):
+        done, report = hugexec_run([program], backing=backing)
+    assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+    assert report[0]["outcome"] == "remapped"
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_podman(hugexec_run, run, backing):
+    command = [needed(UNPACKED / "usr/bin/podman"), "--version"]
+    plain = run(command)
+    with pool_for(backing, 32):
+        done, report = hugexec_run(command, backing=backing)
+    assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+    assert plain.returncode == 0 and report[0]["outcome"] == "remapped"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def answers(port, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return answer.status == 200
+
+
+def prometheus(folder):
+    port = free_port()
+    (folder / "prometheus.yml").write_text("scrape_configs: []\n")
+    command = [needed(UNPACKED / "usr/bin/prometheus"), f"--config.file={folder}/prometheus.yml",
+               f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
+    return command, lambda: answers(port, "/-/ready")
+
+
+def etcd(folder):
+    client, peer = free_port(), free_port()
+    command = [needed(UNPACKED / "usr/bin/etcd"), f"--data-dir={folder}/data",
+               f"--listen-client-urls=http://127.0.0.1:{client}", f"--advertise-client-urls=http://127.0.0.1:{client}",
+               f"--listen-peer-urls=http://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+               f"--initial-cluster=default=http://127.0.0.1:{peer}"]
+    return command, lambda: answers(client, "/health")
+
+
+def connects(path):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(path))
+        return bool(client.recv(1))
+
+
+def mariadbd(folder):
+    (folder / "data").mkdir()
+    command = [needed(UNPACKED / "usr/sbin/mariadbd"), "--no-defaults", f"--datadir={folder}/data", "--user=root",
+               "--skip-networking", "--skip-grant-tables", f"--socket={folder}/s", f"--pid-file={folder}/pid",
+               f"--lc-messages-dir={UNPACKED}/usr/share/mysql", "--innodb-buffer-pool-size=16M"]
+    return command, lambda: connects(folder / "s")
+
+
+def postgres(folder):
+    binaries = UNPACKED / "usr/lib/postgresql/15/bin"
+    needed(binaries / "postgres")
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    os.chown(folder, 65534, 65534)
+    for parent in folder.parents:
+        if parent.owner() == "root" and str(parent).startswith("/tmp/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    made = subprocess.run([*as_nobody, binaries / "initdb", "-D", folder / "data", "-A", "trust", "-N"],
+                          capture_output=True, text=True, cwd=folder, check=False)
+    assert made.returncode == 0, made.stderr
+    command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder), "-h", ""]
+
+    def is_ready():
+        return subprocess.run([binaries / "pg_isready", "-h", folder], capture_output=True,
+                              check=False).returncode == 0 if (binaries / "pg_isready").exists() \
+            else (folder / ".s.PGSQL.5432").exists()
+
+    return [*as_nobody, *command], is_ready
+
+
+SERVERS = {"prometheus": prometheus, "etcd": etcd, "mariadbd": mariadbd, "postgres": postgres}
+
+
+def serve(words, is_ready, look=lambda pid: None):
+    """Start a server, wait until it serves, LOOK at it, end it with SIGTERM; returns its status."""
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(is_ready, process=process)
+        look(process.pid)
+        process.terminate()
+        return process.wait(60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+@pytest.mark.parametrize("name", SERVERS)
+def test_server(hugexec_command, tmp_path, name, backing):
+    plain_folder, our_folder = tmp_path / "plain", tmp_path / "ours"
+    plain_folder.mkdir()
+    our_folder.mkdir()
+    plain = serve(*SERVERS[name](plain_folder))
+    command, is_ready = SERVERS[name](our_folder)
+    words, report_path = hugexec_command(command, backing=backing)
+    if command[0] == "setpriv":  # the program that is meant comes after setpriv, as that user
+        split = command.index("--clear-groups") + 1
+        words, report_path = hugexec_command(command[split:], backing=backing)
+        words = [*command[:split], *words]
+        report_path.touch()
+        report_path.chmod(0o666)
+
+    def look(pid):
+        assert check_report(read_report(report_path), pid, backing)["outcome"] == "remapped"
+        assert status_of(pid)["TracerPid"] == "0"
+
+    with pool_for(backing, 32):
+        ours = serve(words, is_ready, look)
+    assert ours == plain
+
+
+def test_small_text_is_left_alone(hugexec_command, run, bigtext):
+    """Text below min_text: untouched, and untraced once the follow timeout is over."""
+    program = bigtext(4)
+    policy = policy_with(min_text="64M", follow_timeout=1)
+    words, report_path = hugexec_command([program, "sleep"], policy)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        assert process.stdout.readline() == "ready\n"
+        wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
+        assert huge_text_bytes(process.pid) == 0
+        process.terminate()
+    wait_until(lambda: read_report(report_path))
+    assert [line["outcome"] for line in read_report(report_path)] == ["skipped"]
+    assert read_report(report_path)[0]["reason"].startswith("text-small: ")
+
+
+def test_small_text_without_follow_is_let_go_at_once(hugexec_command, bigtext):
+    words, report_path = hugexec_command([bigtext(4), "sleep"], policy_with(min_text="64M", follow="none"))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        assert status_of(process.pid)["TracerPid"] == "0"
+        assert not pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.terminate()
+    assert read_report(report_path)[0]["reason"].startswith("text-small: ")

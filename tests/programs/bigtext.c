@@ -1,0 +1,77 @@
+/*
+ * bigtext - a program with as much text as one likes, which knows when its text is wrong.
+ *
+ * bigtext.py writes an assembly file with one block of code a 4 KiB page, each with a constant of its own. bigtext_walk()
+ * runs through all of them and returns a sum over the constants; the same sum is computed here in data.
+ *
+ *   bigtext              walk once, print the sum, exit 0 (2 where the sum is wrong)
+ *   bigtext exit N       the same, exit N
+ *   bigtext loop N       walk N times, print nothing but the sum
+ *   bigtext sleep        walk, print "ready", wait for a signal
+ *   bigtext again N      walk, execute itself again N times
+ *   bigtext unlink       walk, remove its own file, walk again
+ *   bigtext abort        walk, abort()
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern uint64_t bigtext_walk(uint64_t start);
+extern const uint64_t bigtext_pages;
+
+static uint64_t expected(uint64_t sum)
+{
+	for (uint64_t i = 0; i < bigtext_pages; i++) {
+		sum += (i * 2654435761U) & 0x7fffffff;
+		sum = sum << 1 | sum >> 63;
+	}
+	return sum;
+}
+
+static uint64_t walk_and_check(void)
+{
+	uint64_t sum = bigtext_walk(1);
+	if (sum != expected(1)) {
+		fprintf(stderr, "bigtext: the text is wrong: %llx\n", (unsigned long long)sum);
+		exit(2);
+	}
+	return sum;
+}
+
+int main(int argc, char **argv)
+{
+	const char *verb = argc > 1 ? argv[1] : "";
+	long number = argc > 2 ? strtol(argv[2], NULL, 10) : 1;
+	uint64_t sum = walk_and_check();
+	if (strcmp(verb, "loop") == 0) {
+		for (long i = 1; i < number; i++)
+			sum = bigtext_walk(sum);
+	}
+	printf("bigtext: %llu pages, sum %llx\n", (unsigned long long)bigtext_pages, (unsigned long long)sum);
+	fflush(stdout);
+	if (strcmp(verb, "exit") == 0)
+		return (int)number;
+	if (strcmp(verb, "sleep") == 0) {
+		puts("ready");
+		fflush(stdout);
+		for (;;)
+			pause();
+	}
+	if (strcmp(verb, "again") == 0 && number > 0) {
+		char left[16];
+		snprintf(left, sizeof left, "%ld", number - 1);
+		execl("/proc/self/exe", argv[0], "again", left, (char *)NULL);
+		return 3;
+	}
+	if (strcmp(verb, "unlink") == 0) {
+		if (unlink(argv[0]) < 0)
+			return 4;
+		walk_and_check();
+		puts("unlinked");
+	}
+	if (strcmp(verb, "abort") == 0)
+		abort();
+	return 0;
+}
