@@ -1,0 +1,168 @@
+"""The workload notices nothing: a probe that prints all it can know of itself says the same plain and under hugexec."""
+import os
+import pathlib
+import pty
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from conftest import BUILD, ROOT, policy_with, read_report, take_hugetlb_pool
+
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext as generator  # noqa: E402
+
+KINDS = {"pie": ["cc"], "no-pie": ["cc", "-no-pie"], "static": ["cc", "-static"]}
+
+
+@pytest.fixture(scope="session")
+def probe():
+    """The probe with 8 MiB of text beside its own code, so that there is something to remap."""
+
+    def build(kind):
+        folder = BUILD / "bigtext"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"probe-{kind}"
+        source = ROOT / "tests" / "programs" / "probe.c"
+        if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
+            text = folder / f"probe-{kind}.s"
+            text.write_text(generator.assembly(8))
+            subprocess.run([*KINDS[kind], "-O1", "-w", "-o", path, source, text], check=True)
+        return str(path)
+
+    return build
+
+
+VARYING = re.compile(r"pid: |pgid|sid|fd 1: pipe|foreground|status (Pid|Tgid|NSpid|NStgid|NSpgid|Ngid|SigQ)|auxv 51: ")
+
+
+def lines_of(text, pid):
+    """The output with the process's own PID made a word, and pipes made one."""
+    text = re.sub(rf"\b{pid}\b", "PID", text)
+    text = re.sub(r"pipe:\[\d+\]", "pipe", text)
+    text = re.sub(r"status SigQ:\t\d+", "status SigQ", text)
+    return text.splitlines()
+
+
+def run_probe(words, **options):
+    process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               **options)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, err, lines_of(out, process.pid)
+
+
+def surroundings(name):
+    """Ways to be started that leave traces: (options for Popen, words to put before the command)."""
+    plain = {"stdin": subprocess.DEVNULL}
+    return {
+        "plain": (plain, []),
+        "new session": ({**plain, "start_new_session": True}, []),
+        "ignored signals": (plain, ["env", "--ignore-signal=USR1", "--ignore-signal=CHLD", "--ignore-signal=TRAP"]),
+        "blocked signals": (plain, ["env", "--block-signal=USR2", "--block-signal=TERM", "--block-signal=TRAP",
+                                    "--block-signal=CHLD"]),
+        "nice": (plain, ["nice", "-n", "7"]),
+        "batch": (plain, ["chrt", "--batch", "0"]),
+        "user": (plain, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]),
+        "capabilities": (plain, ["setpriv", "--inh-caps=-all", "--bounding-set=-sys_ptrace,-sys_admin"]),
+        "limits": (plain, ["prlimit", "--nofile=64:64", "--core=0:0", "--stack=1048576:1048576", "--data=1000000000"]),
+        "no randomisation": (plain, ["setarch", "-R"]),
+        "one cpu": (plain, ["taskset", "-c", "0"]),
+        "pdeathsig": (plain, ["setpriv", "--pdeathsig=TERM"]),
+        "environment": ({**plain, "env": {"A": "1", "_": "underscore", "LISTEN_PID": "1", "EMPTY": ""}}, []),
+        "no environment": ({**plain, "env": {}}, []),
+        "extra files": ({**plain, "pass_fds": (0,)}, []),
+        "umask": ({**plain, "umask": 0o027}, []),
+        "directory": ({**plain, "cwd": "/usr"}, []),
+    }[name]
+
+
+NAMES = ["plain", "new session", "ignored signals", "blocked signals", "nice", "batch", "user", "capabilities", "limits",
+         "no randomisation", "one cpu", "pdeathsig", "environment", "no environment", "extra files", "umask", "directory"]
+
+
+def compare(words, prefix, options, hugexec_command, policy, backing, outcome="remapped"):
+    command, report = hugexec_command(words, policy, backing)
+    report.touch()
+    report.chmod(0o666)
+    plain = run_probe([*prefix, *words], **options)
+    ours = run_probe([*prefix, *command], **options)
+    assert plain[0] == 42
+    assert ours[1] == plain[1] == ""
+    assert ours[2] == plain[2]
+    assert ours[0] == plain[0]
+    assert [line["outcome"] for line in read_report(report)] == [outcome]
+
+
+@pytest.fixture(autouse=True)
+def reachable_folder(tmp_path):
+    """The policy and report are used by other users too."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("backing", ["hugetlb", "thp"])
+def test_surroundings(probe, hugexec_command, name, backing):
+    options, prefix = surroundings(name)
+    options = {"start_new_session": False, **options}
+    with take_hugetlb_pool(8 if backing == "hugetlb" else 0):
+        compare([probe("pie"), "a b", "", "ü"], prefix, options, hugexec_command, policy_with(), backing)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds(probe, hugexec_command, kind):
+    compare([probe(kind)], [], {"stdin": subprocess.DEVNULL}, hugexec_command, policy_with(), "thp")
+
+
+def test_small(probe, hugexec_command):
+    """What is left alone is left alone wholly."""
+    compare([probe("pie")], [], {"stdin": subprocess.DEVNULL}, hugexec_command,
+            policy_with(min_text="1G", follow="none"), "thp", "skipped")
+
+
+def test_pending_signal(probe, hugexec_command):
+    """A signal that is pending and blocked before exec is so after it."""
+
+    def block_and_raise():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    compare([probe("pie")], [], {"stdin": subprocess.DEVNULL, "preexec_fn": block_and_raise}, hugexec_command,
+            policy_with(), "thp")
+
+
+def test_terminal(probe, hugexec_command):
+    """With a controlling terminal: same terminal, same foreground group."""
+
+    def in_terminal(words):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execv(words[0], words)
+        out = b""
+        while True:
+            try:
+                got = os.read(fd, 65536)
+            except OSError:
+                break
+            if not got:
+                break
+            out += got
+        os.close(fd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), lines_of(re.sub(r"/dev/pts/\d+", "PTS", out.decode()), pid)
+
+    words, report = hugexec_command([probe("pie")], backing="thp")
+    plain = in_terminal([probe("pie")])
+    ours = in_terminal(words)
+    assert any(line.startswith("tty: PTS") for line in plain[1])
+    assert ours == plain
+    assert read_report(report)[0]["outcome"] == "remapped"
+
+
+def test_probe_sees_a_difference(probe, hugexec_command):
+    """The comparison is able to fail: another nice value shows."""
+    command, _ = hugexec_command([probe("pie")], backing="thp")
+    options = {"stdin": subprocess.DEVNULL}
+    assert run_probe([probe("pie")], **options)[2] != run_probe(["nice", "-n", "3", *command], **options)[2]
