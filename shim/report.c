@@ -4,16 +4,22 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "base/text.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
@@ -26,15 +32,25 @@ static const char *outcome_name(enum outcome outcome)
 	return names[outcome];
 }
 
+/* Paths and the policy's names may be any bytes; JSON is UTF-8. */
 static json_object *text_or_null(const char *text)
 {
-	return text && *text ? json_object_new_string(text) : NULL;
+	char *utf8 = text && *text ? text_to_utf8(text) : NULL;
+	json_object *json = utf8 ? json_object_new_string(utf8) : NULL;
+	free(utf8);
+	return json;
+}
+
+static json_object *text_or_empty(const char *text)
+{
+	json_object *json = text_or_null(text);
+	return json ? json : json_object_new_string("");
 }
 
 static json_object *reason_or_null(const struct error *reason)
 {
 	char text[sizeof *reason + 2];
-	return error_is_set(reason) ? json_object_new_string(error_text(reason, text, sizeof text)) : NULL;
+	return error_is_set(reason) ? text_or_null(error_text(reason, text, sizeof text)) : NULL;
 }
 
 static json_object *address(uint64_t tracee_addr)
@@ -47,7 +63,7 @@ static json_object *address(uint64_t tracee_addr)
 static json_object *object_to_json(const struct report_object *object)
 {
 	json_object *json = json_object_new_object();
-	json_object_object_add(json, "path", json_object_new_string(object->path));
+	json_object_object_add(json, "path", text_or_empty(object->path));
 	json_object_object_add(json, "build_id", text_or_null(object->build_id));
 	json_object_object_add(json, "start", address(object->start));
 	json_object_object_add(json, "end", address(object->end));
@@ -69,7 +85,7 @@ char *report_to_json(const struct report *report)
 	}
 	json_object_object_add(json, "version", json_object_new_int(1));
 	json_object_object_add(json, "pid", json_object_new_int(report->pid));
-	json_object_object_add(json, "exe", json_object_new_string(report->exe));
+	json_object_object_add(json, "exe", text_or_empty(report->exe));
 	json_object_object_add(json, "via", json_object_new_string(via_name(report->via)));
 	json_object_object_add(json, "rule", text_or_null(report->rule));
 	json_object_object_add(json, "outcome", json_object_new_string(outcome_name(report->outcome)));
@@ -82,7 +98,8 @@ char *report_to_json(const struct report *report)
 	for (unsigned i = 0; i < report->object_count; i++)
 		json_object_array_add(objects, object_to_json(&report->objects[i]));
 	json_object_object_add(json, "objects", objects);
-	const char *text = json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *text =
+	    json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	char *copy = text ? strdup(text) : NULL;
 	json_object_put(json);
 	return copy;
@@ -121,9 +138,7 @@ static void report_message(const struct report *report, char *message, size_t me
 		         size_format(report->text_bytes, text, sizeof text), backing_name(report->backing),
 		         (double)report->latency_us / 1000.0);
 		break;
-	case OUTCOME_SKIPPED:
-		snprintf(message, message_bytes, "%s: left alone: %s", short_name(report), reason);
-		break;
+	case OUTCOME_SKIPPED: snprintf(message, message_bytes, "%s: left alone: %s", short_name(report), reason); break;
 	case OUTCOME_FAILED:
 		snprintf(message, message_bytes, "%s: text stays on small pages: %s", short_name(report), reason);
 		break;
@@ -132,13 +147,13 @@ static void report_message(const struct report *report, char *message, size_t me
 
 void report_to_human(int fd, const struct report *report)
 {
-	char message[1024];
+	char message[1024], shown[1024];
 	report_message(report, message, sizeof message);
-	dprintf(fd, "hugexec: %s\n", message);
+	dprintf(fd, "hugexec: %s\n", text_printable(message, shown, sizeof shown));
 }
 
-#define JOURNAL_FIELDS_MAX 16
-#define JOURNAL_FIELD_BYTES 4600
+#define JOURNAL_FIELDS_MAX  16
+#define JOURNAL_PATIENCE_MS 50
 
 struct journal_entry {
 	struct iovec fields[JOURNAL_FIELDS_MAX];
@@ -152,8 +167,12 @@ __attribute__((format(printf, 2, 3))) static void add_field(struct journal_entry
 	va_start(args, format);
 	int bytes = vasprintf(&field, format, args);
 	va_end(args);
-	if (bytes < 0 || entry->count == JOURNAL_FIELDS_MAX)
+	if (bytes < 0)
 		return;
+	if (entry->count == JOURNAL_FIELDS_MAX) {
+		free(field);
+		return;
+	}
 	entry->fields[entry->count++] = (struct iovec){field, (size_t)bytes};
 }
 
@@ -166,6 +185,9 @@ static void fill_entry(struct journal_entry *entry, const struct report *report)
 	add_field(entry, "PRIORITY=%d", report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO);
 	add_field(entry, "SYSLOG_IDENTIFIER=hugexec");
 	add_field(entry, "HUGEXEC_PID=%d", (int)report->pid);
+	/* The tracer is not the workload: with this the journal files the entry under the workload's unit too. */
+	if (report->pid != getpid())
+		add_field(entry, "OBJECT_PID=%d", (int)report->pid);
 	add_field(entry, "HUGEXEC_EXE=%s", report->exe);
 	add_field(entry, "HUGEXEC_VIA=%s", via_name(report->via));
 	add_field(entry, "HUGEXEC_OUTCOME=%s", outcome_name(report->outcome));
@@ -181,12 +203,24 @@ static void fill_entry(struct journal_entry *entry, const struct report *report)
 }
 
 /*
- * sd_journal_sendv() writes one datagram. Where the journal's queue is full it waits, so a journal that hangs would hold
- * us; systemd restarts a journald that does not answer its watchdog (3 minutes), and every service that logs waits too.
+ * Whether the journal takes a datagram now. sd_journal_sendv() sends on a blocking socket, so behind a journald that is
+ * stopped, and whose queue is full (net.unix.max_dgram_qlen), it would wait for ever and the workload with it. A
+ * connected socket is writable only while its peer's queue has room (unix_dgram_poll() in the kernel), so that is asked
+ * first; what remains is the queue becoming full in the microseconds between the two.
  */
+static bool journal_listens(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET};
+	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+		return false;
+	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+	return poll(&poll_fd, 1, JOURNAL_PATIENCE_MS) == 1 && (poll_fd.revents & POLLOUT);
+}
+
 void report_to_journal(const struct report *report)
 {
-	if (access(JOURNAL_SOCKET, F_OK) < 0)
+	if (access(JOURNAL_SOCKET, F_OK) < 0 || !journal_listens())
 		return;
 	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
 	int (*send)(const struct iovec *, int) = NULL;

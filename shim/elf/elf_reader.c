@@ -16,7 +16,7 @@
 #include "config.h"
 #include "elf/answer.h"
 
-#define READER "hugexec-elf-reader"
+#define READER      "hugexec-elf-reader"
 #define ADDRESS_MAX (UINT64_C(1) << 63)
 
 /* The reader beside the running program (a build folder), else the installed one. */
@@ -117,7 +117,8 @@ static bool is_sane(const struct elf_facts *facts)
 {
 	if (facts->elf_class != ELFCLASS32 && facts->elf_class != ELFCLASS64)
 		return false;
-	if (facts->has_interp > 1 || facts->build_id_bytes > ELF_BUILD_ID_MAX || facts->segment_count > ELF_SEGMENTS_MAX)
+	if (facts->has_interp > 1 || facts->build_id_bytes > ELF_BUILD_ID_MAX ||
+	    facts->segment_count > ELF_SEGMENTS_MAX)
 		return false;
 	for (unsigned i = 0; i < facts->segment_count; i++) {
 		const struct elf_segment *segment = &facts->segments[i];

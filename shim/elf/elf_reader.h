@@ -48,7 +48,8 @@ int elf_reader_start(struct elf_reader *reader, int file_fd, struct error *err);
 
 /*
  * Wait at most TIMEOUT_MS for the answer, then reap the reader (killing it where it is late). READER is finished after.
- * Returns 0 and *OUT, or -1 with ERR: word "elf-invalid" (not an ELF file, or absurd) or "elf-reader" (it did not answer).
+ * Returns 0 and *OUT, or -1 with ERR: word "elf-invalid" (not an ELF file, or absurd) or "elf-reader" (it did not
+ * answer).
  */
 int elf_reader_finish(struct elf_reader *reader, int timeout_ms, struct elf_facts *out, struct error *err);
 

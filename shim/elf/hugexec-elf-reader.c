@@ -1,10 +1,10 @@
 /*
  * hugexec-elf-reader - reads one ELF file's headers for someone who does not want to.
  *
- * Started by elf_reader.c with the file on descriptor 3, a pipe on 4 and nothing else. It gives up every right that it can
- * (nobody, no new privileges, small limits, a filter that kills at the first call outside of reading, memory and the
- * answer), parses with libelf, writes one struct elf_answer and exits. It dies with its parent. Its memory is bounded, so
- * headers that promise millions of entries end in a failed allocation here and nowhere else.
+ * Started by elf_reader.c with the file on descriptor 3, a pipe on 4 and nothing else. It gives up every right that it
+ * can (nobody, no new privileges, small limits, a filter that kills at the first call outside of reading, memory and
+ * the answer), parses with libelf, writes one struct elf_answer and exits. It dies with its parent. Its memory is
+ * bounded, so headers that promise millions of entries end in a failed allocation here and nowhere else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,20 +14,22 @@
 #include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/size.h"
 #include "elf/answer.h"
 
-#define NOBODY 65534
-#define MEMORY_BYTES (64 * MIB)
-#define CPU_SECONDS 2
+#define NOBODY          65534
+#define MEMORY_BYTES    (64 * MIB)
+#define CPU_SECONDS     2
 #define NOTES_BYTES_MAX (64 * KIB)
 
 enum { EXIT_NOT_LOCKED = 3 };
@@ -38,11 +40,29 @@ static void limit(__rlimit_resource_t resource, rlim_t value)
 	setrlimit(resource, &both);
 }
 
+/* There all ids are mapped onto themselves (user_namespaces(7)). */
+static bool is_initial_user_namespace(void)
+{
+	char map[64] = "";
+	int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, map, sizeof map - 1);
+	unsigned inside = 1, outside = 1, count = 0;
+	if (fd >= 0)
+		close(fd);
+	return got > 0 && sscanf(map, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 && outside == 0 &&
+	       count == UINT32_MAX;
+}
+
 static void drop_privileges(pid_t parent_pid)
 {
-	if (geteuid() == 0 && setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
-		_exit(EXIT_NOT_LOCKED);
+	/* Each step may be refused in a user namespace that has no nobody; the filter holds all the same. */
+	if (geteuid() == 0) {
+		bool refused = setgroups(0, NULL) < 0;
+		refused |= setresgid(NOBODY, NOBODY, NOBODY) < 0;
+		refused |= setresuid(NOBODY, NOBODY, NOBODY) < 0;
+		if (refused && is_initial_user_namespace())
+			_exit(EXIT_NOT_LOCKED);
+	}
 	/* After the change of identity, which resets it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (getppid() != parent_pid)
@@ -52,6 +72,7 @@ static void drop_privileges(pid_t parent_pid)
 	limit(RLIMIT_FSIZE, 0);
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_NPROC, 0);
+	limit(RLIMIT_NOFILE, 0);
 }
 
 static int allow(scmp_filter_ctx filter, const char *name)
@@ -62,18 +83,17 @@ static int allow(scmp_filter_ctx filter, const char *name)
 /* What libelf and malloc need: reading the given file, anonymous memory that is never executable, and the answer. */
 static int fill_filter(scmp_filter_ctx filter)
 {
-	static const char *const harmless[] = {"read", "pread64", "lseek", "fstat", "brk", "munmap", "mremap",
-	                                       "exit", "exit_group", "rt_sigreturn"};
+	static const char *const harmless[] = {"read",   "pread64", "lseek", "fstat",      "brk",
+	                                       "munmap", "mremap",  "exit",  "exit_group", "rt_sigreturn"};
 	int failed = 0;
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
 		failed |= allow(filter, harmless[i]);
-	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-	                           SCMP_A0(SCMP_CMP_EQ, ELF_READER_FILE_FD));
+	failed |=
+	    seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, SCMP_A0(SCMP_CMP_EQ, ELF_READER_FILE_FD));
 	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_GETFD));
-	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1,
-	                           SCMP_A0(SCMP_CMP_EQ, ELF_READER_ANSWER_FD));
-	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
-	                           SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+	failed |=
+	    seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, ELF_READER_ANSWER_FD));
+	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
 	                           SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
 	return failed;
 }
@@ -117,8 +137,8 @@ static int read_segments(Elf *elf, struct elf_facts *facts)
 static void read_notes(Elf *elf, const GElf_Phdr *phdr, struct elf_facts *facts)
 {
 	size_t bytes = phdr->p_filesz < NOTES_BYTES_MAX ? phdr->p_filesz : NOTES_BYTES_MAX;
-	Elf_Data *data = elf_getdata_rawchunk(elf, (int64_t)phdr->p_offset, bytes,
-	                                      phdr->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
+	Elf_Data *data =
+	    elf_getdata_rawchunk(elf, (int64_t)phdr->p_offset, bytes, phdr->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
 	GElf_Nhdr note;
 	size_t name_at, desc_at;
 	for (size_t at = 0; data && (at = gelf_getnote(data, at, &note, &name_at, &desc_at)) > 0;) {
@@ -143,8 +163,17 @@ static void read_build_id(Elf *elf, struct elf_facts *facts)
 	}
 }
 
+/*
+ * ELF_C_READ: libelf preads what it is asked for and maps nothing, so a file that shrinks meanwhile is a short read,
+ * not a SIGBUS, and one of a terabyte costs no more than its headers. It asks for the ELF header, the first section
+ * header (where e_phnum is PN_XNUM), the table of program headers and the notes; table sizes are the file's word, but a
+ * table must lie inside the file and in memory that RLIMIT_AS allows, and a PT_NOTE is read up to NOTES_BYTES_MAX.
+ */
 static enum elf_answer_status read_file(struct elf_facts *facts)
 {
+	struct stat st;
+	if (fstat(ELF_READER_FILE_FD, &st) < 0 || !S_ISREG(st.st_mode))
+		return ELF_ANSWER_NOT_ELF;
 	elf_version(EV_CURRENT);
 	Elf *elf = elf_begin(ELF_READER_FILE_FD, ELF_C_READ, NULL);
 	GElf_Ehdr ehdr;

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER_FIELDS_MAX 256 /* bytes of a header line before its path: address range, perms, offset, device, inode */
+#define HEADER_FIELDS_MAX 256 /* bytes of a header line before its path: address range, perms, offset, device, inode \
+	                       */
 
 struct smaps_cursor smaps_cursor(const char *text)
 {

@@ -27,5 +27,6 @@ struct smaps_cursor {
 
 struct smaps_cursor smaps_cursor(const char *text);
 
-/* The next mapping into OUT. Returns 1; 0 at the end of the text; -1 where a line is no mapping (the cursor stays there). */
+/* The next mapping into OUT. Returns 1; 0 at the end of the text; -1 where a line is no mapping (the cursor stays
+ * there). */
 int smaps_next(struct smaps_cursor *cursor, struct smaps_entry *out);

@@ -12,7 +12,7 @@
 #include "host/host.h"
 
 #define PROC_LIMIT_BYTES (4 * MIB)
-#define DEPTH_MAX 64
+#define DEPTH_MAX        64
 
 /* v1 says "no limit" with the largest multiple of the page size that a signed 64-bit number holds. */
 #define V1_UNLIMITED_FROM (UINT64_C(1) << 62)
@@ -41,10 +41,12 @@ static bool path_in_hierarchy(const char *text, const char *controller, char *pa
 	for (const char *line = text; *line;) {
 		size_t len = strcspn(line, "\n");
 		const char *controllers = memchr(line, ':', len);
-		const char *where = controllers ? memchr(controllers + 1, ':', len - (size_t)(controllers + 1 - line)) : NULL;
+		const char *where =
+		    controllers ? memchr(controllers + 1, ':', len - (size_t)(controllers + 1 - line)) : NULL;
 		if (where) {
 			size_t controllers_len = (size_t)(where - controllers - 1);
-			bool match = *controller ? list_has(controllers + 1, controllers_len, controller) : controllers_len == 0;
+			bool match =
+			    *controller ? list_has(controllers + 1, controllers_len, controller) : controllers_len == 0;
 			if (match) {
 				snprintf(path, path_bytes, "%.*s", (int)(line + len - where - 1), where + 1);
 				return true;
@@ -55,6 +57,22 @@ static bool path_in_hierarchy(const char *text, const char *controller, char *pa
 	return false;
 }
 
+/* Undo mountinfo's "\\040" for a space and its like (proc(5)). */
+static void unescape(const char *from, char *to, size_t bytes)
+{
+	size_t used = 0;
+	for (; *from && used < bytes - 1; used++) {
+		unsigned code;
+		if (sscanf(from, "\\%3o", &code) == 1 && code > 0 && code < 256) {
+			to[used] = (char)code;
+			from += 4;
+		} else {
+			to[used] = *from++;
+		}
+	}
+	to[used] = '\0';
+}
+
 /* A line of mountinfo (proc(5)): ... ROOT MOUNT-POINT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS. */
 static bool mount_in_line(char *line, const char *controller, char *root, char *mount, size_t bytes)
 {
@@ -63,11 +81,12 @@ static bool mount_in_line(char *line, const char *controller, char *root, char *
 	if (!separator || sscanf(separator, " - %31s %*s %511s", type, super_options) != 2 ||
 	    sscanf(line, "%*s %*s %*s %511s %511s", found_root, found_mount) != 2)
 		return false;
-	bool match = *controller ? strcmp(type, "cgroup") == 0 && list_has(super_options, strlen(super_options), controller)
-	                         : strcmp(type, "cgroup2") == 0;
+	bool match = *controller
+	                 ? strcmp(type, "cgroup") == 0 && list_has(super_options, strlen(super_options), controller)
+	                 : strcmp(type, "cgroup2") == 0;
 	if (match) {
-		snprintf(root, bytes, "%s", found_root);
-		snprintf(mount, bytes, "%s", found_mount);
+		unescape(found_root, root, bytes);
+		unescape(found_mount, mount, bytes);
 	}
 	return match;
 }
@@ -106,7 +125,7 @@ int cgroup_find_in(const char *cgroup_text, const char *mountinfo_text, const ch
 		    !find_mount(mountinfo_text, "", root, out->mount, sizeof out->mount))
 			return -1;
 	}
-	if (strstr(path, "/../"))
+	if (strncmp(path, "/..", 3) == 0)
 		path[0] = '\0'; /* outside of our cgroup namespace: only the mount's own limits can be asked */
 	snprintf(out->directory, sizeof out->directory, "%s%s", out->mount, below_root(path, root));
 	return 0;
@@ -156,7 +175,8 @@ static uint64_t memory_room_here(const char *directory, bool unified)
 {
 	uint64_t limit, used;
 	/* "max" is no number: no limit. */
-	if (read_in(directory, unified ? "memory.max" : "memory.limit_in_bytes", &limit) < 0 || limit >= V1_UNLIMITED_FROM ||
+	if (read_in(directory, unified ? "memory.max" : "memory.limit_in_bytes", &limit) < 0 ||
+	    limit >= V1_UNLIMITED_FROM ||
 	    read_in(directory, unified ? "memory.current" : "memory.usage_in_bytes", &used) < 0)
 		return UINT64_MAX;
 	uint64_t cache = memory_stat(directory, unified ? "inactive_file" : "total_inactive_file") +
@@ -175,17 +195,26 @@ static void page_size_name(uint64_t page_bytes, char *buf, size_t buf_bytes)
 		snprintf(buf, buf_bytes, "%dKB", (int)(page_bytes / KIB));
 }
 
-static uint64_t hugetlb_room_here(const char *directory, bool unified, uint64_t page_bytes)
+/* COUNTED: "", or "rsvd." for reservations, which have limits of their own and are charged for pages without one too.
+ */
+static uint64_t hugetlb_room_of(const char *directory, bool unified, uint64_t page_bytes, const char *counted)
 {
 	char size[16], limit_name[64], used_name[64];
 	uint64_t limit, used;
 	page_size_name(page_bytes, size, sizeof size);
-	snprintf(limit_name, sizeof limit_name, unified ? "hugetlb.%s.max" : "hugetlb.%s.limit_in_bytes", size);
-	snprintf(used_name, sizeof used_name, unified ? "hugetlb.%s.current" : "hugetlb.%s.usage_in_bytes", size);
+	snprintf(limit_name, sizeof limit_name, "hugetlb.%s.%s%s", size, counted, unified ? "max" : "limit_in_bytes");
+	snprintf(used_name, sizeof used_name, "hugetlb.%s.%s%s", size, counted, unified ? "current" : "usage_in_bytes");
 	if (read_in(directory, limit_name, &limit) < 0 || limit >= V1_UNLIMITED_FROM ||
 	    read_in(directory, used_name, &used) < 0)
 		return UINT64_MAX;
 	return room(limit, used);
+}
+
+static uint64_t hugetlb_room_here(const char *directory, bool unified, uint64_t page_bytes)
+{
+	uint64_t pages = hugetlb_room_of(directory, unified, page_bytes, "");
+	uint64_t reservations = hugetlb_room_of(directory, unified, page_bytes, "rsvd.");
+	return pages < reservations ? pages : reservations;
 }
 
 /* The least room of PLACE and everything above it; PAGE_BYTES 0 asks for memory, else for hugetlb pages. */

@@ -1,7 +1,8 @@
 /*
  * cgroup.h - where a process stands in the cgroup trees, and how much its limits still allow.
  *
- * A tree is what one mount shows: the unified one (v2) or that of one v1 controller. Hosts have one, the other, or both.
+ * A tree is what one mount shows: the unified one (v2) or that of one v1 controller. Hosts have one, the other, or
+ * both.
  */
 #pragma once
 
@@ -12,14 +13,14 @@
 
 /* The directory of a process in the tree that has a controller. */
 struct cgroup_place {
-	bool unified;        /* v2: other file names */
-	char mount[512];     /* where the tree is mounted */
+	bool unified;         /* v2: other file names */
+	char mount[512];      /* where the tree is mounted */
 	char directory[4096]; /* MOUNT plus the process's path below it */
 };
 
 /*
- * Find PID's directory in the tree of CONTROLLER ("memory", "hugetlb"): the v1 one where it has a mount, else the unified
- * one. Returns 0, or -1 where no such mount can be seen.
+ * Find PID's directory in the tree of CONTROLLER ("memory", "hugetlb"): the v1 one where it has a mount, else the
+ * unified one. Returns 0, or -1 where no such mount can be seen.
  */
 int cgroup_find(pid_t pid, const char *controller, struct cgroup_place *out);
 
