@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/ptrace.h>
@@ -223,35 +224,96 @@ void tracee_detach(struct tracee *tracee)
 	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, 0) < 0 ? TRACEE_GONE : TRACEE_LET_GO;
 }
 
-int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
+/* The kernel's struct sigaction (not glibc's), as rt_sigaction(2) takes it. */
+struct kernel_sigaction {
+	uint64_t handler, flags, restorer, mask;
+};
+
+/* The last system call that the tracee makes on our behalf. */
+struct last_call {
+	long nr;
+	uint64_t args[6];
+};
+
+/* Bytes below the stack that nothing has used yet, not in the red zone and on the stack pointer's own page if possible. */
+#define SCRATCH_BELOW_STACK 256
+
+/*
+ * With the tracee borrowed and about to let us go: have it ignore SIGCHLD, and make setting it back its last call. The
+ * argument for that is memory below the stack that is zero, as an untouched stack is; it is zero again when we go.
+ */
+static int ignore_sigchld(struct tracee *tracee, struct last_call *last, struct error *err)
 {
-	if (tracee_borrow(tracee, err) < 0)
+	uint64_t scratch_addr = (arch_stack(&tracee->saved_regs) - SCRATCH_BELOW_STACK) & ~UINT64_C(15);
+	const struct kernel_sigaction none = {0};
+	const struct kernel_sigaction ignore = {.handler = (uint64_t)(uintptr_t)SIG_IGN};
+	struct kernel_sigaction before;
+	if (tracee_read(tracee, scratch_addr, &before, sizeof before) != sizeof before ||
+	    memcmp(&before, &none, sizeof none) != 0)
 		return -1;
-	fault_point("handoff-borrowed");
+	if (tracee_write(tracee, scratch_addr, &ignore, sizeof ignore) != sizeof ignore)
+		return -1;
+	int64_t result = tracee_syscall(tracee, err, SYS_rt_sigaction, SIGCHLD, scratch_addr, 0, sizeof(uint64_t), 0, 0);
+	if (tracee_write(tracee, scratch_addr, &none, sizeof none) != sizeof none || result < 0)
+		return -1;
+	*last = (struct last_call){SYS_rt_sigaction, {SIGCHLD, scratch_addr, 0, sizeof(uint64_t), 0, 0}};
+	return 0;
+}
+
+/* Whether our end would leave a SIGCHLD pending: blocked, and neither pending already nor ignored. */
+static bool sigchld_would_stay(const struct tracee *tracee)
+{
+	char path[64];
+	cleanup_free char *status = NULL;
+	uint64_t sigchld = UINT64_C(1) << (SIGCHLD - 1);
+	if (!(tracee->saved_mask & sigchld))
+		return false;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)tracee->pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
+		return false;
+	static const char *const fields[] = {"\nShdPnd:\t", "\nSigIgn:\t"};
+	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+		const char *field = strstr(status, fields[i]);
+		if (!field || (strtoull(field + strlen(fields[i]), NULL, 16) & sigchld))
+			return false;
+	}
+	return true;
+}
+
+/* With the tracee borrowed: lead it to the entry of its last call, ready to go on alone. */
+static int lead_to_last_call(struct tracee *tracee, const struct last_call *last, struct error *err)
+{
 	/* At the entry of any call number and arguments can still be chosen; getpid is one that nobody filters. */
 	struct arch_regs regs = tracee->saved_regs;
 	const uint64_t none[6] = {0};
 	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, SYS_getpid, none);
 	if (set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0)
-		goto kill_tracee;
+		return -1;
 	fault_point("handoff-entry");
-
-	const uint64_t args[6] = {P_PID, (uint64_t)tracer_pid, 0, WEXITED | __WALL, 0, 0};
-	arch_finish_in_syscall(&regs, &tracee->saved_regs, SYS_waitid, args);
+	arch_finish_in_syscall(&regs, &tracee->saved_regs, last->nr, last->args);
 	if (set_regs(tracee, &regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0)
-		goto kill_tracee;
+		return -1;
 	fault_point("handoff-set");
-	if (set_options(tracee, tracee->options, err) < 0)
-		goto kill_tracee;
+	return set_options(tracee, tracee->options, err);
+}
+
+int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, bool has_children, struct error *err)
+{
+	if (tracee_borrow(tracee, err) < 0)
+		return -1;
+	fault_point("handoff-borrowed");
+	struct last_call last = {SYS_waitid, {P_PID, (uint64_t)tracer_pid, 0, WEXITED | __WALL, 0, 0}};
+	if (!has_children && sigchld_would_stay(tracee))
+		ignore_sigchld(tracee, &last, err);
+	if (tracee->state == TRACEE_GONE || lead_to_last_call(tracee, &last, err) < 0) {
+		if (tracee->state != TRACEE_GONE)
+			kill(tracee->pid, SIGKILL);
+		tracee->state = TRACEE_GONE;
+		return -1;
+	}
 	fault_point("handoff-free");
 	tracee->state = TRACEE_LET_GO;
 	return 0;
-
-kill_tracee:
-	if (tracee->state != TRACEE_GONE)
-		kill(tracee->pid, SIGKILL);
-	tracee->state = TRACEE_GONE;
-	return -1;
 }
 
 ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes)
@@ -259,4 +321,11 @@ ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf
 	struct iovec local = {buf, bytes};
 	struct iovec remote = {(void *)(uintptr_t)tracee_addr, bytes}; // NOLINT(performance-no-int-to-ptr)
 	return process_vm_readv(tracee->pid, &local, 1, &remote, 1, 0);
+}
+
+ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes)
+{
+	struct iovec local = {(void *)buf, bytes};
+	struct iovec remote = {(void *)(uintptr_t)tracee_addr, bytes}; // NOLINT(performance-no-int-to-ptr)
+	return process_vm_writev(tracee->pid, &local, 1, &remote, 1, 0);
 }

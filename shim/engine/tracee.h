@@ -14,7 +14,7 @@
  *   any of them               GONE         the tracee was killed or has exited: nothing more can be done or undone
  *
  * Between borrow and return the death of the tracer kills the tracee; outside of it the tracee just runs on.
- * No byte of the tracee's memory is changed by any function here.
+ * No byte of the tracee's memory is different after any function here.
  */
 #pragma once
 
@@ -78,13 +78,21 @@ void tracee_detach(struct tracee *tracee);
  * tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18 read, kernel/exit.c), so that the waitid
  * finds it there and never sleeps; no signal can interrupt a wait that does not sleep.
  *
+ * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed another
+ * program since (do_notify_parent()). By default it is dropped, but where the tracee blocks it it would stay pending;
+ * then SIGCHLD is ignored until we are gone, which reaps us too, and the tracee's last call is the one that sets it back.
+ * That is not done where the tracee has children (HAS_CHILDREN) besides us, one of which could end unnoticed meanwhile.
+ *
  * TRACER_PID: our PID as the tracee sees it.
  * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a zombie.
  */
-int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err);
+int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, bool has_children, struct error *err);
 
 /* Read BYTES at TRACEE_ADDR into BUF. Returns the number of bytes read (less at the end of a mapping), or -1 with errno. */
 ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes);
+
+/* Write BYTES of BUF to TRACEE_ADDR, which must be writable for the tracee itself. Returns as tracee_read(). */
+ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes);
 
 /* The value of auxiliary vector entry TYPE as the kernel keeps it for the tracee; 0 where it is not there. */
 uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type);

@@ -35,6 +35,7 @@ static void tracee_calls(void)
 	close(memfd);
 	close(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
 	siginfo_t info;
+	sigaction(SIGCHLD, NULL, NULL);
 	waitid(P_PID, (id_t)getpid(), &info, WEXITED | WNOHANG | __WALL);
 	getpid();
 }
@@ -56,6 +57,7 @@ static void tracer_calls(void)
 	madvise(window, 4096, MADV_COLLAPSE);
 	munmap(window, 4096);
 	process_vm_readv(getpid(), &io, 1, &io, 1, 0);
+	process_vm_writev(getpid(), &io, 1, &io, 1, 0);
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
 	ptrace(PTRACE_GETSIGMASK, getpid(), 8, &byte);
 	waitpid(-1, NULL, __WALL | WNOHANG);

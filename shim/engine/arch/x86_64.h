@@ -32,6 +32,11 @@ static inline void arch_set_pc(struct arch_regs *regs, uint64_t tracee_addr)
 	regs->gpr.rip = tracee_addr;
 }
 
+static inline uint64_t arch_stack(const struct arch_regs *regs)
+{
+	return regs->gpr.rsp;
+}
+
 static inline int64_t arch_result(const struct arch_regs *regs)
 {
 	return (int64_t)regs->gpr.rax;

@@ -1,0 +1,22 @@
+/*
+ * ctl.h - the verbs of hugexecctl, and what they share.
+ *
+ * A verb gets its own words (argv[0] is the verb), prints to standard output, complains to standard error, and returns the
+ * exit status: 0, 1 (the answer is no, as the verb's help says) or 2 (wrong usage).
+ */
+#pragma once
+
+#include <json-c/json.h>
+
+enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
+
+int ctl_check(int argc, char **argv);
+int ctl_doctor(int argc, char **argv);
+int ctl_explain(int argc, char **argv);
+int ctl_status(int argc, char **argv);
+
+/* TEXT (any bytes; NULL or "": null) as a JSON string of valid UTF-8. */
+json_object *ctl_text(const char *text);
+
+/* Print JSON as one document, and release it. */
+void ctl_print_json(json_object *json);

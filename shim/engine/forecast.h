@@ -1,0 +1,24 @@
+/*
+ * forecast.h - what the plan for a program would be, from its ELF headers alone. Pure: no process, no I/O.
+ *
+ * A position-independent program is loaded at a random page, so how many whole huge-page slots lie inside its text is a
+ * matter of luck within bounds; the forecast gives both.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "elf/elf_reader.h"
+#include "policy/policy.h"
+
+struct forecast {
+	uint64_t text_bytes;               /* all of the text, in whole small pages as it will be mapped */
+	uint64_t text_start, text_end;     /* its hull, as linked */
+	uint64_t fewest_bytes, most_bytes; /* on huge pages; equal for a program at a fixed address */
+	struct error reason;               /* why there would be none, in the plan's words; unset otherwise */
+};
+
+/* Forecast the plan for the program with these ELF headers, under SETTINGS, with huge pages of PAGE_BYTES. Never fails. */
+void forecast_make(const struct elf_facts *elf, const struct settings *settings, uint64_t page_bytes,
+                   struct forecast *out);
