@@ -1,8 +1,8 @@
 /*
  * ctl.h - the verbs of hugexecctl, and what they share.
  *
- * A verb gets its own words (argv[0] is the verb), prints to standard output, complains to standard error, and returns the
- * exit status: 0, 1 (the answer is no, as the verb's help says) or 2 (wrong usage).
+ * A verb gets its own words (argv[0] is the verb), prints to standard output, complains to standard error, and returns
+ * the exit status: 0, 1 (the answer is no, as the verb's help says) or 2 (wrong usage).
  */
 #pragma once
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <linux/memfd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +25,9 @@
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 #ifndef PR_SET_PTRACER
 #define PR_SET_PTRACER 0x59616d61
@@ -51,7 +56,8 @@ static int create_memfd(unsigned flags)
 	return fd;
 }
 
-/* Address space of BYTES at a multiple of BYTES (a power of two), inside a reservation that munmap(*RESERVE) gives back. */
+/* Address space of BYTES at a multiple of BYTES (a power of two), inside a reservation that munmap(*RESERVE) gives
+ * back. */
 static char *reserve_aligned(uint64_t bytes, void **reserve)
 {
 	*reserve = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -60,7 +66,8 @@ static char *reserve_aligned(uint64_t bytes, void **reserve)
 	return (char *)*reserve + (bytes - (uintptr_t)*reserve % bytes) % bytes;
 }
 
-/* Map 2 MiB of FD at OFFSET as text. Returns the bytes on huge pages that smaps shows; -1 with errno where it is refused. */
+/* Map 2 MiB of FD at OFFSET as text. Returns the bytes on huge pages that smaps shows; -1 with errno where it is
+ * refused. */
 static int64_t map_as_text(int fd, off_t offset, bool collapse)
 {
 	void *reserve;
@@ -267,9 +274,9 @@ void probe_ptrace(struct probe *out)
 		trace_parent(parent, fds[0]);
 	}
 	prctl(PR_SET_PTRACER, child, 0, 0, 0);
-	close(fds[0]);
 	if (child > 0 && write(fds[1], "", 1) == 1)
 		TEMP_FAILURE_RETRY(waitpid(child, &status, 0));
+	close(fds[0]);
 	close(fds[1]);
 	prctl(PR_SET_PTRACER, 0, 0, 0, 0);
 	if (child < 0)
@@ -283,6 +290,14 @@ void probe_ptrace(struct probe *out)
 		say_error(out, "PTRACE_SEIZE", WEXITSTATUS(status));
 	if (out->verdict == VERDICT_FAILS && host_yama_scope() >= 2)
 		snprintf(out->advice, sizeof out->advice, "%s",
-		         host_yama_scope() == 2 ? "sysctl kernel.yama.ptrace_scope=1, or run hugexec as root"
-		                                : "kernel.yama.ptrace_scope=1 in /etc/sysctl.d, and reboot: 3 cannot be undone");
+		         host_yama_scope() == 2
+		             ? "sysctl kernel.yama.ptrace_scope=1, or run hugexec as root"
+		             : "kernel.yama.ptrace_scope=1 in /etc/sysctl.d, and reboot: 3 cannot be undone");
+}
+
+bool probe_has_cap_sys_ptrace(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+	return syscall(SYS_capget, &header, data) == 0 && data[0].effective >> CAP_SYS_PTRACE & 1;
 }

@@ -1,11 +1,12 @@
 /*
- * probe.h - does it work here? Found out by doing it in small, not from version numbers: distributions switch these things
- * on and off, and cgroups, limits and mounts decide with them.
+ * probe.h - does it work here? Found out by doing it in small, not from version numbers: distributions switch these
+ * things on and off, and cgroups, limits and mounts decide with them.
  *
  * Every probe undoes what it did: memory is given back, files have no name, children are reaped.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum verdict { VERDICT_WORKS, VERDICT_FAILS, VERDICT_UNKNOWN };
@@ -22,7 +23,8 @@ void probe_thp(struct probe *out);
 /* One page of PAGE_BYTES from the hugetlb pool, given back at once: the hugetlb backing. */
 void probe_hugetlb(uint64_t page_bytes, struct probe *out);
 
-/* Text of a file in DIRECTORY on huge pages of the page cache, tried with a nameless file of 4 MiB: the file backing. */
+/* Text of a file in DIRECTORY on huge pages of the page cache, tried with a nameless file of 4 MiB: the file backing.
+ */
 void probe_file(const char *directory, struct probe *out);
 
 /* Whether a child may trace us as the tracer of hugexec does its workload. */
@@ -30,3 +32,6 @@ void probe_ptrace(struct probe *out);
 
 /* The directory, on this host's mounts, of the cgroup whose hugetlb or memory limits bind us; "" where unknown. */
 const char *probe_cgroup_directory(const char *controller, char *buf, unsigned buf_bytes);
+
+/* Whether CAP_SYS_PTRACE is in force: with it a traced program keeps its set-uid privileges (ptrace(2)). */
+bool probe_has_cap_sys_ptrace(void);

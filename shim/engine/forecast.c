@@ -13,7 +13,8 @@
 /* Load addresses to try for a position-independent program: enough to meet the best and the worst. */
 #define BIASES_MAX 512
 
-/* The mappings that the kernel makes of the program headers when it loads the program BIAS bytes above its addresses. */
+/* The mappings that the kernel makes of the program headers when it loads the program BIAS bytes above its addresses.
+ */
 static size_t map_segments(const struct elf_facts *elf, uint64_t bias, struct mapping *mappings)
 {
 	size_t count = 0;

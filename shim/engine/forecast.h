@@ -19,6 +19,7 @@ struct forecast {
 	struct error reason;               /* why there would be none, in the plan's words; unset otherwise */
 };
 
-/* Forecast the plan for the program with these ELF headers, under SETTINGS, with huge pages of PAGE_BYTES. Never fails. */
+/* Forecast the plan for the program with these ELF headers, under SETTINGS, with huge pages of PAGE_BYTES. Never fails.
+ */
 void forecast_make(const struct elf_facts *elf, const struct settings *settings, uint64_t page_bytes,
                    struct forecast *out);

@@ -127,7 +127,8 @@ int cgroup_find_in(const char *cgroup_text, const char *mountinfo_text, const ch
 	}
 	if (strncmp(path, "/..", 3) == 0)
 		path[0] = '\0'; /* outside of our cgroup namespace: only the mount's own limits can be asked */
-	snprintf(out->directory, sizeof out->directory, "%s%s", out->mount, below_root(path, root));
+	const char *below = below_root(path, root);
+	snprintf(out->directory, sizeof out->directory, "%s%s", out->mount, strcmp(below, "/") == 0 ? "" : below);
 	return 0;
 }
 

@@ -1,0 +1,239 @@
+/*
+ * hugexecctl doctor: what this host, this cgroup and this user can do, and the setting that would change it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "ctl/ctl.h"
+#include "ctl/findings.h"
+#include "ctl/probe.h"
+#include "host/host.h"
+#include "policy/policy.h"
+
+#define THP_DIR "/sys/kernel/mm/transparent_hugepage/"
+
+static const char help[] =
+    "Usage: hugexecctl doctor [--json]\n"
+    "Find out what hugexec can do here, by trying it in small, and the command or setting that would\n"
+    "change what it cannot. As root it sees more. It changes nothing.\n"
+    "\n"
+    "  + works   - does not   ? could not be found out\n"
+    "\n"
+    "Exit status: 0 where programs can be remapped (tracing and at least one backing work), else 1;\n"
+    "2 for wrong usage.\n";
+
+struct doctor {
+	struct findings findings;
+	bool works[BACKING_COUNT];
+	bool may_trace;
+};
+
+__attribute__((format(printf, 5, 6))) static void fact(struct doctor *doctor, const char *topic, const char *name,
+                                                       enum mark mark, const char *format, ...)
+{
+	char text[400];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	findings_add(&doctor->findings, topic, name, mark, text, "");
+}
+
+static bool add_probe(struct doctor *doctor, const char *topic, const char *name, const struct probe *probe)
+{
+	static const enum mark marks[] = {MARK_GOOD, MARK_BAD, MARK_UNKNOWN};
+	findings_add(&doctor->findings, topic, name, marks[probe->verdict], probe->text, probe->advice);
+	return probe->verdict == VERDICT_WORKS;
+}
+
+static void look_at_backings(struct doctor *doctor)
+{
+	struct probe probe;
+	probe_file("/usr/bin", &probe);
+	doctor->works[BACKING_FILE] = add_probe(doctor, "backings", "file, /usr/bin", &probe);
+	probe_file("/var/tmp", &probe);
+	add_probe(doctor, "backings", "file, /var/tmp", &probe);
+	probe_hugetlb(2 * MIB, &probe);
+	doctor->works[BACKING_HUGETLB] = add_probe(doctor, "backings", "hugetlb, 2M", &probe);
+	struct hugetlb_pool pool;
+	if (host_hugetlb_pool(GIB, &pool) == 0) {
+		probe_hugetlb(GIB, &probe);
+		add_probe(doctor, "backings", "hugetlb, 1G", &probe);
+	}
+	probe_thp(&probe);
+	doctor->works[BACKING_THP] = add_probe(doctor, "backings", "thp", &probe);
+}
+
+/* The value of NAME ("CapEff:") in /proc/self/status, in BASE; FALLBACK where it is not there. */
+static uint64_t own_status(const char *name, int base, uint64_t fallback)
+{
+	cleanup_free char *text = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/self/status", MIB, &text, NULL) < 0)
+		return fallback;
+	const char *line = strstr(text, name);
+	return line ? strtoull(line + strlen(name), NULL, base) : fallback;
+}
+
+static void look_at_tracing(struct doctor *doctor)
+{
+	struct probe probe;
+	probe_ptrace(&probe);
+	doctor->may_trace = add_probe(doctor, "tracing", "ptrace", &probe);
+	int scope = host_yama_scope();
+	if (scope < 0)
+		fact(doctor, "tracing", "Yama", MARK_FACT, "not in this kernel");
+	else
+		fact(doctor, "tracing", "Yama", scope < 2 ? MARK_FACT : MARK_BAD, "kernel.yama.ptrace_scope is %d",
+		     scope);
+	fact(doctor, "tracing", "CAP_SYS_PTRACE", MARK_FACT, "%s",
+	     probe_has_cap_sys_ptrace() ? "yes: set-uid programs can be remapped too"
+	                                : "no: set-uid, set-gid and file-capability programs are left alone");
+	static const char *const modes[] = {"none", "strict", "a filter is in force"};
+	uint64_t mode = own_status("\nSeccomp:", 10, 0);
+	fact(doctor, "tracing", "seccomp", MARK_FACT, "%s", mode < 3 ? modes[mode] : "unknown mode");
+}
+
+static void look_at_limit(struct doctor *doctor, const char *name, __rlimit_resource_t resource, uint64_t least,
+                          const char *advice)
+{
+	struct rlimit limit;
+	char text[64], size[16];
+	if (getrlimit(resource, &limit) < 0)
+		return;
+	bool low = limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < least;
+	if (limit.rlim_cur == RLIM_INFINITY)
+		snprintf(text, sizeof text, "none");
+	else if (resource == RLIMIT_NOFILE)
+		snprintf(text, sizeof text, "%" PRIu64, (uint64_t)limit.rlim_cur);
+	else
+		snprintf(text, sizeof text, "%s", size_format(limit.rlim_cur, size, sizeof size));
+	findings_add(&doctor->findings, "limits", name, low ? MARK_BAD : MARK_FACT, text, low ? advice : "");
+}
+
+static void look_at_headroom(struct doctor *doctor, const char *name, const char *controller, uint64_t headroom_bytes)
+{
+	char size[16], directory[256], text[400];
+	bool unlimited = headroom_bytes == UINT64_MAX;
+	probe_cgroup_directory(controller, directory, sizeof directory);
+	if (unlimited)
+		snprintf(text, sizeof text, "no limit%s%s", *directory ? "; cgroup " : " that can be seen", directory);
+	else
+		snprintf(text, sizeof text, "%s left; cgroup %s", size_format(headroom_bytes, size, sizeof size),
+		         directory);
+	bool low = headroom_bytes < 4 * MIB;
+	findings_add(
+	    &doctor->findings, "limits", name, low ? MARK_BAD : MARK_FACT, text,
+	    low ? "raise the limit of that cgroup or of one above it, for a unit with MemoryMax= or, for hugetlb, "
+	          "by giving the pod or container huge pages"
+	        : "");
+}
+
+static void look_at_limits(struct doctor *doctor)
+{
+	uint64_t bytes = UINT64_MAX;
+	host_memory_headroom(getpid(), &bytes);
+	look_at_headroom(doctor, "memory", "memory", bytes);
+	host_hugetlb_headroom(getpid(), 2 * MIB, &bytes);
+	look_at_headroom(doctor, "hugetlb, 2M", "hugetlb", bytes);
+	look_at_limit(doctor, "open files", RLIMIT_NOFILE, 16, "ulimit -n 1024, for a unit LimitNOFILE=");
+	look_at_limit(doctor, "address space", RLIMIT_AS, GIB, "ulimit -v unlimited, for a unit LimitAS=infinity");
+	look_at_limit(doctor, "file size", RLIMIT_FSIZE, GIB, "ulimit -f unlimited, for a unit LimitFSIZE=infinity");
+}
+
+static void look_at_switch(struct doctor *doctor, const char *name, const char *path, const char *remark)
+{
+	char word[64];
+	if (*host_switch(path, word, sizeof word))
+		fact(doctor, "switches", name, MARK_FACT, "%s%s%s", word, *remark ? ": " : "", remark);
+	else
+		fact(doctor, "switches", name, MARK_FACT, "not in this kernel");
+}
+
+static void look_at_switches(struct doctor *doctor)
+{
+	look_at_switch(doctor, "THP enabled", THP_DIR "enabled", "about heaps; text can be huge with never too");
+	look_at_switch(doctor, "THP shmem_enabled", THP_DIR "shmem_enabled", "");
+	look_at_switch(doctor, "THP defrag", THP_DIR "defrag", "");
+	look_at_switch(doctor, "vm.memfd_noexec", "/proc/sys/vm/memfd_noexec", "any value will do");
+	look_at_switch(doctor, "vm.nr_hugepages", "/proc/sys/vm/nr_hugepages", "");
+}
+
+static void print_json(const struct doctor *doctor, const struct utsname *host, bool usable)
+{
+	json_object *json = json_object_new_object();
+	json_object *backings = json_object_new_object();
+	for (int i = 0; i < BACKING_COUNT; i++)
+		json_object_object_add(backings, backing_name((enum backing)i),
+		                       json_object_new_boolean(doctor->works[i]));
+	json_object_object_add(json, "version", json_object_new_int(1));
+	json_object_object_add(json, "kernel", ctl_text(host->release));
+	json_object_object_add(json, "machine", ctl_text(host->machine));
+	json_object_object_add(json, "usable", json_object_new_boolean(usable));
+	json_object_object_add(json, "backings", backings);
+	json_object_object_add(json, "findings", findings_to_json(&doctor->findings));
+	ctl_print_json(json);
+}
+
+static void print_verdict(const struct doctor *doctor, bool usable)
+{
+	char list[64] = "";
+	for (int i = 0; i < BACKING_COUNT; i++) {
+		if (doctor->works[i])
+			snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "",
+			         backing_name((enum backing)i));
+	}
+	if (usable)
+		printf("\nhugexec works here; backings: %s.\n", list);
+	else
+		printf("\nhugexec cannot put text on huge pages here: %s.\n",
+		       *list ? "it may not trace" : "no backing works");
+}
+
+int ctl_doctor(int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	bool json = false;
+	int option;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (option) {
+		case 'j': json = true; break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: fputs("Try 'hugexecctl doctor --help'.\n", stderr); return CTL_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fputs("hugexecctl: doctor takes no arguments\n", stderr);
+		return CTL_USAGE;
+	}
+	struct doctor doctor = {0};
+	struct utsname host = {0};
+	uname(&host);
+	fact(&doctor, "host", "kernel", MARK_FACT, "%s %s, %s", host.sysname, host.release, host.machine);
+	look_at_backings(&doctor);
+	look_at_tracing(&doctor);
+	look_at_limits(&doctor);
+	look_at_switches(&doctor);
+	bool usable = doctor.may_trace;
+	usable &= doctor.works[BACKING_FILE] || doctor.works[BACKING_HUGETLB] || doctor.works[BACKING_THP];
+	if (json) {
+		print_json(&doctor, &host, usable);
+	} else {
+		findings_print(&doctor.findings);
+		print_verdict(&doctor, usable);
+	}
+	findings_free(&doctor.findings);
+	return usable ? CTL_OK : CTL_NO;
+}

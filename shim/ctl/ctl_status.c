@@ -1,0 +1,208 @@
+/*
+ * hugexecctl status: which processes have text on huge pages, and how much of it.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "base/text.h"
+#include "ctl/ctl.h"
+#include "ctl/text_objects.h"
+
+#define SMAPS_LIMIT_BYTES (256 * MIB)
+#define BAR_CELLS         10
+#define COMM_BYTES        64
+
+static const char help[] =
+    "Usage: hugexecctl status [--json] [PID]\n"
+    "Show the processes whose text is on huge pages, with how much of it is; of PID all its text.\n"
+    "\n"
+    "Exit status: 0; 1 where PID does not exist or cannot be read; 2 for wrong usage.\n";
+
+struct status {
+	bool json, bar;
+	pid_t only; /* 0: all */
+	json_object *processes;
+	unsigned shown, unreadable;
+};
+
+static unsigned percent(const struct text_object *object)
+{
+	return object->text_bytes ? (unsigned)(object->huge_bytes * 100 / object->text_bytes) : 0;
+}
+
+/* "42 %", on a terminal with a bar before it. */
+static void format_share(const struct status *status, const struct text_object *object, char *buf, size_t buf_bytes)
+{
+	char bar[BAR_CELLS * 3 + 2] = "";
+	unsigned full = percent(object) * BAR_CELLS / 100;
+	for (unsigned i = 0; status->bar && i < BAR_CELLS; i++)
+		strcat(bar, i < full ? "█" : "░");
+	snprintf(buf, buf_bytes, "%s%s%3u %%", bar, status->bar ? " " : "", percent(object));
+}
+
+static void print_object(struct status *status, pid_t pid, const char *comm, const struct text_object *object)
+{
+	char name[COMM_BYTES], path[4096], text[16], huge[16], share[64];
+	if (status->shown++ == 0)
+		printf("%7s  %-15s  %10s  %10s  %*s  %-7s  %-7s  %s\n", "PID", "COMMAND", "TEXT", "HUGE",
+		       status->bar ? BAR_CELLS + 6 : 5, "SHARE", "BACKING", "COPY", "OBJECT");
+	format_share(status, object, share, sizeof share);
+	printf("%7d  %-15s  %10s  %10s  %s  %-7s  %-7s  %s\n", (int)pid, text_printable(comm, name, sizeof name),
+	       size_format(object->text_bytes, text, sizeof text), size_format(object->huge_bytes, huge, sizeof huge),
+	       share, object->huge_bytes ? backing_name(object->backing) : "-",
+	       !object->huge_bytes             ? "-"
+	       : text_object_is_shared(object) ? "shared"
+	                                       : "private",
+	       *object->path ? text_printable(object->path, path, sizeof path) : "(no file)");
+}
+
+static json_object *object_to_json(const struct text_object *object)
+{
+	bool huge = object->huge_bytes > 0;
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "path", ctl_text(object->path));
+	json_object_object_add(json, "text_bytes", json_object_new_uint64(object->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_uint64(object->huge_bytes));
+	json_object_object_add(json, "backing", huge ? ctl_text(backing_name(object->backing)) : NULL);
+	json_object_object_add(json, "shared", huge ? json_object_new_boolean(text_object_is_shared(object)) : NULL);
+	return json;
+}
+
+static void show_process(struct status *status, pid_t pid, const char *comm, const struct text_objects *objects)
+{
+	json_object *list = NULL;
+	for (size_t i = 0; i < objects->count; i++) {
+		const struct text_object *object = &objects->list[i];
+		if (!status->only && !object->huge_bytes)
+			continue;
+		if (!status->json) {
+			print_object(status, pid, comm, object);
+			continue;
+		}
+		if (!list)
+			list = json_object_new_array();
+		json_object_array_add(list, object_to_json(object));
+	}
+	if (!list)
+		return;
+	json_object *process = json_object_new_object();
+	json_object_object_add(process, "pid", json_object_new_int(pid));
+	json_object_object_add(process, "command", ctl_text(comm));
+	json_object_object_add(process, "objects", list);
+	json_object_array_add(status->processes, process);
+}
+
+/* Returns 0, or -1 with errno where PID cannot be read (ESRCH, ENOENT: it has ended). */
+static int read_process(struct status *status, pid_t pid)
+{
+	char path[64];
+	cleanup_free char *smaps = NULL;
+	cleanup_free char *comm = NULL;
+	snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
+	if (read_file_at(AT_FDCWD, path, SMAPS_LIMIT_BYTES, &smaps, NULL) < 0)
+		return -1;
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+	if (read_file_at(AT_FDCWD, path, 4096, &comm, NULL) < 0)
+		return -1;
+	comm[strcspn(comm, "\n")] = '\0';
+	struct text_objects objects;
+	if (text_objects_read(smaps, &objects) < 0) {
+		errno = EBADMSG;
+		return -1;
+	}
+	show_process(status, pid, comm, &objects);
+	text_objects_free(&objects);
+	return 0;
+}
+
+static int read_all_processes(struct status *status)
+{
+	cleanup_closedir DIR *proc = opendir("/proc");
+	if (!proc) {
+		fprintf(stderr, "hugexecctl: /proc: %s\n", strerror(errno));
+		return CTL_NO;
+	}
+	struct dirent *entry;
+	while ((entry = readdir(proc)) != NULL) {
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		if (read_process(status, (pid_t)atoi(entry->d_name)) < 0 && errno != ESRCH && errno != ENOENT)
+			status->unreadable++;
+	}
+	return CTL_OK;
+}
+
+static void finish(struct status *status)
+{
+	if (status->json) {
+		json_object *json = json_object_new_object();
+		json_object_object_add(json, "version", json_object_new_int(1));
+		json_object_object_add(json, "processes", status->processes);
+		json_object_object_add(json, "unreadable", json_object_new_int((int)status->unreadable));
+		ctl_print_json(json);
+		return;
+	}
+	if (status->shown == 0)
+		puts(status->only ? "It has no text." : "No process has text on huge pages.");
+	if (status->unreadable)
+		printf("%u process%s could not be read%s.\n", status->unreadable, status->unreadable == 1 ? "" : "es",
+		       geteuid() == 0 ? "" : "; root can");
+}
+
+static int parse_pid(const char *word, pid_t *pid)
+{
+	char *end;
+	errno = 0;
+	long value = strtol(word, &end, 10);
+	if (errno || *end || end == word || value < 1 || value > 0x7fffffff) {
+		fprintf(stderr, "hugexecctl: '%s' is no process id\n", word);
+		return -1;
+	}
+	*pid = (pid_t)value;
+	return 0;
+}
+
+int ctl_status(int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	struct status status = {.bar = isatty(STDOUT_FILENO)};
+	int option;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (option) {
+		case 'j': status.json = true; break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: fputs("Try 'hugexecctl status --help'.\n", stderr); return CTL_USAGE;
+		}
+	}
+	if (argc - optind > 1) {
+		fputs("hugexecctl: status takes one PID\n", stderr);
+		return CTL_USAGE;
+	}
+	if (optind < argc && parse_pid(argv[optind], &status.only) < 0)
+		return CTL_USAGE;
+	if (status.json)
+		status.processes = json_object_new_array();
+	int result = CTL_OK;
+	if (!status.only) {
+		result = read_all_processes(&status);
+	} else if (read_process(&status, status.only) < 0) {
+		fprintf(stderr, "hugexecctl: process %d: %s\n", (int)status.only,
+		        errno == ENOENT || errno == ESRCH ? "there is none" : strerror(errno));
+		json_object_put(status.processes);
+		return CTL_NO;
+	}
+	finish(&status);
+	return result;
+}

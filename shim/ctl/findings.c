@@ -1,0 +1,73 @@
+#include "ctl/findings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+
+static const struct {
+	const char *sign, *colour, *word;
+} marks[] = {
+    [MARK_GOOD] = {"+", "\033[32m", "good"},
+    [MARK_BAD] = {"-", "\033[31m", "bad"},
+    [MARK_UNKNOWN] = {"?", "\033[33m", "unknown"},
+    [MARK_FACT] = {" ", "", "fact"},
+};
+
+void findings_add(struct findings *findings, const char *topic, const char *name, enum mark mark, const char *text,
+                  const char *advice)
+{
+	struct finding *larger = realloc(findings->list, (findings->count + 1) * sizeof larger[0]);
+	if (!larger)
+		return;
+	findings->list = larger;
+	struct finding *finding = &larger[findings->count++];
+	*finding = (struct finding){.topic = topic, .name = name, .mark = mark};
+	snprintf(finding->text, sizeof finding->text, "%s", text);
+	snprintf(finding->advice, sizeof finding->advice, "%s", advice);
+}
+
+void findings_print(const struct findings *findings)
+{
+	bool colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+	const char *topic = "";
+	int width = 0;
+	for (size_t i = 0; i < findings->count; i++) {
+		int len = (int)strlen(findings->list[i].name);
+		width = len > width ? len : width;
+	}
+	for (size_t i = 0; i < findings->count; i++) {
+		const struct finding *finding = &findings->list[i];
+		if (strcmp(topic, finding->topic) != 0)
+			printf("%s%s\n", i ? "\n" : "", finding->topic);
+		topic = finding->topic;
+		printf("  %s%s%s %-*s  %s\n", colours ? marks[finding->mark].colour : "", marks[finding->mark].sign,
+		       colours && *marks[finding->mark].colour ? "\033[0m" : "", width, finding->name, finding->text);
+		if (finding->advice[0])
+			printf("    %-*s  -> %s\n", width, "", finding->advice);
+	}
+}
+
+json_object *findings_to_json(const struct findings *findings)
+{
+	json_object *list = json_object_new_array();
+	for (size_t i = 0; i < findings->count; i++) {
+		const struct finding *finding = &findings->list[i];
+		json_object *json = json_object_new_object();
+		json_object_object_add(json, "topic", ctl_text(finding->topic));
+		json_object_object_add(json, "name", ctl_text(finding->name));
+		json_object_object_add(json, "mark", ctl_text(marks[finding->mark].word));
+		json_object_object_add(json, "text", ctl_text(finding->text));
+		json_object_object_add(json, "advice", ctl_text(finding->advice));
+		json_object_array_add(list, json);
+	}
+	return list;
+}
+
+void findings_free(struct findings *findings)
+{
+	free(findings->list);
+	*findings = (struct findings){0};
+}

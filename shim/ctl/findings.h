@@ -1,0 +1,39 @@
+/*
+ * findings.h - what the doctor finds: a list of lines, shown to people or as JSON.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum mark {
+	MARK_GOOD,
+	MARK_BAD,     /* does not work, or stops something from working */
+	MARK_UNKNOWN, /* could not be found out */
+	MARK_FACT,    /* neither good nor bad */
+};
+
+struct finding {
+	const char *topic; /* "backing", "tracing", "limits", "switches", "host" */
+	const char *name;
+	enum mark mark;
+	char text[400];
+	char advice[400]; /* "": nothing to do */
+};
+
+struct findings {
+	struct finding *list;
+	size_t count;
+};
+
+/* Add a line; TEXT and ADVICE are copied, TOPIC and NAME must last. A line is lost where memory is short. */
+void findings_add(struct findings *findings, const char *topic, const char *name, enum mark mark, const char *text,
+                  const char *advice);
+
+/* To standard output, aligned, a mark before each line; in colour where it is a terminal and NO_COLOR is not set. */
+void findings_print(const struct findings *findings);
+
+json_object *findings_to_json(const struct findings *findings);
+
+void findings_free(struct findings *findings);
