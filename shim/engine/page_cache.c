@@ -1,0 +1,279 @@
+#include "engine/page_cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "engine/smaps.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+#define SLOT PAGE_CACHE_SLOT_BYTES
+#define SMAPS_LIMIT_BYTES (16 * MIB)
+
+/*
+ * The slots of a file, each with a mapping of its own: STRIDE apart, so that the kernel does not merge them and smaps has a
+ * line for each. MAPPED slots are read+exec, as the text will be.
+ */
+struct slots {
+	int fd;
+	unsigned count;
+	uint64_t *file_off;
+	bool *huge;
+	char *window; /* address space for all, aligned to a slot */
+	char *reserve;
+	size_t reserve_bytes;
+};
+
+#define STRIDE (2 * SLOT)
+
+static char *slot_addr(const struct slots *slots, unsigned i)
+{
+	return slots->window + i * STRIDE;
+}
+
+static void map_slot(struct slots *slots, unsigned i)
+{
+	mmap(slot_addr(slots, i), SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
+	     (off_t)slots->file_off[i]);
+}
+
+static void unmap_slot(struct slots *slots, unsigned i)
+{
+	mmap(slot_addr(slots, i), SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+/* Ask smaps which slots are mapped by one entry. */
+static void look(struct slots *slots)
+{
+	cleanup_free char *text = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/self/smaps", SMAPS_LIMIT_BYTES, &text, NULL) < 0)
+		return;
+	struct smaps_cursor cursor = smaps_cursor(text);
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		uint64_t first = (uint64_t)(uintptr_t)slots->window;
+		if (entry.start < first || entry.start >= first + slots->count * STRIDE || (entry.start - first) % STRIDE)
+			continue;
+		slots->huge[(entry.start - first) / STRIDE] = entry.file_pmd_bytes + entry.shmem_pmd_bytes >= SLOT;
+	}
+}
+
+/* Whether the page at FILE_OFF can be read without waiting for a disk. */
+static bool is_resident(int fd, uint64_t file_off)
+{
+	char byte;
+	struct iovec io = {&byte, 1};
+	return preadv2(fd, &io, 1, (off_t)file_off, RWF_NOWAIT) == 1;
+}
+
+/*
+ * Map all slots and touch the first page of those that are in the cache: where it belongs to a 2 MiB folio the fault maps
+ * all of it. Nothing here waits for a disk.
+ */
+static void try_as_it_is(struct slots *slots)
+{
+	for (unsigned i = 0; i < slots->count; i++) {
+		map_slot(slots, i);
+		if (is_resident(slots->fd, slots->file_off[i]))
+			madvise(slot_addr(slots, i), 4096, MADV_POPULATE_READ);
+	}
+	look(slots);
+}
+
+static bool fault_in(struct slots *slots, unsigned i)
+{
+	map_slot(slots, i);
+	madvise(slot_addr(slots, i), SLOT, MADV_HUGEPAGE);
+	return madvise(slot_addr(slots, i), SLOT, MADV_POPULATE_READ) == 0;
+}
+
+/* Whether slot I could be collapsed where it stands. May wait for a disk. */
+static bool collapse(struct slots *slots, unsigned i)
+{
+	if (!is_resident(slots->fd, slots->file_off[i]))
+		fault_in(slots, i);
+	return madvise(slot_addr(slots, i), SLOT, MADV_COLLAPSE) == 0;
+}
+
+static void drop(struct slots *slots, unsigned i)
+{
+	unmap_slot(slots, i); /* what is mapped is not dropped */
+	posix_fadvise(slots->fd, (off_t)slots->file_off[i], (off_t)SLOT, POSIX_FADV_DONTNEED);
+}
+
+static unsigned count_huge(const struct slots *slots)
+{
+	unsigned huge = 0;
+	for (unsigned i = 0; i < slots->count; i++)
+		huge += slots->huge[i];
+	return huge;
+}
+
+static unsigned first_small(const struct slots *slots)
+{
+	unsigned i = 0;
+	while (i < slots->count && slots->huge[i])
+		i++;
+	return i;
+}
+
+/* Why slot I stays small: did its cache survive being dropped? */
+static enum { STAYS_UNSUPPORTED, STAYS_BUSY } why_small(struct slots *slots, unsigned i)
+{
+	drop(slots, i);
+	unsigned resident = 0;
+	for (uint64_t off = 0; off < SLOT; off += 4096)
+		resident += is_resident(slots->fd, slots->file_off[i] + off);
+	return resident ? STAYS_BUSY : STAYS_UNSUPPORTED;
+}
+
+/* What the child tells: it ended, and how. */
+enum child_result { CHILD_TRIED_ALL = 10, CHILD_UNSUPPORTED, CHILD_BUSY };
+
+/*
+ * In the child: the first small slot decides whether the others are worth their while. All are dropped before the first
+ * is read, because a fault with MADV_HUGEPAGE reads two slots at a time and small pages in the second would stop it
+ * (mm/filemap.c, do_sync_mmap_readahead()).
+ */
+_Noreturn static void try_all_in_child(struct slots *slots)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	unsigned probe = first_small(slots);
+	bool collapses = collapse(slots, probe);
+	if (!collapses) {
+		drop(slots, probe);
+		fault_in(slots, probe);
+	}
+	look(slots);
+	int result = CHILD_TRIED_ALL;
+	if (!slots->huge[probe])
+		result = why_small(slots, probe) == STAYS_BUSY ? CHILD_BUSY : CHILD_UNSUPPORTED;
+	/* One busy slot says nothing of the others; a filesystem that cannot says all. */
+	if (result == CHILD_UNSUPPORTED)
+		_exit(result);
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (!slots->huge[i] && (!collapses || !collapse(slots, i)))
+			drop(slots, i);
+	}
+	for (unsigned i = 0; i < slots->count && !collapses; i++) {
+		if (!slots->huge[i])
+			fault_in(slots, i);
+	}
+	_exit(result);
+}
+
+/* Run the slow part in a child and wait for it TIMEOUT_MS at most. Returns its result, or 0 where the time was over. */
+static int run_child(struct slots *slots, unsigned timeout_ms)
+{
+	long child = syscall(SYS_clone, (unsigned long)SIGCHLD, NULL, NULL, NULL, 0UL);
+	if (child == 0)
+		try_all_in_child(slots);
+	if (child < 0)
+		return 0;
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)child, 0);
+	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+	int ready = pidfd < 0 ? 0 : poll(&poll_fd, 1, (int)timeout_ms);
+	int status = 0;
+	if (ready != 1)
+		kill((pid_t)child, SIGKILL);
+	/* A child that hangs in the disk's hands cannot be reaped now: it is left to whoever reaps orphans. */
+	if (waitpid((pid_t)child, &status, __WALL | (ready == 1 ? 0 : WNOHANG)) != child || !WIFEXITED(status))
+		return 0;
+	return WEXITSTATUS(status);
+}
+
+static int set_up(struct slots *slots, int fd, const struct file_range *ranges, unsigned count, struct error *err)
+{
+	*slots = (struct slots){.fd = fd};
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return error_set_errno(err, errno, "file-unsupported", "fstat");
+	for (unsigned i = 0; i < count; i++) {
+		slots->count += (unsigned)(ranges[i].bytes / SLOT);
+		if (ranges[i].file_off + ranges[i].bytes > (uint64_t)st.st_size)
+			return error_set(err, "file-short", "the file ends inside its text");
+	}
+	if (slots->count == 0 || slots->count > PAGE_CACHE_SLOTS_MAX)
+		return error_set(err, "file-unsupported", "%u slots of 2 MiB", slots->count);
+	slots->file_off = calloc(slots->count, sizeof slots->file_off[0]);
+	slots->huge = calloc(slots->count, sizeof slots->huge[0]);
+	slots->reserve_bytes = slots->count * STRIDE + SLOT;
+	slots->reserve =
+	    mmap(NULL, slots->reserve_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!slots->file_off || !slots->huge || slots->reserve == MAP_FAILED)
+		return error_set_errno(err, ENOMEM, "address-space-limit", "no address space to look at the file");
+	slots->window = slots->reserve + (SLOT - (uintptr_t)slots->reserve % SLOT) % SLOT;
+	unsigned slot = 0;
+	for (unsigned i = 0; i < count; i++) {
+		for (uint64_t off = 0; off < ranges[i].bytes; off += SLOT)
+			slots->file_off[slot++] = ranges[i].file_off + off;
+	}
+	return 0;
+}
+
+static void tear_down(struct slots *slots)
+{
+	if (slots->reserve && slots->reserve != MAP_FAILED)
+		munmap(slots->reserve, slots->reserve_bytes);
+	free(slots->file_off);
+	free(slots->huge);
+}
+
+static void explain(const struct slots *slots, int result, unsigned timeout_ms, struct error *err)
+{
+	unsigned huge = count_huge(slots);
+	if (result == 0)
+		error_set(err, "file-timeout", "%u of %u slots of 2 MiB were read after %u ms", huge, slots->count, timeout_ms);
+	else if (result == CHILD_UNSUPPORTED)
+		error_set(err, "file-unsupported", "this filesystem and kernel keep the file in small folios");
+	else
+		error_set(err, "file-busy", "%u of %u slots of 2 MiB; the others are mapped in small pages elsewhere, or dirty",
+		          huge, slots->count);
+}
+
+int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
+                         uint64_t *huge_bytes, struct error *err)
+{
+	struct slots slots;
+	*huge_bytes = 0;
+	if (set_up(&slots, fd, ranges, count, err) < 0) {
+		tear_down(&slots);
+		return -1;
+	}
+	try_as_it_is(&slots);
+	if (count_huge(&slots) < slots.count) {
+		/* Our own mappings of the small slots must not keep their pages in use. */
+		for (unsigned i = 0; i < slots.count; i++) {
+			if (!slots.huge[i])
+				unmap_slot(&slots, i);
+		}
+		int result = run_child(&slots, timeout_ms);
+		try_as_it_is(&slots);
+		if (count_huge(&slots) < slots.count)
+			explain(&slots, result, timeout_ms, err);
+	}
+	*huge_bytes = count_huge(&slots) * SLOT;
+	tear_down(&slots);
+	return 0;
+}
