@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/size.h"
+#include "engine/backing_file.h"
 #include "engine/image.h"
 #include "engine/plan.h"
 #include "engine/remap.h"
@@ -32,25 +33,52 @@ static void add_refusal(struct error *all, enum backing backing, const struct er
 		*all = *refusal;
 		return;
 	}
+	if (strcmp(all->word, refusal->word) == 0 && is_nothing_to_do(refusal))
+		return;
 	char text[sizeof refusal->word + sizeof refusal->detail + 2];
 	error_text(refusal, text, sizeof text);
 	size_t used = strlen(all->detail);
 	snprintf(all->detail + used, sizeof all->detail - used, "; %s: %s", backing_name(backing), text);
 }
 
-/* Try one backing. Returns 0 where the text is on huge pages now, else -1 with REFUSAL. */
-static int try_backing(struct tracee *tracee, const struct image *image, const struct settings *settings,
-                       enum backing backing, int text_fd, struct plan *plan, struct error *refusal)
+/* What is at work on one object. */
+struct job {
+	struct tracee *tracee;
+	struct image *image;
+	const struct settings *settings;
+	int text_fd;
+	struct plan plan;
+	bool rebased;
+};
+
+/* Try the backing at INDEX of the list. Returns 0 where the text is on huge pages now, else -1 with REFUSAL. */
+static int try_backing(struct job *job, unsigned index, struct error *refusal)
 {
+	const struct settings *settings = job->settings;
+	enum backing backing = settings->backing[index];
+	bool is_last = index + 1 == settings->backing_count;
 	if (backing == BACKING_FILE)
-		return error_set(refusal, "not-available", "the file backing is not built yet");
+		return backing_file_apply(job->tracee, job->image, job->image->exe_index, settings, job->text_fd, true, is_last,
+		                          &job->rebased, &job->plan, refusal);
 	uint64_t page_bytes = backing == BACKING_HUGETLB ? settings->page_size_bytes : 2 * MIB;
-	plan_make(image, image->exe_index, settings, page_bytes, plan);
-	if (plan->range_count == 0) {
-		*refusal = plan->reason;
+	plan_make(job->image, job->image->exe_index, settings, page_bytes, &job->plan);
+	if (job->plan.range_count == 0) {
+		*refusal = job->plan.reason;
 		return -1;
 	}
-	return remap_copy(tracee, image, plan, settings, backing, text_fd, refusal);
+	return remap_copy(job->tracee, job->image, &job->plan, settings, backing, job->text_fd, refusal);
+}
+
+/* What the kernel says of the object's text: its hull, and what rounding out added to it. */
+static uint64_t huge_bytes_of(pid_t pid, const struct plan *plan, enum backing *how)
+{
+	uint64_t start = plan->text_start;
+	uint64_t end = plan->text_end;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		start = plan->ranges[i].start < start ? plan->ranges[i].start : start;
+		end = plan->ranges[i].end > end ? plan->ranges[i].end : end;
+	}
+	return remap_huge_bytes(pid, start, end, how);
 }
 
 static void note_object(struct report *report, const struct image *image, const struct plan *plan)
@@ -79,35 +107,32 @@ void engine_run(struct tracee *tracee, const struct settings *settings, struct r
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)tracee->pid);
 	cleanup_close int text_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct plan plan = {0};
 	if (text_fd < 0 || !image.has_exe) {
 		error_set_errno(&report->reason, text_fd < 0 ? errno : ENOENT, "no-proc", "%s", path);
 		image_free(&image);
 		return;
 	}
 
+	struct job job = {.tracee = tracee, .image = &image, .settings = settings, .text_fd = text_fd};
 	int done = -1;
 	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
 		struct error refusal = {0};
-		done = try_backing(tracee, &image, settings, settings->backing[i], text_fd, &plan, &refusal);
-		if (done < 0 && is_nothing_to_do(&refusal) && settings->backing[i] != BACKING_HUGETLB) {
-			report->reason = refusal;
-			break;
-		}
+		done = try_backing(&job, i, &refusal);
 		if (done < 0)
 			add_refusal(&report->reason, settings->backing[i], &refusal);
 	}
-	report->text_bytes = plan.text_bytes;
+	report->text_bytes = job.plan.text_bytes;
+	report->rebased = job.rebased;
 	if (done == 0) {
-		for (unsigned i = 0; i < plan.range_count; i++)
-			report->huge_bytes += remap_huge_bytes(tracee->pid, plan.ranges[i].start, plan.ranges[i].end,
-			                                       &report->backing);
+		if (!error_is_set(&report->reason))
+			report->reason = job.plan.reason;
+		report->huge_bytes = huge_bytes_of(tracee->pid, &job.plan, &report->backing);
 		fault_point("verified");
 	}
 	if (report->huge_bytes > 0)
 		report->outcome = OUTCOME_REMAPPED;
 	else if (is_nothing_to_do(&report->reason))
 		report->outcome = OUTCOME_SKIPPED;
-	note_object(report, &image, &plan);
+	note_object(report, &image, &job.plan);
 	image_free(&image);
 }

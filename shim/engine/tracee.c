@@ -235,8 +235,12 @@ struct last_call {
 	uint64_t args[6];
 };
 
-/* Bytes below the stack that nothing has used yet, not in the red zone and on the stack pointer's own page if possible. */
-#define SCRATCH_BELOW_STACK 256
+#define RED_ZONE_BYTES 128
+
+uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes)
+{
+	return (arch_stack(&tracee->saved_regs) - RED_ZONE_BYTES - bytes) & ~UINT64_C(15);
+}
 
 /*
  * With the tracee borrowed and about to let us go: have it ignore SIGCHLD, and make setting it back its last call. The
@@ -244,7 +248,7 @@ struct last_call {
  */
 static int ignore_sigchld(struct tracee *tracee, struct last_call *last, struct error *err)
 {
-	uint64_t scratch_addr = (arch_stack(&tracee->saved_regs) - SCRATCH_BELOW_STACK) & ~UINT64_C(15);
+	uint64_t scratch_addr = tracee_scratch(tracee, sizeof(struct kernel_sigaction));
 	const struct kernel_sigaction none = {0};
 	const struct kernel_sigaction ignore = {.handler = (uint64_t)(uintptr_t)SIG_IGN};
 	struct kernel_sigaction before;

@@ -94,5 +94,11 @@ ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf
 /* Write BYTES of BUF to TRACEE_ADDR, which must be writable for the tracee itself. Returns as tracee_read(). */
 ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes);
 
+/*
+ * Where BYTES lie below the stack of a program that has not run yet: memory of its own that it cannot have used, below the
+ * red zone. Whoever uses it looks first whether it is zero and leaves it zero. TRACEE: BORROWED.
+ */
+uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes);
+
 /* The value of auxiliary vector entry TYPE as the kernel keeps it for the tracee; 0 where it is not there. */
 uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type);

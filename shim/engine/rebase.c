@@ -1,0 +1,263 @@
+#include "engine/rebase.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "engine/auxv.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+#define SLOT (2 * MIB)
+
+/*
+ * Where programs are moved to: above what the address sanitizer keeps for its shadow (up to 0x10007fff8000), above Go's and
+ * Java's heaps, and far below the kernel's mmap area. 64 TiB are 2^25 steps of 2 MiB.
+ */
+#define BASE_LOWEST UINT64_C(0x200000000000)
+#define BASE_STEPS (UINT64_C(1) << 25)
+#define BASE_TRIES 8
+
+#define MAPPINGS_MAX 32
+#define SCRATCH_BYTES 512
+
+/* A move in the making. */
+struct move {
+	struct tracee *tracee;
+	const struct image *image;
+	uint64_t delta; /* added to every address of the program; wraps for a move down */
+	struct {
+		const struct mapping *mapping;
+		bool fresh; /* read-only: mapped from the file; else moved */
+		bool done;
+	} parts[MAPPINGS_MAX];
+	unsigned count;
+	int64_t exe_fd;        /* in the tracee; negative: it could not be opened, so all is moved */
+	uint64_t scratch_addr; /* untouched stack memory in the tracee, zero before and after */
+	struct auxv auxv;
+	bool auxv_moved;
+};
+
+int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, struct error *err)
+{
+	Elf64_Ehdr ehdr;
+	char path[64];
+	cleanup_free char *text = NULL;
+	if (!image->has_exe || pread(exe_fd, &ehdr, sizeof ehdr, 0) != sizeof ehdr ||
+	    memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0 || ehdr.e_type != ET_DYN)
+		return error_set(err, "rebase-refused", "it is not position-independent");
+	/* ld.so started as a program is ET_DYN too, but its own program is a file that it opens itself. */
+	snprintf(path, sizeof path, "/proc/%d/personality", (int)tracee->pid);
+	if (read_file_at(AT_FDCWD, path, 64, &text, NULL) < 0)
+		return error_set_errno(err, errno, "rebase-refused", "%s", path);
+	if (strtoul(text, NULL, 16) & ADDR_NO_RANDOMIZE)
+		return error_set(err, "rebase-refused", "its addresses are not to be random (personality ADDR_NO_RANDOMIZE)");
+	return 0;
+}
+
+uint64_t rebase_phase(const struct mapping *text)
+{
+	return (text->file_off - text->start) % SLOT;
+}
+
+/* The program's mappings: those of its file, and the anonymous one that follows them without a hole (bss). */
+static int collect_parts(struct move *move, struct error *err)
+{
+	const struct image *image = move->image;
+	const struct mapping *exe = &image->mappings[image->exe_index];
+	const struct mapping *last = NULL;
+	for (size_t i = 0; i < image->count; i++) {
+		const struct mapping *mapping = &image->mappings[i];
+		bool own = mapping_same_file(mapping, exe);
+		bool bss = last && mapping->inode == 0 && mapping->start == last->end &&
+		           (mapping->path[0] == '\0' || strcmp(mapping->path, "[heap]") == 0);
+		if (!own && !bss)
+			continue;
+		if (move->count == MAPPINGS_MAX || mapping->shared)
+			return error_set(err, "rebase-refused", "its mappings are not those of a program just loaded");
+		move->parts[move->count].mapping = mapping;
+		move->parts[move->count++].fresh = own && !(mapping->prot & PROT_WRITE);
+		last = mapping;
+	}
+	return 0;
+}
+
+/* Whether [START, END) and a page on either side is free in the image. */
+static bool is_free(const struct image *image, uint64_t start, uint64_t end)
+{
+	for (size_t i = 0; i < image->count; i++) {
+		if (image->mappings[i].start < end + 4096 && image->mappings[i].end + 4096 > start)
+			return false;
+	}
+	return true;
+}
+
+static int choose_delta(struct move *move, uint64_t phase, struct error *err)
+{
+	uint64_t start = move->parts[0].mapping->start;
+	uint64_t end = move->parts[move->count - 1].mapping->end;
+	for (int tries = 0; tries < BASE_TRIES; tries++) {
+		uint64_t random;
+		if (getrandom(&random, sizeof random, 0) != sizeof random)
+			return error_set_errno(err, errno, "rebase-refused", "getrandom");
+		/* The old base keeps its bits below 2 MiB, moved by the phase. */
+		uint64_t base = BASE_LOWEST + random % BASE_STEPS * SLOT + (start + phase) % SLOT;
+		move->delta = base - start;
+		if (is_free(move->image, base, end + move->delta))
+			return 0;
+	}
+	return error_set(err, "rebase-refused", "no free address range found");
+}
+
+/* With the tracee borrowed. Opening by /proc/self/exe can fail where /proc is not mounted in there: then all is moved. */
+static int open_exe(struct move *move, struct error *err)
+{
+	static const char path[] = "/proc/self/exe";
+	struct tracee *tracee = move->tracee;
+	if (tracee_write(tracee, move->scratch_addr, path, sizeof path) != sizeof path)
+		return error_set_errno(err, errno, "rebase-refused", "writing below the stack");
+	move->exe_fd = tracee_syscall(tracee, err, SYS_openat, (uint64_t)AT_FDCWD, move->scratch_addr,
+	                              O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	fault_point("rebase-opened");
+	return tracee->state == TRACEE_GONE ? -1 : 0;
+}
+
+static int refused(int64_t result, const char *what, struct error *err)
+{
+	if (result == INT64_MIN)
+		return -1;
+	return error_set_errno(err, (int)-result, "rebase-refused", "%s in the workload", what);
+}
+
+/* Bring one part to its new place. */
+static int bring(struct move *move, unsigned i, struct error *err)
+{
+	const struct mapping *mapping = move->parts[i].mapping;
+	uint64_t bytes = mapping->end - mapping->start;
+	uint64_t to_addr = mapping->start + move->delta;
+	int64_t result;
+	if (move->parts[i].fresh)
+		result = tracee_syscall(move->tracee, err, SYS_mmap, to_addr, bytes, (uint64_t)mapping->prot,
+		                        MAP_PRIVATE | MAP_FIXED_NOREPLACE, (uint64_t)move->exe_fd, mapping->file_off);
+	else
+		result = tracee_syscall(move->tracee, err, SYS_mremap, mapping->start, bytes, bytes,
+		                        MREMAP_MAYMOVE | MREMAP_FIXED, to_addr, 0);
+	if (result < 0)
+		return refused(result, move->parts[i].fresh ? "mmap" : "mremap", err);
+	move->parts[i].done = true;
+	fault_point("rebase-moved");
+	return 0;
+}
+
+/* Take everything back. Returns -1 where even that fails: the tracee must not run then. */
+static int take_back(struct move *move)
+{
+	if (move->auxv_moved && auxv_move(move->tracee, &move->auxv, 0 - move->delta, move->scratch_addr, NULL) < 0)
+		return -1;
+	for (unsigned i = move->count; i > 0; i--) {
+		const struct mapping *mapping = move->parts[i - 1].mapping;
+		uint64_t bytes = mapping->end - mapping->start;
+		int64_t result = 0;
+		if (!move->parts[i - 1].done)
+			continue;
+		if (move->parts[i - 1].fresh)
+			result = tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start + move->delta, bytes, 0, 0, 0, 0);
+		else
+			result = tracee_syscall(move->tracee, NULL, SYS_mremap, mapping->start + move->delta, bytes, bytes,
+			                        MREMAP_MAYMOVE | MREMAP_FIXED, mapping->start, 0);
+		if (result < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The old read-only mappings; by now nothing points to them. One that stays does no harm. */
+static void drop_old(struct move *move)
+{
+	for (unsigned i = 0; i < move->count && move->tracee->state == TRACEE_BORROWED; i++) {
+		const struct mapping *mapping = move->parts[i].mapping;
+		if (move->parts[i].fresh)
+			tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start, mapping->end - mapping->start, 0, 0, 0, 0);
+	}
+}
+
+/* A program without ELF interpreter starts in itself: the registers that it gets back point there. */
+static void move_pc(struct move *move)
+{
+	struct arch_regs *regs = &move->tracee->saved_regs;
+	uint64_t pc = arch_pc(regs);
+	if (pc >= move->parts[0].mapping->start && pc < move->parts[move->count - 1].mapping->end)
+		arch_set_pc(regs, pc + move->delta);
+}
+
+/* With the tracee borrowed: the whole move, undone where it fails. */
+static int move_all(struct move *move, struct error *err)
+{
+	int result = open_exe(move, err);
+	fault_point("rebase-mapping");
+	for (unsigned i = 0; i < move->count && result == 0; i++) {
+		move->parts[i].fresh &= move->exe_fd >= 0;
+		result = bring(move, i, err);
+	}
+	if (result == 0) {
+		result = auxv_move(move->tracee, &move->auxv, move->delta, move->scratch_addr, err);
+		move->auxv_moved = result == 0;
+	}
+	if (result == 0 && fault_fails("rebase-fixed"))
+		result = error_set(err, "rebase-refused", "fault");
+	if (move->tracee->state == TRACEE_GONE)
+		return -1;
+	if (result < 0 && take_back(move) < 0) {
+		kill(move->tracee->pid, SIGKILL);
+		move->tracee->state = TRACEE_GONE;
+		return -1;
+	}
+	if (move->exe_fd >= 0)
+		tracee_syscall(move->tracee, NULL, SYS_close, (uint64_t)move->exe_fd, 0, 0, 0, 0, 0);
+	if (result == 0) {
+		move_pc(move);
+		drop_old(move);
+		fault_point("rebase-fixed");
+	}
+	return move->tracee->state == TRACEE_GONE ? -1 : result;
+}
+
+int rebase(struct tracee *tracee, const struct image *image, uint64_t phase, struct error *err)
+{
+	struct move move = {.tracee = tracee, .image = image, .exe_fd = -1};
+	static const char zero[SCRATCH_BYTES];
+	char before[SCRATCH_BYTES];
+	if (collect_parts(&move, err) < 0 || choose_delta(&move, phase, err) < 0 || tracee_borrow(tracee, err) < 0)
+		return -1;
+	move.scratch_addr = tracee_scratch(tracee, SCRATCH_BYTES);
+	int result;
+	if (tracee_read(tracee, move.scratch_addr, before, sizeof before) != sizeof before ||
+	    memcmp(before, zero, sizeof zero) != 0)
+		result = error_set(err, "rebase-refused", "the memory below the stack is in use");
+	else
+		result = auxv_find(tracee, &move.auxv, err);
+	if (result == 0)
+		result = move_all(&move, err);
+	if (tracee->state == TRACEE_GONE)
+		return -1;
+	tracee_write(tracee, move.scratch_addr, zero, sizeof zero);
+	if (tracee_return(tracee, result < 0 ? NULL : err) < 0)
+		return -1;
+	return result;
+}
