@@ -148,8 +148,11 @@ static enum { STAYS_UNSUPPORTED, STAYS_BUSY } why_small(struct slots *slots, uns
 	return resident ? STAYS_BUSY : STAYS_UNSUPPORTED;
 }
 
+/* Pages that were used a moment ago may wait in another CPU's batch (lru_add_drain()), so one try says too little. */
+#define TRIES 3
+
 /* What the child tells: it ended, and how. */
-enum child_result { CHILD_TRIED_ALL = 10, CHILD_UNSUPPORTED, CHILD_BUSY };
+enum child_result { CHILD_TRIED_ALL = 10, CHILD_UNSUPPORTED };
 
 /*
  * In the child: the first small slot decides whether the others are worth their while. All are dropped before the first
@@ -161,26 +164,27 @@ _Noreturn static void try_all_in_child(struct slots *slots)
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	unsigned probe = first_small(slots);
 	bool collapses = collapse(slots, probe);
-	if (!collapses) {
+	look(slots);
+	for (int tries = 0; tries < TRIES && !slots->huge[probe]; tries++) {
 		drop(slots, probe);
 		fault_in(slots, probe);
+		look(slots);
 	}
-	look(slots);
-	int result = CHILD_TRIED_ALL;
-	if (!slots->huge[probe])
-		result = why_small(slots, probe) == STAYS_BUSY ? CHILD_BUSY : CHILD_UNSUPPORTED;
 	/* One busy slot says nothing of the others; a filesystem that cannot says all. */
-	if (result == CHILD_UNSUPPORTED)
-		_exit(result);
-	for (unsigned i = 0; i < slots->count; i++) {
-		if (!slots->huge[i] && (!collapses || !collapse(slots, i)))
-			drop(slots, i);
+	if (!slots->huge[probe] && why_small(slots, probe) == STAYS_UNSUPPORTED)
+		_exit(CHILD_UNSUPPORTED);
+	for (int tries = 0; tries < TRIES && count_huge(slots) < slots->count; tries++) {
+		for (unsigned i = 0; i < slots->count; i++) {
+			if (!slots->huge[i] && (!collapses || !collapse(slots, i)))
+				drop(slots, i);
+		}
+		for (unsigned i = 0; i < slots->count && !collapses; i++) {
+			if (!slots->huge[i])
+				fault_in(slots, i);
+		}
+		look(slots);
 	}
-	for (unsigned i = 0; i < slots->count && !collapses; i++) {
-		if (!slots->huge[i])
-			fault_in(slots, i);
-	}
-	_exit(result);
+	_exit(CHILD_TRIED_ALL);
 }
 
 /* Run the slow part in a child and wait for it TIMEOUT_MS at most. Returns its result, or 0 where the time was over. */

@@ -15,7 +15,7 @@ import pytest
 from conftest import BUILD, HUGE, PROGRAMS, huge_text_bytes, policy_with, read_report, status_of, take_hugetlb_pool
 
 UNPACKED = PROGRAMS / "root"
-BACKINGS = ("hugetlb", "thp")
+BACKINGS = ("file", "hugetlb", "thp")
 PROGRAM_SOURCES = pathlib.Path(__file__).resolve().parents[1] / "programs"
 
 
@@ -87,7 +87,9 @@ def check_report(report, pid, backing):
         assert line["huge_bytes"] >= line["text_bytes"] - 2 * HUGE - 8192 * len(line["objects"])
         assert line["objects"][0]["build_id"] is None or len(line["objects"][0]["build_id"]) >= 16
     else:
-        assert (line["outcome"], line["reason"].split(":")[0]) == ("skipped", "no-huge-slot")
+        word = line["reason"].split(":")[0]
+        # A shell or interpreter that the machine runs anyway is mapped in small pages by others.
+        assert word == "no-huge-slot" or (backing == "file" and word == "file-busy")
         assert line["text_bytes"] < 2 * HUGE and line["huge_bytes"] == 0
     return line
 

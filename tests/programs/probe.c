@@ -200,6 +200,7 @@ static void maps(void)
 {
 	char line[8192], exe[4096] = "";
 	unsigned long text_bytes = 0;
+	int heaps = 0;
 	readlink("/proc/self/exe", exe, sizeof exe - 1);
 	FILE *file = fopen("/proc/self/maps", "r");
 	while (fgets(line, sizeof line, file)) {
@@ -211,12 +212,17 @@ static void maps(void)
 			text_bytes += end - start;
 			continue;
 		}
-		if (strcmp(name, "[heap]") == 0 || strcmp(name, "[stack]") == 0)
-			end = start; /* their sizes hang on where the random start is */
+		/* Sizes of these hang on where their random starts are; where the heap is depends on where the program is. */
+		if (strcmp(name, "[heap]") == 0) {
+			heaps++;
+			continue;
+		}
+		if (strcmp(name, "[stack]") == 0)
+			end = start;
 		printf("map: %lx %s %lx %s %s\n", end - start, perms, offset, device, name);
 	}
 	fclose(file);
-	printf("text: %lx\n", text_bytes);
+	printf("text: %lx\nheaps: %d\n", text_bytes, heaps);
 }
 
 static void tasks(void)
