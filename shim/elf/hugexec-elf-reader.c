@@ -106,10 +106,16 @@ static void lock_up(void)
 	seccomp_release(filter);
 }
 
-static int read_segments(Elf *elf, struct elf_facts *facts)
+/*
+ * As strict as the kernel, which runs no program with PN_XNUM or another e_phentsize (fs/binfmt_elf.c); libelf shortens
+ * a table that reaches beyond the file without a word, so its count is compared.
+ */
+static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_facts *facts)
 {
 	size_t count;
-	if (elf_getphdrnum(elf, &count) < 0 || count > UINT16_MAX)
+	if (elf_getphdrnum(elf, &count) < 0 || count != ehdr->e_phnum || ehdr->e_phnum == PN_XNUM)
+		return -1;
+	if (ehdr->e_phentsize != gelf_fsize(elf, ELF_T_PHDR, 1, EV_CURRENT))
 		return -1;
 	for (size_t i = 0; i < count; i++) {
 		GElf_Phdr phdr;
@@ -182,7 +188,7 @@ static enum elf_answer_status read_file(struct elf_facts *facts)
 	facts->elf_class = ehdr.e_ident[EI_CLASS];
 	facts->type = ehdr.e_type;
 	facts->machine = ehdr.e_machine;
-	if (read_segments(elf, facts) < 0)
+	if (read_segments(elf, &ehdr, facts) < 0)
 		return ELF_ANSWER_ABSURD;
 	read_build_id(elf, facts);
 	return ELF_ANSWER_OK;
