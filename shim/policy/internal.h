@@ -56,29 +56,26 @@ struct rule {
 
 struct policy {
 	struct rule *rules;
-	size_t rule_count, rule_capacity;
+	size_t rule_count;
 	enum action default_action;
 	struct setting_set settings;
 	/* What the pointers above point into. */
 	json_object **roots;
 	size_t root_count;
-	void **blocks;
-	size_t block_count;
+	struct chunk *chunks;
 };
 
-/* Memory that lives as long as the policy; NULL where there is none. */
-void *policy_keep(struct policy *policy, void *block);
+/* Zeroed memory that lives as long as the policy; NULL where there is none. */
+void *policy_alloc(struct policy *policy, size_t bytes);
 
 /*
- * Add one file's text to POLICY. SAID (may be NULL) gets the "on_error" of its settings even where the file is wrong
- * elsewhere. Returns 0, or -1 with ERR "policy-invalid"; then POLICY may hold a part of the file and must not be used.
+ * Add one file's text (NUL-terminated, TEXT_BYTES without the NUL) to POLICY. SAID (may be NULL) gets the "on_error" of
+ * its settings even where the file is wrong elsewhere. Returns 0, or -1 with ERR "policy-invalid"; then POLICY may hold
+ * a part of the file and must not be used.
  */
-int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name,
-                    enum on_error *said, struct error *err);
+int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name, enum on_error *said,
+                    struct error *err);
 
 void settings_apply(struct settings *settings, const struct setting_set *set);
 
-/* A glob on a path: * and ? stop at '/', ** does not. */
-bool path_glob_matches(const char *glob, const char *path);
-
-#define GLOB_LENGTH_MAX 1024
+#define POLICY_FILE_MAX_BYTES (1024 * 1024)

@@ -13,13 +13,11 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "base/size.h"
 #include "builtin.h"
 #include "policy/internal.h"
 
-#define FILE_LIMIT_BYTES MIB
 #define DROP_INS_MAX 1024
-#define PATH_BYTES 4096
+#define PATH_BYTES   4096
 
 /* Highest precedence first, as everywhere in systemd's world. */
 static const char *const directories[] = {"/etc/hugexec", "/run/hugexec", "/usr/lib/hugexec"};
@@ -35,49 +33,38 @@ struct loader {
 	bool failed;
 };
 
-void *policy_keep(struct policy *policy, void *block)
+static const char *kind_of_file(mode_t mode)
 {
-	if (!block)
-		return NULL;
-	void **larger = realloc(policy->blocks, (policy->block_count + 1) * sizeof larger[0]);
-	if (!larger) {
-		free(block);
-		return NULL;
+	switch (mode & S_IFMT) {
+	case S_IFDIR: return "a directory";
+	case S_IFIFO: return "a FIFO";
+	case S_IFSOCK: return "a socket";
+	case S_IFCHR:
+	case S_IFBLK: return "a device";
+	default: return "something else";
 	}
-	policy->blocks = larger;
-	return policy->blocks[policy->block_count++] = block;
 }
 
-void policy_free(struct policy *policy)
-{
-	if (!policy)
-		return;
-	for (size_t i = 0; i < policy->block_count; i++)
-		free(policy->blocks[i]);
-	for (size_t i = 0; i < policy->root_count; i++)
-		json_object_put(policy->roots[i]);
-	free(policy->blocks);
-	free(policy->roots);
-	free(policy->rules);
-	free(policy);
-}
-
-/* Whether the open file is one to read: plain, not absurdly large, and as root not one that others could have written. */
+/* Whether the open file is one to read: plain, not absurdly large, and as root not one that others could have written.
+ */
 static int check_file(const struct loader *loader, int fd, const char *path, struct error *err)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return error_set_errno(err, errno, "policy-unreadable", "%s", path);
 	if (!S_ISREG(st.st_mode))
-		return error_set(err, "policy-unreadable", "%s is not a plain file", path);
-	if ((uint64_t)st.st_size > FILE_LIMIT_BYTES)
-		return error_set(err, "policy-too-large", "%s is larger than 1 MiB", path);
+		return error_set(err, "policy-unreadable", "%s: is %s, not a plain file", path,
+		                 kind_of_file(st.st_mode));
+	if ((uint64_t)st.st_size > POLICY_FILE_MAX_BYTES)
+		return error_set(err, "policy-too-large", "%s: is larger than 1 MiB", path);
 	if (!loader->sources->require_root_owned)
 		return 0;
 	if (st.st_uid != 0)
-		return error_set(err, "policy-untrusted", "%s belongs to uid %u; chown root it", path, (unsigned)st.st_uid);
+		return error_set(err, "policy-untrusted", "%s: belongs to uid %u, not to root: chown root it", path,
+		                 (unsigned)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return error_set(err, "policy-untrusted", "others may write %s; chmod go-w it", path);
+		return error_set(err, "policy-untrusted", "%s: others than its owner may write it: chmod go-w it",
+		                 path);
 	return 0;
 }
 
@@ -89,28 +76,37 @@ static void note_failure(struct loader *loader, const struct error *err)
 	loader->failed = true;
 }
 
+static int add_open_file(struct loader *loader, int fd, const char *path, struct error *err)
+{
+	cleanup_free char *text = NULL;
+	size_t bytes = 0;
+	if (check_file(loader, fd, path, err) < 0)
+		return -1;
+	if (read_all(fd, POLICY_FILE_MAX_BYTES, &text, &bytes) < 0)
+		return error_set_errno(err, errno, errno == EFBIG ? "policy-too-large" : "policy-unreadable", "%s",
+		                       path);
+	return policy_add_text(loader->policy, text, bytes, path, &loader->said, err);
+}
+
 /* Add the file at PATH. Returns false where there is none. */
 static bool add_file(struct loader *loader, const char *path)
 {
 	struct error err = {0};
+	size_t rules_before = loader->policy->rule_count;
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return false;
 	loader->found_any = true;
-	cleanup_free char *text = NULL;
-	size_t bytes = 0;
-	int result = 0;
 	if (fd < 0)
-		result = error_set_errno(&err, errno, errno == EMFILE || errno == ENFILE ? "fd-limit" : "policy-unreadable",
-		                         "%s", path);
+		error_set_errno(&err, errno, errno == EMFILE || errno == ENFILE ? "fd-limit" : "policy-unreadable",
+		                "%s", path);
 	else
-		result = check_file(loader, fd, path, &err);
-	if (!result && read_all(fd, FILE_LIMIT_BYTES, &text, &bytes) < 0)
-		result = error_set_errno(&err, errno, errno == EFBIG ? "policy-too-large" : "policy-unreadable", "%s", path);
-	if (!result)
-		result = policy_add_text(loader->policy, text, bytes, path, &loader->said, &err);
-	if (result < 0)
+		add_open_file(loader, fd, path, &err);
+	if (error_is_set(&err))
 		note_failure(loader, &err);
+	if (loader->sources->observe)
+		loader->sources->observe(loader->sources->observe_context, path,
+		                         loader->policy->rule_count - rules_before, error_is_set(&err) ? &err : NULL);
 	return true;
 }
 
@@ -118,14 +114,14 @@ static bool add_file(struct loader *loader, const char *path)
 static bool is_mask(const char *path)
 {
 	struct stat st;
-	return stat(path, &st) == 0 && ((S_ISREG(st.st_mode) && st.st_size == 0) ||
-	                                (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)));
+	return stat(path, &st) == 0 &&
+	       ((S_ISREG(st.st_mode) && st.st_size == 0) || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)));
 }
 
 static void prefixed(const struct loader *loader, size_t directory, const char *rest, char *path)
 {
-	snprintf(path, PATH_BYTES, "%s%s/%s", loader->sources->root ? loader->sources->root : "", directories[directory],
-	         rest);
+	snprintf(path, PATH_BYTES, "%s%s/%s", loader->sources->root ? loader->sources->root : "",
+	         directories[directory], rest);
 }
 
 static void add_main_file(struct loader *loader)
@@ -161,58 +157,98 @@ static bool has_name(const struct drop_in *drop_ins, size_t count, const char *n
 	return false;
 }
 
+static bool is_drop_in_name(const char *name)
+{
+	size_t len = strlen(name);
+	return name[0] != '.' && len > 5 && strcmp(name + len - 5, ".json") == 0;
+}
+
+/* An array that grows up to DROP_INS_MAX. */
+struct drop_ins {
+	struct drop_in *list;
+	size_t count, capacity;
+};
+
+static int add_drop_in(struct drop_ins *drop_ins, const char *name, size_t directory)
+{
+	if (drop_ins->count == drop_ins->capacity) {
+		size_t capacity = drop_ins->capacity ? drop_ins->capacity * 2 : 16;
+		struct drop_in *larger = realloc(drop_ins->list, capacity * sizeof larger[0]);
+		if (!larger)
+			return -1;
+		drop_ins->list = larger;
+		drop_ins->capacity = capacity;
+	}
+	struct drop_in *drop_in = &drop_ins->list[drop_ins->count++];
+	snprintf(drop_in->name, sizeof drop_in->name, "%s", name);
+	drop_in->directory = directory;
+	return 0;
+}
+
 /* Names ending in .json below DIRECTORY that no directory of higher precedence has. */
-static size_t collect_drop_ins(const struct loader *loader, size_t directory, struct drop_in *drop_ins, size_t count)
+static int collect_drop_ins(const struct loader *loader, size_t directory, struct drop_ins *drop_ins, struct error *err)
 {
 	char path[PATH_BYTES];
 	prefixed(loader, directory, "policy.d", path);
 	cleanup_closedir DIR *dir = opendir(path);
-	size_t from_higher = count;
-	for (struct dirent *entry; dir && (entry = readdir(dir)) && count < DROP_INS_MAX;) {
-		size_t len = strlen(entry->d_name);
-		if (entry->d_name[0] == '.' || len < 6 || strcmp(entry->d_name + len - 5, ".json") != 0 ||
-		    has_name(drop_ins, from_higher, entry->d_name))
+	size_t from_higher = drop_ins->count;
+	if (!dir && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
+	if (!dir)
+		return error_set_errno(err, errno, "policy-unreadable", "%s", path);
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		if (!is_drop_in_name(entry->d_name) || has_name(drop_ins->list, from_higher, entry->d_name))
 			continue;
-		snprintf(drop_ins[count].name, sizeof drop_ins[count].name, "%s", entry->d_name);
-		drop_ins[count++].directory = directory;
+		if (drop_ins->count == DROP_INS_MAX)
+			return error_set(err, "policy-too-large", "%s: more than %d drop-ins", path, DROP_INS_MAX);
+		if (add_drop_in(drop_ins, entry->d_name, directory) < 0)
+			return error_set(err, "policy-unreadable", "%s: out of memory", path);
 	}
-	return count;
+	return 0;
 }
 
-static int add_drop_ins(struct loader *loader)
+static void add_drop_ins(struct loader *loader)
 {
-	cleanup_free struct drop_in *drop_ins = NULL;
-	size_t count = 0;
+	struct drop_ins drop_ins = {0};
 	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
-		char path[PATH_BYTES];
-		prefixed(loader, i, "policy.d", path);
-		if (access(path, F_OK) < 0)
-			continue;
-		if (!drop_ins && !(drop_ins = calloc(DROP_INS_MAX, sizeof drop_ins[0])))
-			return error_set(loader->err, "policy-unreadable", "out of memory");
-		count = collect_drop_ins(loader, i, drop_ins, count);
+		struct error err = {0};
+		if (collect_drop_ins(loader, i, &drop_ins, &err) < 0)
+			note_failure(loader, &err);
 	}
-	if (count)
-		qsort(drop_ins, count, sizeof drop_ins[0], by_name);
-	for (size_t i = 0; i < count; i++) {
+	if (drop_ins.count)
+		qsort(drop_ins.list, drop_ins.count, sizeof drop_ins.list[0], by_name);
+	for (size_t i = 0; i < drop_ins.count; i++) {
 		char directory[PATH_BYTES], path[PATH_BYTES + 260];
-		prefixed(loader, drop_ins[i].directory, "policy.d", directory);
-		snprintf(path, sizeof path, "%s/%s", directory, drop_ins[i].name);
+		prefixed(loader, drop_ins.list[i].directory, "policy.d", directory);
+		snprintf(path, sizeof path, "%s/%s", directory, drop_ins.list[i].name);
 		loader->found_any = true;
 		if (!is_mask(path))
 			add_file(loader, path);
 	}
-	return 0;
+	free(drop_ins.list);
 }
 
 static void add_host_files(struct loader *loader)
 {
 	add_main_file(loader);
-	if (add_drop_ins(loader) < 0)
-		loader->failed = true;
-	if (!loader->found_any && policy_add_text(loader->policy, builtin_policy, strlen(builtin_policy), "built-in policy",
-	                                          NULL, loader->err) < 0)
-		loader->failed = true;
+	add_drop_ins(loader);
+	if (loader->found_any || loader->failed)
+		return;
+	struct error err = {0};
+	if (policy_add_text(loader->policy, builtin_policy, strlen(builtin_policy), "built-in policy", NULL, &err) < 0)
+		note_failure(loader, &err);
+	if (loader->sources->observe)
+		loader->sources->observe(loader->sources->observe_context, "built-in policy",
+		                         loader->policy->rule_count, error_is_set(&err) ? &err : NULL);
+}
+
+static void note_missing_file(struct loader *loader)
+{
+	struct error err = {0};
+	error_set(&err, "policy-unreadable", "%s: there is no such file", loader->sources->file);
+	note_failure(loader, &err);
+	if (loader->sources->observe)
+		loader->sources->observe(loader->sources->observe_context, loader->sources->file, 0, &err);
 }
 
 int policy_load(const struct policy_sources *sources, struct policy **out, enum on_error *on_error, struct error *err)
@@ -223,7 +259,7 @@ int policy_load(const struct policy_sources *sources, struct policy **out, enum 
 	if (!sources->file)
 		add_host_files(&loader);
 	else if (!add_file(&loader, sources->file))
-		loader.failed = error_set(err, "policy-unreadable", "%s: there is no such file", sources->file) < 0;
+		note_missing_file(&loader);
 	if (on_error)
 		*on_error = loader.said;
 	if (loader.failed) {
@@ -236,13 +272,16 @@ int policy_load(const struct policy_sources *sources, struct policy **out, enum 
 
 int policy_parse(const char *text, size_t text_bytes, const char *name, struct policy **out, struct error *err)
 {
+	if (text_bytes > POLICY_FILE_MAX_BYTES)
+		return error_set(err, "policy-too-large", "%s: is larger than 1 MiB", name);
 	struct policy *policy = calloc(1, sizeof *policy);
-	if (!policy)
-		return error_set(err, "policy-unreadable", "out of memory");
-	cleanup_free char *copy = strndup(text, text_bytes);
-	int result = copy ? policy_add_text(policy, text, text_bytes, name, NULL, err)
-	                  : error_set(err, "policy-unreadable", "out of memory");
-	if (result < 0) {
+	cleanup_free char *copy = malloc(text_bytes + 1); /* TEXT need not end in a NUL */
+	if (!policy || !copy) {
+		free(policy);
+		return error_set(err, "policy-unreadable", "%s: out of memory", name);
+	}
+	*(char *)mempcpy(copy, text, text_bytes) = '\0';
+	if (policy_add_text(policy, copy, text_bytes, name, NULL, err) < 0) {
 		policy_free(policy);
 		return -1;
 	}

@@ -1,9 +1,8 @@
 #include "policy/locate.h"
 
+#include <json-c/json.h>
 #include <stdbool.h>
 #include <string.h>
-
-#define KEYS_COMPARED_MAX 256
 
 /* A position in text that is known to be valid JSON. */
 struct scanner {
@@ -59,15 +58,37 @@ static void skip_value(struct scanner *scanner)
 	} while (depth > 0 && scanner->at < scanner->bytes);
 }
 
-/* From the '{' of an object to the value of KEY; KEY_AT gets the key's offset. False where the object has no such key. */
+/* The string of LEN bytes, quotes included, at START as json-c reads it: "\u0065xe" is "exe". NULL where memory is
+ * short. */
+static json_object *decode_string(const char *start, size_t len)
+{
+	json_tokener *tokener = json_tokener_new();
+	json_object *string = tokener ? json_tokener_parse_ex(tokener, start, (int)len) : NULL;
+	if (tokener)
+		json_tokener_free(tokener);
+	return string;
+}
+
+static bool string_is(const char *start, size_t len, const char *wanted)
+{
+	if (!memchr(start, '\\', len))
+		return len == strlen(wanted) + 2 && memcmp(start + 1, wanted, len - 2) == 0;
+	json_object *string = decode_string(start, len);
+	bool same =
+	    json_object_is_type(string, json_type_string) && strcmp(json_object_get_string(string), wanted) == 0;
+	json_object_put(string);
+	return same;
+}
+
+/* From the '{' of an object to the value of KEY; KEY_AT gets the key's offset. False where the object has no such key.
+ */
 static bool enter_member(struct scanner *scanner, const char *key, size_t *key_at)
 {
-	size_t key_len = strlen(key);
 	scanner->at++;
 	for (skip_space(scanner); peek(scanner) == '"'; skip_space(scanner)) {
 		size_t start = scanner->at;
 		skip_string(scanner);
-		bool found = scanner->at - start == key_len + 2 && memcmp(scanner->text + start + 1, key, key_len) == 0;
+		bool found = string_is(scanner->text + start, scanner->at - start, key);
 		skip_space(scanner);
 		scanner->at++; /* ':' */
 		skip_space(scanner);
@@ -125,37 +146,40 @@ size_t json_locate(const char *text, size_t bytes, const struct json_place *plac
 
 static size_t duplicate_in_value(struct scanner *scanner);
 
+/* Whether SEEN, an object used as a set, has the string already; it does afterwards. */
+static bool seen_before(json_object *seen, const char *start, size_t len)
+{
+	json_object *string = decode_string(start, len);
+	const char *key = json_object_is_type(string, json_type_string) ? json_object_get_string(string) : NULL;
+	bool before = key && json_object_object_get_ex(seen, key, NULL);
+	if (key && !before)
+		json_object_object_add(seen, key, NULL);
+	json_object_put(string);
+	return before;
+}
+
 static size_t duplicate_in_object(struct scanner *scanner)
 {
-	struct {
-		const char *start;
-		size_t len;
-	} keys[KEYS_COMPARED_MAX];
-	size_t count = 0;
+	json_object *seen = json_object_new_object();
+	size_t found = SIZE_MAX;
 	scanner->at++;
-	for (skip_space(scanner); peek(scanner) == '"'; skip_space(scanner)) {
+	for (skip_space(scanner); peek(scanner) == '"' && found == SIZE_MAX; skip_space(scanner)) {
 		size_t start = scanner->at;
 		skip_string(scanner);
-		size_t len = scanner->at - start;
-		for (size_t i = 0; i < count; i++) {
-			if (keys[i].len == len && memcmp(keys[i].start, scanner->text + start, len) == 0)
-				return start;
-		}
-		if (count < KEYS_COMPARED_MAX) {
-			keys[count].start = scanner->text + start;
-			keys[count++].len = len;
+		if (seen_before(seen, scanner->text + start, scanner->at - start)) {
+			found = start;
+			break;
 		}
 		skip_space(scanner);
 		scanner->at++; /* ':' */
-		size_t found = duplicate_in_value(scanner);
-		if (found != SIZE_MAX)
-			return found;
+		found = duplicate_in_value(scanner);
 		skip_space(scanner);
 		if (peek(scanner) == ',')
 			scanner->at++;
 	}
 	scanner->at++;
-	return SIZE_MAX;
+	json_object_put(seen);
+	return found;
 }
 
 static size_t duplicate_in_array(struct scanner *scanner)

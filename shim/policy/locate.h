@@ -1,6 +1,6 @@
 /*
- * locate.h - where in a JSON text something stands. json-c does not keep positions, so they are looked for when there is
- * something to complain about.
+ * locate.h - where in a JSON text something stands. json-c does not keep positions, so they are looked for when there
+ * is something to complain about.
  */
 #pragma once
 
@@ -19,10 +19,7 @@ enum json_point { JSON_AT_KEY, JSON_AT_VALUE };
 /* Offset in TEXT (valid JSON, BYTES long) of what PLACE names (NULL: the root); of its key where POINT says so. */
 size_t json_locate(const char *text, size_t bytes, const struct json_place *place, enum json_point point);
 
-/*
- * Offset of the first key that its object has already had, or SIZE_MAX. TEXT is valid JSON; objects of more than a few
- * hundred keys are compared in their beginning only.
- */
+/* Offset of the first key that its object has already had, or SIZE_MAX. TEXT is valid JSON. */
 size_t json_find_duplicate_key(const char *text, size_t bytes);
 
 /* Line and column (both from 1; columns in bytes) of OFFSET. */

@@ -8,44 +8,10 @@
 
 #include "policy/internal.h"
 
-/*
- * A segment between two "**" is matched by fnmatch(3) against every place where it could begin. Patterns are short (the
- * parser bounds them) and a ** consumes greedily from the left, so this is at most quadratic in the path.
- */
-bool path_glob_matches(const char *glob, const char *path)
-{
-	const char *stars = strstr(glob, "**");
-	if (!stars)
-		return fnmatch(glob, path, FNM_PATHNAME) == 0;
-	char head[GLOB_LENGTH_MAX + 2];
-	size_t head_len = (size_t)(stars - glob);
-	if (head_len >= sizeof head - 1)
-		return false;
-	memcpy(head, glob, head_len);
-	head[head_len] = '\0';
-	const char *rest = stars + 2;
-	/* Try each split of the path: HEAD must match what is before it, the rest of the pattern what is behind. */
-	char part[4097];
-	for (size_t split = 0; split <= strlen(path) && split < sizeof part; split++) {
-		memcpy(part, path, split);
-		part[split] = '\0';
-		if (fnmatch(head, part, FNM_PATHNAME) != 0)
-			continue;
-		if (*rest == '\0')
-			return true;
-		for (const char *tail = path + split; *tail; tail++) {
-			if (path_glob_matches(rest, tail))
-				return true;
-		}
-		return path_glob_matches(rest, "");
-	}
-	return false;
-}
-
 static bool any_path_glob(const char **globs, const char *path)
 {
 	for (; path && *globs; globs++) {
-		if (path_glob_matches(*globs, path))
+		if (policy_path_matches(*globs, path))
 			return true;
 	}
 	return false;
@@ -69,14 +35,13 @@ static bool any_prefix(const char **prefixes, const char *text)
 	return false;
 }
 
+/* The name service may ask the network: a name is looked up only when it alone decides. */
 static bool is_user(const char *wanted, uid_t uid)
 {
-	char *end;
-	unsigned long number = strtoul(wanted, &end, 10);
-	if (*end == '\0')
-		return number == uid;
-	char buf[4096];
+	char buf[16384];
 	struct passwd entry, *found = NULL;
+	if (wanted[strspn(wanted, "0123456789")] == '\0')
+		return strtoul(wanted, NULL, 10) == uid;
 	return getpwnam_r(wanted, &entry, buf, sizeof buf, &found) == 0 && found && entry.pw_uid == uid;
 }
 
@@ -116,13 +81,11 @@ static enum held match_holds(const struct match *match, const struct facts *fact
 		return HELD_NO;
 	if (!annotations_hold(match, facts))
 		return HELD_NO;
+	if (match->build_id && facts->build_id && !any_prefix(match->build_id, facts->build_id))
+		return HELD_NO;
 	if (match->user && !any_user(match->user, facts->uid))
 		return HELD_NO;
-	if (!match->build_id)
-		return HELD_YES;
-	if (!facts->build_id)
-		return HELD_UNKNOWN;
-	return any_prefix(match->build_id, facts->build_id) ? HELD_YES : HELD_NO;
+	return match->build_id && !facts->build_id ? HELD_UNKNOWN : HELD_YES;
 }
 
 void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out)
@@ -157,17 +120,29 @@ unsigned policy_needs(const struct policy *policy)
 	return needs;
 }
 
+/* Whether MATCH can hold for something that comes through VIA. Only containers have annotations. */
+static bool is_reachable(const struct match *match, enum via via)
+{
+	return (!match->via || (match->via & (unsigned)via)) && (match->annotation_count == 0 || via == VIA_HOOK);
+}
+
+/* Whether MATCH asks for nothing but a door: where it is reachable it always holds, and no later rule is asked. */
+static bool is_catch_all(const struct match *match)
+{
+	return !match->exe && !match->build_id && !match->user && !match->unit && !match->cgroup &&
+	       match->annotation_count == 0;
+}
+
 bool policy_may_remap(const struct policy *policy, enum via via)
 {
-	if (policy->default_action == ACTION_REMAP)
-		return true;
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
-		bool reachable = !rule->match.via || (rule->match.via & (unsigned)via);
-		/* Only containers have annotations. */
-		reachable &= !rule->match.annotation_count || via == VIA_HOOK;
-		if (reachable && rule->action == ACTION_REMAP)
+		if (!is_reachable(&rule->match, via))
+			continue;
+		if (rule->action == ACTION_REMAP)
 			return true;
+		if (is_catch_all(&rule->match))
+			return false;
 	}
-	return false;
+	return policy->default_action == ACTION_REMAP;
 }

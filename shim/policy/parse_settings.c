@@ -8,28 +8,28 @@
 #include "policy/parse.h"
 
 #define FOLLOW_TIMEOUT_MAX_S 86400
-#define FILE_TIMEOUT_MAX_MS 3600000
 
 typedef int value_parser(const struct parser *parser, const struct json_place *place, json_object *value,
                          struct settings *out);
 
+/*
+ * Bytes as a number, or digits with a suffix. No size needs more than 15 digits, 7 with a suffix: bounds that a schema
+ * can say, and within which nothing overflows.
+ */
 static int parse_size(const struct parser *parser, const struct json_place *place, json_object *value, uint64_t *out)
 {
-	static const char expected[] = "expected a size: bytes as a number, or \"64K\", \"4M\", \"1G\"";
-	const char *text;
-	if (json_object_is_type(value, json_type_int)) {
-		int64_t bytes = json_object_get_int64(value);
-		if (bytes < 0 || bytes == INT64_MAX)
-			return complain(parser, place, JSON_AT_VALUE, "%s", expected);
+	static const char expected[] = "a size: bytes as a number, or \"64K\", \"4M\", \"1G\"";
+	if (!json_object_is_type(value, json_type_string)) {
+		int64_t bytes;
+		if (parse_integer(parser, place, value, 0, NUMBER_MAX, expected, &bytes) < 0)
+			return -1;
 		*out = (uint64_t)bytes;
 		return 0;
 	}
-	if (!json_object_is_type(value, json_type_string))
-		return complain(parser, place, JSON_AT_VALUE, "%s", expected);
-	if (parse_string(parser, place, value, &text) < 0)
-		return -1;
-	if (size_parse(text, out) < 0)
-		return complain(parser, place, JSON_AT_VALUE, "\"%.32s\" is no size; %s", text, expected);
+	const char *text = json_object_get_string(value);
+	size_t digits = strspn(text, "0123456789");
+	if (digits > (text[digits] ? 7 : 15) || size_parse(text, out) < 0)
+		return complain(parser, place, JSON_AT_VALUE, "\"%.32s\" is no size; expected %s", text, expected);
 	return 0;
 }
 
@@ -64,7 +64,8 @@ static int parse_backing(const struct parser *parser, const struct json_place *p
 		return complain(parser, place, JSON_AT_VALUE, "expected a list of \"file\", \"hugetlb\", \"thp\"");
 	size_t count = json_object_array_length(value);
 	if (count == 0 || count > BACKING_COUNT)
-		return complain(parser, place, JSON_AT_VALUE, "expected one to three of \"file\", \"hugetlb\", \"thp\"");
+		return complain(parser, place, JSON_AT_VALUE,
+		                "expected one to three of \"file\", \"hugetlb\", \"thp\"");
 	for (size_t i = 0; i < count; i++) {
 		struct json_place at = {place, NULL, i};
 		int word;
@@ -84,10 +85,14 @@ static int parse_libraries(const struct parser *parser, const struct json_place 
                            struct settings *out)
 {
 	static const char *const keys[] = {"include", "exclude", NULL};
+	/* An earlier file's lists are not this one's. */
+	out->library_include = NULL;
+	out->library_exclude = NULL;
 	if (json_object_is_type(value, json_type_boolean))
 		return parse_bool(parser, place, value, &out->libraries);
 	if (!json_object_is_type(value, json_type_object))
-		return complain(parser, place, JSON_AT_VALUE, "expected true, false or { \"include\": [...], \"exclude\": [...] }");
+		return complain(parser, place, JSON_AT_VALUE,
+		                "expected true, false or { \"include\": [...], \"exclude\": [...] }");
 	out->libraries = true;
 	json_object_object_foreach(value, key, list)
 	{
@@ -97,7 +102,7 @@ static int parse_libraries(const struct parser *parser, const struct json_place 
 			return complain_unknown_key(parser, &at, keys);
 		if (!json_object_is_type(list, json_type_array))
 			return complain(parser, &at, JSON_AT_VALUE, "expected a list of patterns");
-		if (parse_globs(parser, &at, list, &globs) < 0)
+		if (parse_entries(parser, &at, list, parse_path_glob, &globs) < 0)
 			return -1;
 		if (strcmp(key, "include") == 0)
 			out->library_include = (char *const *)globs;
@@ -150,50 +155,47 @@ static int parse_on_error(const struct parser *parser, const struct json_place *
 static int parse_follow_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
                                 struct settings *out)
 {
-	int64_t seconds = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : 0;
-	if (seconds < 1 || seconds > FOLLOW_TIMEOUT_MAX_S)
-		return complain(parser, place, JSON_AT_VALUE, "expected a number of seconds from 1 to %d", FOLLOW_TIMEOUT_MAX_S);
+	int64_t seconds;
+	if (parse_integer(parser, place, value, 1, FOLLOW_TIMEOUT_MAX_S, "a number of seconds from 1 to 86400",
+	                  &seconds) < 0)
+		return -1;
 	out->follow_timeout_s = (unsigned)seconds;
 	return 0;
 }
 
+/* "500ms" or "2s": up to 6 digits of milliseconds or 3 of seconds. */
 static int parse_file_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
                               struct settings *out)
 {
 	const char *text = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
-	char *unit = NULL;
-	unsigned long number = *text >= '0' && *text <= '9' ? strtoul(text, &unit, 10) : 0;
-	unsigned long ms = unit && strcmp(unit, "ms") == 0                                   ? number
-	                   : unit && strcmp(unit, "s") == 0 && number <= FILE_TIMEOUT_MAX_MS ? number * 1000
-	                                                                                     : 0;
-	if (ms == 0 || ms > FILE_TIMEOUT_MAX_MS)
-		return complain(parser, place, JSON_AT_VALUE, "expected a duration such as \"500ms\" or \"2s\"");
-	out->file_timeout_ms = (unsigned)ms;
+	size_t digits = strspn(text, "0123456789");
+	bool seconds = strcmp(text + digits, "s") == 0;
+	if (digits == 0 || *text == '0' || digits > (seconds ? 3 : 6) || (!seconds && strcmp(text + digits, "ms") != 0))
+		return complain(parser, place, JSON_AT_VALUE,
+		                "expected a duration of 1 to 999999 milliseconds or 999 seconds: \"500ms\", \"2s\"");
+	out->file_timeout_ms = (unsigned)strtoul(text, NULL, 10) * (seconds ? 1000 : 1);
 	return 0;
 }
 
 static int parse_keep_free(const struct parser *parser, const struct json_place *place, json_object *value,
                            struct settings *out)
 {
-	out->keep_free_pages = 0;
-	out->keep_free_percent = 0;
-	if (json_object_is_type(value, json_type_int)) {
-		int64_t pages = json_object_get_int64(value);
-		if (pages >= 0 && pages < INT64_MAX) {
-			out->keep_free_pages = (uint64_t)pages;
-			return 0;
-		}
-	}
+	static const char expected[] = "a number of pages, or a share from \"0%\" to \"100%\"";
+	int64_t pages = 0;
+	unsigned long percent = 0;
 	if (json_object_is_type(value, json_type_string)) {
 		const char *text = json_object_get_string(value);
-		char *unit = NULL;
-		unsigned long percent = *text >= '0' && *text <= '9' ? strtoul(text, &unit, 10) : 101;
-		if (unit && strcmp(unit, "%") == 0 && percent <= 100) {
-			out->keep_free_percent = (unsigned)percent;
-			return 0;
-		}
+		size_t digits = strspn(text, "0123456789");
+		percent = strtoul(text, NULL, 10);
+		if (digits == 0 || (*text == '0' && digits > 1) || digits > 3 || percent > 100 ||
+		    strcmp(text + digits, "%") != 0)
+			return complain(parser, place, JSON_AT_VALUE, "expected %s", expected);
+	} else if (parse_integer(parser, place, value, 0, NUMBER_MAX, expected, &pages) < 0) {
+		return -1;
 	}
-	return complain(parser, place, JSON_AT_VALUE, "expected a number of pages, or a share such as \"10%%\"");
+	out->keep_free_pages = (uint64_t)pages;
+	out->keep_free_percent = (unsigned)percent;
+	return 0;
 }
 
 static const struct {
@@ -217,9 +219,9 @@ static const struct {
 };
 
 /* The table's keys once more, for "did you mean": "name", "match" and "action" go before them in a rule. */
-const char *const rule_keys[] = {"name",      "match",   "action",         "min_text",  "max_text",     "backing",
-                                 "page_size", "libraries", "rebase",       "round_out", "follow",       "follow_timeout",
-                                 "keep_free", "file_timeout", "perf_map",  "on_error",  NULL};
+const char *const rule_keys[] = {"name",      "match",        "action",   "min_text",  "max_text", "backing",
+                                 "page_size", "libraries",    "rebase",   "round_out", "follow",   "follow_timeout",
+                                 "keep_free", "file_timeout", "perf_map", "on_error",  NULL};
 const char *const setting_keys[] = {"min_text",  "max_text", "backing",        "page_size", "libraries",    "rebase",
                                     "round_out", "follow",   "follow_timeout", "keep_free", "file_timeout", "perf_map",
                                     "on_error",  NULL};

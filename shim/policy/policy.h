@@ -4,9 +4,9 @@
  *   files --policy_load()--> struct policy --policy_decide(facts)--> struct decision
  *
  * The policy never touches a process and the engine never reads JSON: a decision is all that passes between them.
- * Loading is bounded (size, depth, number of rules), refuses what is not a plain file, and as root what others could have
- * written. Matching does no I/O: the caller gathers the facts, and only those that policy_needs() asks for.
- * The format is told in hugexec-policy(5) and held to config/policy.schema.json by a test.
+ * Loading is bounded (size, depth, number of rules), refuses what is not a plain file, and as root what others could
+ * have written. Matching does no I/O: the caller gathers the facts, and only those that policy_needs() asks for. The
+ * format is told in hugexec-policy(5) and held to config/policy.schema.json by a test.
  */
 #pragma once
 
@@ -57,7 +57,7 @@ struct facts {
 	const char *cgroup;   /* "/system.slice/mariadb.service" */
 	const struct annotation {
 		const char *name, *value;
-	} *annotations;
+	} * annotations;
 	size_t annotation_count;
 };
 
@@ -80,18 +80,23 @@ struct decision {
 
 struct policy;
 
+/* Told of each file that policy_load() reads: its number of rules, or (ERR not NULL) what is wrong with it. */
+typedef void policy_observer(void *context, const char *file, size_t rule_count, const struct error *err);
+
 /* Where to look. All zero means the host's policy. */
 struct policy_sources {
-	const char *file;        /* only this file (--policy=FILE) */
-	const char *root;        /* prefix put before /etc, /run and /usr/lib; NULL: none (tests use it) */
-	bool require_root_owned; /* refuse files not owned by root, or writable by group or others */
+	const char *file;         /* only this file (--policy=FILE) */
+	const char *root;         /* prefix put before /etc, /run and /usr/lib; NULL: none (tests use it) */
+	bool require_root_owned;  /* refuse files not owned by root, or writable by group or others */
+	policy_observer *observe; /* NULL: none */
+	void *observe_context;
 };
 
 /*
  * Load the policy. Where no file exists at all, the built-in copy of config/policy.json is used.
  * Returns 0 and *OUT (policy_free() it), or -1 with ERR: word "policy-invalid" (detail FILE:LINE:COLUMN: message),
- * "policy-unreadable", "policy-untrusted" or "policy-too-large". On failure *ON_ERROR (may be NULL) is what the readable
- * part of the policy said of "on_error": only an explicit "fail" in settings makes a broken policy an error.
+ * "policy-unreadable", "policy-untrusted" or "policy-too-large". On failure *ON_ERROR (may be NULL) is what the
+ * readable part of the policy said of "on_error": only an explicit "fail" in settings makes a broken policy an error.
  */
 int policy_load(const struct policy_sources *sources, struct policy **out, enum on_error *on_error, struct error *err);
 
@@ -108,6 +113,16 @@ bool policy_may_remap(const struct policy *policy, enum via via);
 
 /* Decide about one program: the first rule whose every key holds, else "default". Never fails. */
 void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out);
+
+/*
+ * A glob on a path, as in "exe" and "libraries": * ? and [...] stop at '/', and a ** that stands alone between slashes
+ * is any number of directories, none included (the parser lets no other ** through). At most one fnmatch(3) a
+ * component.
+ */
+bool policy_path_matches(const char *glob, const char *path);
+
+/* Whether PATH matches GLOB as in a rule's "exe": * ? and [...] stop at '/', ** does not. For library lists. */
+bool path_glob_matches(const char *glob, const char *path);
 
 /*
  * Replace the backing list by the comma-separated LIST ("hugetlb,thp"), for --backing.

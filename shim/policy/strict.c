@@ -1,0 +1,105 @@
+#include "policy/strict.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "policy/locate.h"
+
+/* What the text shows and the tree does not. */
+struct findings {
+	size_t key_count;
+	size_t offset; /* of the mistake */
+	const char *mistake;
+};
+
+static size_t mistake(struct findings *found, size_t offset, const char *what)
+{
+	found->offset = offset;
+	found->mistake = what;
+	return SIZE_MAX;
+}
+
+/* From behind the opening quote to behind the closing one; SIZE_MAX after a mistake. */
+static size_t scan_string(const char *text, size_t bytes, size_t at, struct findings *found)
+{
+	for (; at < bytes && text[at] != '"'; at++) {
+		if ((unsigned char)text[at] < 0x20)
+			return mistake(found, at, "a control character in a string; write it as \\n, \\t or \\u00XX");
+		if (text[at] == '\\' && strncmp(text + at + 1, "u0000", 5) == 0)
+			return mistake(found, at, "a string cannot contain \\u0000");
+		at += text[at] == '\\';
+	}
+	return at + 1;
+}
+
+/* One pass over text that json-c took. Up to the first mistake it is JSON, so quotes pair and each ':' has a key. */
+static void scan(const char *text, size_t bytes, struct findings *found)
+{
+	for (size_t at = 0; at < bytes;) {
+		char c = text[at++];
+		if (c == '"')
+			at = scan_string(text, bytes, at, found);
+		else if (c == ':')
+			found->key_count++;
+		else if (c == '\'')
+			at = mistake(found, at - 1, "strings stand in double quotes");
+		else if (c == 'N' || c == 'I')
+			at = mistake(found, at - 1, "NaN and Infinity are no JSON");
+		else if (c == '.' && !isdigit((unsigned char)text[at]))
+			at = mistake(found, at, "expected a digit behind the point");
+	}
+}
+
+/* Recursion is bounded by STRICT_DEPTH_MAX. */
+static size_t count_keys(json_object *json)
+{
+	size_t count = 0;
+	if (json_object_is_type(json, json_type_object)) {
+		count = (size_t)json_object_object_length(json);
+		json_object_object_foreach(json, key, value)
+		{
+			(void)key;
+			count += count_keys(value);
+		}
+	} else if (json_object_is_type(json, json_type_array)) {
+		size_t length = json_object_array_length(json);
+		for (size_t i = 0; i < length; i++)
+			count += count_keys(json_object_array_get_idx(json, i));
+	}
+	return count;
+}
+
+int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what)
+{
+	*what = NULL;
+	*offset = 0;
+	json_tokener *tokener = json_tokener_new_ex(STRICT_DEPTH_MAX);
+	if (!tokener)
+		return -1;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	/* With the NUL, so that a number or nothing at all has an end. */
+	*root = json_tokener_parse_ex(tokener, text, (int)bytes + 1);
+	enum json_tokener_error problem = json_tokener_get_error(tokener);
+	struct findings found = {.offset = json_tokener_get_parse_end(tokener)};
+	json_tokener_free(tokener);
+	if (problem == json_tokener_error_parse_eof || problem == json_tokener_continue)
+		found.mistake = "the JSON ends too early";
+	else if (problem == json_tokener_error_depth)
+		found.mistake = "nested too deeply";
+	else if (problem != json_tokener_success)
+		found.mistake = json_tokener_error_desc(problem);
+	else
+		scan(text, bytes, &found);
+	/* A key that json-c dropped is missing in the tree: only then is it worth looking for. */
+	if (!found.mistake && found.key_count != count_keys(*root))
+		mistake(&found, json_find_duplicate_key(text, bytes), "this key is there twice");
+	if (!found.mistake)
+		return 0;
+	json_object_put(*root);
+	*root = NULL;
+	*offset = found.offset;
+	*what = found.mistake;
+	return -1;
+}
