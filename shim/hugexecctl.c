@@ -2,6 +2,7 @@
  * hugexecctl - the operator's view of hugexec: is the policy right, what would happen to this program, what can this
  * host do, what is running. It changes nothing.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,8 @@ int main(int argc, char **argv)
 		puts("hugexecctl " HUGEXEC_VERSION);
 		return finish(CTL_OK);
 	}
+	/* With a file size limit, what is tried is to fail with EFBIG and not to kill us. */
+	signal(SIGXFSZ, SIG_IGN);
 	for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
 		if (strcmp(argv[1], verbs[i].name) == 0)
 			return finish(verbs[i].run(argc - 1, argv + 1));

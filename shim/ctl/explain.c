@@ -13,18 +13,25 @@
 
 #define VALUE_BYTES 4200
 
-static void look_at_file(const char *program, struct backing_outlook *outlook)
+static void look_at_file(const struct explanation *explanation, struct backing_outlook *outlook)
 {
 	struct probe probe;
 	char directory[PATH_MAX];
-	snprintf(directory, sizeof directory, "%s", program);
+	const struct settings *settings = &explanation->decision.settings;
+	outlook->bytes = explanation->forecast.file_bytes;
+	if (outlook->bytes == 0) {
+		error_set(&outlook->reason, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
+		          settings->rebase ? ", or no whole slot lies inside" : ", and rebase is off");
+		return;
+	}
+	snprintf(directory, sizeof directory, "%s", explanation->program.path);
 	char *slash = strrchr(directory, '/');
 	if (slash && slash != directory)
 		*slash = '\0';
 	probe_file(directory, &probe);
 	outlook->possible = probe.verdict == VERDICT_WORKS ? 1 : probe.verdict == VERDICT_FAILS ? 0 : -1;
 	if (probe.verdict != VERDICT_WORKS)
-		error_set(&outlook->reason, probe.verdict == VERDICT_FAILS ? "file-refused" : "unknown", "%s",
+		error_set(&outlook->reason, probe.verdict == VERDICT_FAILS ? "file-unsupported" : "unknown", "%s",
 		          probe.text);
 }
 
@@ -32,6 +39,7 @@ static void look_at_copy(const struct backing_copy *backing, uint64_t bytes, con
                          struct backing_outlook *outlook)
 {
 	struct probe probe = {.verdict = VERDICT_WORKS};
+	outlook->bytes = bytes;
 	outlook->possible = backing->check(getpid(), bytes, settings, &outlook->reason) == 0;
 	if (!outlook->possible)
 		return;
@@ -51,11 +59,12 @@ void explain_plan(struct explanation *explanation)
 		return;
 	forecast_make(&explanation->elf, settings, settings->page_size_bytes, &explanation->forecast);
 	uint64_t bytes = explanation->forecast.most_bytes;
-	for (unsigned i = 0; bytes > 0 && i < settings->backing_count; i++) {
+	uint64_t file_bytes = explanation->forecast.file_bytes;
+	for (unsigned i = 0; (bytes | file_bytes) > 0 && i < settings->backing_count; i++) {
 		struct backing_outlook *outlook = &explanation->outlooks[explanation->outlook_count++];
 		outlook->backing = settings->backing[i];
 		if (outlook->backing == BACKING_FILE)
-			look_at_file(explanation->program.path, outlook);
+			look_at_file(explanation, outlook);
 		else
 			look_at_copy(outlook->backing == BACKING_THP ? &backing_thp : &backing_hugetlb, bytes, settings,
 			             outlook);
@@ -74,7 +83,8 @@ bool explain_would_remap(const struct explanation *explanation, struct error *re
 	if (program->privileged && !probe_has_cap_sys_ptrace())
 		return error_set(reason, "privileged-program",
 		                 "tracing it would withhold its privileges; run hugexec as root") == 0;
-	if (error_is_set(&explanation->elf_error) || explanation->forecast.most_bytes == 0) {
+	if (error_is_set(&explanation->elf_error) ||
+	    (explanation->forecast.most_bytes == 0 && explanation->forecast.file_bytes == 0)) {
 		if (reason)
 			*reason = error_is_set(&explanation->elf_error) ? explanation->elf_error
 			                                                : explanation->forecast.reason;
@@ -165,8 +175,16 @@ void explain_print(const struct explanation *explanation)
 		print_forecast(explanation);
 	for (unsigned i = 0; i < explanation->outlook_count; i++) {
 		const struct backing_outlook *outlook = &explanation->outlooks[i];
-		line(backing_name(outlook->backing),
-		     outlook->possible == 1 ? "could work here" : error_text(&outlook->reason, value, sizeof value));
+		char size[16];
+		if (outlook->possible == 1)
+			snprintf(value, sizeof value, "could work here: %s%s",
+			         size_format(outlook->bytes, size, sizeof size),
+			         outlook->backing == BACKING_FILE && explanation->forecast.file_needs_rebase
+			             ? ", by moving the program"
+			             : "");
+		else
+			error_text(&outlook->reason, value, sizeof value);
+		line(backing_name(outlook->backing), value);
 	}
 	bool remap = explain_would_remap(explanation, &reason);
 	line("so", remap ? "its text would come on huge pages" : "it would be left alone");
@@ -184,6 +202,7 @@ static json_object *outlook_to_json(const struct backing_outlook *outlook)
 {
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "backing", ctl_text(backing_name(outlook->backing)));
+	json_object_object_add(json, "huge_bytes", json_object_new_uint64(outlook->bytes));
 	json_object_object_add(json, "possible",
 	                       outlook->possible < 0 ? NULL : json_object_new_boolean(outlook->possible));
 	json_object_object_add(json, "reason", error_to_json(&outlook->reason));

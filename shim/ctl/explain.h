@@ -16,6 +16,7 @@
 struct backing_outlook {
 	enum backing backing;
 	int possible;        /* 1 yes, 0 no, -1 not known before the program runs */
+	uint64_t bytes;      /* at most on huge pages by it */
 	struct error reason; /* set where it is not possible */
 };
 

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/size.h"
 #include "engine/backing.h"
+#include "engine/page_cache.h"
 #include "engine/remap.h"
 #include "host/cgroup.h"
 #include "host/host.h"
@@ -26,12 +28,12 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
 #endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
 #ifndef PR_SET_PTRACER
 #define PR_SET_PTRACER 0x59616d61
 #endif
+
+/* A disk that is slower than this for 4 MiB leaves the question open. */
+#define FILE_TIMEOUT_MS 3000
 
 static void say(struct probe *out, enum verdict verdict, const char *text, const char *advice)
 {
@@ -66,20 +68,17 @@ static char *reserve_aligned(uint64_t bytes, void **reserve)
 	return (char *)*reserve + (bytes - (uintptr_t)*reserve % bytes) % bytes;
 }
 
-/* Map 2 MiB of FD at OFFSET as text. Returns the bytes on huge pages that smaps shows; -1 with errno where it is
+/* Map 2 MiB of the memfd FD as text. Returns the bytes on huge pages that smaps shows; -1 with errno where it is
  * refused. */
-static int64_t map_as_text(int fd, off_t offset, bool collapse)
+static int64_t map_as_text(int fd)
 {
 	void *reserve;
 	char *text = reserve_aligned(2 * MIB, &reserve);
 	if (!text)
 		return -1;
 	int64_t huge_bytes = -1;
-	if (mmap(text, 2 * MIB, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, offset) != MAP_FAILED) {
-		madvise(text, 2 * MIB, MADV_HUGEPAGE);
+	if (mmap(text, 2 * MIB, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 0) != MAP_FAILED) {
 		madvise(text, 2 * MIB, MADV_POPULATE_READ);
-		if (collapse)
-			madvise(text, 2 * MIB, MADV_COLLAPSE);
 		huge_bytes = (int64_t)remap_huge_bytes(getpid(), (uintptr_t)text, (uintptr_t)text + 2 * MIB, NULL);
 	}
 	int saved = errno;
@@ -111,7 +110,7 @@ void probe_thp(struct probe *out)
 		    "echo 1 > /proc/sys/vm/compact_memory");
 		return;
 	}
-	int64_t huge_bytes = map_as_text(fd, 0, false);
+	int64_t huge_bytes = map_as_text(fd);
 	if (huge_bytes < 0)
 		say_error(out, "mapping a memfd executable", errno);
 	else if ((uint64_t)huge_bytes < 2 * MIB)
@@ -195,6 +194,12 @@ static int create_nameless(const char *directory)
 	return fd;
 }
 
+static bool mount_is_noexec(int fd)
+{
+	struct statvfs fs;
+	return fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOEXEC);
+}
+
 /* 4 MiB on the disk and out of the page cache; then as the engine will see it: open for reading only. */
 static int prepare_file(const char *directory, const char **step)
 {
@@ -230,23 +235,23 @@ void probe_file(const char *directory, struct probe *out)
 			snprintf(out->advice, sizeof out->advice, "run hugexecctl doctor as root");
 		return;
 	}
-	int64_t huge_bytes = map_as_text(fd, 0, false);
-	if (huge_bytes >= (int64_t)(2 * MIB)) {
-		say(out, VERDICT_WORKS, "huge pages come by page fault (large folios)", "");
+	if (mount_is_noexec(fd)) {
+		say(out, VERDICT_FAILS, "mounted noexec: no program runs from it", "");
 		return;
 	}
-	if (huge_bytes >= 0)
-		huge_bytes = map_as_text(fd, 0, true);
-	if (huge_bytes < 0 && errno == EPERM)
-		say(out, VERDICT_FAILS, "the filesystem is mounted noexec: no program runs from it", "");
-	else if (huge_bytes < 0)
-		say_error(out, "mapping a file executable", errno);
-	else if (huge_bytes >= (int64_t)(2 * MIB))
-		say(out, VERDICT_WORKS, "huge pages come by MADV_COLLAPSE", "");
-	else
-		say(out, VERDICT_FAILS, "its files get small pages only",
-		    "a filesystem with large folios (xfs from Linux 5.18, ext4 from 6.16), or a kernel with "
-		    "CONFIG_READ_ONLY_THP_FOR_FS=y (6.1 to 7.1)");
+	struct file_range range = {0, 4 * MIB};
+	struct error err = {0};
+	uint64_t huge_bytes = 0;
+	if (page_cache_make_huge(fd, &range, 1, FILE_TIMEOUT_MS, &huge_bytes, &err) == 0 && huge_bytes == range.bytes) {
+		say(out, VERDICT_WORKS, "huge pages of the page cache are mapped in place", "");
+		return;
+	}
+	char text[sizeof err];
+	bool unsupported = strcmp(err.word, "file-unsupported") == 0;
+	say(out, unsupported ? VERDICT_FAILS : VERDICT_UNKNOWN, error_text(&err, text, sizeof text),
+	    unsupported ? "a filesystem with large folios (xfs from Linux 5.18, ext4 from 6.16), or a kernel with "
+	                  "CONFIG_READ_ONLY_THP_FOR_FS=y (6.1 to 7.1)"
+	                : "");
 }
 
 /* In the child: trace the parent, as hugexec's tracer does. Exit status: 0, or the errno of the refusal. */

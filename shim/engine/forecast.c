@@ -9,6 +9,7 @@
 #include "engine/plan.h"
 
 #define SMALL_PAGE UINT64_C(4096)
+#define FILE_PAGE  (2 * MIB) /* of the page cache, whatever the size of hugetlb pages */
 
 /* Load addresses to try for a position-independent program: enough to meet the best and the worst. */
 #define BIASES_MAX 512
@@ -41,6 +42,47 @@ static size_t map_segments(const struct elf_facts *elf, uint64_t bias, struct ma
 	return count;
 }
 
+/* What remains of RANGE_BYTES where only slots count in which offset and address agree modulo 2 MiB. */
+static uint64_t agreeing_bytes(const struct plan *plan)
+{
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		if ((range->start - plan->pieces[range->first_piece].file_off) % FILE_PAGE == 0)
+			bytes += range->end - range->start;
+	}
+	return bytes;
+}
+
+/* How far the largest text of PROGRAM must be moved up for offset and address to agree modulo 2 MiB. */
+static uint64_t phase_of(const struct elf_facts *elf)
+{
+	const struct elf_segment *largest = NULL;
+	for (unsigned i = 0; i < elf->segment_count; i++) {
+		const struct elf_segment *segment = &elf->segments[i];
+		if ((segment->flags & (PF_X | PF_W)) == PF_X && (!largest || segment->file_bytes > largest->file_bytes))
+			largest = segment;
+	}
+	return largest ? (largest->file_off - largest->vaddr) % FILE_PAGE / SMALL_PAGE * SMALL_PAGE : 0;
+}
+
+static void forecast_file(const struct elf_facts *elf, const struct settings *settings, struct forecast *out)
+{
+	struct mapping mappings[ELF_SEGMENTS_MAX];
+	struct settings inside = *settings;
+	uint64_t phase = phase_of(elf);
+	struct plan plan;
+	inside.round_out = false;                     /* the rest of a slot stays on the file's small pages */
+	out->file_needs_rebase = elf->type == ET_DYN; /* where it is loaded is random, so it nearly always does */
+	if (phase && elf->type != ET_DYN)
+		return;
+	struct image image = {.mappings = mappings};
+	image.count = map_segments(elf, phase, mappings);
+	plan_make(&image, 0, &inside, FILE_PAGE, &plan);
+	if (settings->rebase || elf->type != ET_DYN)
+		out->file_bytes = agreeing_bytes(&plan);
+}
+
 void forecast_make(const struct elf_facts *elf, const struct settings *settings, uint64_t page_bytes,
                    struct forecast *out)
 {
@@ -66,4 +108,5 @@ void forecast_make(const struct elf_facts *elf, const struct settings *settings,
 			out->reason = plan.reason;
 		}
 	}
+	forecast_file(elf, settings, out);
 }

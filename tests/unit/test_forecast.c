@@ -68,6 +68,32 @@ static void a_moving_program_has_bounds(void **state)
 	assert_int_equal(forecast.most_bytes, 8 * MIB); /* only where it happens to be aligned */
 }
 
+/* The file backing has slots where offset and address agree; a program that moves is moved for that. */
+static void the_file_backing_wants_agreement(void **state)
+{
+	(void)state;
+	struct settings settings = settings_for(0);
+	struct forecast forecast;
+	struct elf_facts elf =
+	    program(ET_DYN, 0x1000, 8 * MIB); /* offset 0x1000 too: whole slots from 2 MiB to 8 MiB */
+	forecast_make(&elf, &settings, 2 * MIB, &forecast);
+	assert_int_equal(forecast.file_bytes, 6 * MIB);
+	assert_true(forecast.file_needs_rebase);
+	elf = program(ET_DYN, 0x3000, 8 * MIB); /* offset 0x1000 still */
+	forecast_make(&elf, &settings, 2 * MIB, &forecast);
+	assert_int_equal(forecast.file_bytes, 6 * MIB);
+	settings.rebase = false;
+	forecast_make(&elf, &settings, 2 * MIB, &forecast);
+	assert_int_equal(forecast.file_bytes, 0);
+	elf = program(ET_EXEC, 0x401000, 8 * MIB);
+	forecast_make(&elf, &settings, 2 * MIB, &forecast);
+	assert_int_equal(forecast.file_bytes, 6 * MIB);
+	assert_false(forecast.file_needs_rebase);
+	elf = program(ET_EXEC, 0x402000, 8 * MIB);
+	forecast_make(&elf, &settings, 2 * MIB, &forecast);
+	assert_int_equal(forecast.file_bytes, 0);
+}
+
 static void small_text_has_a_reason(void **state)
 {
 	(void)state;
@@ -109,9 +135,8 @@ static void absurd_headers_do_no_harm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_fixed_address_has_one_answer),
-	    cmocka_unit_test(a_moving_program_has_bounds),
-	    cmocka_unit_test(small_text_has_a_reason),
+	    cmocka_unit_test(a_fixed_address_has_one_answer),   cmocka_unit_test(a_moving_program_has_bounds),
+	    cmocka_unit_test(the_file_backing_wants_agreement), cmocka_unit_test(small_text_has_a_reason),
 	    cmocka_unit_test(absurd_headers_do_no_harm),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
