@@ -77,6 +77,20 @@ static int plan_moved(const struct image *image, size_t map_index, uint64_t phas
 	return error_set(err, "no-huge-slot", "no whole 2 MiB slot of the file lies inside its text");
 }
 
+/*
+ * A library's pages are mapped by the very process that is to get them huge, because ld.so has run, and mapped pages cannot
+ * be read anew. Nothing in them is its own (the caller has checked), so its page table entries may go.
+ */
+static int unmap_small_pages(struct tracee *tracee, const struct plan *plan, struct error *err)
+{
+	if (tracee_borrow(tracee, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < plan->range_count && tracee->state == TRACEE_BORROWED; i++)
+		tracee_syscall(tracee, NULL, SYS_madvise, plan->ranges[i].start, plan->ranges[i].end - plan->ranges[i].start,
+		               MADV_DONTNEED, 0, 0, 0);
+	return tracee_return(tracee, err);
+}
+
 static int prepare_page_cache(const struct plan *plan, int fd, const struct settings *settings, bool take_part,
                               struct error *err)
 {
@@ -160,6 +174,8 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 		return error_set(err, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
 		                 may_move ? ", and rebase is off" : "");
 	if (phase && rebase_check(tracee, image, fd, err) < 0)
+		return -1;
+	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)
 		return -1;
 	struct error partly = {0};
 	if (prepare_page_cache(plan, fd, settings, take_part, &partly) < 0) {

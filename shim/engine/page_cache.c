@@ -12,7 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +39,7 @@ struct slots {
 	unsigned count;
 	uint64_t *file_off;
 	bool *huge;
+	bool sees_cache; /* may ask which pages of the file are in the cache */
 	char *window; /* address space for all, aligned to a slot */
 	char *reserve;
 	size_t reserve_bytes;
@@ -79,12 +79,21 @@ static void look(struct slots *slots)
 	}
 }
 
-/* Whether the page at FILE_OFF can be read without waiting for a disk. */
-static bool is_resident(int fd, uint64_t file_off)
+/*
+ * Which pages of slot I, which must be mapped, are in the cache. Only asking mincore(2) leaves the cache as it is: even
+ * preadv2(RWF_NOWAIT) has small folios read ahead (mm/filemap.c, filemap_get_pages()). To those who neither own the file nor
+ * may write to it the kernel answers "all"; SEES_CACHE is false then.
+ */
+static bool is_any_cached(const struct slots *slots, unsigned i, size_t bytes)
 {
-	char byte;
-	struct iovec io = {&byte, 1};
-	return preadv2(fd, &io, 1, (off_t)file_off, RWF_NOWAIT) == 1;
+	unsigned char cached[SLOT / 4096] = {0};
+	if (mincore(slot_addr(slots, i), bytes, cached) < 0)
+		return true;
+	for (size_t page = 0; page < bytes / 4096; page++) {
+		if (cached[page] & 1)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -95,7 +104,7 @@ static void try_as_it_is(struct slots *slots)
 {
 	for (unsigned i = 0; i < slots->count; i++) {
 		map_slot(slots, i);
-		if (is_resident(slots->fd, slots->file_off[i]))
+		if (is_any_cached(slots, i, 4096))
 			madvise(slot_addr(slots, i), 4096, MADV_POPULATE_READ);
 	}
 	look(slots);
@@ -108,18 +117,22 @@ static bool fault_in(struct slots *slots, unsigned i)
 	return madvise(slot_addr(slots, i), SLOT, MADV_POPULATE_READ) == 0;
 }
 
-/* Whether slot I could be collapsed where it stands. May wait for a disk. */
-static bool collapse(struct slots *slots, unsigned i)
+/*
+ * Drop the clean, unmapped cache of the small slots [FIRST, LAST], which follow one another in the file, and of the slot on
+ * either side where that is not huge: a folio that reaches over the edge of what is dropped is passed over
+ * (mm/truncate.c, find_lock_entries()).
+ */
+static void drop_run(struct slots *slots, unsigned first, unsigned last)
 {
-	if (!is_resident(slots->fd, slots->file_off[i]))
-		fault_in(slots, i);
-	return madvise(slot_addr(slots, i), SLOT, MADV_COLLAPSE) == 0;
-}
-
-static void drop(struct slots *slots, unsigned i)
-{
-	unmap_slot(slots, i); /* what is mapped is not dropped */
-	posix_fadvise(slots->fd, (off_t)slots->file_off[i], (off_t)SLOT, POSIX_FADV_DONTNEED);
+	for (unsigned i = first; i <= last; i++)
+		unmap_slot(slots, i); /* what is mapped is not dropped */
+	uint64_t start = slots->file_off[first];
+	uint64_t end = slots->file_off[last] + SLOT;
+	if (start >= SLOT && !(first > 0 && slots->huge[first - 1] && slots->file_off[first - 1] + SLOT == start))
+		start -= SLOT;
+	if (!(last + 1 < slots->count && slots->huge[last + 1] && slots->file_off[last + 1] == end))
+		end += SLOT;
+	posix_fadvise(slots->fd, (off_t)start, (off_t)(end - start), POSIX_FADV_DONTNEED);
 }
 
 static unsigned count_huge(const struct slots *slots)
@@ -138,52 +151,75 @@ static unsigned first_small(const struct slots *slots)
 	return i;
 }
 
-/* Why slot I stays small: did its cache survive being dropped? */
-static enum { STAYS_UNSUPPORTED, STAYS_BUSY } why_small(struct slots *slots, unsigned i)
-{
-	drop(slots, i);
-	unsigned resident = 0;
-	for (uint64_t off = 0; off < SLOT; off += 4096)
-		resident += is_resident(slots->fd, slots->file_off[i] + off);
-	return resident ? STAYS_BUSY : STAYS_UNSUPPORTED;
-}
-
-/* Pages that were used a moment ago may wait in another CPU's batch (lru_add_drain()), so one try says too little. */
-#define TRIES 3
+/* Reading a slot anew can fail once where pages wait in another CPU's batch (lru_add_drain()). */
+#define TRIES 2
 
 /* What the child tells: it ended, and how. */
 enum child_result { CHILD_TRIED_ALL = 10, CHILD_UNSUPPORTED };
 
+/* After drop_run(): whether pages of slot I stayed, because somebody maps them or they are dirty. */
+static bool is_busy(struct slots *slots, unsigned i)
+{
+	map_slot(slots, i);
+	return slots->sees_cache && is_any_cached(slots, i, SLOT);
+}
+
 /*
- * In the child: the first small slot decides whether the others are worth their while. All are dropped before the first
- * is read, because a fault with MADV_HUGEPAGE reads two slots at a time and small pages in the second would stop it
- * (mm/filemap.c, do_sync_mmap_readahead()).
+ * One round over the small slots. All are dropped before the first is read, because a fault with MADV_HUGEPAGE reads two
+ * slots at a time and small pages in the second would stop it (mm/filemap.c, do_sync_mmap_readahead()). Busy slots are
+ * not read: a launch must not pay again and again for a file that others run on small pages.
  */
+static void read_anew(struct slots *slots)
+{
+	for (unsigned first = 0; first < slots->count; first++) {
+		unsigned last = first;
+		while (!slots->huge[first] && last + 1 < slots->count && !slots->huge[last + 1] &&
+		       slots->file_off[last + 1] == slots->file_off[last] + SLOT)
+			last++;
+		if (!slots->huge[first])
+			drop_run(slots, first, last);
+		first = last;
+	}
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (!slots->huge[i] && !is_busy(slots, i))
+			fault_in(slots, i);
+	}
+	look(slots);
+}
+
+/* Try the first small slot alone: what the filesystem cannot do there it cannot do for the others. */
+static bool can_read_anew(struct slots *slots, unsigned probe)
+{
+	bool busy = false;
+	for (int tries = 0; tries < TRIES && !slots->huge[probe] && !busy; tries++) {
+		drop_run(slots, probe, probe);
+		busy = is_busy(slots, probe);
+		if (!busy)
+			fault_in(slots, probe);
+		look(slots);
+	}
+	return busy || slots->huge[probe];
+}
+
 _Noreturn static void try_all_in_child(struct slots *slots)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	unsigned probe = first_small(slots);
-	bool collapses = collapse(slots, probe);
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (!slots->huge[i])
+			fault_in(slots, i); /* what is not in the cache yet comes in whole folios */
+	}
 	look(slots);
-	for (int tries = 0; tries < TRIES && !slots->huge[probe]; tries++) {
-		drop(slots, probe);
-		fault_in(slots, probe);
-		look(slots);
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (!slots->huge[i] && madvise(slot_addr(slots, i), SLOT, MADV_COLLAPSE) < 0)
+			break;
 	}
-	/* One busy slot says nothing of the others; a filesystem that cannot says all. */
-	if (!slots->huge[probe] && why_small(slots, probe) == STAYS_UNSUPPORTED)
+	look(slots);
+	if (count_huge(slots) == slots->count)
+		_exit(CHILD_TRIED_ALL);
+	if (!can_read_anew(slots, first_small(slots)))
 		_exit(CHILD_UNSUPPORTED);
-	for (int tries = 0; tries < TRIES && count_huge(slots) < slots->count; tries++) {
-		for (unsigned i = 0; i < slots->count; i++) {
-			if (!slots->huge[i] && (!collapses || !collapse(slots, i)))
-				drop(slots, i);
-		}
-		for (unsigned i = 0; i < slots->count && !collapses; i++) {
-			if (!slots->huge[i])
-				fault_in(slots, i);
-		}
-		look(slots);
-	}
+	for (int tries = 0; tries < TRIES && count_huge(slots) < slots->count; tries++)
+		read_anew(slots);
 	_exit(CHILD_TRIED_ALL);
 }
 
@@ -220,6 +256,7 @@ static int set_up(struct slots *slots, int fd, const struct file_range *ranges, 
 	}
 	if (slots->count == 0 || slots->count > PAGE_CACHE_SLOTS_MAX)
 		return error_set(err, "file-unsupported", "%u slots of 2 MiB", slots->count);
+	slots->sees_cache = geteuid() == 0 || geteuid() == st.st_uid;
 	slots->file_off = calloc(slots->count, sizeof slots->file_off[0]);
 	slots->huge = calloc(slots->count, sizeof slots->huge[0]);
 	slots->reserve_bytes = slots->count * STRIDE + SLOT;
@@ -265,13 +302,15 @@ int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count
 		tear_down(&slots);
 		return -1;
 	}
-	try_as_it_is(&slots);
+	if (slots.sees_cache)
+		try_as_it_is(&slots);
 	if (count_huge(&slots) < slots.count) {
 		/* Our own mappings of the small slots must not keep their pages in use. */
 		for (unsigned i = 0; i < slots.count; i++) {
 			if (!slots.huge[i])
 				unmap_slot(&slots, i);
 		}
+		/* From here on it may wait for a disk; without a view of the cache that holds for the first look too. */
 		int result = run_child(&slots, timeout_ms);
 		try_as_it_is(&slots);
 		if (count_huge(&slots) < slots.count)

@@ -201,15 +201,20 @@ static int fill(struct copy *copy, int text_fd, struct error *err)
 	return 0;
 }
 
-uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing *how)
+/* The smaps of PID in a fresh string; NULL where it cannot be read. */
+static char *read_smaps(pid_t pid)
 {
 	char path[64];
-	cleanup_free char *text = NULL;
+	char *text = NULL;
 	snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
-	if (read_file_at(AT_FDCWD, path, SMAPS_LIMIT_BYTES, &text, NULL) < 0)
-		return 0;
+	return read_file_at(AT_FDCWD, path, SMAPS_LIMIT_BYTES, &text, NULL) < 0 ? NULL : text;
+}
+
+uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing *how)
+{
+	cleanup_free char *text = read_smaps(pid);
 	uint64_t huge_bytes = 0;
-	struct smaps_cursor cursor = smaps_cursor(text);
+	struct smaps_cursor cursor = smaps_cursor(text ? text : "");
 	struct smaps_entry entry;
 	while (smaps_next(&cursor, &entry) == 1) {
 		if (entry.start < start || entry.end > end)
@@ -221,6 +226,19 @@ uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing 
 			*how = hugetlb_bytes ? BACKING_HUGETLB : thp_bytes ? BACKING_THP : BACKING_FILE;
 	}
 	return huge_bytes;
+}
+
+uint64_t remap_changed_bytes(pid_t pid, uint64_t start, uint64_t end)
+{
+	cleanup_free char *text = read_smaps(pid);
+	uint64_t changed_bytes = 0;
+	struct smaps_cursor cursor = smaps_cursor(text ? text : "");
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		if (entry.start >= start && entry.end <= end)
+			changed_bytes += entry.anonymous_bytes;
+	}
+	return text ? changed_bytes : UINT64_MAX;
 }
 
 /* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is huge. */

@@ -30,3 +30,6 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 
 /* Bytes of [START, END) in PID that are on huge pages, as /proc/PID/smaps says now; by which backing in *HOW (may be NULL). */
 uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing *how);
+
+/* Bytes of [START, END) in PID that are private copies of what the file says (smaps: Anonymous). UINT64_MAX: unknown. */
+uint64_t remap_changed_bytes(pid_t pid, uint64_t start, uint64_t end);

@@ -92,6 +92,7 @@ static void read_count(const char *line, struct smaps_entry *out)
 	} counts[] = {
 	    {"Rss:", offsetof(struct smaps_entry, rss_bytes)},
 	    {"Pss:", offsetof(struct smaps_entry, pss_bytes)},
+	    {"Anonymous:", offsetof(struct smaps_entry, anonymous_bytes)},
 	    {"FilePmdMapped:", offsetof(struct smaps_entry, file_pmd_bytes)},
 	    {"ShmemPmdMapped:", offsetof(struct smaps_entry, shmem_pmd_bytes)},
 	    {"AnonHugePages:", offsetof(struct smaps_entry, anon_huge_bytes)},

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -15,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "engine/image.h"
 
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
@@ -217,6 +219,32 @@ int tracee_return(struct tracee *tracee, struct error *err)
 	return 0;
 }
 
+static int clear_breakpoint(struct tracee *tracee)
+{
+	tracee->breakpoint_addr = 0;
+	return arch_clear_breakpoint(tracee->pid);
+}
+
+int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err)
+{
+	if (arch_set_breakpoint(tracee->pid, tracee_addr) < 0)
+		return error_set_errno(err, errno, "no-breakpoint", "hardware breakpoint in process %d", (int)tracee->pid);
+	tracee->breakpoint_addr = tracee_addr;
+	return 0;
+}
+
+bool tracee_is_at_breakpoint(struct tracee *tracee)
+{
+	struct arch_regs regs;
+	siginfo_t info;
+	if (!tracee->breakpoint_addr || ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0 ||
+	    info.si_code != TRAP_HWBKPT || get_regs(tracee, &regs, NULL) < 0 || arch_pc(&regs) != tracee->breakpoint_addr ||
+	    clear_breakpoint(tracee) < 0)
+		return false;
+	tracee->state = TRACEE_STOPPED;
+	return true;
+}
+
 void tracee_detach(struct tracee *tracee)
 {
 	if (tracee->state == TRACEE_GONE || tracee->state == TRACEE_LET_GO)
@@ -284,6 +312,18 @@ static bool sigchld_would_stay(const struct tracee *tracee)
 	return true;
 }
 
+/* Whether the tracee could write to TRACEE_ADDR; true where that cannot be told. */
+static bool is_writable(const struct tracee *tracee, uint64_t tracee_addr)
+{
+	struct image image;
+	if (image_read(tracee->pid, &image, NULL) < 0)
+		return true;
+	ssize_t at = image_find(&image, tracee_addr);
+	bool writable = at < 0 || (image.mappings[at].prot & PROT_WRITE);
+	image_free(&image);
+	return writable;
+}
+
 /* With the tracee borrowed: lead it to the entry of its last call, ready to go on alone. */
 static int lead_to_last_call(struct tracee *tracee, const struct last_call *last, struct error *err)
 {
@@ -306,7 +346,10 @@ int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, bool has_children, 
 	if (tracee_borrow(tracee, err) < 0)
 		return -1;
 	fault_point("handoff-borrowed");
-	struct last_call last = {SYS_waitid, {P_PID, (uint64_t)tracer_pid, 0, WEXITED | __WALL, 0, 0}};
+	uint64_t info_addr = arch_kept_argument(&tracee->saved_regs);
+	if (info_addr && is_writable(tracee, info_addr))
+		info_addr = 0;
+	struct last_call last = {SYS_waitid, {P_PID, (uint64_t)tracer_pid, info_addr, WEXITED | __WALL, 0, 0}};
 	if (!has_children && sigchld_would_stay(tracee))
 		ignore_sigchld(tracee, &last, err);
 	if (tracee->state == TRACEE_GONE || lead_to_last_call(tracee, &last, err) < 0) {

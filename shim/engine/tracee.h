@@ -33,6 +33,7 @@ struct tracee {
 	long options;               /* PTRACE_O_* in force outside of the borrowed time */
 	uint64_t syscall_insn_addr; /* of a syscall instruction in the tracee's vDSO; 0 until the first borrow */
 	struct arch_regs saved_regs;
+	uint64_t breakpoint_addr; /* 0: none is set */
 	uint64_t saved_mask; /* kernel sigset: bit N-1 is signal N */
 };
 
@@ -66,11 +67,25 @@ int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64
  */
 int tracee_return(struct tracee *tracee, struct error *err);
 
+/*
+ * Have the tracee stop before it executes the instruction at TRACEE_ADDR: a hardware breakpoint, which leaves the text
+ * untouched. The caller resumes it, passes other events on, and asks tracee_is_at_breakpoint() at each SIGTRAP.
+ * TRACEE: STOPPED. Returns 0, or -1 with ERR word "no-breakpoint" (this processor or hypervisor has none to give).
+ */
+int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err);
+
+/*
+ * At a signal stop with SIGTRAP: whether it is the breakpoint's. Then it is taken away and the state is STOPPED; the signal
+ * must not be delivered.
+ */
+bool tracee_is_at_breakpoint(struct tracee *tracee);
+
 /* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
 void tracee_detach(struct tracee *tracee);
 
 /*
- * Let go of a tracee that is our parent and stands at the exit of execve, so that it reaps us before its first instruction.
+ * Let go of a tracee that is our parent and stands at the exit of execve or at its entry point, so that it reaps us before it
+ * goes on.
  *
  * The tracee is led to the entry of waitid(P_PID, us) with all other registers set to their final values; the registers
  * that the call needs are those in which a new program finds nothing it may rely on (the result, 0, lands where the ABI

@@ -1,5 +1,6 @@
 #include "launch/consider.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -118,9 +119,68 @@ static void remap(struct followed *followed, const struct decision *decision, st
 		snprintf(report->objects[0].build_id, sizeof report->objects[0].build_id, "%s", store->build_id);
 }
 
+/* Report, and let FOLLOWED go or end it. */
+static void settle(struct following *following, struct followed *followed, struct report *report,
+                   const struct settings *settings)
+{
+	bool fails = report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
+	report->latency_us = followed->held_us;
+	sink_report(following->launch->options, report, followed->tracee.pid, fails);
+	fault_point("reported");
+	if (fails)
+		fail_launch(&followed->tracee);
+	else
+		release(following, followed);
+}
+
+/* Where libraries are wanted and ld.so will map some: let it, and come back at the program's entry point. */
+static bool run_to_entry(struct followed *followed, const struct settings *settings, struct report *report)
+{
+	struct tracee *tracee = &followed->tracee;
+	if (!settings->libraries || tracee->state != TRACEE_STOPPED || tracee_auxv(tracee, AT_BASE) == 0)
+		return false;
+	struct report *waiting = malloc(sizeof *waiting);
+	if (!waiting || tracee_set_breakpoint(tracee, tracee_auxv(tracee, AT_ENTRY), &report->reason) < 0) {
+		free(waiting);
+		return false;
+	}
+	*waiting = *report;
+	followed->waiting = waiting;
+	followed->waiting_settings = *settings;
+	return true;
+}
+
+static enum considered conclude(struct following *following, struct followed *followed, struct report *report,
+                                const struct settings *settings, bool may_follow)
+{
+	if (may_follow) {
+		report->latency_us = followed->held_us;
+		remember_skip(followed, report);
+		return CONSIDERED_FOLLOW;
+	}
+	settle(following, followed, report, settings);
+	return CONSIDERED_LET_GO;
+}
+
+enum considered consider_entry(struct following *following, struct followed *followed)
+{
+	uint64_t began_us = now_us();
+	struct report *report = followed->waiting;
+	struct settings settings = followed->waiting_settings;
+	followed->waiting = NULL;
+	fault_point("library-stop");
+	engine_run_libraries(&followed->tracee, &settings, report);
+	followed->held_us += now_us() - began_us;
+	bool may_follow = settings.follow != FOLLOW_NONE && report->outcome == OUTCOME_SKIPPED &&
+	                  followed->tracee.state == TRACEE_STOPPED;
+	enum considered result = conclude(following, followed, report, &settings, may_follow);
+	report_free(report);
+	free(report);
+	return result;
+}
+
 enum considered consider(struct following *following, struct followed *followed, struct settings *settings)
 {
-	const struct options *options = following->launch->options;
 	uint64_t began_us = now_us();
 	struct fact_store store;
 	struct decision decision = {0};
@@ -133,6 +193,7 @@ enum considered consider(struct following *following, struct followed *followed,
 	report.reason = reason;
 	*settings = decision.settings;
 	bool may_follow = settings->follow != FOLLOW_NONE;
+	bool run_on = false;
 
 	if (decided < 0) {
 		report.outcome = OUTCOME_FAILED;
@@ -140,31 +201,20 @@ enum considered consider(struct following *following, struct followed *followed,
 	} else if (decision.action == ACTION_REMAP) {
 		remap(followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
+		run_on = run_to_entry(followed, settings, &report);
 	} else if (decision.rule_matched) {
 		error_set(&report.reason, "rule-skip", "the rule says to leave it alone");
 		may_follow = false;
 	} else {
 		error_set(&report.reason, "no-rule", "no rule matches");
 	}
-	followed->held_us += now_us() - began_us;
-	report.latency_us = followed->held_us;
-
-	enum considered result = CONSIDERED_FOLLOW;
-	if (may_follow) {
-		remember_skip(followed, &report);
-	} else {
-		bool fails = report.outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
-		sink_report(options, &report, followed->tracee.pid, fails);
-		fault_point("reported");
-		if (fails)
-			fail_launch(&followed->tracee);
-		else
-			release(following, followed);
-		result = CONSIDERED_LET_GO;
-	}
-	report_free(&report);
 	if (decided == 0)
 		facts_free(&store);
+	followed->held_us += now_us() - began_us;
+	if (run_on)
+		return CONSIDERED_FOLLOW;
+	enum considered result = conclude(following, followed, &report, settings, may_follow);
+	report_free(&report);
 	return result;
 }
 
@@ -184,6 +234,12 @@ static void report_skip(struct following *following, struct followed *followed, 
 
 void consider_end(struct following *following, struct followed *followed)
 {
+	if (followed->waiting) {
+		sink_report(following->launch->options, followed->waiting, followed->tracee.pid, false);
+		report_free(followed->waiting);
+		free(followed->waiting);
+		followed->waiting = NULL;
+	}
 	if (followed->has_skipped)
 		report_skip(following, followed, &followed->skipped, followed->skipped_exe);
 }

@@ -20,6 +20,8 @@ struct followed {
 	char *skipped_exe;
 	char rule[128];
 	uint64_t text_bytes;
+	struct report *waiting; /* it runs to its entry point, where its libraries are looked at; then this is finished */
+	struct settings waiting_settings;
 	uint64_t held_us; /* how long it was held in all, up to now */
 };
 
@@ -38,6 +40,9 @@ enum considered {
 
 /* FOLLOWED has just executed (state IN_EXEC). SETTINGS: those in force for it. */
 enum considered consider(struct following *following, struct followed *followed, struct settings *settings);
+
+/* FOLLOWED has come to its entry point (state STOPPED), and ld.so has mapped its libraries. */
+enum considered consider_entry(struct following *following, struct followed *followed);
 
 /* FOLLOWED ends: report why nothing was done. */
 void consider_end(struct following *following, struct followed *followed);

@@ -99,6 +99,14 @@ static void apply_follow_setting(struct following *following, struct followed *f
 		followed->tracee.options = wanted;
 }
 
+/* FOLLOWED was released. Where it is the root that happens only now, by our end. */
+static void let_go(struct following *following, struct followed *followed)
+{
+	if (followed->is_root)
+		_exit(0);
+	forget(following, followed);
+}
+
 static void on_exec(struct following *following, struct followed *followed)
 {
 	followed->tracee.state = TRACEE_IN_EXEC;
@@ -107,12 +115,25 @@ static void on_exec(struct following *following, struct followed *followed)
 	fault_point("exec-stop");
 	struct settings settings;
 	if (consider(following, followed, &settings) == CONSIDERED_LET_GO) {
-		if (followed->is_root)
-			_exit(0);
-		forget(following, followed);
+		let_go(following, followed);
 		return;
 	}
 	apply_follow_setting(following, followed, &settings);
+	followed->tracee.state = TRACEE_RUNNING;
+	resume(following, followed, 0);
+}
+
+/* A SIGTRAP: the program's own, or our breakpoint at its entry point. */
+static void on_trap(struct following *following, struct followed *followed)
+{
+	if (!followed->waiting || !tracee_is_at_breakpoint(&followed->tracee)) {
+		resume(following, followed, SIGTRAP);
+		return;
+	}
+	if (consider_entry(following, followed) == CONSIDERED_LET_GO) {
+		let_go(following, followed);
+		return;
+	}
 	followed->tracee.state = TRACEE_RUNNING;
 	resume(following, followed, 0);
 }
@@ -154,9 +175,7 @@ static void on_syscall(struct following *following, struct followed *followed)
 		if (program.privileged && program.kind != PROGRAM_NOT_FOUND) {
 			consider_privileged(following, followed, path);
 			tracee_detach(&followed->tracee);
-			if (followed->is_root)
-				_exit(0);
-			forget(following, followed);
+			let_go(following, followed);
 			return;
 		}
 	}
@@ -204,6 +223,8 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	case 0:
 		if (signal == SYSCALL_STOP)
 			on_syscall(following, followed);
+		else if (signal == SIGTRAP)
+			on_trap(following, followed);
 		else
 			resume(following, followed, signal);
 		return;

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <elf.h>
+#include <stddef.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 
@@ -88,4 +90,29 @@ static inline void arch_finish_in_syscall(struct arch_regs *regs, const struct a
 	regs->gpr.orig_rax = (unsigned long long)nr;
 	regs->gpr.rax = (unsigned long long)-38; /* -ENOSYS: as the kernel enters a call */
 	arch_set_args(regs, args);
+}
+
+/*
+ * The argument of waitid() that shares its register (rdx) with what ld.so hands to the program: the function to be called at
+ * exit (System V ABI, process initialization). It points to code, so that the kernel reaps, fails to write there with
+ * EFAULT, and the register keeps its value. At the exit of execve it is 0.
+ */
+static inline uint64_t arch_kept_argument(const struct arch_regs *regs)
+{
+	return regs->gpr.rdx;
+}
+
+/* Debug register 0 and its enable bit in 7: break on execution (Intel SDM volume 3, debug registers). */
+static inline long arch_set_breakpoint(pid_t pid, uint64_t tracee_addr)
+{
+	if (ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), tracee_addr) < 0)
+		return -1;
+	return ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 1);
+}
+
+static inline long arch_clear_breakpoint(pid_t pid)
+{
+	if (ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 0) < 0)
+		return -1;
+	return ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), 0);
 }

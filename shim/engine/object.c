@@ -1,0 +1,143 @@
+#include "engine/object.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/size.h"
+#include "engine/backing_file.h"
+#include "engine/plan.h"
+#include "engine/remap.h"
+
+bool is_nothing_to_do(const struct error *reason)
+{
+	static const char *const words[] = {"text-small", "text-large", "no-text", "no-huge-slot", "text-writable"};
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (strcmp(reason->word, words[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Keep the first refusal's word; add the others' to the detail, so that nothing that was tried goes untold. */
+static void add_refusal(struct error *all, enum backing backing, const struct error *refusal)
+{
+	if (!error_is_set(all)) {
+		*all = *refusal;
+		return;
+	}
+	if (strcmp(all->word, refusal->word) == 0 && is_nothing_to_do(refusal))
+		return;
+	char text[sizeof refusal->word + sizeof refusal->detail + 2];
+	error_text(refusal, text, sizeof text);
+	size_t used = strlen(all->detail);
+	snprintf(all->detail + used, sizeof all->detail - used, "; %s: %s", backing_name(backing), text);
+}
+
+/*
+ * The object's file, by ways that lead to the very file that is mapped: /proc/PID/exe, /proc/PID/map_files (asks for
+ * CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE), else its path in the process's own root, checked by inode number.
+ */
+static int open_file(const struct object *object, struct error *err)
+{
+	const struct mapping *mapping = &object->image->mappings[object->map_index];
+	const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	char path[4096 + 64];
+	pid_t pid = object->tracee->pid;
+	if (object->is_program) {
+		snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+		int fd = open(path, flags);
+		return fd >= 0 ? fd : error_set_errno(err, errno, "no-proc", "%s", path);
+	}
+	snprintf(path, sizeof path, "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, mapping->start, mapping->end);
+	int fd = open(path, flags);
+	if (fd >= 0)
+		return fd;
+	struct stat st;
+	snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, mapping->path);
+	fd = open(path, flags);
+	if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_ino != mapping->inode)) {
+		close(fd);
+		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+	}
+	return fd >= 0 ? fd : error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
+}
+
+/* Try the backing at INDEX of the list. Returns 0 where the text is on huge pages now, else -1 with REFUSAL. */
+static int try_backing(struct object *object, unsigned index, int fd, struct plan *plan, struct error *refusal)
+{
+	const struct settings *settings = object->settings;
+	enum backing backing = settings->backing[index];
+	bool is_last = index + 1 == settings->backing_count;
+	if (backing == BACKING_FILE)
+		return backing_file_apply(object->tracee, object->image, object->map_index, settings, fd, object->is_program,
+		                          is_last, &object->rebased, plan, refusal);
+	uint64_t page_bytes = backing == BACKING_HUGETLB ? settings->page_size_bytes : 2 * MIB;
+	plan_make(object->image, object->map_index, settings, page_bytes, plan);
+	if (plan->range_count == 0) {
+		*refusal = plan->reason;
+		return -1;
+	}
+	return remap_copy(object->tracee, object->image, plan, settings, backing, fd, refusal);
+}
+
+/* Whether ld.so has changed a library's text (text relocations): a copy of the file would be wrong then. */
+static bool is_changed(const struct object *object)
+{
+	const struct mapping *first = &object->image->mappings[object->map_index];
+	for (size_t i = object->map_index; i < object->image->count; i++) {
+		const struct mapping *mapping = &object->image->mappings[i];
+		if (mapping_same_file(mapping, first) && mapping_is_text(mapping) &&
+		    remap_changed_bytes(object->tracee->pid, mapping->start, mapping->end) > 0)
+			return true;
+	}
+	return false;
+}
+
+/* What the kernel says of the object's text: its hull, and what rounding out added to it. */
+static uint64_t huge_bytes_of(pid_t pid, const struct plan *plan, enum backing *how)
+{
+	uint64_t start = plan->text_start;
+	uint64_t end = plan->text_end;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		start = plan->ranges[i].start < start ? plan->ranges[i].start : start;
+		end = plan->ranges[i].end > end ? plan->ranges[i].end : end;
+	}
+	return remap_huge_bytes(pid, start, end, how);
+}
+
+void object_remap(struct object *object, struct report_object *out)
+{
+	const struct settings *settings = object->settings;
+	struct tracee *tracee = object->tracee;
+	struct plan plan = {0};
+	*out = (struct report_object){.backing = BACKING_NONE};
+	snprintf(out->path, sizeof out->path, "%s", object->image->mappings[object->map_index].path);
+	cleanup_close int fd = open_file(object, &out->reason);
+	if (fd < 0)
+		return;
+	int done = -1;
+	if (!object->is_program && is_changed(object)) {
+		error_set(&out->reason, "text-changed", "its text is no longer what its file says");
+		return;
+	}
+	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
+		struct error refusal = {0};
+		done = try_backing(object, i, fd, &plan, &refusal);
+		if (done < 0)
+			add_refusal(&out->reason, settings->backing[i], &refusal);
+	}
+	if (done == 0) {
+		out->huge_bytes = huge_bytes_of(tracee->pid, &plan, &out->backing);
+		if (!error_is_set(&out->reason))
+			out->reason = plan.reason;
+	}
+	out->start = plan.text_start;
+	out->end = plan.text_end;
+	out->text_bytes = plan.text_bytes;
+}
