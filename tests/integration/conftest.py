@@ -6,12 +6,14 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
 PROGRAMS = pathlib.Path(os.environ.get("HUGEXEC_PROGRAMS", ROOT / "build" / "programs")).resolve()
+GENERATED = PROGRAMS / "generated"  # test programs that are built on first use
 POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 MIB = 1 << 20
 HUGE = 2 * MIB
@@ -135,12 +137,12 @@ def bigtext():
     """Path of a generated program with MIB of text (tests/programs/bigtext.c); FLAGS after the compiler, kept by NAME."""
 
     def build(mib=8, name="pie", command=("cc",)):
-        folder = BUILD / "bigtext"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"bigtext-{name}-{mib}"
+        GENERATED.mkdir(parents=True, exist_ok=True)
+        path = GENERATED / f"bigtext-{name}-{mib}"
         sources = [ROOT / "tests" / "programs" / file for file in ("bigtext.c", "bigtext.py")]
         if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
             bigtext_generator.build(mib, str(path), tuple(command))
+            os.sync()  # the file backing leaves dirty pages alone
         return str(path)
 
     return build
@@ -163,9 +165,10 @@ def smaps(pid):
 HUGE_COUNTS = ("FilePmdMapped", "ShmemPmdMapped", "AnonHugePages", "Private_Hugetlb", "Shared_Hugetlb")
 
 
-def huge_text_bytes(pid):
-    """Bytes of executable mappings of a process that are on huge pages."""
-    return sum(entry.get(count, 0) for entry in smaps(pid) if "x" in entry["perms"] for count in HUGE_COUNTS)
+def huge_text_bytes(pid, start=0, end=1 << 64):
+    """Bytes of a process's executable mappings inside [START, END) that are on huge pages."""
+    return sum(entry.get(count, 0) for entry in smaps(pid) for count in HUGE_COUNTS
+               if "x" in entry["perms"] and entry["start"] >= start and entry["end"] <= end)
 
 
 def status_of(pid):
@@ -176,3 +179,67 @@ def status_of(pid):
 
 def children_of(pid):
     return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.fixture
+def mark():
+    """A word for the environment of everything that a test starts, so that what is left of it can be found."""
+    return f"hugexec-test-{os.getpid()}-{time.monotonic_ns()}"
+
+
+def marked(mark):
+    """PIDs of processes that were started with MARK in their environment."""
+    pids = []
+    for environ in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in environ.read_bytes():
+                pids.append(int(environ.parent.name))
+    return pids
+
+
+def wait_until(condition, seconds=60, process=None):
+    """Wait for CONDITION (OSError: not yet); fails where PROCESS ends before or the time is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if condition():
+                return
+        if process and process.poll() is not None:
+            pytest.fail(f"ended early with {process.returncode}")
+        time.sleep(0.01)
+    pytest.fail("waited in vain")
+
+
+@pytest.fixture
+def public_folder(tmp_path):
+    """A folder that every user may use."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    tmp_path.chmod(0o777)
+    return tmp_path
+
+
+@pytest.fixture
+def nobody():
+    """Words before a command that run it as an unprivileged user."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user takes root")
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@contextlib.contextmanager
+def switched(path, word):
+    """A kernel setting changed for a while. One test at a time."""
+    path = pathlib.Path(path)
+    if not path.exists() or not os.access(path, os.W_OK):
+        pytest.skip(f"{path} cannot be changed here")
+    text = path.read_text()
+    before = text[text.index("[") + 1:text.index("]")] if "[" in text else text.strip()
+    with open("/tmp/hugexec-test-switch.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            path.write_text(word)
+            yield
+        finally:
+            path.write_text(before)

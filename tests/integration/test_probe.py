@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from conftest import BUILD, ROOT, policy_with, read_report, take_hugetlb_pool
+from conftest import GENERATED, ROOT, policy_with, read_report, take_hugetlb_pool
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext as generator  # noqa: E402
@@ -22,20 +22,16 @@ def probe():
     """The probe with 8 MiB of text beside its own code, so that there is something to remap."""
 
     def build(kind):
-        folder = BUILD / "bigtext"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"probe-{kind}"
+        GENERATED.mkdir(parents=True, exist_ok=True)
+        path = GENERATED / f"probe-{kind}"
         source = ROOT / "tests" / "programs" / "probe.c"
         if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
-            text = folder / f"probe-{kind}.s"
+            text = GENERATED / f"probe-{kind}.s"
             text.write_text(generator.assembly(8))
             subprocess.run([*KINDS[kind], "-O1", "-w", "-o", path, source, text], check=True)
         return str(path)
 
     return build
-
-
-VARYING = re.compile(r"pid: |pgid|sid|fd 1: pipe|foreground|status (Pid|Tgid|NSpid|NStgid|NSpgid|Ngid|SigQ)|auxv 51: ")
 
 
 def lines_of(text, pid):
@@ -96,11 +92,8 @@ def compare(words, prefix, options, hugexec_command, policy, backing, outcome="r
 
 
 @pytest.fixture(autouse=True)
-def reachable_folder(tmp_path):
+def reachable_folder(public_folder):
     """The policy and report are used by other users too."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
 
 
 @pytest.mark.parametrize("name", NAMES)
