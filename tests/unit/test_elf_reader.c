@@ -277,8 +277,8 @@ static void absurd_notes_give_no_build_id(void **state)
 		uint32_t name, desc;
 		uint64_t offset, bytes;
 	} notes[] = {
-	    {UINT32_MAX, 20, 0, 0},          {4, UINT32_MAX, 0, 0},      {4, 0, 0, 0},
-	    {4, ELF_BUILD_ID_MAX + 1, 0, 0}, {4, 20, UINT64_MAX - 8, 0}, {4, 20, 0, UINT64_MAX},
+	    {UINT32_MAX, 20, 0, 0}, {4, UINT32_MAX, 0, 0},      {4, 0, 0, 0},           {4, ELF_BUILD_ID_MAX + 1, 0, 0},
+	    {4, 255, 0, 0},         {4, 20, UINT64_MAX - 8, 0}, {4, 20, 0, UINT64_MAX},
 	};
 	for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
 		struct small_elf elf = good_elf();
@@ -286,8 +286,8 @@ static void absurd_notes_give_no_build_id(void **state)
 		elf.note.nhdr.n_descsz = notes[i].desc;
 		if (notes[i].offset)
 			elf.phdrs[2].p_offset = notes[i].offset;
-		if (notes[i].bytes)
-			elf.phdrs[2].p_filesz = notes[i].bytes;
+		/* Room behind it, so that not only its end stops a long one. */
+		elf.phdrs[2].p_filesz = notes[i].bytes ? notes[i].bytes : sizeof elf.note + sizeof elf.rest;
 		int fd = file_of(&elf, sizeof elf);
 		if (read_fd(fd, &facts, &err) == 0)
 			assert_in_range(facts.build_id_bytes, 0, notes[i].bytes ? 20 : 0);
@@ -361,10 +361,11 @@ static pid_t start_reader(const char *word, int file_fd, int answer_fd)
 	snprintf(parent, sizeof parent, "%d", (int)getpid());
 	pid_t child = fork();
 	if (child == 0) {
-		if (file_fd >= 0)
-			dup2(file_fd, ELF_READER_FILE_FD);
-		if (answer_fd >= 0)
-			dup2(answer_fd, ELF_READER_ANSWER_FD);
+		/* By way of numbers that are neither, and so that O_CLOEXEC goes in any case. */
+		int high_file = fcntl(file_fd, F_DUPFD, 10);
+		int high_answer = fcntl(answer_fd, F_DUPFD, 10);
+		dup2(high_file, ELF_READER_FILE_FD);
+		dup2(high_answer, ELF_READER_ANSWER_FD);
 		close_range(ELF_READER_ANSWER_FD + 1, ~0U, 0);
 		execl(path, READER, parent, word, (char *)NULL);
 		_exit(99);
@@ -493,9 +494,10 @@ static void it_has_nothing_and_dies_with_its_parent(void **state)
 		seen += strcmp(line, "CapEff:\t0000000000000000\n") == 0;
 		seen += strcmp(line, "NoNewPrivs:\t1\n") == 0;
 		seen += strcmp(line, "Seccomp:\t2\n") == 0;
+		seen += strncmp(line, "State:\tS", 8) == 0;
 	}
 	fclose(status);
-	assert_int_equal(seen, 5);
+	assert_int_equal(seen, 6);
 	kill(parent, SIGKILL);
 	assert_int_equal(waitpid(parent, NULL, 0), parent);
 	for (int i = 0; i < 50 && stat(path, &st) == 0; i++)
