@@ -4,10 +4,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -27,12 +27,12 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
-#define SLOT PAGE_CACHE_SLOT_BYTES
+#define SLOT              PAGE_CACHE_SLOT_BYTES
 #define SMAPS_LIMIT_BYTES (16 * MIB)
 
 /*
- * The slots of a file, each with a mapping of its own: STRIDE apart, so that the kernel does not merge them and smaps has a
- * line for each. MAPPED slots are read+exec, as the text will be.
+ * The slots of a file. A few at a time are mapped, read+exec as the text will be, so that looking at a large file does
+ * not make us large: BATCH places, STRIDE apart, so that the kernel does not merge them and smaps has a line for each.
  */
 struct slots {
 	int fd;
@@ -40,49 +40,34 @@ struct slots {
 	uint64_t *file_off;
 	bool *huge;
 	bool sees_cache; /* may ask which pages of the file are in the cache */
-	char *window; /* address space for all, aligned to a slot */
+	char *window;    /* address space for a batch, aligned to a slot */
 	char *reserve;
-	size_t reserve_bytes;
 };
 
-#define STRIDE (2 * SLOT)
+#define BATCH         4
+#define STRIDE        (2 * SLOT)
+#define RESERVE_BYTES (BATCH * STRIDE + SLOT)
 
 static char *slot_addr(const struct slots *slots, unsigned i)
 {
-	return slots->window + i * STRIDE;
+	return slots->window + i % BATCH * STRIDE;
 }
 
-static void map_slot(struct slots *slots, unsigned i)
+static void map_slot(const struct slots *slots, unsigned i)
 {
 	mmap(slot_addr(slots, i), SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
 	     (off_t)slots->file_off[i]);
 }
 
-static void unmap_slot(struct slots *slots, unsigned i)
+static void unmap_slot(const struct slots *slots, unsigned i)
 {
 	mmap(slot_addr(slots, i), SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
-/* Ask smaps which slots are mapped by one entry. */
-static void look(struct slots *slots)
-{
-	cleanup_free char *text = NULL;
-	if (read_file_at(AT_FDCWD, "/proc/self/smaps", SMAPS_LIMIT_BYTES, &text, NULL) < 0)
-		return;
-	struct smaps_cursor cursor = smaps_cursor(text);
-	struct smaps_entry entry;
-	while (smaps_next(&cursor, &entry) == 1) {
-		uint64_t first = (uint64_t)(uintptr_t)slots->window;
-		if (entry.start < first || entry.start >= first + slots->count * STRIDE || (entry.start - first) % STRIDE)
-			continue;
-		slots->huge[(entry.start - first) / STRIDE] = entry.file_pmd_bytes + entry.shmem_pmd_bytes >= SLOT;
-	}
-}
-
 /*
  * Which pages of slot I, which must be mapped, are in the cache. Only asking mincore(2) leaves the cache as it is: even
- * preadv2(RWF_NOWAIT) has small folios read ahead (mm/filemap.c, filemap_get_pages()). To those who neither own the file nor
- * may write to it the kernel answers "all"; SEES_CACHE is false then.
+ * preadv2(RWF_NOWAIT) has small folios read ahead (mm/filemap.c, filemap_get_pages()). To those who neither own the
+ * file nor may write to it the kernel answers "all"; SEES_CACHE is false then.
  */
 static bool is_any_cached(const struct slots *slots, unsigned i, size_t bytes)
 {
@@ -96,36 +81,67 @@ static bool is_any_cached(const struct slots *slots, unsigned i, size_t bytes)
 	return false;
 }
 
-/*
- * Map all slots and touch the first page of those that are in the cache: where it belongs to a 2 MiB folio the fault maps
- * all of it. Nothing here waits for a disk.
- */
-static void try_as_it_is(struct slots *slots)
+/* Ask smaps which slots of the batch that begins with slot FIRST are mapped by one entry. */
+static void look_at_batch(struct slots *slots, unsigned first)
 {
-	for (unsigned i = 0; i < slots->count; i++) {
-		map_slot(slots, i);
-		if (is_any_cached(slots, i, 4096))
-			madvise(slot_addr(slots, i), 4096, MADV_POPULATE_READ);
+	cleanup_free char *text = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/self/smaps", SMAPS_LIMIT_BYTES, &text, NULL) < 0)
+		return;
+	uint64_t window = (uint64_t)(uintptr_t)slots->window;
+	struct smaps_cursor cursor = smaps_cursor(text);
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		if (entry.start < window || entry.start >= window + BATCH * STRIDE || (entry.start - window) % STRIDE)
+			continue;
+		unsigned i = first + (unsigned)((entry.start - window) / STRIDE);
+		if (i < slots->count)
+			slots->huge[i] = entry.file_pmd_bytes + entry.shmem_pmd_bytes >= SLOT;
 	}
-	look(slots);
 }
 
-static bool fault_in(struct slots *slots, unsigned i)
+/*
+ * See which slots are huge: touch the first page of those that are in the cache; where it belongs to a 2 MiB folio the
+ * fault maps all of it. Nothing here waits for a disk where the cache can be seen.
+ */
+static void look(struct slots *slots)
+{
+	for (unsigned first = 0; first < slots->count; first += BATCH) {
+		for (unsigned i = first; i < first + BATCH && i < slots->count; i++) {
+			map_slot(slots, i);
+			if (is_any_cached(slots, i, 4096))
+				madvise(slot_addr(slots, i), 4096, MADV_POPULATE_READ);
+		}
+		look_at_batch(slots, first);
+		for (unsigned i = first; i < first + BATCH && i < slots->count; i++)
+			unmap_slot(slots, i);
+	}
+}
+
+/* Read slot I as the kernel does for a mapping that wants huge pages. May wait for a disk. */
+static void fault_in(const struct slots *slots, unsigned i)
 {
 	map_slot(slots, i);
 	madvise(slot_addr(slots, i), SLOT, MADV_HUGEPAGE);
-	return madvise(slot_addr(slots, i), SLOT, MADV_POPULATE_READ) == 0;
+	madvise(slot_addr(slots, i), SLOT, MADV_POPULATE_READ);
+	unmap_slot(slots, i);
+}
+
+/* Have the kernel copy slot I into a huge folio; false where it does not do that. May wait for a disk. */
+static bool collapse(const struct slots *slots, unsigned i)
+{
+	map_slot(slots, i);
+	bool done = madvise(slot_addr(slots, i), SLOT, MADV_COLLAPSE) == 0;
+	unmap_slot(slots, i);
+	return done;
 }
 
 /*
- * Drop the clean, unmapped cache of the small slots [FIRST, LAST], which follow one another in the file, and of the slot on
- * either side where that is not huge: a folio that reaches over the edge of what is dropped is passed over
+ * Drop the clean, unmapped cache of the small slots [FIRST, LAST], which follow one another in the file, and of the
+ * slot on either side where that is not huge: a folio that reaches over the edge of what is dropped is passed over
  * (mm/truncate.c, find_lock_entries()).
  */
-static void drop_run(struct slots *slots, unsigned first, unsigned last)
+static void drop_run(const struct slots *slots, unsigned first, unsigned last)
 {
-	for (unsigned i = first; i <= last; i++)
-		unmap_slot(slots, i); /* what is mapped is not dropped */
 	uint64_t start = slots->file_off[first];
 	uint64_t end = slots->file_off[last] + SLOT;
 	if (start >= SLOT && !(first > 0 && slots->huge[first - 1] && slots->file_off[first - 1] + SLOT == start))
@@ -158,16 +174,18 @@ static unsigned first_small(const struct slots *slots)
 enum child_result { CHILD_TRIED_ALL = 10, CHILD_UNSUPPORTED };
 
 /* After drop_run(): whether pages of slot I stayed, because somebody maps them or they are dirty. */
-static bool is_busy(struct slots *slots, unsigned i)
+static bool is_busy(const struct slots *slots, unsigned i)
 {
 	map_slot(slots, i);
-	return slots->sees_cache && is_any_cached(slots, i, SLOT);
+	bool busy = slots->sees_cache && is_any_cached(slots, i, SLOT);
+	unmap_slot(slots, i);
+	return busy;
 }
 
 /*
- * One round over the small slots. All are dropped before the first is read, because a fault with MADV_HUGEPAGE reads two
- * slots at a time and small pages in the second would stop it (mm/filemap.c, do_sync_mmap_readahead()). Busy slots are
- * not read: a launch must not pay again and again for a file that others run on small pages.
+ * One round over the small slots. All are dropped before the first is read, because a fault with MADV_HUGEPAGE reads
+ * two slots at a time and small pages in the second would stop it (mm/filemap.c, do_sync_mmap_readahead()). Busy slots
+ * are not read: a launch must not pay again and again for a file that others run on small pages.
  */
 static void read_anew(struct slots *slots)
 {
@@ -210,7 +228,7 @@ _Noreturn static void try_all_in_child(struct slots *slots)
 	}
 	look(slots);
 	for (unsigned i = 0; i < slots->count; i++) {
-		if (!slots->huge[i] && madvise(slot_addr(slots, i), SLOT, MADV_COLLAPSE) < 0)
+		if (!slots->huge[i] && !collapse(slots, i))
 			break;
 	}
 	look(slots);
@@ -259,9 +277,7 @@ static int set_up(struct slots *slots, int fd, const struct file_range *ranges, 
 	slots->sees_cache = geteuid() == 0 || geteuid() == st.st_uid;
 	slots->file_off = calloc(slots->count, sizeof slots->file_off[0]);
 	slots->huge = calloc(slots->count, sizeof slots->huge[0]);
-	slots->reserve_bytes = slots->count * STRIDE + SLOT;
-	slots->reserve =
-	    mmap(NULL, slots->reserve_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	slots->reserve = mmap(NULL, RESERVE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!slots->file_off || !slots->huge || slots->reserve == MAP_FAILED)
 		return error_set_errno(err, ENOMEM, "address-space-limit", "no address space to look at the file");
 	slots->window = slots->reserve + (SLOT - (uintptr_t)slots->reserve % SLOT) % SLOT;
@@ -276,7 +292,7 @@ static int set_up(struct slots *slots, int fd, const struct file_range *ranges, 
 static void tear_down(struct slots *slots)
 {
 	if (slots->reserve && slots->reserve != MAP_FAILED)
-		munmap(slots->reserve, slots->reserve_bytes);
+		munmap(slots->reserve, RESERVE_BYTES);
 	free(slots->file_off);
 	free(slots->huge);
 }
@@ -285,12 +301,14 @@ static void explain(const struct slots *slots, int result, unsigned timeout_ms, 
 {
 	unsigned huge = count_huge(slots);
 	if (result == 0)
-		error_set(err, "file-timeout", "%u of %u slots of 2 MiB were read after %u ms", huge, slots->count, timeout_ms);
+		error_set(err, "file-timeout", "%u of %u slots of 2 MiB were read after %u ms", huge, slots->count,
+		          timeout_ms);
 	else if (result == CHILD_UNSUPPORTED)
 		error_set(err, "file-unsupported", "this filesystem and kernel keep the file in small folios");
 	else
-		error_set(err, "file-busy", "%u of %u slots of 2 MiB; the others are mapped in small pages elsewhere, or dirty",
-		          huge, slots->count);
+		error_set(err, "file-busy",
+		          "%u of %u slots of 2 MiB; the others are mapped in small pages elsewhere, or dirty", huge,
+		          slots->count);
 }
 
 int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
@@ -303,16 +321,13 @@ int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count
 		return -1;
 	}
 	if (slots.sees_cache)
-		try_as_it_is(&slots);
+		look(&slots);
 	if (count_huge(&slots) < slots.count) {
-		/* Our own mappings of the small slots must not keep their pages in use. */
-		for (unsigned i = 0; i < slots.count; i++) {
-			if (!slots.huge[i])
-				unmap_slot(&slots, i);
-		}
-		/* From here on it may wait for a disk; without a view of the cache that holds for the first look too. */
+		/* From here on it may wait for a disk; without a view of the cache that holds for the first look too.
+		 */
 		int result = run_child(&slots, timeout_ms);
-		try_as_it_is(&slots);
+		if (result != 0 || slots.sees_cache)
+			look(&slots);
 		if (count_huge(&slots) < slots.count)
 			explain(&slots, result, timeout_ms, err);
 	}
