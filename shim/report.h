@@ -15,7 +15,7 @@
 enum outcome { OUTCOME_REMAPPED, OUTCOME_SKIPPED, OUTCOME_FAILED };
 
 #define REPORT_OBJECTS_MAX 64
-#define BUILD_ID_HEX_MAX 129
+#define BUILD_ID_HEX_MAX   129
 
 /* One executable mapping of one ELF object. Addresses are the workload's. */
 struct report_object {
@@ -54,7 +54,8 @@ int report_append(int fd, const struct report *report);
 
 /*
  * Log the report to the journal where there is one (sd_journal_sendv, libsystemd loaded on first use so that a launch
- * without a journal does not pay for it). Does nothing where there is none; failures are ignored: the workload comes first.
+ * without a journal does not pay for it). Does nothing where there is none; failures are ignored: the workload comes
+ * first.
  */
 void report_to_journal(const struct report *report);
 

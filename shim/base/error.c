@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_word_and_detail(struct error *err, const char *word, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void set_word_and_detail(struct error *err, const char *word,
+                                                                      const char *format, va_list args)
 {
 	snprintf(err->word, sizeof err->word, "%s", word);
 	vsnprintf(err->detail, sizeof err->detail, format, args);

@@ -12,8 +12,9 @@
 
 static const char help[] =
     "Usage: hugexecctl check [FILE...]\n"
-    "Validate policy files, or without FILE all of the host's policy as hugexec would read it: each file with\n"
-    "its number of rules, and on standard error FILE:LINE:COLUMN: what is wrong, the first of each file.\n"
+    "Validate policy files, or without FILE all of the host's policy as hugexec would read it: each\n"
+    "file with its number of rules, and on standard error FILE:LINE:COLUMN: what is wrong, the first\n"
+    "of each file.\n"
     "\n"
     "Exit status: 0 where all are right, else 1; 2 for wrong usage.\n";
 

@@ -75,9 +75,10 @@ static void drop_privileges(pid_t parent_pid)
 	limit(RLIMIT_NOFILE, 0);
 }
 
-static int allow(scmp_filter_ctx filter, const char *name)
+/* Allow the call NAME where its COUNT arguments in CONDITIONS hold. Returns 0, or not 0. */
+static int allow(scmp_filter_ctx filter, const char *name, unsigned count, const struct scmp_arg_cmp *conditions)
 {
-	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), 0);
+	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), count, conditions);
 }
 
 /* What libelf and malloc need: reading the given file, anonymous memory that is never executable, and the answer. */
@@ -85,16 +86,20 @@ static int fill_filter(scmp_filter_ctx filter)
 {
 	static const char *const harmless[] = {"read",   "pread64", "lseek", "fstat",      "brk",
 	                                       "munmap", "mremap",  "exit",  "exit_group", "rt_sigreturn"};
+	const struct scmp_arg_cmp of_the_file = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = ELF_READER_FILE_FD};
+	const struct scmp_arg_cmp to_the_answer = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = ELF_READER_ANSWER_FD};
+	const struct scmp_arg_cmp asks_for_flags = {.arg = 1, .op = SCMP_CMP_EQ, .datum_a = F_GETFD};
+	const struct scmp_arg_cmp plain_memory[] = {
+	    {.arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC, .datum_b = 0},
+	    {.arg = 3, .op = SCMP_CMP_MASKED_EQ, .datum_a = MAP_ANONYMOUS, .datum_b = MAP_ANONYMOUS},
+	};
 	int failed = 0;
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
-		failed |= allow(filter, harmless[i]);
-	failed |=
-	    seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, SCMP_A0(SCMP_CMP_EQ, ELF_READER_FILE_FD));
-	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_GETFD));
-	failed |=
-	    seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, ELF_READER_ANSWER_FD));
-	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
-	                           SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
+		failed |= allow(filter, harmless[i], 0, NULL);
+	failed |= allow(filter, "newfstatat", 1, &of_the_file);
+	failed |= allow(filter, "fcntl", 1, &asks_for_flags);
+	failed |= allow(filter, "write", 1, &to_the_answer);
+	failed |= allow(filter, "mmap", 2, plain_memory);
 	return failed;
 }
 

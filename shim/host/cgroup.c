@@ -13,6 +13,7 @@
 
 #define PROC_LIMIT_BYTES (4 * MIB)
 #define DEPTH_MAX        64
+#define LINE_BYTES       4096
 
 /* v1 says "no limit" with the largest multiple of the page size that a signed 64-bit number holds. */
 #define V1_UNLIMITED_FROM (UINT64_C(1) << 62)
@@ -74,9 +75,9 @@ static void unescape(const char *from, char *to, size_t bytes)
 }
 
 /* A line of mountinfo (proc(5)): ... ROOT MOUNT-POINT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS. */
-static bool mount_in_line(char *line, const char *controller, char *root, char *mount, size_t bytes)
+static bool mount_in_line(const char *line, const char *controller, char *root, char *mount, size_t bytes)
 {
-	char *separator = strstr(line, " - ");
+	const char *separator = strstr(line, " - ");
 	char type[32] = "", super_options[512] = "", found_root[512] = "", found_mount[512] = "";
 	if (!separator || sscanf(separator, " - %31s %*s %511s", type, super_options) != 2 ||
 	    sscanf(line, "%*s %*s %*s %511s %511s", found_root, found_mount) != 2)
@@ -93,12 +94,15 @@ static bool mount_in_line(char *line, const char *controller, char *root, char *
 
 static bool find_mount(const char *mountinfo, const char *controller, char *root, char *mount, size_t bytes)
 {
-	cleanup_free char *copy = strdup(mountinfo);
 	bool found = false;
-	char *save = NULL;
-	/* The last match counts: it may be mounted over an earlier one. */
-	for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+	/* The last match counts: it may be mounted over an earlier one. Lines of cgroup mounts are short. */
+	for (const char *at = mountinfo; *at;) {
+		char line[LINE_BYTES];
+		size_t len = strcspn(at, "\n");
+		snprintf(line, sizeof line, "%.*s", (int)(len < sizeof line ? len : sizeof line), at);
 		found |= mount_in_line(line, controller, root, mount, bytes);
+		at += len + (at[len] == '\n');
+	}
 	return found;
 }
 

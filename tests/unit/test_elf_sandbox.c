@@ -1,0 +1,207 @@
+/*
+ * The ELF reader's sandbox: what it stops, what the reader is left with, and what its client believes of it.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "elf/answer.h"
+#include "elf/elf_reader.h"
+
+#define READER     "hugexec-elf-reader"
+#define TIMEOUT_MS 5000
+
+static const char *reader_beside_us(void)
+{
+	static char path[4096];
+	ssize_t got = readlink("/proc/self/exe", path, sizeof path - sizeof READER);
+	assert_true(got > 0);
+	path[got] = '\0';
+	strcpy(strrchr(path, '/') + 1, READER);
+	return path;
+}
+
+/* Start the reader as elf_reader.c does, with another word after the parent's pid. Returns its pid. */
+static pid_t start_reader(const char *word, int file_fd, int answer_fd)
+{
+	const char *path = reader_beside_us();
+	char parent[16];
+	snprintf(parent, sizeof parent, "%d", (int)getpid());
+	pid_t child = fork();
+	if (child == 0) {
+		/* By way of numbers that are neither, and so that O_CLOEXEC goes in any case. */
+		int high_file = fcntl(file_fd, F_DUPFD, 10);
+		int high_answer = fcntl(answer_fd, F_DUPFD, 10);
+		dup2(high_file, ELF_READER_FILE_FD);
+		dup2(high_answer, ELF_READER_ANSWER_FD);
+		close_range(ELF_READER_ANSWER_FD + 1, ~0U, 0);
+		execl(path, READER, parent, word, (char *)NULL);
+		_exit(99);
+	}
+	return child;
+}
+
+static void the_filter_kills_what_it_forbids(void **state)
+{
+	(void)state;
+	static const char *const deeds[] = {"open", "socket", "exec", "fork", "exec-memory"};
+	int status;
+	for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++) {
+		pid_t child = start_reader(deeds[i], -1, -1);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+			fail_msg("%s: wait status %#x", deeds[i], (unsigned)status);
+	}
+	/* And only that: an unknown word is no deed. */
+	pid_t child = start_reader("nothing", -1, -1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void it_serves_nobody_but_its_parent(void **state)
+{
+	(void)state;
+	pid_t child = fork();
+	int status;
+	if (child == 0) {
+		execl(reader_beside_us(), READER, "1", (char *)NULL);
+		_exit(99);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+}
+
+/* A reader that waits for ever (here: stopped) is given up and gone. */
+static void a_late_reader_is_killed(void **state)
+{
+	(void)state;
+	int fds[2];
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		for (;;)
+			pause();
+	}
+	struct elf_reader reader = {.pid = child, .answer_fd = fds[0]};
+	struct elf_facts facts;
+	struct error err;
+	assert_int_equal(elf_reader_finish(&reader, 50, &facts, &err), -1);
+	assert_string_equal(err.word, "elf-reader");
+	assert_int_equal(kill(child, 0), -1);
+	assert_int_equal(errno, ESRCH);
+	close(fds[1]);
+}
+
+/* A reader that was taken over answers what it likes. */
+static void wrong_answers_are_refused(void **state)
+{
+	(void)state;
+	struct elf_answer good = {.magic = ELF_ANSWER_MAGIC, .facts = {.elf_class = ELFCLASS64, .segment_count = 1}};
+	for (int kind = 0; kind < 10; kind++) {
+		struct elf_answer answer = good;
+		struct elf_segment *segment = &answer.facts.segments[0];
+		switch (kind) {
+		case 1: answer.magic = 0; break;
+		case 2: answer.status = 77; break;
+		case 3: answer.facts.elf_class = 9; break;
+		case 4: answer.facts.has_interp = 2; break;
+		case 5: answer.facts.build_id_bytes = ELF_BUILD_ID_MAX + 1; break;
+		case 6: answer.facts.segment_count = ELF_SEGMENTS_MAX + 1; break;
+		case 7: segment->vaddr = UINT64_MAX; break;
+		case 8: segment->mem_bytes = UINT64_MAX; break;
+		case 9: segment->file_bytes = 1; break;
+		default: break;
+		}
+		int fds[2];
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		pid_t child = fork();
+		if (child == 0)
+			_exit(write(fds[1], &answer, sizeof answer) == sizeof answer ? 0 : 1);
+		close(fds[1]);
+		struct elf_reader reader = {.pid = child, .answer_fd = fds[0]};
+		struct elf_facts facts;
+		struct error err;
+		if (elf_reader_finish(&reader, TIMEOUT_MS, &facts, &err) != (kind == 0 ? 0 : -1))
+			fail_msg("kind %d", kind);
+	}
+}
+
+/* Nothing but the file and the pipe, nobody's identity, and gone when its parent is. Seen from a reader that hangs. */
+static void it_has_nothing_and_dies_with_its_parent(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	/* A FIFO-like file would be refused; a full answer pipe makes it hang in write(). */
+	int answer[2], told[2];
+	assert_int_equal(pipe2(answer, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+	fcntl(answer[1], F_SETPIPE_SZ, 4096);
+	static const char fill[4096];
+	assert_int_equal(write(answer[1], fill, sizeof fill), sizeof fill);
+	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	pid_t parent = fork();
+	if (parent == 0) {
+		pid_t child = start_reader(NULL, file, answer[1]);
+		_exit(write(told[1], &child, sizeof child) == sizeof child && pause());
+	}
+	pid_t child = 0;
+	assert_int_equal(read(told[0], &child, sizeof child), sizeof child);
+	usleep(300000);
+	char path[64];
+	struct stat st;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)child);
+	FILE *status = fopen(path, "r");
+	assert_non_null(status);
+	char line[256];
+	int seen = 0;
+	while (fgets(line, sizeof line, status)) {
+		seen += strcmp(line, "Uid:\t65534\t65534\t65534\t65534\n") == 0;
+		seen += strcmp(line, "Gid:\t65534\t65534\t65534\t65534\n") == 0;
+		seen += strcmp(line, "CapEff:\t0000000000000000\n") == 0;
+		seen += strcmp(line, "NoNewPrivs:\t1\n") == 0;
+		seen += strcmp(line, "Seccomp:\t2\n") == 0;
+		seen += strncmp(line, "State:\tS", 8) == 0;
+	}
+	fclose(status);
+	assert_int_equal(seen, 6);
+	kill(parent, SIGKILL);
+	assert_int_equal(waitpid(parent, NULL, 0), parent);
+	for (int i = 0; i < 50 && stat(path, &st) == 0; i++)
+		usleep(20000);
+	/* Gone, or at most a zombie that PID 1 is to reap. */
+	status = fopen(path, "r");
+	while (status && fgets(line, sizeof line, status)) {
+		if (strncmp(line, "State:", 6) == 0)
+			assert_non_null(strchr(line, 'Z'));
+	}
+	if (status)
+		fclose(status);
+	close(file);
+	close(answer[0]), close(answer[1]), close(told[0]), close(told[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(the_filter_kills_what_it_forbids),
+	    cmocka_unit_test(it_serves_nobody_but_its_parent),
+	    cmocka_unit_test(a_late_reader_is_killed),
+	    cmocka_unit_test(wrong_answers_are_refused),
+	    cmocka_unit_test(it_has_nothing_and_dies_with_its_parent),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
