@@ -11,6 +11,7 @@
 #include "engine/image.h"
 #include "engine/object.h"
 #include "engine/plan.h"
+#include "engine/remap.h"
 
 /* A fresh object at the end of the report's list; NULL where there is no room. */
 static struct report_object *add_object(struct report *report)
@@ -55,7 +56,8 @@ void engine_run(struct tracee *tracee, const struct settings *settings, struct r
 	struct report_object *out = image.has_exe ? add_object(report) : NULL;
 	if (out) {
 		struct object program = {tracee, &image, settings, image.exe_index, .is_program = true};
-		object_remap(&program, out);
+		if (object_remap(&program, out))
+			objects_measure(tracee->pid, out, 1);
 		report->rebased = program.rebased;
 		sum_up(report);
 		fault_point("verified");
@@ -103,33 +105,41 @@ static bool is_single_threaded(pid_t pid)
 	return threads && strtoul(threads + strlen("\nThreads:\t"), NULL, 10) == 1;
 }
 
+/* Add what was done about the library at MAP_INDEX to the report. Returns whether its mappings were changed. */
+static bool run_library(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
+                        const char *smaps, struct report *report)
+{
+	struct report_object *out = add_object(report);
+	if (!out)
+		return false;
+	struct object library = {tracee, image, settings, map_index, .is_program = false, .smaps = smaps};
+	bool changed = object_remap(&library, out);
+	if (is_nothing_to_do(&out->reason))
+		report->object_count--;
+	return changed;
+}
+
 void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
 	struct image image;
 	if (!is_single_threaded(tracee->pid) || image_read(tracee->pid, &image, NULL) < 0)
 		return;
+	cleanup_free char *smaps = remap_read_smaps(tracee->pid);
 	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start anew. */
 	uint64_t done_up_to = 0;
 	for (size_t i = 0; i < image.count && tracee->state == TRACEE_STOPPED; i++) {
 		if (image.mappings[i].start < done_up_to || !is_wanted_library(&image, i, settings))
 			continue;
 		done_up_to = image.mappings[i].end;
-		struct report_object *out = add_object(report);
-		if (!out)
-			break;
-		struct object library = {tracee, &image, settings, i, .is_program = false};
-		object_remap(&library, out);
-		if (is_nothing_to_do(&out->reason)) {
-			report->object_count--;
-		} else if (tracee->state == TRACEE_STOPPED) {
-			struct image now;
-			if (image_read(tracee->pid, &now, NULL) < 0)
-				break;
+		struct image now;
+		if (run_library(tracee, &image, i, settings, smaps, report) && tracee->state == TRACEE_STOPPED &&
+		    image_read(tracee->pid, &now, NULL) == 0) {
 			image_free(&image);
 			image = now;
 			i = 0;
 		}
 	}
 	image_free(&image);
+	objects_measure(tracee->pid, report->objects, report->object_count);
 	sum_up(report);
 }

@@ -93,25 +93,25 @@ static bool is_changed(const struct object *object)
 	for (size_t i = object->map_index; i < object->image->count; i++) {
 		const struct mapping *mapping = &object->image->mappings[i];
 		if (mapping_same_file(mapping, first) && mapping_is_text(mapping) &&
-		    remap_changed_bytes(object->tracee->pid, mapping->start, mapping->end) > 0)
+		    remap_changed_bytes(object->smaps, mapping->start, mapping->end) > 0)
 			return true;
 	}
 	return false;
 }
 
-/* What the kernel says of the object's text: its hull, and what rounding out added to it. */
-static uint64_t huge_bytes_of(pid_t pid, const struct plan *plan, enum backing *how)
+/* The object's address range: its text, and what rounding out adds to it. */
+static void note_extent(const struct plan *plan, struct report_object *out)
 {
-	uint64_t start = plan->text_start;
-	uint64_t end = plan->text_end;
+	out->start = plan->text_start;
+	out->end = plan->text_end;
+	out->text_bytes = plan->text_bytes;
 	for (unsigned i = 0; i < plan->range_count; i++) {
-		start = plan->ranges[i].start < start ? plan->ranges[i].start : start;
-		end = plan->ranges[i].end > end ? plan->ranges[i].end : end;
+		out->start = plan->ranges[i].start < out->start ? plan->ranges[i].start : out->start;
+		out->end = plan->ranges[i].end > out->end ? plan->ranges[i].end : out->end;
 	}
-	return remap_huge_bytes(pid, start, end, how);
 }
 
-void object_remap(struct object *object, struct report_object *out)
+bool object_remap(struct object *object, struct report_object *out)
 {
 	const struct settings *settings = object->settings;
 	struct tracee *tracee = object->tracee;
@@ -120,24 +120,25 @@ void object_remap(struct object *object, struct report_object *out)
 	snprintf(out->path, sizeof out->path, "%s", object->image->mappings[object->map_index].path);
 	cleanup_close int fd = open_file(object, &out->reason);
 	if (fd < 0)
-		return;
+		return false;
+	if (!object->is_program && is_changed(object))
+		return error_set(&out->reason, "text-changed", "its text is no longer what its file says") == 0;
 	int done = -1;
-	if (!object->is_program && is_changed(object)) {
-		error_set(&out->reason, "text-changed", "its text is no longer what its file says");
-		return;
-	}
 	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
 		struct error refusal = {0};
 		done = try_backing(object, i, fd, &plan, &refusal);
 		if (done < 0)
 			add_refusal(&out->reason, settings->backing[i], &refusal);
 	}
-	if (done == 0) {
-		out->huge_bytes = huge_bytes_of(tracee->pid, &plan, &out->backing);
-		if (!error_is_set(&out->reason))
-			out->reason = plan.reason;
-	}
-	out->start = plan.text_start;
-	out->end = plan.text_end;
-	out->text_bytes = plan.text_bytes;
+	if (done == 0 && !error_is_set(&out->reason))
+		out->reason = plan.reason;
+	note_extent(&plan, out);
+	return done == 0;
+}
+
+void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
+{
+	cleanup_free char *smaps = remap_read_smaps(pid);
+	for (unsigned i = 0; i < count; i++)
+		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &objects[i].backing);
 }

@@ -16,14 +16,19 @@ struct object {
 	const struct settings *settings;
 	size_t map_index; /* a mapping of the object in IMAGE */
 	bool is_program;  /* not a library: it may be moved */
+	const char *smaps; /* of a library's process, read beforehand: whether ld.so has changed the text */
 	bool rebased;
 };
 
 /*
- * Put the object's text on huge pages where that can be done. OUT is filled in: what smaps says afterwards, by which backing,
- * and why not where not. TRACEE: STOPPED; STOPPED afterwards, or GONE.
+ * Put the object's text on huge pages where that can be done. OUT gets path, address range, text bytes, and why not where
+ * not; objects_measure() adds what came of it. TRACEE: STOPPED; STOPPED afterwards, or GONE.
+ * Returns whether the text was changed (a library that was not had nothing to do or was refused).
  */
-void object_remap(struct object *object, struct report_object *out);
+bool object_remap(struct object *object, struct report_object *out);
+
+/* Fill in huge bytes and backing of COUNT objects of PID, from one look at its smaps. */
+void objects_measure(pid_t pid, struct report_object *objects, unsigned count);
 
 /* Whether a reason means "there is nothing to do here", as opposed to "it could not be done". */
 bool is_nothing_to_do(const struct error *reason);

@@ -201,8 +201,7 @@ static int fill(struct copy *copy, int text_fd, struct error *err)
 	return 0;
 }
 
-/* The smaps of PID in a fresh string; NULL where it cannot be read. */
-static char *read_smaps(pid_t pid)
+char *remap_read_smaps(pid_t pid)
 {
 	char path[64];
 	char *text = NULL;
@@ -210,11 +209,10 @@ static char *read_smaps(pid_t pid)
 	return read_file_at(AT_FDCWD, path, SMAPS_LIMIT_BYTES, &text, NULL) < 0 ? NULL : text;
 }
 
-uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing *how)
+uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how)
 {
-	cleanup_free char *text = read_smaps(pid);
 	uint64_t huge_bytes = 0;
-	struct smaps_cursor cursor = smaps_cursor(text ? text : "");
+	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
 	struct smaps_entry entry;
 	while (smaps_next(&cursor, &entry) == 1) {
 		if (entry.start < start || entry.end > end)
@@ -228,17 +226,16 @@ uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing 
 	return huge_bytes;
 }
 
-uint64_t remap_changed_bytes(pid_t pid, uint64_t start, uint64_t end)
+uint64_t remap_changed_bytes(const char *smaps, uint64_t start, uint64_t end)
 {
-	cleanup_free char *text = read_smaps(pid);
 	uint64_t changed_bytes = 0;
-	struct smaps_cursor cursor = smaps_cursor(text ? text : "");
+	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
 	struct smaps_entry entry;
 	while (smaps_next(&cursor, &entry) == 1) {
 		if (entry.start >= start && entry.end <= end)
 			changed_bytes += entry.anonymous_bytes;
 	}
-	return text ? changed_bytes : UINT64_MAX;
+	return smaps ? changed_bytes : UINT64_MAX;
 }
 
 /* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is huge. */
@@ -249,8 +246,9 @@ static int populate(struct copy *copy, struct error *err)
 	if (result < 0)
 		return call_failed(result, "madvise(MADV_POPULATE_READ)", err);
 	fault_point("populated");
-	uint64_t huge_bytes = remap_huge_bytes(copy->tracee->pid, copy->aside_addr,
-	                                       copy->aside_addr + copy->plan->range_bytes, NULL);
+	cleanup_free char *smaps = remap_read_smaps(copy->tracee->pid);
+	uint64_t huge_bytes =
+	    remap_huge_bytes(smaps, copy->aside_addr, copy->aside_addr + copy->plan->range_bytes, NULL);
 	if (huge_bytes < copy->plan->range_bytes) {
 		char have[16], want[16];
 		return error_set(err, copy->backing->backing == BACKING_THP ? "thp-refused" : "hugetlb-pool",

@@ -28,8 +28,14 @@
 int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
                const struct settings *settings, enum backing backing, int text_fd, struct error *err);
 
-/* Bytes of [START, END) in PID that are on huge pages, as /proc/PID/smaps says now; by which backing in *HOW (may be NULL). */
-uint64_t remap_huge_bytes(pid_t pid, uint64_t start, uint64_t end, enum backing *how);
+/* The smaps of PID in a fresh string (free() it); NULL where it cannot be read. It costs milliseconds for a large process. */
+char *remap_read_smaps(pid_t pid);
 
-/* Bytes of [START, END) in PID that are private copies of what the file says (smaps: Anonymous). UINT64_MAX: unknown. */
-uint64_t remap_changed_bytes(pid_t pid, uint64_t start, uint64_t end);
+/*
+ * Bytes of [START, END) that are on huge pages, as SMAPS (the text of a smaps file; NULL: nothing is known) says; by which
+ * backing in *HOW (may be NULL; untouched where there are none).
+ */
+uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how);
+
+/* Bytes of [START, END) that are private copies of what the file says (Anonymous). UINT64_MAX: unknown. */
+uint64_t remap_changed_bytes(const char *smaps, uint64_t start, uint64_t end);
