@@ -121,9 +121,6 @@ void policy_decide(const struct policy *policy, const struct facts *facts, struc
  */
 bool policy_path_matches(const char *glob, const char *path);
 
-/* Whether PATH matches GLOB as in a rule's "exe": * ? and [...] stop at '/', ** does not. For library lists. */
-bool path_glob_matches(const char *glob, const char *path);
-
 /*
  * Replace the backing list by the comma-separated LIST ("hugetlb,thp"), for --backing.
  * Returns 0, or -1 with ERR word "usage"; then SETTINGS is untouched.

@@ -1,0 +1,326 @@
+/*
+ * Matching and deciding: each key, lists, order, what is not known.
+ */
+#include "policy_testing.h"
+
+static void path_globs(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *glob, *path;
+		bool matches;
+	} cases[] = {
+	    {"/usr/bin/ls", "/usr/bin/ls", true},
+	    {"/usr/bin/ls", "/usr/bin/lsx", false},
+	    {"/usr/bin/l?", "/usr/bin/ls", true},
+	    {"/usr?bin/ls", "/usr/bin/ls", false},
+	    {"/usr/*/ls", "/usr/bin/ls", true},
+	    {"/usr/*", "/usr/bin/ls", false},
+	    {"/*/*/ls", "/usr/bin/ls", true},
+	    {"/usr/bin/[lm]s", "/usr/bin/ls", true},
+	    {"/usr/bin/[!lm]s", "/usr/bin/ls", false},
+	    {"/usr[/]bin/ls", "/usr/bin/ls", false},
+	    {"/usr/bin/\\*", "/usr/bin/*", true},
+	    {"/usr/bin/\\*", "/usr/bin/x", false},
+	    {"/.*", "/.hidden", true},
+	    {"/*", "/.hidden", true},
+	    {"**", "/usr/bin/ls", true},
+	    {"/**", "/usr/bin/ls", true},
+	    {"/**", "/", true},
+	    {"/usr/**", "/usr/bin/ls", true},
+	    {"/usr/**", "/usr", true},
+	    {"/usr/**", "/usrlocal/bin", false},
+	    {"/usr/**", "/opt/usr/bin", false},
+	    {"**/ls", "/usr/bin/ls", true},
+	    {"**/ls", "/ls", true},
+	    {"/**/ls", "/ls", true},
+	    {"**/ls", "/usr/bin/lsx", false},
+	    {"**/ls", "/usr/bin/xls", false},
+	    {"**/bin/ls", "/bin/bin/ls", true},
+	    {"/usr/**/ls", "/usr/ls", true},
+	    {"/usr/**/ls", "/usr/a/b/c/ls", true},
+	    {"/usr/**/ls", "/usr/a/b/c/ls/x", false},
+	    {"/usr/**/b/*/ls", "/usr/a/b/c/ls", true},
+	    {"/usr/**/b/**/ls", "/usr/a/b/c/b/d/ls", true},
+	    {"/usr/**/b/**/ls", "/usr/b/ls", true},
+	    {"/usr/**/b/**/ls", "/usr/a/ls", false},
+	    {"/usr/**/b/**/b/ls", "/usr/b/ls", false},
+	    {"/usr/**/b/**/b/ls", "/usr/b/b/ls", true},
+	    {"/a/**/**/b", "/a/b", true},
+	    {"/a/**/x*/y/**", "/a/1/x/2/xx/y", true},
+	    {"/a/**/x*/y/**", "/a/1/x/2/xx", false},
+	    {"/**/a?/**/*.so", "/lib/ab/x/libz.so", true},
+	    {"/usr/**", "relative", false},
+	    {"/usr/**/ls", "", false},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		if (policy_path_matches(cases[i].glob, cases[i].path) != cases[i].matches)
+			fail_msg("%s on %s: not %d", cases[i].glob, cases[i].path, cases[i].matches);
+	}
+}
+
+/* What an exponential matcher would not finish in this world's lifetime. */
+static void hostile_globs_end(void **state)
+{
+	(void)state;
+	char glob[1025], path[4096];
+	size_t used = 0;
+	for (size_t i = 0; i < sizeof path - 1; i += 2)
+		memcpy(path + i, "/a", 2);
+	path[sizeof path - 1] = '\0';
+	while (used < 1016)
+		used += (size_t)sprintf(glob + used, "/**/*a*a");
+	sprintf(glob + used, "/b");
+	assert_false(policy_path_matches(glob, path));
+	memset(path, 'a', sizeof path - 1);
+	path[0] = '/';
+	glob[0] = '/';
+	for (size_t i = 1; i < 1000; i += 2)
+		memcpy(glob + i, "*a", 2);
+	strcpy(glob + 1001, "b");
+	assert_false(policy_path_matches(glob, path));
+}
+
+static void exe(void **state)
+{
+	(void)state;
+	struct facts ls = {.via = VIA_SHIM, .exe = "/usr/bin/ls"};
+	struct facts unknown = {.via = VIA_SHIM};
+	assert_int_equal(match_says("{\"exe\":\"/usr/bin/*\"}", &ls), ACTION_REMAP);
+	assert_int_equal(match_says("{\"exe\":[\"/opt/*\",\"/usr/bin/ls\"]}", &ls), ACTION_REMAP);
+	assert_int_equal(match_says("{\"exe\":[\"/opt/*\",\"/usr/bin/cat\"]}", &ls), ACTION_SKIP);
+	assert_int_equal(match_says("{\"exe\":\"**\"}", &unknown), ACTION_SKIP);
+	assert_int_equal(match_says("{}", &unknown), ACTION_REMAP);
+}
+
+static void unit_and_cgroup(void **state)
+{
+	(void)state;
+	struct facts facts = {.via = VIA_SHIM, .unit = "a/b@1.service", .cgroup = "/system.slice/b.service"};
+	struct facts unknown = {.via = VIA_SHIM};
+	assert_int_equal(match_says("{\"unit\":\"*.service\"}", &facts), ACTION_REMAP); /* a unit is no path */
+	assert_int_equal(match_says("{\"unit\":[\"x\",\"a/b@?.service\"]}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"unit\":\"b@1.service\"}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"unit\":\"*\"}", &unknown), ACTION_SKIP);
+	assert_int_equal(match_says("{\"cgroup\":\"/system.slice/*\"}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"cgroup\":\"/*\"}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"cgroup\":\"/**\"}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"cgroup\":\"/**\"}", &unknown), ACTION_SKIP);
+}
+
+static void user(void **state)
+{
+	(void)state;
+	struct facts root = {.via = VIA_SHIM, .uid = 0}, other = {.via = VIA_SHIM, .uid = 4242};
+	assert_int_equal(match_says("{\"user\":\"root\"}", &root), ACTION_REMAP);
+	assert_int_equal(match_says("{\"user\":\"root\"}", &other), ACTION_SKIP);
+	assert_int_equal(match_says("{\"user\":4242}", &other), ACTION_REMAP);
+	assert_int_equal(match_says("{\"user\":\"4242\"}", &other), ACTION_REMAP);
+	assert_int_equal(match_says("{\"user\":\"04242\"}", &other), ACTION_REMAP);
+	assert_int_equal(match_says("{\"user\":4243}", &other), ACTION_SKIP);
+	assert_int_equal(match_says("{\"user\":[\"root\",1,4242]}", &other), ACTION_REMAP);
+	assert_int_equal(match_says("{\"user\":\"no-such-user-here\"}", &root), ACTION_SKIP);
+	assert_int_equal(match_says("{\"user\":4294967294}", &other), ACTION_SKIP);
+}
+
+static void annotation(void **state)
+{
+	(void)state;
+	struct annotation given[] = {{"io.hugexec.remap", "true"}, {"team", "db/one"}};
+	struct facts facts = {.via = VIA_HOOK, .annotations = given, .annotation_count = 2};
+	struct facts none = {.via = VIA_HOOK};
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\"}}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"false\"}}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":[\"yes\",\"t*\"]}}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"db*\"}}", &facts),
+	                 ACTION_REMAP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"web\"}}", &facts),
+	                 ACTION_SKIP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"*\",\"x\":\"*\"}}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"annotation\":{\"team\":\"*\"}}", &none), ACTION_SKIP);
+}
+
+static void via(void **state)
+{
+	(void)state;
+	struct facts shim = {.via = VIA_SHIM}, hook = {.via = VIA_HOOK}, attach = {.via = VIA_ATTACH};
+	assert_int_equal(match_says("{\"via\":\"hook\"}", &hook), ACTION_REMAP);
+	assert_int_equal(match_says("{\"via\":\"hook\"}", &shim), ACTION_SKIP);
+	assert_int_equal(match_says("{\"via\":[\"shim\",\"attach\"]}", &attach), ACTION_REMAP);
+	assert_int_equal(match_says("{\"via\":[\"shim\",\"attach\"]}", &shim), ACTION_REMAP);
+	assert_int_equal(match_says("{\"via\":[\"shim\",\"attach\"]}", &hook), ACTION_SKIP);
+}
+
+static void build_id(void **state)
+{
+	(void)state;
+	struct facts facts = {.via = VIA_SHIM, .exe = "/x", .build_id = "ab12cd34"};
+	struct facts unread = {.via = VIA_SHIM, .exe = "/x"}, none = {.via = VIA_SHIM, .exe = "/x", .build_id = ""};
+	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"build_id\":\"AB12CD34\"}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"build_id\":\"ab12cd3400\"}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"build_id\":\"12cd\"}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"build_id\":[\"ffff\",\"ab12\"]}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &unread), ACTION_UNDECIDED);
+	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &none), ACTION_SKIP);
+	/* What else is false needs no reading. */
+	assert_int_equal(match_says("{\"build_id\":\"ab12\",\"exe\":\"/y\"}", &unread), ACTION_SKIP);
+	assert_int_equal(match_says("{\"build_id\":\"ab12\",\"user\":77}", &unread), ACTION_SKIP);
+	assert_int_equal(match_says("{\"build_id\":\"ab12\",\"user\":0}", &unread), ACTION_UNDECIDED);
+}
+
+static void every_key_must_hold(void **state)
+{
+	(void)state;
+	const char *match =
+	    "{\"exe\":\"/x\",\"unit\":\"u\",\"cgroup\":\"/c\",\"user\":5,\"via\":\"attach\",\"build_id\":\"abcd\"}";
+	struct facts all = {
+	    .via = VIA_ATTACH, .exe = "/x", .unit = "u", .cgroup = "/c", .uid = 5, .build_id = "abcdef"};
+	assert_int_equal(match_says(match, &all), ACTION_REMAP);
+	struct facts changed[] = {all, all, all, all, all, all};
+	changed[0].via = VIA_SHIM;
+	changed[1].exe = "/y";
+	changed[2].unit = "v";
+	changed[3].cgroup = "/d";
+	changed[4].uid = 6;
+	changed[5].build_id = "bcdef0";
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(match_says(match, &changed[i]), ACTION_SKIP);
+}
+
+static void first_match_decides(void **state)
+{
+	(void)state;
+	struct policy *policy = policy_of(
+	    "{\"version\":1,\"default\":\"remap\",\"settings\":{\"min_text\":\"3M\",\"rebase\":false},\"rules\":["
+	    "{\"match\":{\"exe\":\"/a\"},\"action\":\"skip\",\"min_text\":1},"
+	    "{\"name\":\"second\",\"match\":{\"exe\":\"/*\"},\"max_text\":\"9M\"},"
+	    "{\"name\":\"third\",\"match\":{\"exe\":\"/a\"}}]}");
+	struct facts a = {.via = VIA_SHIM, .exe = "/a"}, b = {.via = VIA_SHIM, .exe = "/b"};
+	struct facts deep = {.via = VIA_SHIM, .exe = "/d/e"};
+	struct decision decision;
+	policy_decide(policy, &a, &decision);
+	assert_int_equal(decision.action, ACTION_SKIP);
+	assert_true(decision.rule_matched);
+	assert_null(decision.rule_name);
+	assert_int_equal(decision.rule_index, 0);
+	assert_string_equal(decision.rule_file, "p.json");
+	assert_int_equal(decision.settings.min_text_bytes, 1);
+	policy_decide(policy, &b, &decision);
+	assert_int_equal(decision.action, ACTION_REMAP);
+	assert_string_equal(decision.rule_name, "second");
+	assert_int_equal(decision.rule_index, 1);
+	assert_int_equal(decision.settings.min_text_bytes, 3 << 20);
+	assert_int_equal(decision.settings.max_text_bytes, 9 << 20);
+	assert_false(decision.settings.rebase);
+	policy_decide(policy, &deep, &decision);
+	assert_int_equal(decision.action, ACTION_REMAP);
+	assert_false(decision.rule_matched);
+	assert_null(decision.rule_file);
+	assert_int_equal(decision.settings.max_text_bytes, UINT64_MAX);
+	policy_free(policy);
+}
+
+static void undecided_is_not_passed_over(void **state)
+{
+	(void)state;
+	struct policy *policy =
+	    policy_of("{\"version\":1,\"rules\":[{\"name\":\"id\",\"match\":{\"build_id\":\"abcd\"},"
+	              "\"action\":\"skip\"},{\"name\":\"all\",\"match\":{}}]}");
+	struct facts facts = {.via = VIA_SHIM, .exe = "/a"};
+	struct decision decision;
+	policy_decide(policy, &facts, &decision);
+	assert_int_equal(decision.action, ACTION_UNDECIDED);
+	assert_string_equal(decision.rule_name, "id");
+	facts.build_id = "";
+	policy_decide(policy, &facts, &decision);
+	assert_string_equal(decision.rule_name, "all");
+	facts.build_id = "abcdef";
+	assert_int_equal(decide(policy, &facts), ACTION_SKIP);
+	policy_free(policy);
+}
+
+static void needs(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *match;
+		unsigned needs;
+	} cases[] = {
+	    {"{}", 0},
+	    {"{\"exe\":\"/x\",\"via\":\"hook\"}", 0},
+	    {"{\"build_id\":\"abcd\"}", FACT_BUILD_ID},
+	    {"{\"unit\":\"x\"}", FACT_UNIT},
+	    {"{\"cgroup\":\"/x\"}", FACT_CGROUP},
+	    {"{\"annotation\":{\"a\":\"b\"}}", FACT_ANNOTATION},
+	    {"{\"user\":1}", FACT_USER},
+	    {"{\"user\":1,\"unit\":\"x\"}", FACT_USER | FACT_UNIT},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct policy *policy = policy_matching(cases[i].match);
+		assert_int_equal(policy_needs(policy), cases[i].needs);
+		policy_free(policy);
+	}
+	struct policy *two =
+	    policy_of("{\"version\":1,\"rules\":[{\"match\":{\"unit\":\"x\"}},{\"match\":{\"user\":1}}]}");
+	assert_int_equal(policy_needs(two), FACT_UNIT | FACT_USER);
+	policy_free(two);
+}
+
+static void may_remap(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		unsigned doors; /* through which something could be remapped */
+	} cases[] = {
+	    {"{\"version\":1}", 0},
+	    {"{\"version\":1,\"default\":\"remap\"}", VIA_SHIM | VIA_HOOK | VIA_ATTACH},
+	    {"{\"version\":1,\"rules\":[{\"match\":{}}]}", VIA_SHIM | VIA_HOOK | VIA_ATTACH},
+	    {"{\"version\":1,\"rules\":[{\"match\":{},\"action\":\"skip\"}]}", 0},
+	    {"{\"version\":1,\"rules\":[{\"match\":{\"via\":\"hook\"}}]}", VIA_HOOK},
+	    {"{\"version\":1,\"rules\":[{\"match\":{\"via\":[\"hook\",\"attach\"],\"exe\":\"/x\"}}]}",
+	     VIA_HOOK | VIA_ATTACH},
+	    {"{\"version\":1,\"rules\":[{\"match\":{\"annotation\":{\"a\":\"b\"}}}]}", VIA_HOOK},
+	    {"{\"version\":1,\"default\":\"remap\",\"rules\":[{\"match\":{\"via\":\"shim\"},\"action\":\"skip\"}]}",
+	     VIA_HOOK | VIA_ATTACH},
+	    {"{\"version\":1,\"rules\":[{\"match\":{\"via\":\"shim\"},\"action\":\"skip\"},{\"match\":{\"exe\":\"/"
+	     "x\"}}]}",
+	     VIA_HOOK | VIA_ATTACH},
+	    {"{\"version\":1,\"rules\":[{\"match\":{\"exe\":\"/y\"},\"action\":\"skip\"},{\"match\":{\"exe\":\"/"
+	     "x\"}}]}",
+	     VIA_SHIM | VIA_HOOK | VIA_ATTACH},
+	    {"{\"version\":1,\"rules\":[{\"match\":{\"annotation\":{\"a\":\"b\"}},\"action\":\"skip\"},{\"match\":{}}]"
+	     "}",
+	     VIA_SHIM | VIA_HOOK | VIA_ATTACH},
+	};
+	static const enum via doors[] = {VIA_SHIM, VIA_HOOK, VIA_ATTACH};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct policy *policy = policy_of(cases[i].text);
+		for (size_t j = 0; j < 3; j++) {
+			if (policy_may_remap(policy, doors[j]) != ((cases[i].doors & doors[j]) != 0))
+				fail_msg("%s: wrong for %s", cases[i].text, via_name(doors[j]));
+		}
+		policy_free(policy);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(path_globs),
+	    cmocka_unit_test(hostile_globs_end),
+	    cmocka_unit_test(exe),
+	    cmocka_unit_test(unit_and_cgroup),
+	    cmocka_unit_test(user),
+	    cmocka_unit_test(annotation),
+	    cmocka_unit_test(via),
+	    cmocka_unit_test(build_id),
+	    cmocka_unit_test(every_key_must_hold),
+	    cmocka_unit_test(first_match_decides),
+	    cmocka_unit_test(undecided_is_not_passed_over),
+	    cmocka_unit_test(needs),
+	    cmocka_unit_test(may_remap),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
