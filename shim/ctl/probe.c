@@ -144,9 +144,10 @@ static void advise_pool(const struct hugetlb_pool *pool, struct probe *out)
 
 static void advise_cgroup(uint64_t page_bytes, struct probe *out)
 {
-	char directory[256];
-	snprintf(out->advice, sizeof out->advice, "raise hugetlb.%s.max in %s or a cgroup above it",
-	         page_bytes >= GIB ? "1GB" : "2MB", probe_cgroup_directory("hugetlb", directory, sizeof directory));
+	struct cgroup_place place;
+	if (cgroup_find(getpid(), "hugetlb", &place) == 0)
+		snprintf(out->advice, sizeof out->advice, "raise hugetlb.%s.%s in %.256s or a cgroup above it",
+		         page_bytes >= GIB ? "1GB" : "2MB", place.unified ? "max" : "limit_in_bytes", place.directory);
 }
 
 void probe_hugetlb(uint64_t page_bytes, struct probe *out)
@@ -294,7 +295,14 @@ void probe_ptrace(struct probe *out)
 		say(out, VERDICT_WORKS, "a child may trace its parent", "");
 	else
 		say_error(out, "PTRACE_SEIZE", WEXITSTATUS(status));
-	if (out->verdict == VERDICT_FAILS && host_yama_scope() >= 2)
+	if (out->verdict != VERDICT_FAILS || out->advice[0])
+		return;
+	if (host_yama_scope() < 2)
+		snprintf(
+		    out->advice, sizeof out->advice,
+		    "a seccomp filter or security module refuses: allow ptrace in the unit's SystemCallFilter= or the "
+		    "container's profile");
+	else
 		snprintf(out->advice, sizeof out->advice, "%s",
 		         host_yama_scope() == 2
 		             ? "sysctl kernel.yama.ptrace_scope=1, or run hugexec as root"
