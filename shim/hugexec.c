@@ -3,8 +3,8 @@
  *
  *   argv -> policy -> is there anything to do? -> start the tracer -> execute COMMAND
  *
- * The tracer does the rest (launch/launch.h tells the tale of the two processes): stop at exec, image, plan, remap, report.
- * Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
+ * The tracer does the rest (launch/launch.h tells the tale of the two processes): stop at exec, image, plan, remap,
+ * report. Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "ctl/explain.h"
 #include "launch/launch.h"
 #include "launch/options.h"
-#include "launch/preview.h"
 #include "launch/program.h"
 #include "launch/sink.h"
 #include "policy/policy.h"
@@ -82,6 +82,10 @@ static int run(const struct options *options)
 {
 	struct error err = {0};
 	struct policy *policy = NULL;
+	if (options->dry_run)
+		return explain_program(options->command[0], options->policy_file, options->backing, false)
+		           ? EXIT_SUCCESS
+		           : EXIT_NOT_FOUND;
 	enum on_error on_error = ON_ERROR_CONTINUE;
 	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
 	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
@@ -97,8 +101,6 @@ static int run(const struct options *options)
 	struct facts facts = {.via = VIA_SHIM, .exe = program.path, .uid = geteuid()};
 	struct decision decision;
 	policy_decide(policy, &facts, &decision);
-	if (options->dry_run)
-		return preview_print(options, policy, &program);
 
 	if (is_settled(policy, &program, &decision, &err)) {
 		report_untraced(options, program.path, &decision, OUTCOME_SKIPPED, &err, false);

@@ -1,27 +1,11 @@
 /*
  * hugexecctl explain: what would hugexec do with this program, and why.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
-#include "base/size.h"
-#include "base/text.h"
 #include "ctl/ctl.h"
 #include "ctl/explain.h"
-#include "host/host.h"
-#include "launch/program.h"
-
-#define READ_TIMEOUT_MS  2000
-#define HEAD_BYTES       256 /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
-#define INTERPRETERS_MAX 5   /* as many levels as the kernel follows (fs/exec.c) */
 
 static const char help[] =
     "Usage: hugexecctl explain [OPTIONS] [--] PROGRAM\n"
@@ -29,136 +13,40 @@ static const char help[] =
     "settings in force, and the plan. Nothing is run. Unit, cgroup and user are those of the caller.\n"
     "\n"
     "  --policy=FILE    read this policy instead of the host's\n"
+    "  --backing=LIST   in place of the rule's: file, hugetlb, thp\n"
     "  --json           for programs\n"
     "\n"
     "Exit status: 0; 1 where PROGRAM is not found or the policy is broken; 2 for wrong usage.\n";
 
-/* The first two words behind "#!" of the script at PATH (the second may be ""); false where it names no interpreter. */
-static bool read_interpreter(const char *path, char interpreter[HEAD_BYTES], char argument[HEAD_BYTES])
-{
-	char head[HEAD_BYTES + 1] = "";
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	interpreter[0] = argument[0] = '\0';
-	if (fd < 0 || pread(fd, head, HEAD_BYTES, 0) < 3 || strncmp(head, "#!", 2) != 0)
-		return false;
-	head[strcspn(head, "\n")] = '\0';
-	sscanf(head + 2, "%255s %255s", interpreter, argument);
-	return interpreter[0] != '\0';
-}
-
-/* "#!/usr/bin/env python3": env(1) executes what it finds on the PATH, and hugexec follows it there. */
-static bool names_program_of_env(const char *interpreter, const char *argument)
-{
-	const char *slash = strrchr(interpreter, '/');
-	return slash && strcmp(slash, "/env") == 0 && *argument && *argument != '-' && !strchr(argument, '=');
-}
-
-/* Follow interpreter lines from COMMAND to the ELF file that will run. Returns -1 with a message where there is none.
- */
-static int find_program(const char *command, struct explanation *out)
-{
-	char shown[PATH_MAX];
-	program_inspect(command, &out->program);
-	if (out->program.kind == PROGRAM_NOT_FOUND) {
-		fprintf(stderr, "hugexecctl: %s: no such program\n", text_printable(command, shown, sizeof shown));
-		return -1;
-	}
-	while (out->program.kind == PROGRAM_SCRIPT && out->script_count < EXPLAIN_SCRIPTS_MAX) {
-		char interpreter[HEAD_BYTES], argument[HEAD_BYTES], resolved[PATH_MAX];
-		bool privileged = out->program.privileged;
-		snprintf(out->scripts[out->script_count++], PATH_MAX, "%s", out->program.path);
-		/* Without a first line that names one, execvp(3) and shells take it for a shell script. */
-		if (!read_interpreter(out->program.path, interpreter, argument))
-			snprintf(interpreter, sizeof interpreter, "/bin/sh");
-		if (names_program_of_env(interpreter, argument))
-			program_inspect(argument, &out->program);
-		else if (realpath(interpreter, resolved))
-			program_inspect_path(resolved, &out->program);
-		else
-			out->program.kind = PROGRAM_NOT_FOUND;
-		if (out->program.kind == PROGRAM_NOT_FOUND) {
-			const char *script = out->scripts[out->script_count - 1];
-			fprintf(stderr, "hugexecctl: %s: no such interpreter\n",
-			        text_printable(script, shown, sizeof shown));
-			return -1;
-		}
-		out->program.privileged |= privileged;
-	}
-	if (out->program.kind != PROGRAM_SCRIPT)
-		return 0;
-	fprintf(stderr, "hugexecctl: %s: too many interpreters\n", text_printable(command, shown, sizeof shown));
-	return -1;
-}
-
-static void read_elf(struct explanation *out)
-{
-	struct elf_reader reader;
-	cleanup_close int fd = open(out->program.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		error_set_errno(&out->elf_error, errno, "elf-reader", "%s", out->program.path);
-	else if (elf_reader_start(&reader, fd, &out->elf_error) == 0 &&
-	         elf_reader_finish(&reader, READ_TIMEOUT_MS, &out->elf, &out->elf_error) == 0)
-		elf_build_id_hex(&out->elf, out->build_id);
-}
-
-static int decide(const char *policy_file, struct explanation *out, struct policy **policy)
-{
-	struct error err = {0};
-	struct policy_sources sources = {.file = policy_file, .require_root_owned = geteuid() == 0};
-	if (policy_load(&sources, policy, NULL, &err) < 0) {
-		char text[sizeof err];
-		fprintf(stderr, "hugexecctl: %s\n", error_text(&err, text, sizeof text));
-		return -1;
-	}
-	cleanup_free char *unit = host_unit_of(getpid());
-	cleanup_free char *cgroup = host_cgroup_of(getpid());
-	struct facts facts = {
-	    .via = VIA_SHIM,
-	    .exe = out->program.path,
-	    .build_id = out->build_id,
-	    .uid = geteuid(),
-	    .unit = unit,
-	    .cgroup = cgroup,
-	};
-	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
-	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
-	policy_decide(*policy, &facts, &out->decision);
-	return 0;
-}
-
 int ctl_explain(int argc, char **argv)
 {
 	static const struct option known[] = {{"policy", required_argument, NULL, 'p'},
+	                                      {"backing", required_argument, NULL, 'b'},
 	                                      {"json", no_argument, NULL, 'j'},
 	                                      {"help", no_argument, NULL, 'h'},
 	                                      {NULL, 0, NULL, 0}};
 	const char *policy_file = NULL;
+	const char *backing = NULL;
+	struct settings ignored;
+	struct error err = {0};
 	bool json = false;
 	int option;
 	while ((option = getopt_long(argc, argv, "+", known, NULL)) != -1) {
 		switch (option) {
 		case 'p': policy_file = optarg; break;
+		case 'b': backing = optarg; break;
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: fputs("Try 'hugexecctl explain --help'.\n", stderr); return CTL_USAGE;
 		}
 	}
+	if (backing && settings_override_backing(&ignored, backing, &err) < 0) {
+		fprintf(stderr, "hugexecctl: %s\n", err.detail);
+		return CTL_USAGE;
+	}
 	if (argc - optind != 1) {
 		fputs("hugexecctl: explain takes one PROGRAM\nTry 'hugexecctl explain --help'.\n", stderr);
 		return CTL_USAGE;
 	}
-	cleanup_free struct explanation *explanation = calloc(1, sizeof *explanation);
-	struct policy *policy = NULL;
-	if (!explanation || find_program(argv[optind], explanation) < 0)
-		return CTL_NO;
-	read_elf(explanation);
-	if (decide(policy_file, explanation, &policy) < 0)
-		return CTL_NO;
-	explain_plan(explanation);
-	if (json)
-		explain_print_json(explanation);
-	else
-		explain_print(explanation);
-	policy_free(policy);
-	return CTL_OK;
+	return explain_program(argv[optind], policy_file, backing, json) ? CTL_OK : CTL_NO;
 }

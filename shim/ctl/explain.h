@@ -42,3 +42,10 @@ bool explain_would_remap(const struct explanation *explanation, struct error *re
 
 void explain_print(const struct explanation *explanation);
 void explain_print_json(const struct explanation *explanation);
+
+/*
+ * Find COMMAND as a shell would, decide with the policy in POLICY_FILE (NULL: the host's) and BACKING (NULL: the
+ * rule's), and print the explanation to standard output. Returns false, with a message on standard error, where there
+ * is no such program or the policy is broken.
+ */
+bool explain_program(const char *command, const char *policy_file, const char *backing, bool json);

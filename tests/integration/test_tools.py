@@ -1,0 +1,248 @@
+"""Tools that look at a program from outside tell the same story under the file backing: perf, gdb, cores, uprobes, ps."""
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from conftest import GENERATED, ROOT, huge_text_bytes, policy_with, read_report, smaps
+
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext as generator  # noqa: E402
+
+FRAMES = ["hot_innermost", "hot_middle", "hot_outer", "main"]
+
+
+@pytest.fixture(scope="module")
+def hot():
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    path, text = GENERATED / "hot", GENERATED / "hot.s"
+    source = ROOT / "tests" / "programs" / "hot.c"
+    if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
+        text.write_text(generator.assembly(8))
+        subprocess.run(["cc", "-g", "-O1", "-fno-omit-frame-pointer", "-o", path, source, text], check=True)
+    os.sync()
+    return str(path)
+
+
+def needed(tool):
+    if not shutil.which(tool):
+        pytest.skip(f"{tool} is not installed")
+    return tool
+
+
+@contextlib.contextmanager
+def running(words):
+    """A program that has printed "ready"."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def frames_of(text):
+    """The names in a gdb backtrace from the first of FRAMES on."""
+    names = re.findall(r"^#\d+\s+(?:0x[0-9a-f]+ in )?([\w.@]+) \(", text, re.M)
+    return names[names.index(FRAMES[0]):] if FRAMES[0] in names else names
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_gdb_attached(hugexec_command, hot, run, backing):
+    needed("gdb")
+    words, report = hugexec_command([hot, "wait"], backing=backing)
+    with running(words) as pid:
+        assert read_report(report)[0]["outcome"] == "remapped"
+        told = run(["gdb", "-nx", "-batch", "-p", pid, "-ex", "bt"]).stdout
+    assert frames_of(told) == FRAMES, told
+
+
+def test_auxv_and_stat_agree(hugexec_command, hot, run):
+    """After rebasing, the kernel's auxv, its code and data addresses and the mappings are about the same place."""
+    words, report = hugexec_command([hot, "wait"], backing="file")
+    with running(words) as pid:
+        assert read_report(report)[0]["rebased"] is True
+        auxv = pathlib.Path(f"/proc/{pid}/auxv").read_bytes()
+        pairs = {int.from_bytes(auxv[i:i + 8], "little"): int.from_bytes(auxv[i + 8:i + 16], "little")
+                 for i in range(0, len(auxv), 16)}
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        start_code, end_code = int(stat[23]), int(stat[24])
+        start_data, end_data = int(stat[42]), int(stat[43])
+        entries = smaps(pid)
+    own = [entry for entry in entries if entry["path"] == hot]
+    text = [entry for entry in own if "x" in entry["perms"]]
+    assert own[0]["start"] <= pairs[3] < own[0]["end"]  # AT_PHDR
+    assert text[0]["start"] <= pairs[9] < text[-1]["end"]  # AT_ENTRY
+    assert own[0]["start"] <= start_code < end_code <= text[-1]["end"]
+    assert own[0]["start"] < start_data < end_data <= own[-1]["end"]
+    assert all((entry["start"] - entry["offset"]) % (2 << 20) == 0 for entry in text)
+
+
+@pytest.fixture
+def core_folder(tmp_path):
+    """Cores land in a folder of the test's; the machine's pattern is put back."""
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern")
+    if not os.access(pattern, os.W_OK):
+        pytest.skip("core_pattern cannot be changed here")
+    before = pattern.read_text()
+    folder = tmp_path / "cores"
+    folder.mkdir()
+    try:
+        pattern.write_text(f"{folder}/core.%p")
+        yield folder
+    finally:
+        pattern.write_text(before)
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_core_file(hugexec_command, hot, run, core_folder, backing):
+    needed("gdb")
+
+    def dump(words):
+        done = run(["prlimit", "--core=unlimited:unlimited", *words])
+        assert done.returncode == -signal.SIGABRT
+        core, = core_folder.iterdir()
+        told = run(["gdb", "-nx", "-batch", "-ex", "bt", hot, core]).stdout
+        size = core.stat().st_size
+        core.unlink()
+        return frames_of(told), size
+
+    plain_frames, plain_bytes = dump([hot, "abort"])
+    words, report = hugexec_command([hot, "abort"], backing=backing)
+    frames, core_bytes = dump(words)
+    assert read_report(report)[0]["outcome"] == "remapped"
+    assert plain_frames == frames == FRAMES
+    assert core_bytes <= plain_bytes + (1 << 20)
+
+
+def test_perf_names_functions(hugexec_command, hot, run, tmp_path):
+    needed("perf")
+
+    def hottest(words, name):
+        data = tmp_path / f"{name}.data"
+        done = run(["perf", "record", "-q", "-e", "cpu-clock", "-o", data, "--", *words])
+        if done.returncode not in (0, 1) or not data.exists():
+            pytest.skip(f"perf record does not work here: {done.stderr}")
+        told = run(["perf", "report", "-i", data, "--stdio", "--sort=sym", "-g", "none"]).stdout
+        lines = [line.split() for line in told.splitlines() if line.strip() and not line.startswith("#")]
+        return lines[0][-1] if lines else "nothing"
+
+    plain = hottest([hot, "spin"], "plain")
+    if plain != "hot_innermost":
+        pytest.skip(f"perf does not name functions here ({plain})")
+    words, report = hugexec_command([hot, "spin"], backing="file")
+    assert hottest(words, "ours") == plain
+    assert read_report(report)[0]["outcome"] == "remapped"
+
+
+def test_perf_that_was_running_before(hugexec_command, hot, run, tmp_path):
+    """A system-wide perf sees the rebased text's mapping as an event of its own."""
+    needed("perf")
+    data = tmp_path / "all.data"
+    words, report = hugexec_command([hot, "spin"], backing="file")
+    done = run(["perf", "record", "-q", "-a", "-e", "cpu-clock", "-o", data, "--", *words])
+    if not data.exists():
+        pytest.skip(f"perf record -a does not work here: {done.stderr}")
+    assert read_report(report)[0]["rebased"] is True
+    told = run(["perf", "report", "-i", data, "--stdio", "--sort=sym", "--comm", "hot", "-g", "none"]).stdout
+    assert "hot_innermost" in told, told
+
+
+def append(path, text):
+    """tracefs cannot seek, which open(..., "a") does."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def test_uprobe_fires(hugexec_command, hot, run, tmp_path):
+    """A probe on a function of the file hits in the rebased, huge-mapped program."""
+    tracing = pathlib.Path("/sys/kernel/tracing")
+    mounted = False
+    if not (tracing / "uprobe_events").exists():
+        mounted = run(["mount", "-t", "tracefs", "tracefs", tracing]).returncode == 0
+    try:
+        if not (tracing / "uprobe_events").exists():
+            pytest.skip("no tracefs with uprobes here")
+        symbol = run(["nm", hot]).stdout
+        address = int(re.search(r"^([0-9a-f]+) T hot_innermost$", symbol, re.M).group(1), 16)
+        events = tracing / "uprobe_events"
+        append(events, f"p:hugexec_test/hot {hot}:{address:#x}\n")
+        try:
+            event = tracing / "events" / "hugexec_test" / "hot"
+            (event / "enable").write_text("1")
+            words, report = hugexec_command([hot, "call", "7"], backing="file")
+            assert run(words).returncode == 0
+            assert read_report(report)[0]["outcome"] == "remapped"
+            hits = (tracing / "uprobe_profile").read_text()
+            (event / "enable").write_text("0")
+        finally:
+            append(events, "-:hugexec_test/hot\n")
+        assert re.search(r"\bhot\s+7\s", hits), hits
+    finally:
+        if mounted:
+            run(["umount", tracing])
+
+
+def test_eight_processes_share_one_text(hugexec_command, bigtext):
+    """Proportional set sizes over the text add up to one text, and a little."""
+    program = bigtext(62)
+    processes = []
+    try:
+        for _ in range(8):
+            words, report = hugexec_command([program, "sleep"], backing="file")
+            process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            processes.append(process)
+            process.stdout.readline()
+            assert process.stdout.readline() == "ready\n"
+            line = read_report(report)[0]
+            assert line["backing"] == "file"
+        pss = sum(entry["Pss"] for process in processes for entry in smaps(process.pid)
+                  if entry["path"] == program and "x" in entry["perms"])
+        assert pss <= 1.05 * line["text_bytes"]
+        assert all(huge_text_bytes(process.pid) >= line["text_bytes"] - (4 << 20) for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_libraries(hugexec_command, run, backing):
+    """Text that lies in libraries: clang's own is tiny, libLLVM's and libclang-cpp's are not."""
+    needed("clang")
+    command = ["clang", "-O2", "-S", "-o", "-", "-x", "c", "-"]
+    source = "int square(int n) { return n * n; }\n"
+    plain = run(command, input=source, stdin=None)
+    policy = policy_with(libraries=True, min_text="1M", follow="none", file_timeout="20s")
+    words, report = hugexec_command(command, policy, backing)
+    ours = run(words, input=source, stdin=None)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+    line = read_report(report)[0]
+    llvm = [each for each in line["objects"] if "LLVM" in each["path"]]
+    if not llvm:
+        pytest.skip("this clang is linked statically")
+    assert line["outcome"] == "remapped"
+    if backing == "thp":
+        assert llvm[0]["huge_bytes"] >= llvm[0]["text_bytes"] - (4 << 20)
+    else:
+        assert llvm[0]["huge_bytes"] > 0 or "file-busy" in llvm[0]["reason"]
+
+
+def test_libraries_include_and_exclude(hugexec_command, run):
+    needed("clang")
+    for libraries, wanted in ({"include": ["**/libLLVM*"]}, {"LLVM"}), ({"exclude": ["**/libLLVM*"]}, {"clang-cpp"}):
+        policy = policy_with(libraries=libraries, min_text="20M", follow="none")
+        words, report = hugexec_command(["clang", "--version"], policy, "thp")
+        assert run(words).returncode == 0
+        paths = [each["path"] for each in read_report(report)[0]["objects"][1:]]
+        assert len(paths) == 1 and all(any(word in path for path in paths) for word in wanted), paths
