@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -15,6 +16,8 @@
 #include "launch/shared.h"
 
 #define PARENT_WORD_MS 2000
+
+#define FILES_NEEDED 16
 
 static void close_inherited_files(void)
 {
@@ -39,6 +42,16 @@ static void raise_own_limits(void)
 	}
 	limit = (struct rlimit){0, 0};
 	setrlimit(RLIMIT_CORE, &limit);
+}
+
+/* With fewer the work would fail half-way, with reasons that mislead. */
+static int check_files(struct error *err)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_NEEDED)
+		return 0;
+	return error_set(err, "fd-limit", "RLIMIT_NOFILE allows %ju open files, the tracer needs %d",
+	                 (uintmax_t)limit.rlim_cur, FILES_NEEDED);
 }
 
 static void detach_from_surroundings(void)
@@ -69,7 +82,7 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
 	    getppid() != parent_pid)
 		_exit(0);
-	if (rehearse(&err) < 0 ||
+	if (check_files(&err) < 0 || rehearse(&err) < 0 ||
 	    tracee_seize(&tracee, parent_pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, &err) < 0)
 		refuse(launch, &err);
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);

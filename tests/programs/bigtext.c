@@ -11,11 +11,15 @@
  *   bigtext again N      walk, execute itself again N times
  *   bigtext unlink       walk, remove its own file, walk again
  *   bigtext abort        walk, abort()
+ *   bigtext ids          walk, print user, group and capabilities
+ *   bigtext collect N    walk, take N queued SIGRTMIN (blocked by whoever started us) that carry 0 .. N-1 in order
  */
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 extern uint64_t bigtext_walk(uint64_t start);
@@ -38,6 +42,40 @@ static uint64_t walk_and_check(void)
 		exit(2);
 	}
 	return sum;
+}
+
+static void print_ids(void)
+{
+	char line[256];
+	printf("uid %u %u gid %u %u\n", getuid(), geteuid(), getgid(), getegid());
+	FILE *status = fopen("/proc/self/status", "r");
+	while (status && fgets(line, sizeof line, status)) {
+		if (strncmp(line, "CapEff", 6) == 0 || strncmp(line, "CapPrm", 6) == 0 || strncmp(line, "TracerPid", 9) == 0)
+			fputs(line, stdout);
+	}
+}
+
+/* Real-time signals are queued: one that is lost, doubled or out of order shows. */
+static int collect(long count)
+{
+	sigset_t set;
+	siginfo_t info;
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	puts("ready");
+	fflush(stdout);
+	for (long i = 0; i < count; i++) {
+		if (sigtimedwait(&set, &info, &(struct timespec){.tv_sec = 20}) != SIGRTMIN || info.si_value.sival_int != i) {
+			printf("signal %ld is missing\n", i);
+			return 5;
+		}
+	}
+	if (sigtimedwait(&set, &info, &(struct timespec){.tv_nsec = 1000000}) == SIGRTMIN) {
+		printf("one signal too many: %d\n", info.si_value.sival_int);
+		return 6;
+	}
+	puts("all there");
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -71,6 +109,10 @@ int main(int argc, char **argv)
 		walk_and_check();
 		puts("unlinked");
 	}
+	if (strcmp(verb, "ids") == 0)
+		print_ids();
+	if (strcmp(verb, "collect") == 0)
+		return collect(number);
 	if (strcmp(verb, "abort") == 0)
 		abort();
 	return 0;

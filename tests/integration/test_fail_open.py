@@ -1,0 +1,469 @@
+"""Whatever cannot be done, the workload runs as if hugexec were not there, and the report has the right reason.
+
+With "on_error": "fail" the same is exit status 125, and the workload has not run.
+"""
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import time
+
+import pytest
+
+from conftest import ROOT, marked, policy_with, switched, take_hugetlb_pool, wait_until
+
+MIB = 1 << 20
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_THP_DISABLE = 41
+
+
+def run(words, **options):
+    options.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def split_report(stderr):
+    """Standard error without the report line that --report=- put there, and that line."""
+    lines = stderr.splitlines()
+    reports = [json.loads(line) for line in lines if line.startswith("{")]
+    return [line for line in lines if not line.startswith("{")], reports
+
+
+@pytest.fixture
+def check(hugexec, bigtext, write_policy, mark):
+    """Run a program plain and under hugexec in surroundings in which something fails; see that it fails open."""
+
+    def call(word, backing, mib=8, outcome="failed", prefix=(), detail="", variant=("pie", ("cc",)), **options):
+        program = [bigtext(mib, *variant), "exit", "9"]
+        environment = {**os.environ, "MARK": mark}
+        plain = run([*prefix, *program], env=environment, **options)
+        assert plain.returncode == 9, plain.stderr
+        words = [*prefix, hugexec, f"--backing={backing}", "--report=-"]
+        ours = run([*words, f"--policy={write_policy(policy_with())}", "--", *program], env=environment, **options)
+        stderr, reports = split_report(ours.stderr)
+        assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, plain.stderr.splitlines(), 9)
+        assert len(reports) == 1, ours.stderr
+        assert (reports[0]["outcome"], reports[0]["reason"].split(":")[0]) == (outcome, word), reports[0]["reason"]
+        assert detail in reports[0]["reason"]
+        assert reports[0]["huge_bytes"] == 0
+        policy = write_policy(policy_with(on_error="fail"))
+        fails = run([*words, f"--policy={policy}", "--", *program], env=environment, **options)
+        stderr, reports = split_report(fails.stderr)
+        assert (fails.stdout, fails.returncode) == ("", 125)
+        assert len(reports) == 1 and reports[0]["reason"].split(":")[0] == word
+        assert len(stderr) == 1 and stderr[0].startswith("hugexec: ") and word in stderr[0]
+        wait_until(lambda: not marked(mark))
+
+    return call
+
+
+# Huge pages that are not there
+
+
+def test_empty_pool(check):
+    with take_hugetlb_pool(0):
+        check("hugetlb-pool", "hugetlb")
+
+
+def test_pool_too_small(check):
+    with take_hugetlb_pool(2):
+        check("hugetlb-pool", "hugetlb", detail="2 of the")
+        assert pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").read_text() == "2\n"
+
+
+def test_pages_kept_free(hugexec_run, bigtext):
+    with take_hugetlb_pool(8):
+        done, report = hugexec_run([bigtext(8), "exit", "9"], policy_with(keep_free=6), "hugetlb")
+        assert done.returncode == 9 and report[0]["reason"].startswith("hugetlb-reserved: ")
+        done, report = hugexec_run([bigtext(8), "exit", "9"], policy_with(keep_free="90%"), "hugetlb")
+        assert done.returncode == 9 and report[0]["reason"].startswith("hugetlb-reserved: ")
+        done, report = hugexec_run([bigtext(8), "exit", "9"], policy_with(keep_free=2), "hugetlb")
+        assert done.returncode == 9 and report[0]["outcome"] == "remapped"
+
+
+def test_next_backing_is_tried(hugexec_run, bigtext):
+    with take_hugetlb_pool(0):
+        _, report = hugexec_run([bigtext(8)], backing="hugetlb,thp")
+    assert report[0]["backing"] == "thp" and report[0]["reason"].startswith("hugetlb-pool: ")
+
+
+@contextlib.contextmanager
+def cgroup(controller, limits):
+    """A new cgroup with LIMITS (file: value), v2 or v1, removed afterwards; yields its cgroup.procs."""
+    v1 = pathlib.Path("/sys/fs/cgroup", controller)
+    parents = [pathlib.Path("/sys/fs/cgroup/unified"), pathlib.Path("/sys/fs/cgroup")]
+    parent = next((path for path in parents if (path / "cgroup.controllers").exists()
+                   and controller in (path / "cgroup.controllers").read_text().split()), None)
+    version = 2
+    if (v1 / "cgroup.procs").exists():
+        parent, version = v1, 1
+    if parent is None or not os.access(parent / "cgroup.procs", os.W_OK):
+        pytest.skip(f"no cgroup can be made under the {controller} controller here")
+    switch = parent / "cgroup.subtree_control"
+    was_on = version == 1 or controller in switch.read_text().split()
+    folder = parent / f"hugexec-test-{os.getpid()}"
+    try:
+        if not was_on:
+            switch.write_text(f"+{controller}")
+        folder.mkdir()
+        for names, value in limits.items():
+            (folder / names[version - 1]).write_text(value)
+        yield folder / "cgroup.procs"
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    finally:
+        if folder.exists():
+            wait_until(lambda: folder.rmdir() is None)
+        if not was_on:
+            switch.write_text(f"-{controller}")
+
+
+def joining(procs):
+    return lambda: procs.write_text(str(os.getpid()))
+
+
+def test_hugetlb_cgroup_limit(check):
+    limit = {("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"): "0"}
+    with cgroup("hugetlb", limit) as procs, take_hugetlb_pool(8):
+        check("hugetlb-limit", "hugetlb", preexec_fn=joining(procs))
+
+
+def test_memory_cgroup_limit(check):
+    limit = {("memory.limit_in_bytes", "memory.max"): str(40 * MIB)}
+    with cgroup("memory", limit) as procs:
+        check("memory-limit", "thp", mib=64, preexec_fn=joining(procs))
+
+
+def test_thp_disabled_for_the_process(check):
+    check("thp-refused", "thp", preexec_fn=lambda: LIBC.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+
+
+def test_thp_never(hugexec_run, bigtext):
+    """The host's switch: where it stops the backing the reason says so; either way the program runs."""
+    with switched("/sys/kernel/mm/transparent_hugepage/enabled", "never"):
+        done, report = hugexec_run([bigtext(8), "exit", "9"], backing="thp")
+    assert done.returncode == 9
+    assert report[0]["outcome"] == "remapped" or report[0]["reason"].startswith("thp-refused: ")
+
+
+def test_thp_denied_for_shared_memory(check):
+    with switched("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "deny"):
+        check("thp-refused", "thp")
+
+
+# Tracing that is not allowed
+
+
+def seccomp_filter(action, *calls):
+    seccomp = pytest.importorskip("seccomp", reason="python3-seccomp is not installed")
+
+    def load():
+        rules = seccomp.SyscallFilter(seccomp.ALLOW)
+        for call in calls:
+            rules.add_rule(seccomp.ERRNO(1) if action == "errno" else seccomp.KILL_PROCESS, call)
+        rules.load()
+
+    return load
+
+
+def test_ptrace_refused(check):
+    check("ptrace-refused", "thp", preexec_fn=seccomp_filter("errno", "ptrace"))
+
+
+def test_ptrace_killed(check):
+    check("seccomp", "thp", preexec_fn=seccomp_filter("kill", "ptrace"))
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "pidfd_getfd", "pidfd_open", "mremap", "madvise", "fallocate",
+                                  "process_vm_readv", "close_range", "setsid", "prlimit64"])
+@pytest.mark.parametrize("action", ["errno", "kill"])
+@pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
+def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing):
+    """One system call of those that hugexec makes is refused or answered with SIGSYS: the workload never pays for that."""
+    program = [bigtext(8), "exit", "9"]
+    filtered = seccomp_filter(action, call)
+    plain = run(program, preexec_fn=filtered)
+    if plain.returncode != 9:
+        pytest.skip("the program itself needs this call")
+    with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext():
+        ours = run([hugexec, f"--policy={write_policy(policy_with())}", f"--backing={backing}", "--report=-", "--", *program],
+                   preexec_fn=filtered)
+    stderr, _ = split_report(ours.stderr)
+    assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, [], 9)
+
+
+@pytest.mark.parametrize("scope", ["1", "2"])
+def test_yama(hugexec, bigtext, write_policy, nobody, public_folder, scope):
+    """Scope 1 lets the tracer in because it is named; scope 2 lets nobody in without CAP_SYS_PTRACE."""
+    words = [*nobody, hugexec, f"--policy={write_policy(policy_with())}", "--backing=thp", "--report=-", "--", bigtext(8)]
+    with switched("/proc/sys/kernel/yama/ptrace_scope", scope):
+        done = run(words)
+    assert done.returncode == 0
+    report = split_report(done.stderr)[1][0]
+    assert report["outcome"] == "remapped" if scope == "1" else report["reason"].startswith("ptrace-refused: ")
+
+
+# Limits
+
+
+def limited(*limits):
+    def apply():
+        for which, soft, hard in limits:
+            resource.setrlimit(which, (soft, hard))
+
+    return apply
+
+
+@pytest.mark.parametrize("files", [3, 4, 5, 8])
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_few_files(check, files, backing):
+    """So few files that nothing can be opened. With 3 of 3 in use not even a library can be loaded: standard input is closed."""
+
+    def apply():
+        if files == 3:
+            os.close(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+    check("fd-limit", backing, variant=("static", ("cc", "-static")), preexec_fn=apply)
+
+
+def test_small_address_space(check):
+    """Enough for hugexec and for the program, not for a second mapping of its text."""
+    check("address-space-limit", "thp", mib=64, preexec_fn=limited((resource.RLIMIT_AS, 100 * MIB, 100 * MIB)))
+
+
+@pytest.mark.parametrize("backing", ["hugetlb", "thp"])
+def test_no_file_size(check, backing):
+    """RLIMIT_FSIZE 0: what is too large to write raises SIGXFSZ, which must not reach the workload."""
+    with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext():
+        check("file-size-limit", backing, preexec_fn=limited((resource.RLIMIT_FSIZE, 0, 0)))
+
+
+@pytest.mark.parametrize("limits", [
+    [(resource.RLIMIT_FSIZE, 0, resource.RLIM_INFINITY)],
+    [(resource.RLIMIT_NOFILE, 4, 64)],
+    [(resource.RLIMIT_CORE, resource.RLIM_INFINITY, resource.RLIM_INFINITY)],
+])
+def test_soft_limits_do_not_matter(hugexec_run, bigtext, limits):
+    done, report = hugexec_run([bigtext(8), "exit", "9"], backing="thp", preexec_fn=limited(*limits))
+    assert done.returncode == 9 and report[0]["outcome"] == "remapped", report
+
+
+def test_no_process_left(hugexec, bigtext, write_policy, nobody, public_folder):
+    """RLIMIT_NPROC: no tracer can be started."""
+    words = [hugexec, f"--policy={write_policy(policy_with())}", "--report=-", "--", bigtext(8), "exit", "9"]
+    done = run([*nobody, "prlimit", "--nproc=1:1", *words])
+    assert done.returncode == 9
+    assert split_report(done.stderr)[1][0]["reason"].startswith("fork: ")
+
+
+# Surroundings
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace takes root")
+def test_no_proc(check):
+    prefix = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$@"', "sh"]
+    check("no-proc", "thp", prefix=prefix)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")
+def test_first_child_would_be_pid_1(check):
+    check("pid-namespace", "thp", prefix=["unshare", "--pid"])
+
+
+def test_standard_files_closed(hugexec_command, bigtext):
+    """Without standard files: descriptors of hugexec's own must not take their place in the workload."""
+    words, report = hugexec_command(["/bin/sh", "-c", f"ls -l /proc/self/fd >&3; {bigtext(4)} >&3"], backing="thp")
+    script = '"$@" 3>&1 <&- >&- 2>&-'
+    plain = run(["sh", "-c", script, "sh", *words[words.index("--") + 1:]])
+    ours = run(["sh", "-c", script, "sh", *words])
+    assert plain.returncode == ours.returncode
+    count = [sum("->" in line for line in done.stdout.splitlines()) for done in (plain, ours)]
+    assert count[0] == count[1] > 0
+    assert report.exists()
+
+
+# Policies
+
+
+BAD_POLICIES = {
+    "not JSON": ("rules:\n  - none\n", "policy-invalid"),
+    "empty": ("", "policy-invalid"),
+    "wrong version": ({"version": 2, "rules": []}, "policy-invalid"),
+    "no version": ({"rules": []}, "policy-invalid"),
+    "unknown key": ({"version": 1, "rulez": []}, "policy-invalid"),
+    "wrong type": ({"version": 1, "rules": {}}, "policy-invalid"),
+    "bad size": ({"version": 1, "settings": {"min_text": "4 parsecs"}}, "policy-invalid"),
+    "cut": ('{"version": 1, "rules": [{"match"', "policy-invalid"),
+}
+
+
+def check_bad_policy(hugexec, bigtext, path, word, prefix=()):
+    program = [bigtext(4), "exit", "9"]
+    begin = time.monotonic()
+    done = run([*prefix, hugexec, f"--policy={path}", "--report=-", "--", *program])
+    assert time.monotonic() - begin < 5
+    assert done.returncode == 9 and done.stdout == run(program).stdout
+    _, reports = split_report(done.stderr)
+    assert reports[0]["outcome"] == "failed"
+    assert reports[0]["reason"].split(":")[0] == word, reports[0]["reason"]
+    assert str(path) in reports[0]["reason"]
+
+
+@pytest.mark.parametrize("name", BAD_POLICIES)
+def test_bad_policy(hugexec, bigtext, write_policy, name):
+    text, word = BAD_POLICIES[name]
+    check_bad_policy(hugexec, bigtext, write_policy(text), word)
+
+
+def test_missing_policy(hugexec, bigtext, tmp_path):
+    check_bad_policy(hugexec, bigtext, tmp_path / "nothing.json", "policy-unreadable")
+
+
+def test_policy_is_a_folder(hugexec, bigtext, tmp_path):
+    check_bad_policy(hugexec, bigtext, tmp_path, "policy-unreadable")
+
+
+def test_policy_is_a_fifo(hugexec, bigtext, tmp_path):
+    os.mkfifo(tmp_path / "fifo", 0o644)
+    check_bad_policy(hugexec, bigtext, tmp_path / "fifo", "policy-unreadable")
+
+
+def test_policy_is_endless(hugexec, bigtext):
+    check_bad_policy(hugexec, bigtext, "/dev/zero", "policy-unreadable")
+
+
+def test_policy_of_100_mib(hugexec, bigtext, tmp_path):
+    path = tmp_path / "large.json"
+    with open(path, "w", encoding="ascii") as file:
+        file.write('{"version": 1, "rules": [')
+        file.truncate(100 * MIB)
+    check_bad_policy(hugexec, bigtext, path, "policy-too-large")
+
+
+def test_policy_unreadable(hugexec, bigtext, write_policy, nobody, public_folder):
+    path = write_policy(policy_with())
+    os.chmod(path, 0o600)
+    check_bad_policy(hugexec, bigtext, path, "policy-unreadable", nobody)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root distrusts other people's policies")
+def test_policy_of_somebody_else(hugexec, bigtext, write_policy):
+    path = write_policy(policy_with())
+    os.chown(path, 65534, 65534)
+    check_bad_policy(hugexec, bigtext, path, "policy-untrusted")
+    os.chown(path, 0, 0)
+    for mode in (0o664, 0o646):
+        os.chmod(path, mode)
+        check_bad_policy(hugexec, bigtext, path, "policy-untrusted")
+
+
+def test_broken_policy_that_says_fail(hugexec, bigtext, write_policy):
+    """Only an explicit "fail" makes a broken policy an error."""
+    policy = {"version": 1, "settings": {"on_error": "fail"}, "rules": [{"match": {"exe": 1}}]}
+    done = run([hugexec, f"--policy={write_policy(policy)}", "--report=-", "--", bigtext(4)])
+    assert (done.stdout, done.returncode) == ("", 125)
+    assert split_report(done.stderr)[1][0]["reason"].startswith("policy-invalid: ")
+
+
+# Programs that are left alone
+
+
+@pytest.mark.parametrize("policy, word", [
+    (policy_with(min_text="64M", follow="none"), "text-small"),
+    (policy_with(max_text="4M", follow="none"), "text-large"),
+    ({"version": 1, "rules": [{"match": {"exe": "/**"}, "action": "skip"}, {"match": {}}]}, "rule-skip"),
+    ({"version": 1, "settings": {"follow": "none"}, "rules": [{"match": {"exe": "/nowhere"}}]}, "no-rule"),
+    ({"version": 1, "rules": []}, "no-rule"),
+    ({"version": 1, "rules": [{"match": {"via": "hook"}}]}, "no-rule"),
+])
+def test_left_alone(hugexec_run, bigtext, policy, word):
+    done, report = hugexec_run([bigtext(8), "exit", "9"], policy, "thp")
+    assert (done.returncode, done.stderr) == (9, "")
+    assert [(line["outcome"], line["reason"].split(":")[0]) for line in report] == [("skipped", word)]
+
+
+def test_no_whole_slot(hugexec_run, run):
+    policy = policy_with(follow="none")
+    done, report = hugexec_run(["/bin/true"], policy, "thp")
+    assert done.returncode == 0 and report[0]["reason"].startswith("no-huge-slot: ")
+
+
+# Commands that cannot be executed, and those of another kind: as env(1) does with them.
+
+
+def make_commands(folder):
+    def script(name, text, mode=0o755):
+        (folder / name).write_text(text)
+        (folder / name).chmod(mode)
+
+    (folder / "directory").mkdir()
+    script("plain-file", "echo ran\n", 0o644)
+    script("no-interpreter-line", "echo ran; exit 3\n")
+    script("interpreter-missing", "#!/nowhere/interpreter\n")
+    script("interpreter-loop", f"#!{folder}/interpreter-loop\n")
+    script("interpreter-long", "#!" + "/x" * 300 + "\n")
+    script("empty", "")
+    script("cut-elf", "\x7fELF\x02\x01\x01")
+    script("script", "#!/bin/sh\necho ran; exit 4\n")
+    source = folder / "32.s"
+    source.write_text("_start: mov $1, %eax\n mov $7, %ebx\n int $0x80\n .globl _start\n")
+    with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):
+        subprocess.run(["as", "--32", "-o", folder / "32.o", source], check=True)
+        subprocess.run(["ld", "-m", "elf_i386", "-o", folder / "32-bit", folder / "32.o"], check=True)
+
+
+@pytest.mark.parametrize("name, status, word", [
+    ("directory", 126, None), ("plain-file", 126, None), ("not-there", 127, None), ("plain-file/below", 126, None),
+    ("interpreter-missing", 127, None), ("interpreter-loop", 126, None), ("interpreter-long", None, None),
+    ("no-interpreter-line", 3, "no-huge-slot"), ("empty", 0, "no-huge-slot"), ("cut-elf", None, None),
+    ("script", 4, "no-huge-slot"), ("32-bit", 7, "not-native"), ("", 127, None),
+])
+def test_command_of_another_kind(hugexec_run, tmp_path, mark, name, status, word):
+    make_commands(tmp_path)
+    command = [f"{tmp_path}/{name}" if name else ""]
+    if name == "32-bit" and not (tmp_path / name).exists():
+        pytest.skip("no 32-bit assembler and linker")
+    environment = {**os.environ, "MARK": mark}
+    plain = run(["env", *command], env=environment)
+    if name == "32-bit" and plain.returncode == 126:
+        pytest.skip("this kernel runs no 32-bit programs")
+    done, report = hugexec_run(command, policy_with(follow="none"), env=environment)
+    assert (done.stdout, done.returncode) == (plain.stdout, plain.returncode)
+    assert status in (None, plain.returncode)
+    assert len(done.stderr.splitlines()) == len(plain.stderr.splitlines())
+    assert done.stderr.replace("hugexec: ", "") == plain.stderr.replace("env: ", "").replace("‘", "").replace("’", "") or \
+        plain.returncode < 126
+    if word:
+        assert [(line["outcome"], line["reason"].split(":")[0]) for line in report] == [("skipped", word)]
+    wait_until(lambda: not marked(mark))
+
+
+def test_search_path(hugexec_run, tmp_path, bigtext):
+    """COMMAND is looked up as execvp does: a file that is not executable is passed over, the next one runs."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    (first / "tool").write_text("not executable")
+    os.symlink(bigtext(4), second / "tool")
+    done, report = hugexec_run(["tool", "exit", "5"], backing="thp",
+                               env={**os.environ, "PATH": f"{first}:/nowhere::{second}"}, cwd="/")
+    assert done.returncode == 5
+    assert report[0]["exe"] == os.path.realpath(bigtext(4)) and report[0]["outcome"] == "remapped"
+    done, _ = hugexec_run(["tool"], env={**os.environ, "PATH": str(first)})
+    assert done.returncode == 126
+
+
+def test_reason_words_are_documented():
+    """Every word that a report may carry is explained somewhere in docs/."""
+    docs = "".join(path.read_text(errors="replace") for path in (ROOT / "docs").rglob("*") if path.is_file())
+    if "hugetlb-pool" not in docs:
+        pytest.skip("docs/ has no list of reasons yet")
+    for word in ("hugetlb-limit", "hugetlb-reserved", "thp-refused", "memory-limit", "address-space-limit", "fd-limit",
+                 "file-size-limit", "ptrace-refused", "ptrace-killed", "no-proc", "policy-invalid", "policy-unreadable",
+                 "policy-untrusted", "policy-too-large", "not-native", "privileged-program", "rule-skip", "no-rule",
+                 "text-small", "text-large", "no-huge-slot", "pid-namespace", "tracer-killed"):
+        assert word in docs, word

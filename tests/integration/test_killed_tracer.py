@@ -1,0 +1,91 @@
+"""The tracer is killed: the workload completes normally or is killed; never wrong code, never a hang."""
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import children_of, marked, policy_with, read_report, status_of, take_hugetlb_pool, wait_until
+
+# Steps that only some kinds of launch take; the others must be reached under one of the backings.
+NOT_ON_THE_WAY = {"library-stop": "libraries"}
+AFTER_REPORT = ("reported", "handoff")
+
+
+def pool_for(backing):
+    return take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext()
+
+
+@pytest.fixture(scope="module")
+def steps(hugexec):
+    listed = subprocess.run([hugexec, "--list-steps"], capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
+    return listed.stdout.split()
+
+
+def launch(words, mark, **environment):
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "MARK": mark, **environment})
+    return process, *process.communicate(timeout=30)
+
+
+def check_ended_well(process, out, err, expected):
+    """Completed as the plain program does, or killed before its first instruction."""
+    if process.returncode == -signal.SIGKILL:
+        assert out == "" and err == ""
+    else:
+        assert (out, err, process.returncode) == (expected, "", 9)
+
+
+def test_killed_after_each_step(steps, hugexec_command, bigtext, mark):
+    program = bigtext(4)
+    expected = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    reached = set()
+    killed = []
+    for backing in ("file", "hugetlb", "thp"):
+        with pool_for(backing):
+            for step in steps:
+                words, report = hugexec_command([program, "exit", "9"], policy_with(libraries=True), backing)
+                process, out, err = launch(words, mark, HUGEXEC_FAULT=f"kill:{step}")
+                check_ended_well(process, out, err, expected)
+                if process.returncode == -signal.SIGKILL:
+                    killed.append(step)
+                reports = read_report(report)
+                if step.startswith(AFTER_REPORT) or not reports or "tracer-killed" in str(reports[0]["reason"]):
+                    reached.add(step)
+    assert sorted(set(steps) - reached - set(NOT_ON_THE_WAY)) == []
+    # Registers are borrowed in few of the steps only: elsewhere the workload survives.
+    assert {"borrowed", "populated"} <= set(killed)
+    assert not {"tracer-started", "seized", "exec-stop", "decided", "filled", "sealed", "verified", "reported"} & set(killed)
+    wait_until(lambda: not marked(mark))
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_killed_at_any_moment(hugexec_command, bigtext, mark, backing):
+    """The same from outside, at moments of chance."""
+    program = bigtext(16)
+    expected = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    chance = random.Random(2)
+    killed = 0
+    for _ in range(150):
+        words, _ = hugexec_command([program, "exit", "9"], backing=backing)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, env={**os.environ, "MARK": mark})
+        tracer = None
+        while tracer is None and process.poll() is None:
+            with contextlib.suppress(OSError):
+                children = children_of(process.pid)
+                tracer = int(children[0]) if children else None
+        time.sleep(chance.random() * (0.003 if backing == "file" else 0.008))
+        with contextlib.suppress(OSError):
+            if status_of(tracer)["PPid"] == str(process.pid):
+                os.kill(tracer, signal.SIGKILL)
+                killed += 1
+        out, err = process.communicate(timeout=30)
+        check_ended_well(process, out, err, expected)
+    assert killed > 30
+    wait_until(lambda: not marked(mark))

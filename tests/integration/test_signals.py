@@ -1,0 +1,119 @@
+"""Signals at every moment of a launch: none lost, none duplicated, none fatal that is not meant to be."""
+import ctypes
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import marked, policy_with, read_report, wait_until
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+RANDOM = random.Random(1)
+
+
+def start(words, mark, **options):
+    options.setdefault("stdout", subprocess.PIPE)
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "MARK": mark}, **options)
+
+
+def nothing_left(mark):
+    wait_until(lambda: not marked(mark), seconds=20)
+
+
+STORMS = {
+    "SIGURG": [signal.SIGURG],
+    "SIGCHLD": [signal.SIGCHLD],
+    "SIGUSR1, ignored": [signal.SIGUSR1],
+    "SIGSTOP and SIGCONT": [signal.SIGSTOP, signal.SIGCONT],
+    "SIGTSTP and SIGCONT": [signal.SIGTSTP, signal.SIGCONT],
+    "all of them": [signal.SIGURG, signal.SIGSTOP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGCONT],
+}
+
+
+@pytest.mark.parametrize("storm", STORMS)
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_storm(hugexec_command, bigtext, mark, storm, backing):
+    """Launches under a hail of signals: over all parameters more than 1,000 of them."""
+    program = bigtext(4)
+    expected = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    words, report = hugexec_command([program, "exit", "7"], backing=backing)
+    launches = 90
+    sent = 0
+    for _ in range(launches):
+        process = start(words, mark, preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
+        deadline = time.monotonic() + 60
+        while process.poll() is None:
+            for number in STORMS[storm]:
+                os.kill(process.pid, number)
+                sent += 1
+            time.sleep(RANDOM.random() * 0.0006)
+            assert time.monotonic() < deadline, "hangs"
+        out, err = process.communicate()
+        assert (out, err, process.returncode) == (expected, "", 7)
+    assert sent > 3 * launches
+    assert [line["outcome"] for line in read_report(report)] == ["remapped"] * launches
+    nothing_left(mark)
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_none_lost_none_duplicated(hugexec_command, bigtext, mark, backing):
+    """Queued signals with a number each arrive once each and in order."""
+    program = bigtext(4)
+    words, report = hugexec_command([program, "collect", "40"], backing=backing)
+    early = 0
+    for _ in range(60):
+        process = start(words, mark, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN]))
+        for number in range(40):
+            assert LIBC.sigqueue(process.pid, int(signal.SIGRTMIN), ctypes.c_void_p(number)) == 0
+            early += os.readlink(f"/proc/{process.pid}/exe") != program
+            time.sleep(RANDOM.random() * 0.0005)
+        out, err = process.communicate(timeout=60)
+        assert (out.splitlines()[1:], err, process.returncode) == (["ready", "all there"], "", 0)
+    assert early > 60, "the signals came too late to test anything"
+    assert {line["outcome"] for line in read_report(report)} == {"remapped"}
+    nothing_left(mark)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_ended_at_any_moment(hugexec_command, bigtext, mark, number, backing):
+    """A fatal signal ends the workload with 128 + its number, at once, and the tracer is gone too."""
+    words, report = hugexec_command([bigtext(16), "sleep"], backing=backing)
+    launches = 60
+    for launch in range(launches):
+        process = start(words, mark)
+        time.sleep(0.016 * launch / launches)
+        process.send_signal(number)
+        process.communicate(timeout=20)
+        assert process.returncode == -number
+    nothing_left(mark)
+    reported = read_report(report)
+    assert 0 < len(reported) < launches, "the moments are all before or all after the remapping"
+
+
+def test_status_143_in_a_shell(hugexec_command, bigtext):
+    words, _ = hugexec_command([bigtext(4), "sleep"], backing="thp")
+    done = subprocess.run(["sh", "-c", '"$@" & sleep 0.1; kill $!; wait $!; echo $?', "sh", *words],
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "143"
+
+
+def test_stop_is_seen_by_the_parent(hugexec_command, bigtext):
+    """Job control: the parent hears of stop and continuation of the workload, also while it is followed."""
+    for policy in (policy_with(), policy_with(min_text="1G")):
+        words, _ = hugexec_command([bigtext(4), "sleep"], policy, backing="thp")
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert [process.stdout.readline() for _ in range(2)][1] == "ready\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        pid, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert pid == process.pid and os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGSTOP
+        os.kill(process.pid, signal.SIGCONT)
+        pid, status = os.waitpid(process.pid, os.WCONTINUED)
+        assert os.WIFCONTINUED(status)
+        process.terminate()
+        assert process.wait(20) == -signal.SIGTERM
+        process.stdout.close()
