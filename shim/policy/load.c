@@ -275,13 +275,16 @@ int policy_parse(const char *text, size_t text_bytes, const char *name, struct p
 	if (text_bytes > POLICY_FILE_MAX_BYTES)
 		return error_set(err, "policy-too-large", "%s: is larger than 1 MiB", name);
 	struct policy *policy = calloc(1, sizeof *policy);
-	cleanup_free char *copy = malloc(text_bytes + 1); /* TEXT need not end in a NUL */
-	if (!policy || !copy) {
-		free(policy);
-		return error_set(err, "policy-unreadable", "%s: out of memory", name);
+	char *copy = malloc(text_bytes + 1); /* TEXT need not end in a NUL */
+	int result;
+	if (policy && copy) {
+		*(char *)mempcpy(copy, text, text_bytes) = '\0';
+		result = policy_add_text(policy, copy, text_bytes, name, NULL, err);
+	} else {
+		result = error_set(err, "policy-unreadable", "%s: out of memory", name);
 	}
-	*(char *)mempcpy(copy, text, text_bytes) = '\0';
-	if (policy_add_text(policy, copy, text_bytes, name, NULL, err) < 0) {
+	free(copy);
+	if (result < 0) {
 		policy_free(policy);
 		return -1;
 	}

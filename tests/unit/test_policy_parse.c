@@ -204,6 +204,11 @@ static void rule_over_settings_over_defaults(void **state)
 	assert_string_equal(decision.settings.library_include[0], "/x");
 	policy_free(policy);
 
+	policy = policy_of("{\"version\":1,\"settings\":{\"keep_free\":3},\"rules\":[{\"match\":{},\"keep_free\":4}]}");
+	policy_decide(policy, &a, &decision);
+	assert_int_equal(decision.settings.keep_free_pages, 4);
+	policy_free(policy);
+
 	struct settings expected;
 	settings_default(&expected);
 	policy = policy_of("{\"version\":1}");

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "config"
+MANUAL = (CONFIG.parent / "docs" / "hugexec-policy.5").read_text(encoding="utf-8")
 SCHEMA = json.loads((CONFIG / "policy.schema.json").read_text(encoding="utf-8"))
 
 
@@ -232,6 +233,20 @@ def test_what_is_shipped(path):
     done = subprocess.run([os.environ["POLICY_CHECK"], path], timeout=20, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr == ""
     assert re.fullmatch(rf"{re.escape(str(path))} +\d+ rules?\n", done.stdout)
+
+
+def test_the_manual_names_every_key():
+    told = set(re.findall(r"[$\w]+", " ".join(re.findall(r"^\.It Cm (.+)$", MANUAL, re.MULTILINE))))
+    assert told == {*SCHEMA["properties"], *SCHEMA["definitions"]["rule"]["properties"],
+                    *SCHEMA["definitions"]["match"]["properties"]}
+
+
+def test_the_policies_in_the_manual(tmp_path):
+    shown = re.findall(r"^\{.*?\}\n(?=\.Ed)", MANUAL, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 2
+    documents = [json.loads(text) for text in shown]
+    assert complaints(tmp_path, documents) == [None] * 2
+    assert all(map(schema_accepts, documents))
 
 
 def test_columns_are_aligned(tmp_path):
