@@ -153,7 +153,8 @@ static bool exec_path(const struct followed *followed, char *path, size_t path_b
 	if (got <= 0) {
 		/* The string may end just before a page that is not mapped. */
 		uint64_t addr = info.entry.args[at ? 1 : 0];
-		got = tracee_read(&followed->tracee, addr, name, 4096 - addr % 4096 < sizeof name ? 4096 - addr % 4096 : 1);
+		got = tracee_read(&followed->tracee, addr, name,
+		                  4096 - addr % 4096 < sizeof name ? 4096 - addr % 4096 : 1);
 	}
 	name[got > 0 ? got : 0] = '\0';
 	if (name[0] == '/')
@@ -161,7 +162,8 @@ static bool exec_path(const struct followed *followed, char *path, size_t path_b
 	else if (!at || (int)info.entry.args[0] == AT_FDCWD)
 		snprintf(path, path_bytes, "/proc/%d/cwd/%s", (int)pid, name);
 	else
-		snprintf(path, path_bytes, "/proc/%d/fd/%d%s%s", (int)pid, (int)info.entry.args[0], name[0] ? "/" : "", name);
+		snprintf(path, path_bytes, "/proc/%d/fd/%d%s%s", (int)pid, (int)info.entry.args[0], name[0] ? "/" : "",
+		         name);
 	return true;
 }
 
@@ -253,9 +255,12 @@ _Noreturn void follow(struct launch *launch, const struct tracee *root)
 			continue;
 		}
 		if (!followed) {
-			/* A new child may stop before its parent's event tells of it. */
+			/* A new child may stop before its parent's event tells of it. Only what has executed something
+			 * forks. */
 			struct tracee tracee = {.pid = pid, .options = root->options | FORK_OPTIONS};
 			followed = add(&following, &tracee);
+			if (followed)
+				followed->has_executed = true;
 		}
 		if (followed)
 			on_stop(&following, followed, status);

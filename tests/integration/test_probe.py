@@ -1,6 +1,6 @@
 """The workload notices nothing: a probe that prints all it can know of itself says the same plain and under hugexec."""
+import ctypes
 import os
-import pathlib
 import pty
 import re
 import signal
@@ -117,6 +117,38 @@ def test_small(probe, hugexec_command):
     """What is left alone is left alone wholly."""
     compare([probe("pie")], [], {"stdin": subprocess.DEVNULL}, hugexec_command,
             policy_with(min_text="1G", follow="none"), "thp", "skipped")
+
+
+def with_interval_timer():
+    signal.setitimer(signal.ITIMER_REAL, 600)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 600)
+
+
+def with_filter():
+    seccomp = pytest.importorskip("seccomp", reason="python3-seccomp is not installed")
+    rules = seccomp.SyscallFilter(seccomp.ALLOW)
+    rules.add_rule(seccomp.ERRNO(1), "reboot")
+    rules.load()
+
+
+def with_kernel_attributes():
+    """Attributes of a process that are set by prctl(2) and survive exec."""
+    libc = ctypes.CDLL(None)
+    for call in ((36, 1), (29, 123456), (28, 0x40), (33, 1, 1)):  # subreaper, timer slack, securebits, MCE policy
+        libc.prctl(*call, *[0] * (5 - len(call)))
+    libc.syscall(238, 1, ctypes.byref(ctypes.c_ulong(1)), 64)  # set_mempolicy(MPOL_PREFERRED, node 0)
+    libc.syscall(251, 1, 0, 2 << 13 | 7)  # ioprio_set: best effort, 7
+
+
+def with_every_signal_blocked():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+@pytest.mark.parametrize("prepare", [with_interval_timer, with_filter, with_kernel_attributes, with_every_signal_blocked])
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_attributes(probe, hugexec_command, prepare, backing):
+    """What survives exec and no command sets."""
+    compare([probe("pie")], [], {"stdin": subprocess.DEVNULL, "preexec_fn": prepare}, hugexec_command, policy_with(), backing)
 
 
 def test_pending_signal(probe, hugexec_command):

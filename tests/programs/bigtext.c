@@ -1,8 +1,8 @@
 /*
  * bigtext - a program with as much text as one likes, which knows when its text is wrong.
  *
- * bigtext.py writes an assembly file with one block of code a 4 KiB page, each with a constant of its own. bigtext_walk()
- * runs through all of them and returns a sum over the constants; the same sum is computed here in data.
+ * bigtext.py writes an assembly file with one block of code a 4 KiB page, each with a constant of its own.
+ * bigtext_walk() runs through all of them and returns a sum over the constants; the same sum is computed here in data.
  *
  *   bigtext              walk once, print the sum, exit 0 (2 where the sum is wrong)
  *   bigtext exit N       the same, exit N
@@ -50,7 +50,8 @@ static void print_ids(void)
 	printf("uid %u %u gid %u %u\n", getuid(), geteuid(), getgid(), getegid());
 	FILE *status = fopen("/proc/self/status", "r");
 	while (status && fgets(line, sizeof line, status)) {
-		if (strncmp(line, "CapEff", 6) == 0 || strncmp(line, "CapPrm", 6) == 0 || strncmp(line, "TracerPid", 9) == 0)
+		if (strncmp(line, "CapEff", 6) == 0 || strncmp(line, "CapPrm", 6) == 0 ||
+		    strncmp(line, "TracerPid", 9) == 0)
 			fputs(line, stdout);
 	}
 }
@@ -65,7 +66,8 @@ static int collect(long count)
 	puts("ready");
 	fflush(stdout);
 	for (long i = 0; i < count; i++) {
-		if (sigtimedwait(&set, &info, &(struct timespec){.tv_sec = 20}) != SIGRTMIN || info.si_value.sival_int != i) {
+		if (sigtimedwait(&set, &info, &(struct timespec){.tv_sec = 20}) != SIGRTMIN ||
+		    info.si_value.sival_int != i) {
 			printf("signal %ld is missing\n", i);
 			return 5;
 		}

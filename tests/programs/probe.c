@@ -1,5 +1,6 @@
 /*
- * probe - prints all that a process can know of itself, a line each. Run plain and under hugexec the output is the same.
+ * probe - prints all that a process can know of itself, a line each. Run plain and under hugexec the output is the
+ * same.
  *
  * Addresses are random by nature: they are printed relative to the mapping that they lie in. The executable mappings of
  * the program itself are the one thing that hugexec changes; they are joined into one line with their whole extent.
@@ -31,7 +32,9 @@ extern char **environ;
 static void ids(void)
 {
 	uid_t r, e, s;
+#ifndef PROBE_WITHOUT_PIDS
 	printf("pid: %d\nppid: %d\npgid: %d\nsid: %d\n", getpid(), getppid(), getpgid(0), getsid(0));
+#endif
 	printf("foreground: %d %s\n", tcgetpgrp(0), errno == ENOTTY ? "no tty" : "");
 	printf("tty: %s\n", ttyname(0) ? ttyname(0) : "none");
 	getresuid(&r, &e, &s);
@@ -77,8 +80,6 @@ static void words(int argc, char **argv)
 		printf("argv %d: %s\n", i, argv[i]);
 	for (int i = 0; environ[i]; i++)
 		printf("env %d: %s\n", i, environ[i]);
-	char *variables = (char *)environ;
-	(void)variables;
 }
 
 /* Lengths and contents of /proc files that are about arguments: as the kernel sees them. */
@@ -95,10 +96,15 @@ static void proc_file(const char *name)
 	putchar('\n');
 }
 
+static int is_pointer_to_data(unsigned long type)
+{
+	return type == AT_RANDOM || type == AT_EXECFN || type == AT_PLATFORM || type == AT_BASE_PLATFORM;
+}
+
 static int is_address(unsigned long type)
 {
-	return type == AT_PHDR || type == AT_BASE || type == AT_ENTRY || type == AT_RANDOM || type == AT_SYSINFO_EHDR ||
-	       type == AT_EXECFN || type == AT_PLATFORM || type == AT_BASE_PLATFORM;
+	return type == AT_PHDR || type == AT_BASE || type == AT_ENTRY || type == AT_SYSINFO_EHDR ||
+	       is_pointer_to_data(type);
 }
 
 static void auxv(void)
@@ -112,7 +118,8 @@ static void auxv(void)
 		if (getauxval(type) != vector[i + 1])
 			printf("auxv %lu: the stack and the kernel differ\n", type);
 		if (is_address(type))
-			printf("auxv %lu: an address, low bits %lx\n", type, (unsigned long)vector[i + 1] & (type == AT_RANDOM || type == AT_EXECFN || type == AT_PLATFORM ? 0 : 0xfff));
+			printf("auxv %lu: an address, low bits %lx\n", type,
+			       (unsigned long)vector[i + 1] & (is_pointer_to_data(type) ? 0 : 0xfff));
 		else
 			printf("auxv %lu: %lx\n", type, (unsigned long)vector[i + 1]);
 	}
@@ -138,7 +145,9 @@ static void signals(void)
 		if (sigaction(i, NULL, &action) < 0)
 			continue;
 		printf("signal %d: %s%s%s flags %x\n", i,
-		       action.sa_handler == SIG_DFL ? "default" : action.sa_handler == SIG_IGN ? "ignored" : "handled",
+		       action.sa_handler == SIG_DFL   ? "default"
+		       : action.sa_handler == SIG_IGN ? "ignored"
+		                                      : "handled",
 		       sigismember(&mask, i) ? " blocked" : "", sigismember(&pending, i) ? " pending" : "",
 		       (unsigned)action.sa_flags);
 	}
@@ -158,8 +167,8 @@ static void attributes(void)
 	       param.sched_priority, CPU_COUNT(&cpus));
 	printf("personality: %x\n", (unsigned)personality(0xffffffff));
 	printf("dumpable: %d\nno_new_privs: %d\nseccomp: %d\nkeepcaps: %d\nsecurebits: %d\ntimerslack: %d\n",
-	       prctl(PR_GET_DUMPABLE), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), prctl(PR_GET_SECCOMP), prctl(PR_GET_KEEPCAPS),
-	       prctl(PR_GET_SECUREBITS), prctl(PR_GET_TIMERSLACK));
+	       prctl(PR_GET_DUMPABLE), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), prctl(PR_GET_SECCOMP),
+	       prctl(PR_GET_KEEPCAPS), prctl(PR_GET_SECUREBITS), prctl(PR_GET_TIMERSLACK));
 	prctl(PR_GET_PDEATHSIG, &value);
 	printf("pdeathsig: %d\n", value);
 	prctl(PR_GET_CHILD_SUBREAPER, &value);
@@ -181,14 +190,18 @@ static void attributes(void)
 /* Lines of /proc/self/status that do not change by themselves from run to run. */
 static void status(void)
 {
-	static const char *const changing[] = {"Vm", "Rss", "voluntary", "nonvoluntary", "HugetlbPages", "Cpus", "Mems",
-	                                       "THP_enabled"};
+	static const char *const changing[] = {"Vm",           "Rss",  "voluntary", "nonvoluntary",
+	                                       "HugetlbPages", "Cpus", "Mems",      "THP_enabled"};
 	char line[8192];
 	FILE *file = fopen("/proc/self/status", "r");
 	while (fgets(line, sizeof line, file)) {
 		int skip = 0;
 		for (size_t i = 0; i < sizeof changing / sizeof changing[0]; i++)
 			skip |= strncmp(line, changing[i], strlen(changing[i])) == 0;
+#ifdef PROBE_WITHOUT_PIDS
+		skip |= strncmp(line, "Pid:", 4) == 0 || strncmp(line, "Tgid:", 5) == 0 ||
+		        strncmp(line, "NS", 2) == 0 || strncmp(line, "SigQ:", 5) == 0;
+#endif
 		if (!skip)
 			printf("status %s", line);
 	}
@@ -212,7 +225,8 @@ static void maps(void)
 			text_bytes += end - start;
 			continue;
 		}
-		/* Sizes of these hang on where their random starts are; where the heap is depends on where the program is. */
+		/* Sizes of these hang on where their random starts are; where the heap is depends on where the program
+		 * is. */
 		if (strcmp(name, "[heap]") == 0) {
 			heaps++;
 			continue;
@@ -236,8 +250,8 @@ static void tasks(void)
 		text[0] = '\0';
 	close(fd);
 	printf("children: %s\n", text);
-	for (const char *const *name = (const char *const[]){"ipc", "mnt", "net", "pid", "pid_for_children", "user", "uts",
-	                                                     "cgroup", "time", NULL};
+	for (const char *const *name = (const char *const[]){"ipc", "mnt", "net", "pid", "pid_for_children", "user",
+	                                                     "uts", "cgroup", "time", NULL};
 	     *name; name++) {
 		char link[128] = "";
 		snprintf(path, sizeof path, "/proc/self/ns/%s", *name);

@@ -1,0 +1,304 @@
+"""Whoever starts hugexec sees one process that becomes the workload: same PID, nothing left, privileges kept."""
+import os
+import pathlib
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import children_of, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="this takes root")
+READY = ["ready\n"]
+
+
+@pytest.fixture
+def sleeping(hugexec_command, bigtext, mark):
+    """Start a sleeping program under hugexec after PREFIX; (Popen, report path) once it is ready."""
+    started = []
+
+    def start(prefix=(), policy=None, backing="thp", **options):
+        words, report = hugexec_command([bigtext(4), "sleep"], policy, backing)
+        process = subprocess.Popen([*prefix, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                   env={**os.environ, "MARK": mark}, **options)
+        started.append(process)
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        assert lines[1:] == READY
+        return process, report
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    wait_until(lambda: not marked(mark))
+
+
+def check_alone(pid):
+    """No tracer, no child, not even a dead one; no descriptor of hugexec's."""
+    status = status_of(pid)
+    assert status["TracerPid"] == "0"
+    assert children_of(pid) == []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        link = os.readlink(f"/proc/{pid}/fd/{fd}")
+        assert "memfd" not in link and "bigtext" not in link and not link.endswith("report-1.json"), link
+    assert huge_text_bytes(pid) > 0
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+@pytest.mark.parametrize("libraries", [False, True])
+def test_nothing_stays_behind(sleeping, mark, backing, libraries):
+    process, report = sleeping(policy=policy_with(libraries=libraries), backing=backing)
+    assert read_report(report)[0]["pid"] == process.pid
+    check_alone(process.pid)
+    assert marked(mark) == [process.pid]
+
+
+def test_new_session(sleeping):
+    process, _ = sleeping(start_new_session=True)
+    check_alone(process.pid)
+    assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
+
+
+def test_setsid(hugexec_command, bigtext, mark):
+    """setsid(1) forks and does not wait: the workload belongs to whoever reaps orphans."""
+    words, report = hugexec_command([bigtext(4), "sleep"], backing="thp")
+    subprocess.run(["setsid", "--fork", *words], check=True, env={**os.environ, "MARK": mark}, stdout=subprocess.DEVNULL)
+    wait_until(lambda: read_report(report))
+    pid = read_report(report)[0]["pid"]
+    wait_until(lambda: status_of(pid)["TracerPid"] == "0")
+    check_alone(pid)
+    assert marked(mark) == [pid]
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not marked(mark))
+
+
+def test_parent_that_waits_for_its_own_child_only(sleeping):
+    """wait(2) of the parent, also with __WALL, tells of one child; and it gets one SIGCHLD."""
+    program = """
+import os, signal, subprocess, sys
+caught = []
+signal.signal(signal.SIGCHLD, lambda *_: caught.append(1))
+pid = os.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+seen = []
+while True:
+    try:
+        seen.append(os.waitpid(-1, 0x40000000))
+    except ChildProcessError:
+        break
+print(seen == [(pid, 9 << 8)], len(caught))
+"""
+    process, _ = sleeping()
+    words = [process.args[0], process.args[1], "--backing=thp", "--", process.args[-2], "exit", "9"]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True 1"
+
+
+def test_parent_that_ignores_children(hugexec_command, bigtext, mark):
+    """SIGCHLD ignored is inherited: the tracer still gets its work done, and the workload's own is as before."""
+    words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
+    done = subprocess.run(["env", "--ignore-signal=CHLD", *words], capture_output=True, check=False,
+                          env={**os.environ, "MARK": mark})
+    assert done.returncode == 9 and read_report(report)[0]["outcome"] == "remapped"
+    assert marked(mark) == []
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_shell(hugexec_command, bigtext, shell):
+    words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
+    script = '"$@"; echo one $?; "$@" | cat; "$@" & wait $!; echo three $?'
+    done = subprocess.run([shell, "-c", script, shell, *words], capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("bigtext:")]
+    assert lines == ["one 9", "three 9"] and done.stderr == ""
+    assert [line["outcome"] for line in read_report(report)] == ["remapped"] * 3
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("policy", [policy_with(), policy_with(min_text="1G", follow_timeout=1)], ids=["remapped", "skipped"])
+def test_pid_1_of_a_pid_namespace(hugexec_command, bigtext, mark, policy):
+    """The workload is PID 1: nobody else there could reap the tracer."""
+    words, report = hugexec_command([bigtext(4), "sleep"], policy, backing="thp")
+    unshare = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"]
+    process = subprocess.Popen([*unshare, *words], stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark})
+    assert [process.stdout.readline() for _ in range(2)][1:] == READY
+    pid = int(children_of(process.pid)[0])
+    wait_until(lambda: read_report(report))
+    wait_until(lambda: status_of(pid)["TracerPid"] == "0")
+    assert read_report(report)[0]["pid"] == 1
+    if read_report(report)[0]["outcome"] == "remapped":
+        check_alone(pid)
+    assert {other for other in marked(mark) if status_of(other)["State"][0] != "Z"} == {process.pid, pid}
+    os.kill(pid, signal.SIGKILL)
+    assert process.wait(20) != 0
+    process.stdout.close()
+    wait_until(lambda: not marked(mark))
+
+
+@ROOT_ONLY
+def test_exit_status_of_pid_1(hugexec_command, bigtext):
+    words, _ = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
+    assert subprocess.run(["unshare", "--fork", "--pid", "--mount-proc", *words], stdout=subprocess.DEVNULL,
+                          check=False).returncode == 9
+
+
+def read_terminal(fd, until):
+    text, deadline = b"", time.monotonic() + 20
+    while until not in text and time.monotonic() < deadline:
+        try:
+            text += os.read(fd, 4096)
+        except OSError:
+            break
+    return text.decode(errors="replace")
+
+
+def test_job_control(hugexec_command, bigtext):
+    """In an interactive shell: ^Z stops it, fg goes on, ^C ends it; the terminal is the workload's."""
+    words, _ = hugexec_command([bigtext(4), "sleep"], backing="thp")
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["PS1"] = "prompt> "
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+    read_terminal(fd, b"prompt> ")
+    os.write(fd, " ".join(words).encode() + b"\n")
+    assert "ready" in read_terminal(fd, b"ready\r\n")
+    os.write(fd, b"\x1a")
+    assert "Stopped" in read_terminal(fd, b"prompt> ")
+    os.write(fd, b"fg\n")
+    read_terminal(fd, b"sleep\r\n")
+    time.sleep(0.2)
+    os.write(fd, b"\x03")
+    read_terminal(fd, b"prompt> ")
+    os.write(fd, b"echo status $?\n")
+    assert "status 130" in read_terminal(fd, b"status 130")
+    os.close(fd)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_pipes_are_the_workloads_alone(hugexec_command, bigtext, tmp_path):
+    """A pipe's reader sees its end as soon as the workload has closed it, while the tracer may still be about."""
+    script = tmp_path / "closes"
+    script.write_text("#!/bin/sh\nexec >&- 2>&-\nsleep 3\n")
+    script.chmod(0o755)
+    words, _ = hugexec_command([script], policy_with(min_text="1G", follow_timeout=10))
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    begin = time.monotonic()
+    assert process.stdout.read() == b""
+    assert time.monotonic() - begin < 2
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+# Privileges
+
+
+def privileged_copy(bigtext, folder, owner, mode):
+    copy = folder / "privileged"
+    shutil.copy(bigtext(4, "static", ("cc", "-static")), copy)
+    os.chown(copy, *owner)
+    os.chmod(copy, mode)
+    if os.statvfs(copy).f_flag & os.ST_NOSUID:
+        pytest.skip("the test folder's filesystem is mounted nosuid")
+    return copy
+
+
+PRIVILEGED = {
+    "set-uid root": ((0, 65534), 0o4755, None),
+    "set-uid another": ((1, 65534), 0o4755, None),
+    "set-gid": ((0, 1), 0o2755, None),
+    "set-uid, unreadable": ((0, 65534), 0o4711, None),
+    "file capability": ((0, 0), 0o755, "cap_net_bind_service=ep"),
+}
+
+
+def test_privileged_children(hugexec_command, bigtext, nobody, public_folder):
+    """Many children that fork and execute a set-uid program: not one of them is traced while it does."""
+    copy = privileged_copy(bigtext, public_folder, (0, 65534), 0o4755)
+    script = f"for i in $(seq 60); do {copy} ids; done"
+    words, _ = hugexec_command(["sh", "-c", script], policy_with(follow="fork"), "thp", ["-q"])
+    done = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
+    assert done.stdout.count("uid 65534 0 ") == 60
+
+
+@pytest.mark.parametrize("name", PRIVILEGED)
+@pytest.mark.parametrize("way", ["direct", "through a script", "through exec"])
+@pytest.mark.parametrize("who", ["root", "unprivileged"])
+def test_privileged_program(hugexec_command, bigtext, nobody, public_folder, mark, name, way, who):
+    """Whoever starts it: set-uid, set-gid and capabilities of the file are as without hugexec."""
+    owner, mode, capability = PRIVILEGED[name]
+    copy = privileged_copy(bigtext, public_folder, owner, mode)
+    if capability:
+        subprocess.run(["/usr/sbin/setcap", capability, copy], check=True)
+    command = [str(copy), "ids"]
+    if way == "through a script":
+        script = public_folder / "script"
+        script.write_text(f"#!/bin/sh\n{copy} ids\n")
+        script.chmod(0o755)
+        command = [str(script)]
+    elif way == "through exec":
+        command = ["sh", "-c", f"exec {copy} ids"]
+    prefix = nobody if who == "unprivileged" else []
+    words, report = hugexec_command(command, policy_with(follow="fork"), "thp")
+    report.touch()
+    report.chmod(0o666)
+    environment = {**os.environ, "MARK": mark}
+    plain = subprocess.run([*prefix, *command], capture_output=True, text=True, check=True, env=environment)
+    ours = subprocess.run([*prefix, *words], capture_output=True, text=True, check=False, env=environment)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, 0)
+    assert "TracerPid:\t0" in plain.stdout
+    if who == "unprivileged":
+        about = [line for line in read_report(report) if line["exe"] == str(copy)]
+        assert [(line["outcome"], line["reason"].split(":")[0]) for line in about] == [("skipped", "privileged-program")]
+        granted = "uid 65534 65534 gid 65534 65534" not in plain.stdout or "CapEff:\t0000000000000400" in plain.stdout
+        assert granted, "the test shows nothing: the program got no privilege"
+    wait_until(lambda: not marked(mark))
+
+
+def test_unprivileged_user(hugexec_command, bigtext, nobody, public_folder):
+    """No privilege is needed for an ordinary program."""
+    copy = public_folder / "program"
+    shutil.copy(bigtext(4), copy)
+    os.sync()  # the file backing can do nothing about pages that are not written yet
+    for backing in ("file", "thp"):
+        words, report = hugexec_command([copy, "exit", "9"], backing=backing)
+        report.touch()
+        report.chmod(0o666)
+        done = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 9
+        assert read_report(report)[0]["outcome"] == "remapped", read_report(report)[0]["reason"]
+
+
+def test_unreadable_program(hugexec_command, bigtext, nobody, public_folder):
+    """A program that may be executed but not read stays unread: it is left alone, and runs."""
+    copy = privileged_copy(bigtext, public_folder, (0, 0), 0o711)
+    words, report = hugexec_command([copy, "exit", "9"], backing="thp")
+    report.touch()
+    report.chmod(0o666)
+    done = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 9
+    assert read_report(report)[0]["outcome"] != "remapped"
+
+
+def test_memory_protection(sleeping):
+    """Never writable and executable, and nothing that was writable is executable now."""
+    process, _ = sleeping()
+    maps = pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    assert not [line for line in maps if "w" in line.split()[1] and "x" in line.split()[1]]
+
+
+def test_memory_deny_write_execute(hugexec_command, bigtext):
+    """PR_SET_MDWE, Linux 6.3: what systemd's MemoryDenyWriteExecute= asks for is no obstacle."""
+    import ctypes
+    libc = ctypes.CDLL(None)
+    if libc.prctl(66, 0, 0, 0, 0) < 0:
+        pytest.skip("this kernel has no PR_SET_MDWE")
+    words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
+    done = subprocess.run(words, capture_output=True, check=False, preexec_fn=lambda: libc.prctl(65, 1, 0, 0, 0))
+    assert done.returncode == 9 and read_report(report)[0]["outcome"] == "remapped"
