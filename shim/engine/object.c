@@ -123,15 +123,19 @@ bool object_remap(struct object *object, struct report_object *out)
 		return false;
 	if (!object->is_program && is_changed(object))
 		return error_set(&out->reason, "text-changed", "its text is no longer what its file says") == 0;
+	enum backing applied = BACKING_NONE;
 	int done = -1;
 	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
 		struct error refusal = {0};
+		applied = settings->backing[i];
 		done = try_backing(object, i, fd, &plan, &refusal);
 		if (done < 0)
 			add_refusal(&out->reason, settings->backing[i], &refusal);
 	}
 	if (done == 0 && !error_is_set(&out->reason))
 		out->reason = plan.reason;
+	if (done == 0)
+		out->backing = applied;
 	note_extent(&plan, out);
 	return done == 0;
 }
@@ -139,6 +143,11 @@ bool object_remap(struct object *object, struct report_object *out)
 void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
 {
 	cleanup_free char *smaps = remap_read_smaps(pid);
-	for (unsigned i = 0; i < count; i++)
-		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &objects[i].backing);
+	for (unsigned i = 0; i < count; i++) {
+		enum backing found = BACKING_NONE;
+		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &found);
+		/* Text that is huge without our doing is the page cache's; and what was applied may have come to nothing. */
+		if (objects[i].backing == BACKING_NONE || objects[i].huge_bytes == 0)
+			objects[i].backing = found;
+	}
 }

@@ -1,337 +1,263 @@
 #include "engine/page_cache.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
-#include "base/size.h"
-#include "engine/smaps.h"
+#include "engine/slots.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
+#define TRIES        2   /* reading anew fails now and then where another CPU still holds a page for a moment */
+#define REAP_WAIT_MS 100 /* for a child that was killed: more than enough where it does not wait for a disk */
 
-#define SLOT              PAGE_CACHE_SLOT_BYTES
-#define SMAPS_LIMIT_BYTES (16 * MIB)
+/* How far the child came. It ends by telling one of the others. */
+enum outcome { OUTCOME_UNFINISHED, OUTCOME_ALL_TRIED, OUTCOME_UNSUPPORTED, OUTCOME_TIME_SHORT };
 
-/*
- * The slots of a file. A few at a time are mapped, read+exec as the text will be, so that looking at a large file does
- * not make us large: BATCH places, STRIDE apart, so that the kernel does not merge them and smaps has a line for each.
- */
-struct slots {
-	int fd;
-	unsigned count;
-	uint64_t *file_off;
-	bool *huge;
-	bool sees_cache; /* may ask which pages of the file are in the cache */
-	char *window;    /* address space for a batch, aligned to a slot */
-	char *reserve;
+/* Memory shared with the child, so that what it found out is known even if it has to be killed. */
+struct findings {
+	enum outcome outcome;
+	struct slot list[PAGE_CACHE_SLOTS_MAX];
 };
 
-#define BATCH         4
-#define STRIDE        (2 * SLOT)
-#define RESERVE_BYTES (BATCH * STRIDE + SLOT)
-
-static char *slot_addr(const struct slots *slots, unsigned i)
+static int64_t now_us(void)
 {
-	return slots->window + i % BATCH * STRIDE;
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void map_slot(const struct slots *slots, unsigned i)
-{
-	mmap(slot_addr(slots, i), SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
-	     (off_t)slots->file_off[i]);
-}
-
-static void unmap_slot(const struct slots *slots, unsigned i)
-{
-	mmap(slot_addr(slots, i), SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-}
+/* The child's work. */
+struct work {
+	struct slots *slots;
+	int64_t deadline_us;
+	int64_t longest_step_us;
+	bool proven; /* reading anew gave a huge folio at least once */
+};
 
 /*
- * Which pages of slot I, which must be mapped, are in the cache. Only asking mincore(2) leaves the cache as it is: even
- * preadv2(RWF_NOWAIT) has small folios read ahead (mm/filemap.c, filemap_get_pages()). To those who neither own the
- * file nor may write to it the kernel answers "all"; SEES_CACHE is false then.
+ * Whether another step may be begun: what is dropped must be back in time, or the workload would be worse off than
+ * without us. Disks are unsteady, so the longest step until now has to fit twice.
  */
-static bool is_any_cached(const struct slots *slots, unsigned i, size_t bytes)
+static bool has_time(const struct work *work)
 {
-	unsigned char cached[SLOT / 4096] = {0};
-	if (mincore(slot_addr(slots, i), bytes, cached) < 0)
-		return true;
-	for (size_t page = 0; page < bytes / 4096; page++) {
-		if (cached[page] & 1)
-			return true;
-	}
-	return false;
+	return now_us() + 2 * work->longest_step_us <= work->deadline_us;
 }
 
-/* Ask smaps which slots of the batch that begins with slot FIRST are mapped by one entry. */
-static void look_at_batch(struct slots *slots, unsigned first)
+static void note_step(struct work *work, int64_t started_us)
 {
-	cleanup_free char *text = NULL;
-	if (read_file_at(AT_FDCWD, "/proc/self/smaps", SMAPS_LIMIT_BYTES, &text, NULL) < 0)
-		return;
-	uint64_t window = (uint64_t)(uintptr_t)slots->window;
-	struct smaps_cursor cursor = smaps_cursor(text);
-	struct smaps_entry entry;
-	while (smaps_next(&cursor, &entry) == 1) {
-		if (entry.start < window || entry.start >= window + BATCH * STRIDE || (entry.start - window) % STRIDE)
+	int64_t took_us = now_us() - started_us;
+	if (took_us > work->longest_step_us)
+		work->longest_step_us = took_us;
+}
+
+/* Where the kernel does not do that at all it says so at once, without looking at the file's pages. */
+static bool collapse_all(struct work *work)
+{
+	struct slots *slots = work->slots;
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (slots->list[i].state != SLOT_SMALL)
 			continue;
-		unsigned i = first + (unsigned)((entry.start - window) / STRIDE);
-		if (i < slots->count)
-			slots->huge[i] = entry.file_pmd_bytes + entry.shmem_pmd_bytes >= SLOT;
+		if (!has_time(work))
+			return false;
+		int64_t started_us = now_us();
+		if (slot_collapse(slots, i))
+			slots->list[i].state = SLOT_HUGE;
+		note_step(work, started_us);
 	}
+	return true;
 }
 
 /*
- * See which slots are huge: touch the first page of those that are in the cache; where it belongs to a 2 MiB folio the
- * fault maps all of it. Nothing here waits for a disk where the cache can be seen.
+ * Drop the COUNT slots at INDEXES and read them anew; all are dropped before the first is read, because the kernel
+ * reads ahead into the next (mm/filemap.c, do_sync_mmap_readahead()). Returns whether one of them is huge now.
  */
-static void look(struct slots *slots)
+static bool read_anew(struct work *work, const unsigned *indexes, unsigned count)
 {
-	for (unsigned first = 0; first < slots->count; first += BATCH) {
-		for (unsigned i = first; i < first + BATCH && i < slots->count; i++) {
-			map_slot(slots, i);
-			if (is_any_cached(slots, i, 4096))
-				madvise(slot_addr(slots, i), 4096, MADV_POPULATE_READ);
-		}
-		look_at_batch(slots, first);
-		for (unsigned i = first; i < first + BATCH && i < slots->count; i++)
-			unmap_slot(slots, i);
-	}
-}
-
-/* Read slot I as the kernel does for a mapping that wants huge pages. May wait for a disk. */
-static void fault_in(const struct slots *slots, unsigned i)
-{
-	map_slot(slots, i);
-	madvise(slot_addr(slots, i), SLOT, MADV_HUGEPAGE);
-	madvise(slot_addr(slots, i), SLOT, MADV_POPULATE_READ);
-	unmap_slot(slots, i);
-}
-
-/* Have the kernel copy slot I into a huge folio; false where it does not do that. May wait for a disk. */
-static bool collapse(const struct slots *slots, unsigned i)
-{
-	map_slot(slots, i);
-	bool done = madvise(slot_addr(slots, i), SLOT, MADV_COLLAPSE) == 0;
-	unmap_slot(slots, i);
-	return done;
-}
-
-/*
- * Drop the clean, unmapped cache of the small slots [FIRST, LAST], which follow one another in the file, and of the
- * slot on either side where that is not huge: a folio that reaches over the edge of what is dropped is passed over
- * (mm/truncate.c, find_lock_entries()).
- */
-static void drop_run(const struct slots *slots, unsigned first, unsigned last)
-{
-	uint64_t start = slots->file_off[first];
-	uint64_t end = slots->file_off[last] + SLOT;
-	if (start >= SLOT && !(first > 0 && slots->huge[first - 1] && slots->file_off[first - 1] + SLOT == start))
-		start -= SLOT;
-	if (!(last + 1 < slots->count && slots->huge[last + 1] && slots->file_off[last + 1] == end))
-		end += SLOT;
-	posix_fadvise(slots->fd, (off_t)start, (off_t)(end - start), POSIX_FADV_DONTNEED);
-}
-
-static unsigned count_huge(const struct slots *slots)
-{
+	struct slots *slots = work->slots;
+	int64_t started_us = now_us();
 	unsigned huge = 0;
-	for (unsigned i = 0; i < slots->count; i++)
-		huge += slots->huge[i];
-	return huge;
+	for (unsigned tries = 0; tries < TRIES && huge < count; tries++) {
+		for (unsigned i = 0; i < count; i++) {
+			if (slots->list[indexes[i]].state != SLOT_HUGE)
+				slot_drop(slots, indexes[i]);
+		}
+		huge = 0;
+		for (unsigned i = 0; i < count; i++) {
+			struct slot *slot = &slots->list[indexes[i]];
+			if (slot->state != SLOT_HUGE) {
+				slot_read(slots, indexes[i]);
+				slot_look(slots, indexes[i]);
+			}
+			huge += slot->state == SLOT_HUGE;
+		}
+	}
+	note_step(work, started_us);
+	return huge > 0;
 }
 
-static unsigned first_small(const struct slots *slots)
+/* The next slots from *FROM on that are small, surveyed, and not busy: SLOTS_BATCH at most, one while nothing is
+ * proven. */
+static unsigned next_batch(struct work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
-	unsigned i = 0;
-	while (i < slots->count && slots->huge[i])
-		i++;
-	return i;
+	struct slots *slots = work->slots;
+	unsigned count = 0, most = work->proven ? SLOTS_BATCH : 1;
+	while (count == 0 && *from < slots->count) {
+		for (; *from < slots->count && count < most; (*from)++) {
+			if (slots->list[*from].state == SLOT_SMALL)
+				batch[count++] = *from;
+		}
+		if (count == 0)
+			break;
+		slots_survey(slots, batch, count);
+		unsigned kept = 0;
+		for (unsigned i = 0; i < count; i++) {
+			if (slots->list[batch[i]].state == SLOT_SMALL)
+				batch[kept++] = batch[i];
+		}
+		count = kept;
+	}
+	return count;
 }
 
-/* Reading a slot anew can fail once where pages wait in another CPU's batch (lru_add_drain()). */
-#define TRIES 2
-
-/* What the child tells: it ended, and how. */
-enum child_result { CHILD_TRIED_ALL = 10, CHILD_UNSUPPORTED };
-
-/* After drop_run(): whether pages of slot I stayed, because somebody maps them or they are dirty. */
-static bool is_busy(const struct slots *slots, unsigned i)
+static enum outcome make_huge(struct work *work)
 {
-	map_slot(slots, i);
-	bool busy = slots->sees_cache && is_any_cached(slots, i, SLOT);
-	unmap_slot(slots, i);
-	return busy;
+	unsigned batch[SLOTS_BATCH], from = 0, count;
+	if (!collapse_all(work))
+		return OUTCOME_TIME_SHORT;
+	while ((count = next_batch(work, &from, batch)) > 0) {
+		if (!has_time(work))
+			return OUTCOME_TIME_SHORT;
+		bool some_huge = read_anew(work, batch, count);
+		if (!some_huge && !work->proven)
+			return OUTCOME_UNSUPPORTED;
+		work->proven = true;
+	}
+	return OUTCOME_ALL_TRIED;
 }
 
 /*
- * One round over the small slots. All are dropped before the first is read, because a fault with MADV_HUGEPAGE reads
- * two slots at a time and small pages in the second would stop it (mm/filemap.c, do_sync_mmap_readahead()). Busy slots
- * are not read: a launch must not pay again and again for a file that others run on small pages.
+ * The child: a copy of the caller that only asks the kernel to map, read and drop pages of the file, and writes down
+ * what it finds in FINDINGS. The caller waits for it, kills it when the time is over, and reaps it; it dies with the
+ * caller. Killed at any step it leaves the page cache with some slots huge, a few perhaps not cached, and all of them
+ * right.
  */
-static void read_anew(struct slots *slots)
+_Noreturn static void run_child(struct slots *slots, struct findings *findings, int64_t deadline_us, pid_t parent)
 {
-	for (unsigned first = 0; first < slots->count; first++) {
-		unsigned last = first;
-		while (!slots->huge[first] && last + 1 < slots->count && !slots->huge[last + 1] &&
-		       slots->file_off[last + 1] == slots->file_off[last] + SLOT)
-			last++;
-		if (!slots->huge[first])
-			drop_run(slots, first, last);
-		first = last;
-	}
-	for (unsigned i = 0; i < slots->count; i++) {
-		if (!slots->huge[i] && !is_busy(slots, i))
-			fault_in(slots, i);
-	}
-	look(slots);
-}
-
-/* Try the first small slot alone: what the filesystem cannot do there it cannot do for the others. */
-static bool can_read_anew(struct slots *slots, unsigned probe)
-{
-	bool busy = false;
-	for (int tries = 0; tries < TRIES && !slots->huge[probe] && !busy; tries++) {
-		drop_run(slots, probe, probe);
-		busy = is_busy(slots, probe);
-		if (!busy)
-			fault_in(slots, probe);
-		look(slots);
-	}
-	return busy || slots->huge[probe];
-}
-
-_Noreturn static void try_all_in_child(struct slots *slots)
-{
+	struct work work = {.slots = slots, .deadline_us = deadline_us};
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	for (unsigned i = 0; i < slots->count; i++) {
-		if (!slots->huge[i])
-			fault_in(slots, i); /* what is not in the cache yet comes in whole folios */
-	}
-	look(slots);
-	for (unsigned i = 0; i < slots->count; i++) {
-		if (!slots->huge[i] && !collapse(slots, i))
-			break;
-	}
-	look(slots);
-	if (count_huge(slots) == slots->count)
-		_exit(CHILD_TRIED_ALL);
-	if (!can_read_anew(slots, first_small(slots)))
-		_exit(CHILD_UNSUPPORTED);
-	for (int tries = 0; tries < TRIES && count_huge(slots) < slots->count; tries++)
-		read_anew(slots);
-	_exit(CHILD_TRIED_ALL);
+	if (getppid() != parent)
+		_exit(1);
+	slots_reopen(slots);
+	findings->outcome = make_huge(&work);
+	_exit(0);
 }
 
-/* Run the slow part in a child and wait for it TIMEOUT_MS at most. Returns its result, or 0 where the time was over. */
-static int run_child(struct slots *slots, unsigned timeout_ms)
+/* Without a signal to tell of its end: the caller's SIGCHLD may be ignored, or the workload's business. */
+static int start_child(struct slots *slots, struct findings *findings, int64_t deadline_us)
 {
-	long child = syscall(SYS_clone, (unsigned long)SIGCHLD, NULL, NULL, NULL, 0UL);
+	pid_t parent = getpid();
+	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
 	if (child == 0)
-		try_all_in_child(slots);
-	if (child < 0)
-		return 0;
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)child, 0);
-	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-	int ready = pidfd < 0 ? 0 : poll(&poll_fd, 1, (int)timeout_ms);
-	int status = 0;
-	if (ready != 1)
-		kill((pid_t)child, SIGKILL);
-	/* A child that hangs in the disk's hands cannot be reaped now: it is left to whoever reaps orphans. */
-	if (waitpid((pid_t)child, &status, __WALL | (ready == 1 ? 0 : WNOHANG)) != child || !WIFEXITED(status))
-		return 0;
-	return WEXITSTATUS(status);
+		run_child(slots, findings, deadline_us, parent);
+	return (int)child;
 }
 
-static int set_up(struct slots *slots, int fd, const struct file_range *ranges, unsigned count, struct error *err)
+static bool has_ended(int pidfd, int timeout_ms)
 {
-	*slots = (struct slots){.fd = fd};
-	struct stat st;
-	if (fstat(fd, &st) < 0)
-		return error_set_errno(err, errno, "file-unsupported", "fstat");
-	for (unsigned i = 0; i < count; i++) {
-		slots->count += (unsigned)(ranges[i].bytes / SLOT);
-		if (ranges[i].file_off + ranges[i].bytes > (uint64_t)st.st_size)
-			return error_set(err, "file-short", "the file ends inside its text");
+	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+	int64_t end_us = now_us() + (int64_t)timeout_ms * 1000;
+	int ready;
+	do {
+		ready = poll(&poll_fd, 1, timeout_ms);
+		timeout_ms = (int)((end_us - now_us()) / 1000);
+	} while (ready < 0 && errno == EINTR && timeout_ms > 0);
+	return ready == 1;
+}
+
+/* Do the slow part in a child. Returns 0, or -1 with ERR where there can be none. */
+static int make_huge_in_child(struct slots *slots, struct findings *findings, unsigned timeout_ms, struct error *err)
+{
+	int timeout = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
+	pid_t child = start_child(slots, findings, now_us() + (int64_t)timeout * 1000);
+	if (child < 0)
+		return error_set_errno(err, errno, "process-limit", "no process to prepare the page cache");
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, child, 0); /* close-on-exec by itself */
+	if (pidfd < 0 || !has_ended(pidfd, timeout)) {
+		kill(child, SIGKILL);
+		if (pidfd >= 0)
+			has_ended(pidfd, REAP_WAIT_MS);
 	}
-	if (slots->count == 0 || slots->count > PAGE_CACHE_SLOTS_MAX)
-		return error_set(err, "file-unsupported", "%u slots of 2 MiB", slots->count);
-	slots->sees_cache = geteuid() == 0 || geteuid() == st.st_uid;
-	slots->file_off = calloc(slots->count, sizeof slots->file_off[0]);
-	slots->huge = calloc(slots->count, sizeof slots->huge[0]);
-	slots->reserve = mmap(NULL, RESERVE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!slots->file_off || !slots->huge || slots->reserve == MAP_FAILED)
-		return error_set_errno(err, ENOMEM, "address-space-limit", "no address space to look at the file");
-	slots->window = slots->reserve + (SLOT - (uintptr_t)slots->reserve % SLOT) % SLOT;
-	unsigned slot = 0;
-	for (unsigned i = 0; i < count; i++) {
-		for (uint64_t off = 0; off < ranges[i].bytes; off += SLOT)
-			slots->file_off[slot++] = ranges[i].file_off + off;
-	}
+	/* One that does not end even so waits for a disk: it is left to whoever inherits our children. */
+	waitpid(child, NULL, __WALL | WNOHANG);
 	return 0;
 }
 
-static void tear_down(struct slots *slots)
+static void explain(const struct slots *slots, enum outcome outcome, unsigned timeout_ms, struct error *err)
 {
-	if (slots->reserve && slots->reserve != MAP_FAILED)
-		munmap(slots->reserve, RESERVE_BYTES);
-	free(slots->file_off);
-	free(slots->huge);
-}
-
-static void explain(const struct slots *slots, int result, unsigned timeout_ms, struct error *err)
-{
-	unsigned huge = count_huge(slots);
-	if (result == 0)
-		error_set(err, "file-timeout", "%u of %u slots of 2 MiB were read after %u ms", huge, slots->count,
+	unsigned huge = slots_count(slots, SLOT_HUGE), cut = slots_count(slots, SLOT_SHORT);
+	if (huge == slots->count)
+		return;
+	if (huge + cut == slots->count)
+		error_set(err, "file-short", "the file ends before %u of its %u slots of 2 MiB", cut, slots->count);
+	else if (outcome == OUTCOME_UNFINISHED || outcome == OUTCOME_TIME_SHORT)
+		error_set(err, "file-timeout", "%u of %u slots of 2 MiB could be read in %u ms", huge, slots->count,
 		          timeout_ms);
-	else if (result == CHILD_UNSUPPORTED)
-		error_set(err, "file-unsupported", "this filesystem and kernel keep the file in small folios");
+	else if (outcome == OUTCOME_UNSUPPORTED)
+		error_set(
+		    err, "file-unsupported",
+		    "this filesystem and kernel read the file into small folios, or no memory is left in pieces of "
+		    "2 MiB");
 	else
 		error_set(err, "file-busy",
-		          "%u of %u slots of 2 MiB; the others are mapped in small pages elsewhere, or dirty", huge,
-		          slots->count);
+		          "%u of %u slots of 2 MiB are huge; %u are dirty, or mapped in small pages by another process",
+		          huge, slots->count, slots->count - huge - cut);
+}
+
+static int look_and_make_huge(struct slots *slots, struct findings *findings, unsigned timeout_ms, struct error *err)
+{
+	/* Without a view of the cache even a look might wait for a disk. */
+	for (unsigned i = 0; slots->sees_cache && i < slots->count; i++) {
+		if (slots->list[i].state == SLOT_SMALL)
+			slot_look(slots, i);
+	}
+	if (slots_count(slots, SLOT_SMALL) > 0 && make_huge_in_child(slots, findings, timeout_ms, err) < 0)
+		return -1;
+	explain(slots, findings->outcome, timeout_ms, err);
+	return 0;
 }
 
 int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
                          uint64_t *huge_bytes, struct error *err)
 {
+	struct stat st;
 	struct slots slots;
 	*huge_bytes = 0;
-	if (set_up(&slots, fd, ranges, count, err) < 0) {
-		tear_down(&slots);
-		return -1;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_set(err, "file-unsupported", "not a plain file");
+	/* Bit 1 alone would spare mappings with MADV_HUGEPAGE (PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18). */
+	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
+		return error_set(err, "file-unsupported",
+		                 "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
+	struct findings *findings =
+	    mmap(NULL, sizeof *findings, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (findings == MAP_FAILED)
+		return error_set_errno(err, errno, "address-space-limit", "no memory to look at the file");
+	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, findings->list, err);
+	if (result > 0) {
+		result = slots_open(&slots, fd, findings->list, (unsigned)result, err);
+		if (result == 0)
+			result = look_and_make_huge(&slots, findings, timeout_ms, err);
+		*huge_bytes = slots_count(&slots, SLOT_HUGE) * PAGE_CACHE_SLOT_BYTES;
+		slots_close(&slots);
 	}
-	if (slots.sees_cache)
-		look(&slots);
-	if (count_huge(&slots) < slots.count) {
-		/* From here on it may wait for a disk; without a view of the cache that holds for the first look too.
-		 */
-		int result = run_child(&slots, timeout_ms);
-		if (result != 0 || slots.sees_cache)
-			look(&slots);
-		if (count_huge(&slots) < slots.count)
-			explain(&slots, result, timeout_ms, err);
-	}
-	*huge_bytes = count_huge(&slots) * SLOT;
-	tear_down(&slots);
-	return 0;
+	munmap(findings, sizeof *findings);
+	return result;
 }

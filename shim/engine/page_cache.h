@@ -2,14 +2,20 @@
  * page_cache.h - have the kernel hold parts of a file in its page cache as 2 MiB folios, so that text can be mapped in
  * place by one entry each: no copy, one for all processes, and the mapping is still the file's.
  *
- * What a filesystem and kernel can do is found out by trying, slot by slot:
+ * What a filesystem and kernel can do is found out by trying, slot by slot, the cheapest first:
  *   as it is      a fault on a slot that is one folio already maps it whole
  *   collapse      MADV_COLLAPSE (CONFIG_READ_ONLY_THP_FOR_FS on 6.1 to 7.1, shmem; large-folio filesystems from 7.2)
- *   read anew     drop the slot's clean, unmapped cache and fault it in through a mapping with MADV_HUGEPAGE, which reads
- *                 whole folios on filesystems that have large ones (xfs from 5.18, ext4 from 6.16, tmpfs)
- * One slot is tried first: where nothing helps there, the rest of the cache is not dropped in vain. Dirty pages and pages
- * that somebody maps are never dropped (posix_fadvise(2), POSIX_FADV_DONTNEED passes over them); the file's content is
- * only read. All that may wait for a disk is done by a child, which is left behind when the time is over.
+ *   read anew     drop the slot's clean, unmapped cache and fault it in through a mapping with MADV_HUGEPAGE, which
+ * reads whole folios on filesystems that have large ones (xfs from 5.18, ext4 from 6.16) None of these asks what
+ * /sys/kernel/mm/transparent_hugepage/enabled says; PR_SET_THP_DISABLE forbids all of them.
+ *
+ * Others are left in peace: a slot that another process maps, or that has dirty pages, is passed over, and nothing of
+ * it is dropped or written. One slot is read anew first: where that gives no huge folio the rest is left as it is. Then
+ * few slots at a time, and none once they might not be back in time: a slow disk costs the workload no more of its
+ * cache than that. The file's content is only read.
+ *
+ * All that may wait for a disk is done by a child, which is killed when the time is over. Nothing is remembered but
+ * what the page cache itself is.
  */
 #pragma once
 
@@ -23,14 +29,20 @@ struct file_range {
 };
 
 #define PAGE_CACHE_SLOT_BYTES (UINT64_C(2) << 20)
-#define PAGE_CACHE_SLOTS_MAX 2048 /* 4 GiB of text */
+#define PAGE_CACHE_SLOTS_MAX  2048 /* 4 GiB of text */
 
 /*
  * Make the COUNT ranges of the file open at FD (read-only is enough) huge in the page cache, holding the caller for
- * TIMEOUT_MS at most where the disk is slow.
- * Returns 0 with *HUGE_BYTES: what is on 2 MiB folios now. Where that is less than asked for, ERR says why: "file-unsupported",
- * "file-busy" (mapped by others, or dirty), "file-timeout", "file-short" (the file ends before the range).
- * -1 with ERR where nothing could be found out. The file is never changed.
+ * TIMEOUT_MS at most where the disk is slow, and a tenth of a second more where it does not even let go of the child.
+ *
+ * Returns 0 with *HUGE_BYTES: what is on 2 MiB folios now. Where that is less than asked for, ERR says why:
+ *   "file-unsupported"  this filesystem and kernel keep the file in small folios (or no huge folio could be had)
+ *   "file-busy"         mapped in small pages by another process, or dirty
+ *   "file-timeout"      the disk was too slow
+ *   "file-short"        the file ends before the range
+ * -1 with ERR where nothing could be found out: "file-unsupported" for what is no plain file or no aligned range,
+ * "address-space-limit", "process-limit". The file is never changed; no mapping, process or open file is left behind,
+ * but for a child in the hands of a disk that does not answer: it ends with SIGKILL as soon as it can.
  */
 int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
                          uint64_t *huge_bytes, struct error *err);

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER_FIELDS_MAX 256 /* bytes of a header line before its path: address range, perms, offset, device, inode \
-	                       */
+#define HEADER_FIELDS_MAX                                                                          \
+	256 /* bytes of a header line before its path: address range, perms, offset, device, inode \
+	     */
 
 struct smaps_cursor smaps_cursor(const char *text)
 {
@@ -92,6 +93,9 @@ static void read_count(const char *line, struct smaps_entry *out)
 	} counts[] = {
 	    {"Rss:", offsetof(struct smaps_entry, rss_bytes)},
 	    {"Pss:", offsetof(struct smaps_entry, pss_bytes)},
+	    {"Shared_Clean:", offsetof(struct smaps_entry, shared_clean_bytes)},
+	    {"Shared_Dirty:", offsetof(struct smaps_entry, shared_dirty_bytes)},
+	    {"Private_Dirty:", offsetof(struct smaps_entry, private_dirty_bytes)},
 	    {"Anonymous:", offsetof(struct smaps_entry, anonymous_bytes)},
 	    {"FilePmdMapped:", offsetof(struct smaps_entry, file_pmd_bytes)},
 	    {"ShmemPmdMapped:", offsetof(struct smaps_entry, shmem_pmd_bytes)},

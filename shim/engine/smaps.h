@@ -13,6 +13,7 @@ struct smaps_entry {
 	unsigned dev_major, dev_minor;
 	uint64_t inode;
 	uint64_t rss_bytes, pss_bytes;
+	uint64_t shared_clean_bytes, shared_dirty_bytes, private_dirty_bytes; /* shared: somebody else maps it too */
 	uint64_t anonymous_bytes; /* Anonymous: private copies of what the file says */
 	uint64_t file_pmd_bytes;  /* FilePmdMapped */
 	uint64_t shmem_pmd_bytes; /* ShmemPmdMapped */

@@ -1,0 +1,128 @@
+#!/bin/sh
+# Runs as init in a virtual machine made by run.py: tries hugexec on this kernel and prints a line a case:
+# "ok NAME", "FAIL NAME: why", or "note ...". Then the machine is switched off.
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev 2>/dev/null
+mount -t tmpfs tmpfs /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
+modprobe -q loop
+modprobe -q xfs
+chmod 1777 /tmp
+cd /tmp || exit 1
+thp=/sys/kernel/mm/transparent_hugepage
+echo "note kernel $(uname -r), THP $(cat $thp/enabled)"
+
+cat >all.json <<'EOF'
+{"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "follow": "none"}]}
+EOF
+chmod 644 all.json
+
+fail() { echo "FAIL $1: $2"; }
+
+# try NAME BACKING EXPECTED COMMAND...: the same output and status as plain, and the expected word in the report:
+# "remapped", or that of the reason why not.
+try() {
+	name=$1 backing=$2 expected=$3
+	shift 3
+	"$@" >out 2>err
+	plain=$?
+	mv out plain.out
+	mv err plain.err
+	: >report.json
+	chmod 666 report.json
+	$as_user hugexec --policy=all.json --report=report.json --backing="$backing" -- "$@" >out 2>err
+	ours=$?
+	mv out ours.out
+	mv err ours.err
+	if [ $plain != $ours ]; then
+		fail "$name" "status $ours, plain $plain: $(head -c 300 ours.err)"
+	elif ! cmp -s plain.out ours.out || ! cmp -s plain.err ours.err; then
+		fail "$name" "output differs: $(diff plain.out ours.out | head -4 | tr '\n' ' ') $(head -c 200 ours.err)"
+	elif [ "$expected" = remapped ] && ! grep -q '"outcome":"remapped"' report.json; then
+		fail "$name" "$(cat report.json)"
+	elif [ "$expected" != remapped ] && ! grep -qE "\"reason\":\"($expected)" report.json; then
+		fail "$name" "$(cat report.json)"
+	elif [ "$expected" = remapped ] && ! grep -qE "\"backing\":\"(${backing%,*}|${backing#*,})\"" report.json; then
+		fail "$name" "$(cat report.json)"
+	else
+		echo "ok $name"
+	fi
+	as_user=
+}
+
+pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
+
+for program in bigtext-pie bigtext-static bigtext-static-pie probe-pie; do
+	pages 16
+	try "hugetlb $program" hugetlb remapped /programs/$program
+	pages 0
+	for enabled in always madvise never; do
+		echo $enabled >$thp/enabled
+		try "thp $program, THP $enabled" thp remapped /programs/$program
+	done
+	echo madvise >$thp/enabled
+done
+try "hugetlb with an empty pool" hugetlb hugetlb-pool /programs/bigtext-pie
+pages 2
+try "hugetlb with a small pool" hugetlb hugetlb-pool /programs/bigtext-pie
+pages 0
+
+# The file backing, by filesystem. What this kernel cannot do must be refused with a reason, and the next backing serve.
+mkdir -p advise xfs
+mount -t tmpfs -o huge=advise,size=200M tmpfs advise && cp /programs/* advise/
+try "file on tmpfs huge=advise" file remapped /tmp/advise/bigtext-pie
+try "file on tmpfs huge=advise, static PIE" file remapped /tmp/advise/bigtext-static-pie
+try "file on tmpfs, the probe" file remapped /tmp/advise/probe-pie
+mkdir -p small && mount -t tmpfs -o huge=never,size=50M tmpfs small && cp /programs/bigtext-pie small/
+: >report.json
+hugexec --policy=all.json --report=report.json --backing=file -- /tmp/small/bigtext-pie >/dev/null
+echo "note file on tmpfs huge=never: $(grep -oE '"outcome":"[a-z]*","reason":("[^"]*"|null)' report.json)"
+if [ -e /xfs.img ] && mount -t xfs -o loop /xfs.img xfs 2>/dev/null; then
+	cp /programs/bigtext-pie /programs/bigtext-static xfs/
+	sync
+	for program in bigtext-pie bigtext-static; do
+		: >report.json
+		hugexec --policy=all.json --report=report.json --backing=file -- /tmp/xfs/$program >/dev/null
+		echo "note file on xfs, $program: $(grep -oE '"outcome":"[a-z]*","reason":("[^"]*"|null)' report.json)"
+		try "file, else thp, on xfs, $program" "file,thp" "remapped" /tmp/xfs/$program
+	done
+	umount xfs
+else
+	echo "note no xfs here"
+fi
+
+if [ -e /proc/sys/vm/memfd_noexec ]; then
+	for level in 0 1 2; do
+		echo $level >/proc/sys/vm/memfd_noexec
+		try "thp, memfd_noexec $level" thp remapped /programs/bigtext-pie
+		pages 16
+		try "hugetlb, memfd_noexec $level" hugetlb remapped /programs/bigtext-pie
+		pages 0
+	done
+else
+	echo "note no vm.memfd_noexec here"
+fi
+
+scope=/proc/sys/kernel/yama/ptrace_scope
+if [ -e $scope ]; then
+	nobody="/bin/setpriv --reuid=65534 --regid=65534 --clear-groups"
+	for level in 0 1 2 3; do
+		echo $level >$scope
+		case $level in
+		0 | 1) for_nobody=remapped for_root=remapped ;;
+		2) for_nobody=ptrace-refused for_root=remapped ;;
+		3) for_nobody=ptrace-refused for_root=ptrace-refused ;;
+		esac
+		try "thp, Yama scope $level, root" thp $for_root /programs/bigtext-pie
+		as_user=$nobody
+		try "thp, Yama scope $level, nobody" thp $for_nobody /programs/bigtext-pie
+	done
+else
+	echo "note no Yama here"
+fi
+
+left=$(ps -o pid,stat,args | grep '[h]ugexec')
+[ -z "$left" ] && echo "ok nothing is left" || fail "nothing is left" "$left"
+echo "done"
+poweroff -f
