@@ -82,10 +82,10 @@ static int run(const struct options *options)
 {
 	struct error err = {0};
 	struct policy *policy = NULL;
-	if (options->dry_run)
-		return explain_program(options->command[0], options->policy_file, options->backing, false)
-		           ? EXIT_SUCCESS
-		           : EXIT_NOT_FOUND;
+	if (options->dry_run) {
+		static const int statuses[] = {EXIT_SUCCESS, EXIT_NOT_FOUND, EXIT_FAILED};
+		return statuses[explain_program(options->command[0], options->policy_file, options->backing, false)];
+	}
 	enum on_error on_error = ON_ERROR_CONTINUE;
 	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
 	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
@@ -125,7 +125,7 @@ int main(int argc, char **argv)
 	default: break;
 	}
 	const char *environment_switch = getenv("HUGEXEC");
-	if (environment_switch && strcmp(environment_switch, "off") == 0)
+	if (environment_switch && strcmp(environment_switch, "off") == 0 && !options.dry_run)
 		return execute(&options, NULL);
 	return run(&options);
 }

@@ -48,5 +48,5 @@ int ctl_explain(int argc, char **argv)
 		fputs("hugexecctl: explain takes one PROGRAM\nTry 'hugexecctl explain --help'.\n", stderr);
 		return CTL_USAGE;
 	}
-	return explain_program(argv[optind], policy_file, backing, json) ? CTL_OK : CTL_NO;
+	return explain_program(argv[optind], policy_file, backing, json) == EXPLAINED ? CTL_OK : CTL_NO;
 }

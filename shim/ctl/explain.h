@@ -5,6 +5,7 @@
 
 #include <limits.h>
 
+#include "ctl/probe.h"
 #include "elf/elf_reader.h"
 #include "engine/forecast.h"
 #include "launch/program.h"
@@ -15,9 +16,9 @@
 /* Whether one of the decision's backings could carry the plan out. */
 struct backing_outlook {
 	enum backing backing;
-	int possible;        /* 1 yes, 0 no, -1 not known before the program runs */
-	uint64_t bytes;      /* at most on huge pages by it */
-	struct error reason; /* set where it is not possible */
+	enum verdict verdict; /* unknown: only the program's start would tell */
+	uint64_t bytes;       /* at most on huge pages by it */
+	struct error reason;  /* set where it does not work, or that is not known */
 };
 
 struct explanation {
@@ -28,8 +29,10 @@ struct explanation {
 	struct elf_facts elf;
 	struct error elf_error; /* set: ELF is not known */
 	char unit[256], cgroup[4096];
-	struct decision decision; /* its strings are the policy's */
-	struct forecast forecast;
+	struct decision decision;         /* its strings are the policy's */
+	bool follows;                     /* some rule may want what the program executes */
+	struct forecast forecast;         /* by the huge pages of the page cache and of thp */
+	struct forecast hugetlb_forecast; /* by pages of the setting page_size */
 	struct backing_outlook outlooks[BACKING_COUNT];
 	unsigned outlook_count;
 };
@@ -37,15 +40,19 @@ struct explanation {
 /* From what is known of the program and the decision: the forecast and what each backing could do here. */
 void explain_plan(struct explanation *explanation);
 
-/* Whether, with all that is known, text would come on huge pages; REASON (may be NULL) says why not. */
-bool explain_would_remap(const struct explanation *explanation, struct error *reason);
+/*
+ * Whether, with all that is known, text would come on huge pages. REASON says why not, or why that is not known, with
+ * the word that the report of a launch would have.
+ */
+enum verdict explain_verdict(const struct explanation *explanation, struct error *reason);
 
 void explain_print(const struct explanation *explanation);
 void explain_print_json(const struct explanation *explanation);
 
+enum explained { EXPLAINED, EXPLAIN_NOT_FOUND, EXPLAIN_NO_POLICY };
+
 /*
  * Find COMMAND as a shell would, decide with the policy in POLICY_FILE (NULL: the host's) and BACKING (NULL: the
- * rule's), and print the explanation to standard output. Returns false, with a message on standard error, where there
- * is no such program or the policy is broken.
+ * rule's), and print the explanation to standard output; on standard error why there is none.
  */
-bool explain_program(const char *command, const char *policy_file, const char *backing, bool json);
+enum explained explain_program(const char *command, const char *policy_file, const char *backing, bool json);

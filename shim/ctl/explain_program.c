@@ -110,25 +110,26 @@ static int decide(const char *policy_file, const char *backing, struct explanati
 	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
 	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
 	policy_decide(*policy, &facts, &out->decision);
+	out->follows = policy_may_remap(*policy, VIA_SHIM);
 	if (backing)
 		settings_override_backing(&out->decision.settings, backing, NULL);
 	return 0;
 }
 
-bool explain_program(const char *command, const char *policy_file, const char *backing, bool json)
+enum explained explain_program(const char *command, const char *policy_file, const char *backing, bool json)
 {
 	cleanup_free struct explanation *explanation = calloc(1, sizeof *explanation);
 	struct policy *policy = NULL;
 	if (!explanation || find_program(command, explanation) < 0)
-		return false;
+		return EXPLAIN_NOT_FOUND;
 	read_elf(explanation);
 	if (decide(policy_file, backing, explanation, &policy) < 0)
-		return false;
+		return EXPLAIN_NO_POLICY;
 	explain_plan(explanation);
 	if (json)
 		explain_print_json(explanation);
 	else
 		explain_print(explanation);
 	policy_free(policy);
-	return true;
+	return EXPLAINED;
 }

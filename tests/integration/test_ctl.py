@@ -322,6 +322,69 @@ def test_explain_and_hugexec_agree(run, hugexecctl, hugexec_run, write_policy, b
     assert said["build_id"] == report[0]["objects"][0]["build_id"]
 
 
+def test_explain_gives_the_reason_that_a_launch_would(run, hugexecctl, hugexec_run, write_policy, hugetlb_pool, bigtext):
+    program = bigtext(8)
+    policies = {
+        "hugetlb-pool": {"match": {}, "min_text": 0, "backing": ["hugetlb"]},
+        "no-huge-slot": {"match": {}, "min_text": 0, "backing": ["hugetlb"], "page_size": "1G"},
+        "text-small": {"match": {}, "min_text": "9M"},
+        "text-large": {"match": {}, "max_text": "7M"},
+        "rule-skip": {"match": {"exe": program}, "action": "skip"},
+        "no-rule": {"match": {"exe": "/nothing"}},
+    }
+    with hugetlb_pool(0):
+        for word, rule in policies.items():
+            policy = {"version": 1, "rules": [rule, {"match": {"exe": "/another"}}]}
+            said = explain(run, hugexecctl, write_policy(policy), program)
+            _, (line,) = hugexec_run([program], policy=policy)
+            assert said["would_remap"] is False and line["outcome"] != "remapped", word
+            assert said["reason"].split(":")[0] == line["reason"].split(":")[0] == word
+            assert said["action"] == ("skip" if word in ("rule-skip", "no-rule") else "remap")
+
+
+def test_explain_tells_pages_of_different_sizes_apart(run, hugexecctl, write_policy, bigtext):
+    policy = write_policy({"version": 1, "rules": [
+        {"match": {}, "min_text": 0, "backing": ["hugetlb", "thp"], "page_size": "1G", "keep_free": "10%", "rebase": False}]})
+    said = explain(run, hugexecctl, policy, bigtext(8))
+    hugetlb, thp = said["backings"]
+    assert hugetlb["possible"] is False and hugetlb["huge_bytes"] == 0 and hugetlb["reason"].startswith("no-huge-slot")
+    assert thp["huge_bytes"] == said["most_huge_bytes"] >= 6 * MIB
+    assert said["settings"]["page_size"] == 1 << 30 and said["settings"]["keep_free"] == "10%"
+    assert said["settings"]["rebase"] is False and said["settings"]["max_text"] is None
+    text = run([hugexecctl, "explain", f"--policy={policy}", bigtext(8)]).stdout
+    assert "0 whole slots of 1.0 GiB" in text and "no rebase" in text and "keep_free 10%" in text
+
+
+def test_explain_says_what_may_follow(run, hugexecctl, write_policy, bigtext):
+    then = "is asked about again"
+    wrapper = write_policy({"version": 1, "rules": [{"match": {"exe": bigtext(8)}}]})
+    assert then in run([hugexecctl, "explain", f"--policy={wrapper}", "env"]).stdout
+    assert then not in run([hugexecctl, "explain", f"--policy={wrapper}", "--backing=thp", bigtext(8)]).stdout
+    for policy in ({"rules": []}, {"settings": {"follow": "none"}, "rules": [{"match": {"exe": bigtext(8)}}]},
+                   {"rules": [{"match": {"exe": "/**/env"}, "action": "skip"}, {"match": {}}]}):
+        path = write_policy({"version": 1, **policy})
+        assert then not in run([hugexecctl, "explain", f"--policy={path}", "env"]).stdout
+
+
+def test_explain_speaks_of_libraries(run, hugexecctl, write_policy, bigtext):
+    policy = write_policy({"version": 1, "rules": [{"match": {}, "libraries": True}]})
+    assert "libraries  those it loads" in run([hugexecctl, "explain", f"--policy={policy}", "env"]).stdout
+    static = bigtext(4, "static", ("cc", "-static"))
+    assert "libraries  it loads none" in run([hugexecctl, "explain", f"--policy={policy}", static]).stdout
+
+
+def test_dry_run_is_explain_and_runs_nothing(run, hugexec, hugexecctl, write_policy, tmp_path):
+    policy, made = write_policy({"version": 1, "rules": [{"match": {}}]}), tmp_path / "made"
+    said = run([hugexecctl, "explain", f"--policy={policy}", "touch"]).stdout
+    for environment in ({}, {"HUGEXEC": "off"}):
+        done = run([hugexec, f"--policy={policy}", "--dry-run", "--", "touch", made], env={**os.environ, **environment})
+        assert (done.returncode, done.stdout, done.stderr) == (0, said, "") and not made.exists()
+    done = run([hugexec, "--dry-run", "--", "no-such-program"])
+    assert done.returncode == 127 and done.stdout == ""
+    done = run([hugexec, f"--policy={write_policy('{')}", "--dry-run", "--", "touch", made])
+    assert done.returncode == 125 and "policy-invalid" in done.stderr and not made.exists()
+
+
 def test_explain_follows_scripts(run, hugexecctl, write_policy, tmp_path):
     policy = write_policy({"version": 1, "rules": []})
     script, outer, env = tmp_path / "script", tmp_path / "outer", tmp_path / "env-script"

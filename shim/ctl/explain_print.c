@@ -1,0 +1,260 @@
+/*
+ * An explanation told to people, and as JSON.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/size.h"
+#include "base/text.h"
+#include "ctl/ctl.h"
+#include "ctl/explain.h"
+#include "engine/object.h"
+
+#define VALUE_BYTES 4200
+
+static const char *const action_names[] = {
+    [ACTION_SKIP] = "skip", [ACTION_REMAP] = "remap", [ACTION_UNDECIDED] = "undecided"};
+static const char *const follow_names[] = {[FOLLOW_NONE] = "none", [FOLLOW_EXEC] = "exec", [FOLLOW_FORK] = "fork"};
+static const char *const on_error_names[] = {[ON_ERROR_CONTINUE] = "continue", [ON_ERROR_FAIL] = "fail"};
+
+static void line(const char *name, const char *value)
+{
+	char shown[VALUE_BYTES];
+	printf("%-10s %s\n", name, text_printable(value, shown, sizeof shown));
+}
+
+static void print_rule(const struct decision *decision)
+{
+	char value[VALUE_BYTES];
+	const char *action = action_names[decision->action];
+	if (!decision->rule_matched)
+		snprintf(value, sizeof value, "none matches: the default, %s", action);
+	else
+		snprintf(value, sizeof value, "%s%s%s(rule %zu of all, from %s): %s", decision->rule_name ? "\"" : "",
+		         decision->rule_name ? decision->rule_name : "", decision->rule_name ? "\" " : "",
+		         decision->rule_index + 1, decision->rule_file, action);
+	line("rule", value);
+}
+
+/* Add to the list of settings in BUF. */
+__attribute__((format(printf, 2, 3))) static void also(char buf[VALUE_BYTES], const char *format, ...)
+{
+	size_t used = strlen(buf);
+	va_list args;
+	va_start(args, format);
+	vsnprintf(buf + used, VALUE_BYTES - used, format, args);
+	va_end(args);
+}
+
+/* The settings that decide most always, the others where they are not as they would be without a policy. */
+static void print_settings(const struct settings *settings)
+{
+	char value[VALUE_BYTES] = "", size[16];
+	struct settings usual;
+	settings_default(&usual);
+	also(value, "min_text %s", size_format(settings->min_text_bytes, size, sizeof size));
+	if (settings->max_text_bytes != UINT64_MAX)
+		also(value, ", max_text %s", size_format(settings->max_text_bytes, size, sizeof size));
+	for (unsigned i = 0; i < settings->backing_count; i++)
+		also(value, "%s%s", i ? "," : ", backing ", backing_name(settings->backing[i]));
+	if (settings->page_size_bytes != usual.page_size_bytes)
+		also(value, ", page_size %s", size_format(settings->page_size_bytes, size, sizeof size));
+	if (settings->libraries)
+		also(value, ", libraries%s%s", settings->library_include ? " included" : "",
+		     settings->library_exclude ? " but those excluded" : "");
+	also(value, "%s%s", settings->rebase ? "" : ", no rebase", settings->round_out ? ", round_out" : "");
+	if (settings->keep_free_pages)
+		also(value, ", keep_free %" PRIu64, settings->keep_free_pages);
+	if (settings->keep_free_percent)
+		also(value, ", keep_free %u%%", settings->keep_free_percent);
+	if (settings->file_timeout_ms != usual.file_timeout_ms)
+		also(value, ", file_timeout %u ms", settings->file_timeout_ms);
+	also(value, ", follow %s", follow_names[settings->follow]);
+	if (settings->follow != FOLLOW_NONE)
+		also(value, " for %u s", settings->follow_timeout_s);
+	also(value, "%s, on_error %s", settings->perf_map ? ", perf_map" : "", on_error_names[settings->on_error]);
+	line("settings", value);
+}
+
+static void print_slots(const struct forecast *forecast, uint64_t page_bytes)
+{
+	char value[VALUE_BYTES], page[16];
+	uint64_t fewest = forecast->fewest_bytes / page_bytes;
+	uint64_t most = forecast->most_bytes / page_bytes;
+	size_format(page_bytes, page, sizeof page);
+	if (fewest == most)
+		snprintf(value, sizeof value, "%" PRIu64 " whole slot%s of %s", most, most == 1 ? "" : "s", page);
+	else
+		snprintf(value, sizeof value,
+		         "%" PRIu64 " to %" PRIu64 " whole slots of %s, by where the kernel loads it", fewest, most,
+		         page);
+	line("slots", value);
+}
+
+static void print_forecast(const struct explanation *explanation)
+{
+	const struct forecast *forecast = &explanation->forecast;
+	const struct settings *settings = &explanation->decision.settings;
+	char value[VALUE_BYTES], text[16];
+	snprintf(value, sizeof value, "%s at %#" PRIx64 "-%#" PRIx64 "%s%s",
+	         size_format(forecast->text_bytes, text, sizeof text), forecast->text_start, forecast->text_end,
+	         explanation->build_id[0] ? ", build id " : "", explanation->build_id);
+	line("text", value);
+	/* Text that the policy does not want was not divided into slots. */
+	bool wanted = !error_is_set(&forecast->reason) || strcmp(forecast->reason.word, "no-huge-slot") == 0;
+	if (wanted)
+		print_slots(forecast, 2 * MIB);
+	if (wanted && settings->page_size_bytes != 2 * MIB)
+		print_slots(&explanation->hugetlb_forecast, settings->page_size_bytes);
+	if (settings->libraries)
+		line("libraries", explanation->elf.has_interp
+		                      ? "those it loads at start are judged by their own text when they are there"
+		                      : "it loads none");
+}
+
+static void print_outlook(const struct explanation *explanation, const struct backing_outlook *outlook)
+{
+	char value[VALUE_BYTES], size[16];
+	bool moved = outlook->backing == BACKING_FILE && explanation->forecast.file_needs_rebase;
+	if (outlook->verdict == VERDICT_WORKS)
+		snprintf(value, sizeof value, "could work here: %s%s", size_format(outlook->bytes, size, sizeof size),
+		         moved ? ", by moving the program" : "");
+	else
+		error_text(&outlook->reason, value, sizeof value);
+	line(backing_name(outlook->backing), value);
+}
+
+/* The last word, and what else may come of the launch. */
+static void print_verdict(const struct explanation *explanation)
+{
+	static const char *const verdicts[] = {
+	    [VERDICT_WORKS] = "its text would come on huge pages",
+	    [VERDICT_FAILS] = "its text would be left alone",
+	    [VERDICT_UNKNOWN] = "its text may come on huge pages",
+	};
+	char value[VALUE_BYTES];
+	struct error reason;
+	enum verdict verdict = explain_verdict(explanation, &reason);
+	line("so", verdicts[verdict]);
+	if (error_is_set(&reason))
+		line("because", error_text(&reason, value, sizeof value));
+	bool goes_on = strcmp(reason.word, "no-rule") == 0 || is_nothing_to_do(&reason);
+	enum follow follow = explanation->decision.settings.follow;
+	if (verdict == VERDICT_FAILS && goes_on && explanation->follows && follow != FOLLOW_NONE)
+		line("then", follow == FOLLOW_EXEC ? "what it executes in its place is asked about again"
+		                                   : "what it and its children execute is asked about again");
+}
+
+void explain_print(const struct explanation *explanation)
+{
+	char value[VALUE_BYTES];
+	for (unsigned i = 0; i < explanation->script_count; i++) {
+		const char *next =
+		    i + 1 < explanation->script_count ? explanation->scripts[i + 1] : explanation->program.path;
+		snprintf(value, sizeof value, "%.2000s is run by %.2000s", explanation->scripts[i], next);
+		line("script", value);
+	}
+	line("program", explanation->program.path);
+	snprintf(value, sizeof value, "uid %u, unit %s, cgroup %s", (unsigned)geteuid(),
+	         explanation->unit[0] ? explanation->unit : "none",
+	         explanation->cgroup[0] ? explanation->cgroup : "none");
+	line("started by", value);
+	print_rule(&explanation->decision);
+	print_settings(&explanation->decision.settings);
+	if (!error_is_set(&explanation->elf_error))
+		print_forecast(explanation);
+	for (unsigned i = 0; i < explanation->outlook_count; i++)
+		print_outlook(explanation, &explanation->outlooks[i]);
+	print_verdict(explanation);
+}
+
+static json_object *error_to_json(const struct error *error)
+{
+	char text[sizeof *error + 2];
+	return error_is_set(error) ? ctl_text(error_text(error, text, sizeof text)) : NULL;
+}
+
+/* null: not known. */
+static json_object *verdict_to_json(enum verdict verdict)
+{
+	return verdict == VERDICT_UNKNOWN ? NULL : json_object_new_boolean(verdict == VERDICT_WORKS);
+}
+
+static json_object *outlook_to_json(const struct backing_outlook *outlook)
+{
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "backing", ctl_text(backing_name(outlook->backing)));
+	json_object_object_add(json, "huge_bytes", json_object_new_uint64(outlook->bytes));
+	json_object_object_add(json, "possible", verdict_to_json(outlook->verdict));
+	json_object_object_add(json, "reason", error_to_json(&outlook->reason));
+	return json;
+}
+
+static json_object *rule_to_json(const struct decision *decision)
+{
+	if (!decision->rule_matched)
+		return NULL;
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "name", ctl_text(decision->rule_name));
+	json_object_object_add(json, "number", json_object_new_uint64(decision->rule_index + 1));
+	json_object_object_add(json, "file", ctl_text(decision->rule_file));
+	return json;
+}
+
+/* With the policy's own names; sizes in bytes. */
+static json_object *settings_to_json(const struct settings *settings)
+{
+	char keep_free[16];
+	json_object *json = json_object_new_object();
+	json_object *backings = json_object_new_array();
+	for (unsigned i = 0; i < settings->backing_count; i++)
+		json_object_array_add(backings, ctl_text(backing_name(settings->backing[i])));
+	snprintf(keep_free, sizeof keep_free, "%u%%", settings->keep_free_percent);
+	json_object_object_add(json, "min_text", json_object_new_uint64(settings->min_text_bytes));
+	json_object_object_add(
+	    json, "max_text",
+	    settings->max_text_bytes == UINT64_MAX ? NULL : json_object_new_uint64(settings->max_text_bytes));
+	json_object_object_add(json, "backing", backings);
+	json_object_object_add(json, "page_size", json_object_new_uint64(settings->page_size_bytes));
+	json_object_object_add(json, "libraries", json_object_new_boolean(settings->libraries));
+	json_object_object_add(json, "rebase", json_object_new_boolean(settings->rebase));
+	json_object_object_add(json, "round_out", json_object_new_boolean(settings->round_out));
+	json_object_object_add(json, "follow", ctl_text(follow_names[settings->follow]));
+	json_object_object_add(json, "follow_timeout", json_object_new_int64(settings->follow_timeout_s));
+	json_object_object_add(json, "keep_free",
+	                       settings->keep_free_percent ? ctl_text(keep_free)
+	                                                   : json_object_new_uint64(settings->keep_free_pages));
+	json_object_object_add(json, "on_error", ctl_text(on_error_names[settings->on_error]));
+	return json;
+}
+
+void explain_print_json(const struct explanation *explanation)
+{
+	struct error reason;
+	enum verdict verdict = explain_verdict(explanation, &reason);
+	const struct forecast *forecast = &explanation->forecast;
+	json_object *json = json_object_new_object();
+	json_object *scripts = json_object_new_array();
+	json_object *outlooks = json_object_new_array();
+	for (unsigned i = 0; i < explanation->script_count; i++)
+		json_object_array_add(scripts, ctl_text(explanation->scripts[i]));
+	for (unsigned i = 0; i < explanation->outlook_count; i++)
+		json_object_array_add(outlooks, outlook_to_json(&explanation->outlooks[i]));
+	json_object_object_add(json, "version", json_object_new_int(1));
+	json_object_object_add(json, "scripts", scripts);
+	json_object_object_add(json, "exe", ctl_text(explanation->program.path));
+	json_object_object_add(json, "build_id", ctl_text(explanation->build_id));
+	json_object_object_add(json, "rule", rule_to_json(&explanation->decision));
+	json_object_object_add(json, "action", ctl_text(action_names[explanation->decision.action]));
+	json_object_object_add(json, "settings", settings_to_json(&explanation->decision.settings));
+	json_object_object_add(json, "text_bytes", json_object_new_uint64(forecast->text_bytes));
+	json_object_object_add(json, "fewest_huge_bytes", json_object_new_uint64(forecast->fewest_bytes));
+	json_object_object_add(json, "most_huge_bytes", json_object_new_uint64(forecast->most_bytes));
+	json_object_object_add(json, "backings", outlooks);
+	json_object_object_add(json, "would_remap", verdict_to_json(verdict));
+	json_object_object_add(json, "reason", error_to_json(&reason));
+	ctl_print_json(json);
+}
