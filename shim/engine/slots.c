@@ -59,6 +59,15 @@ static char *map_slot(const struct slots *slots, unsigned index, unsigned number
 	return at == MAP_FAILED ? NULL : at;
 }
 
+/* Whether FD may be mapped as text at all: not from a mount that says noexec, and not where a security module objects.
+ */
+static int check_executable(const struct slots *slots, struct error *err)
+{
+	if (slots->count > 0 && !map_slot(slots, 0, 0))
+		return error_set_errno(err, errno, "file-unsupported", "mapping it as text");
+	return 0;
+}
+
 static void unmap_slot(const struct slots *slots, unsigned number)
 {
 	mmap(place(slots, number), SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -90,6 +99,8 @@ int slots_open(struct slots *slots, int fd, struct slot *list, unsigned count, s
 	if (slots->reserve == MAP_FAILED)
 		return error_set_errno(err, errno, "address-space-limit", "no address space to look at the file");
 	slots->window = slots->reserve + (SLOT - (uintptr_t)slots->reserve % SLOT) % SLOT;
+	if (check_executable(slots, err) < 0)
+		return -1;
 	slots->sees_cache = sees_cache(slots, (uint64_t)st.st_size);
 	slots_reopen(slots);
 	return 0;

@@ -49,8 +49,8 @@ int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *e
 }
 
 /*
- * Resume with PTRACE_SYSCALL until the next syscall-entry or -exit stop. The only other stops that can come are those of
- * SIGSTOP (nothing else is left unblocked): the signal is delivered, so that the kernel keeps the account of who is
+ * Resume with PTRACE_SYSCALL until the next syscall-entry or -exit stop. The only other stops that can come are those
+ * of SIGSTOP (nothing else is left unblocked): the signal is delivered, so that the kernel keeps the account of who is
  * stopped, and the group stop that follows is overridden; it takes hold again when we let go (__ptrace_unlink()).
  */
 static int to_syscall_stop(struct tracee *tracee, struct error *err)
@@ -112,7 +112,8 @@ static int set_options(struct tracee *tracee, long options, struct error *err)
 	return 0;
 }
 
-/* Offset of a syscall instruction in the vDSO, found in our own: all native processes of a kernel have the same. 0: none. */
+/* Offset of a syscall instruction in the vDSO, found in our own: all native processes of a kernel have the same. 0:
+ * none. */
 static uint64_t vdso_syscall_offset(void)
 {
 	static uint64_t offset;
@@ -187,7 +188,8 @@ static int run_syscall_once(struct tracee *tracee, long nr, const uint64_t args[
 	return 0;
 }
 
-/* What the kernel returns inside for a call that a signal cut short (include/linux/errno.h): 512 to 516, and plain EINTR. */
+/* What the kernel returns inside for a call that a signal cut short (include/linux/errno.h): 512 to 516, and plain
+ * EINTR. */
 static bool was_interrupted(int64_t result)
 {
 	return result == -EINTR || (result <= -512 && result >= -516);
@@ -228,7 +230,8 @@ static int clear_breakpoint(struct tracee *tracee)
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err)
 {
 	if (arch_set_breakpoint(tracee->pid, tracee_addr) < 0)
-		return error_set_errno(err, errno, "no-breakpoint", "hardware breakpoint in process %d", (int)tracee->pid);
+		return error_set_errno(err, errno, "no-breakpoint", "hardware breakpoint in process %d",
+		                       (int)tracee->pid);
 	tracee->breakpoint_addr = tracee_addr;
 	return 0;
 }
@@ -238,8 +241,8 @@ bool tracee_is_at_breakpoint(struct tracee *tracee)
 	struct arch_regs regs;
 	siginfo_t info;
 	if (!tracee->breakpoint_addr || ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0 ||
-	    info.si_code != TRAP_HWBKPT || get_regs(tracee, &regs, NULL) < 0 || arch_pc(&regs) != tracee->breakpoint_addr ||
-	    clear_breakpoint(tracee) < 0)
+	    info.si_code != TRAP_HWBKPT || get_regs(tracee, &regs, NULL) < 0 ||
+	    arch_pc(&regs) != tracee->breakpoint_addr || clear_breakpoint(tracee) < 0)
 		return false;
 	tracee->state = TRACEE_STOPPED;
 	return true;
@@ -252,11 +255,6 @@ void tracee_detach(struct tracee *tracee)
 	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, 0) < 0 ? TRACEE_GONE : TRACEE_LET_GO;
 }
 
-/* The kernel's struct sigaction (not glibc's), as rt_sigaction(2) takes it. */
-struct kernel_sigaction {
-	uint64_t handler, flags, restorer, mask;
-};
-
 /* The last system call that the tracee makes on our behalf. */
 struct last_call {
 	long nr;
@@ -268,48 +266,6 @@ struct last_call {
 uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes)
 {
 	return (arch_stack(&tracee->saved_regs) - RED_ZONE_BYTES - bytes) & ~UINT64_C(15);
-}
-
-/*
- * With the tracee borrowed and about to let us go: have it ignore SIGCHLD, and make setting it back its last call. The
- * argument for that is memory below the stack that is zero, as an untouched stack is; it is zero again when we go.
- */
-static int ignore_sigchld(struct tracee *tracee, struct last_call *last, struct error *err)
-{
-	uint64_t scratch_addr = tracee_scratch(tracee, sizeof(struct kernel_sigaction));
-	const struct kernel_sigaction none = {0};
-	const struct kernel_sigaction ignore = {.handler = (uint64_t)(uintptr_t)SIG_IGN};
-	struct kernel_sigaction before;
-	if (tracee_read(tracee, scratch_addr, &before, sizeof before) != sizeof before ||
-	    memcmp(&before, &none, sizeof none) != 0)
-		return -1;
-	if (tracee_write(tracee, scratch_addr, &ignore, sizeof ignore) != sizeof ignore)
-		return -1;
-	int64_t result = tracee_syscall(tracee, err, SYS_rt_sigaction, SIGCHLD, scratch_addr, 0, sizeof(uint64_t), 0, 0);
-	if (tracee_write(tracee, scratch_addr, &none, sizeof none) != sizeof none || result < 0)
-		return -1;
-	*last = (struct last_call){SYS_rt_sigaction, {SIGCHLD, scratch_addr, 0, sizeof(uint64_t), 0, 0}};
-	return 0;
-}
-
-/* Whether our end would leave a SIGCHLD pending: blocked, and neither pending already nor ignored. */
-static bool sigchld_would_stay(const struct tracee *tracee)
-{
-	char path[64];
-	cleanup_free char *status = NULL;
-	uint64_t sigchld = UINT64_C(1) << (SIGCHLD - 1);
-	if (!(tracee->saved_mask & sigchld))
-		return false;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)tracee->pid);
-	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
-		return false;
-	static const char *const fields[] = {"\nShdPnd:\t", "\nSigIgn:\t"};
-	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-		const char *field = strstr(status, fields[i]);
-		if (!field || (strtoull(field + strlen(fields[i]), NULL, 16) & sigchld))
-			return false;
-	}
-	return true;
 }
 
 /* Whether the tracee could write to TRACEE_ADDR; true where that cannot be told. */
@@ -341,7 +297,7 @@ static int lead_to_last_call(struct tracee *tracee, const struct last_call *last
 	return set_options(tracee, tracee->options, err);
 }
 
-int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, bool has_children, struct error *err)
+int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
 {
 	if (tracee_borrow(tracee, err) < 0)
 		return -1;
@@ -350,9 +306,7 @@ int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, bool has_children, 
 	if (info_addr && is_writable(tracee, info_addr))
 		info_addr = 0;
 	struct last_call last = {SYS_waitid, {P_PID, (uint64_t)tracer_pid, info_addr, WEXITED | __WALL, 0, 0}};
-	if (!has_children && sigchld_would_stay(tracee))
-		ignore_sigchld(tracee, &last, err);
-	if (tracee->state == TRACEE_GONE || lead_to_last_call(tracee, &last, err) < 0) {
+	if (lead_to_last_call(tracee, &last, err) < 0) {
 		if (tracee->state != TRACEE_GONE)
 			kill(tracee->pid, SIGKILL);
 		tracee->state = TRACEE_GONE;

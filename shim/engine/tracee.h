@@ -94,14 +94,13 @@ void tracee_detach(struct tracee *tracee);
  * finds it there and never sleeps; no signal can interrupt a wait that does not sleep.
  *
  * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed another
- * program since (do_notify_parent()). By default it is dropped, but where the tracee blocks it it would stay pending;
- * then SIGCHLD is ignored until we are gone, which reaps us too, and the tracee's last call is the one that sets it back.
- * That is not done where the tracee has children (HAS_CHILDREN) besides us, one of which could end unnoticed meanwhile.
+ * program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending, which is why
+ * such a tracee gets a tracer that is not its child (launch.h).
  *
  * TRACER_PID: our PID as the tracee sees it.
  * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a zombie.
  */
-int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, bool has_children, struct error *err);
+int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err);
 
 /* Read BYTES at TRACEE_ADDR into BUF. Returns the number of bytes read (less at the end of a mapping), or -1 with errno. */
 ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes);

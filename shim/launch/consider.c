@@ -2,7 +2,6 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/io.h"
 #include "engine/engine.h"
 #include "facts.h"
 #include "launch/sink.h"
@@ -63,30 +60,17 @@ static void fail_launch(struct tracee *tracee)
 		tracee_syscall(tracee, NULL, SYS_exit_group, EXIT_FAIL, 0, 0, 0, 0, 0);
 }
 
-/* Whether the root has children besides us (those that it had before it executed hugexec). */
-static bool has_other_children(pid_t pid)
-{
-	char path[64];
-	cleanup_free char *children = NULL;
-	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	if (read_file_at(AT_FDCWD, path, 65536, &children, NULL) < 0)
-		return true;
-	char *end;
-	strtoul(children, &end, 10);
-	return strspn(end, " \n") != strlen(end);
-}
-
 /* Let FOLLOWED run its program, and be gone. */
 static void release(const struct following *following, struct followed *followed)
 {
 	struct tracee *tracee = &followed->tracee;
-	if (!followed->is_root) {
+	if (!followed->is_root || following->launch->tracer_is_orphan) {
 		tracee_detach(tracee);
 		return;
 	}
 	if (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0)
 		return;
-	tracee_hand_off(tracee, following->launch->tracer_pid, has_other_children(tracee->pid), NULL);
+	tracee_hand_off(tracee, following->launch->tracer_pid, NULL);
 }
 
 static void remember_skip(struct followed *followed, const struct report *report)
@@ -100,8 +84,8 @@ static void remember_skip(struct followed *followed, const struct report *report
 }
 
 /*
- * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for the report, so
- * it is read beside the work and not waited for beforehand.
+ * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for the report,
+ * so it is read beside the work and not waited for beforehand.
  */
 static void remap(struct followed *followed, const struct decision *decision, struct fact_store *store,
                   struct report *report)

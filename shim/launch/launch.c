@@ -47,14 +47,19 @@ static bool children_get_another_pid_namespace(void)
 	return a != b || memcmp(own, children, sizeof own) != 0;
 }
 
-/* Reap the tracer where it has ended. Returns 1 with its *STATUS, 0 where it runs. */
-static int reap_if_ended(pid_t tracer_pid, int *status)
+/* Whether the tracer has ended; then it is reaped where it is ours to reap, with its *STATUS (-1: not known). */
+static bool has_ended(const struct launch *launch, int *status)
 {
-	return waitpid(tracer_pid, status, __WALL | WNOHANG) == tracer_pid;
+	*status = -1;
+	if (launch->tracer_is_orphan)
+		return kill(launch->tracer_pid, 0) < 0 && errno == ESRCH;
+	return waitpid(launch->tracer_pid, status, __WALL | WNOHANG) == launch->tracer_pid;
 }
 
 static int tracer_died(int status, struct error *err)
 {
+	if (status == -1)
+		return error_set(err, "tracer-killed", "the tracer has ended");
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
 		return error_set(err, "ptrace-killed", "a seccomp filter kills whoever calls ptrace");
 	if (WIFSIGNALED(status))
@@ -73,13 +78,51 @@ static int wait_until_traced(struct launch *launch, struct error *err)
 		case HANDSHAKE_SEIZED: return 0;
 		case HANDSHAKE_REFUSED:
 			*err = launch->shared->refusal;
-			waitpid(launch->tracer_pid, &status, __WALL);
+			waitpid(launch->tracer_pid, &status, __WALL); /* an orphan is not ours: ECHILD */
 			return -1;
 		default: break;
 		}
-		if (reap_if_ended(launch->tracer_pid, &status))
+		if (has_ended(launch, &status))
 			return tracer_died(status, err);
 	}
+}
+
+/*
+ * Whether T's end would leave a SIGCHLD pending in the workload (see launch.h). BLOCKED: the signals that P blocks.
+ * Whoever reaps orphans itself would get an orphaned T's signal all the same.
+ */
+static bool wants_orphan(const sigset_t *blocked)
+{
+	struct sigaction action;
+	int is_subreaper = 0;
+	if (!sigismember(blocked, SIGCHLD) || getpid() == 1)
+		return false;
+	prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0);
+	return !is_subreaper && sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
+}
+
+/*
+ * Clone T, directly or by a middle process. Not fork(): the exit signal must be none. The child of a single-threaded
+ * process may go on as after fork(2). Returns T's PID, or -1 with errno.
+ */
+static pid_t clone_tracer(struct launch *launch)
+{
+	pid_t parent_pid = getpid();
+	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
+	if (child == 0 && launch->tracer_is_orphan) {
+		child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
+		if (child != 0) {
+			launch->shared->tracer_pid = (pid_t)child;
+			_exit(0);
+		}
+	}
+	if (child == 0)
+		tracer_main(launch, parent_pid);
+	if (child < 0 || !launch->tracer_is_orphan)
+		return (pid_t)child;
+	waitpid((pid_t)child, NULL, __WALL);
+	errno = EAGAIN;
+	return launch->shared->tracer_pid > 0 ? launch->shared->tracer_pid : -1;
 }
 
 int launch_start_tracer(struct launch *launch, struct error *err)
@@ -95,18 +138,15 @@ int launch_start_tracer(struct launch *launch, struct error *err)
 	sigset_t all, before;
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &before);
-	pid_t parent_pid = getpid();
-	/* Not fork(): the exit signal must be none. The child of a single-threaded process may go on as after fork(2). */
-	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
-	if (child == 0)
-		tracer_main(launch, parent_pid);
+	launch->tracer_is_orphan = wants_orphan(&before);
+	pid_t tracer_pid = clone_tracer(launch);
 	int saved_errno = errno;
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	int result = -1;
-	if (child < 0) {
+	if (tracer_pid < 0) {
 		error_set_errno(err, saved_errno, "fork", "no process for the tracer");
 	} else {
-		launch->tracer_pid = (pid_t)child;
+		launch->tracer_pid = tracer_pid;
 		result = wait_until_traced(launch, err);
 	}
 	munmap(launch->shared, sizeof *launch->shared);

@@ -11,6 +11,10 @@
  *   P: stands at the entry of waitid(T)                 T: _exit: lets P go and becomes a zombie in one step
  *   P: reaps T, and runs its first instruction
  *
+ * Where P blocks SIGCHLD and does not ignore it, T's end would leave that signal pending. There, unless P is the one that
+ * reaps orphans, T is cloned by a middle process that ends at once: an orphan from the start, reaped by whoever reaps
+ * orphans, and letting go is a plain detach.
+ *
  * The word between them is one futex in shared memory, so that not even a file descriptor is needed.
  * If T cannot trace, it says why and exits; P reaps it and executes COMMAND alone. If T dies before the exec stop, P
  * sees that (it looks every few milliseconds) and does the same. If T dies later, the kernel lets P go on, but for the
@@ -31,6 +35,7 @@ struct launch {
 	const struct policy *policy;
 	const struct options *options;
 	pid_t tracer_pid;
+	bool tracer_is_orphan; /* T is not P's child */
 	struct launch_shared *shared;
 };
 

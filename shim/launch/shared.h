@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -11,6 +12,7 @@ enum handshake { HANDSHAKE_BEGUN, HANDSHAKE_MAY_TRACE, HANDSHAKE_SEIZED, HANDSHA
 
 struct launch_shared {
 	uint32_t handshake;   /* enum handshake; a futex */
+	pid_t tracer_pid;     /* where a middle process clones it */
 	struct error refusal; /* where HANDSHAKE_REFUSED */
 };
 

@@ -54,10 +54,11 @@ static int check_files(struct error *err)
 	                 (uintmax_t)limit.rlim_cur, FILES_NEEDED);
 }
 
-static void detach_from_surroundings(void)
+static void detach_from_surroundings(bool is_orphan)
 {
 	/* Only until P is seized: from then on its end wakes us. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (!is_orphan)
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
 	close_inherited_files();
@@ -77,10 +78,10 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	struct error err = {0};
 	struct tracee tracee;
 	launch->tracer_pid = getpid();
-	detach_from_surroundings();
+	detach_from_surroundings(launch->tracer_is_orphan);
 	fault_point("tracer-started");
 	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
-	    getppid() != parent_pid)
+	    (!launch->tracer_is_orphan && getppid() != parent_pid))
 		_exit(0);
 	if (check_files(&err) < 0 || rehearse(&err) < 0 ||
 	    tracee_seize(&tracee, parent_pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, &err) < 0)
