@@ -1,0 +1,160 @@
+"""The command line: what is printed where, exit statuses, options, the report file."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from conftest import ALL, policy_with, read_report, take_hugetlb_pool
+
+KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes",
+        "latency_us", "objects"}
+OBJECT_KEYS = {"path", "build_id", "start", "end", "text_bytes", "huge_bytes", "backing", "reason"}
+
+
+def test_help_and_version(hugexec, run):
+    for option, word in (("--help", "Usage:"), ("--version", "hugexec ")):
+        done = run([hugexec, option])
+        assert done.returncode == 0 and done.stdout.startswith(word) and done.stderr == ""
+    documented = run([hugexec, "--help"]).stdout
+    for option in ("--policy", "--backing", "--argv0", "--report", "--dry-run", "--verbose", "--quiet"):
+        assert option in documented
+
+
+@pytest.mark.parametrize("arguments", [[], ["--nonsense", "true"], ["--backing=nonsense", "true"], ["--backing=", "true"],
+                                       ["--policy"], ["--verbose=1", "true"], ["--"], ["-x", "true"]])
+def test_wrong_usage(hugexec, run, arguments):
+    done = run([hugexec, *arguments])
+    assert done.returncode == 125 and done.stdout == "" and done.stderr.startswith("hugexec: ") or "hugexec" in done.stderr
+    assert "--help" in done.stderr
+
+
+def test_standard_output_that_is_full(hugexec):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        assert subprocess.run([hugexec, "--help"], stdout=full, check=False).returncode != 0
+
+
+def test_quiet_by_default(hugexec_run, bigtext, run):
+    """Not a byte of ours on the terminal, whether it works or not."""
+    program = [bigtext(4), "exit", "9"]
+    plain = run(program)
+    for backing, outcome in (("thp", "remapped"), ("hugetlb", "failed")):
+        with take_hugetlb_pool(0):
+            done, report = hugexec_run(program, backing=backing)
+        assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, "", 9)
+        assert report[0]["outcome"] == outcome
+
+
+def test_options_end_at_the_command(hugexec_run, run):
+    for words in (["echo", "--help", "-v"], ["echo", "--", "x"]):
+        done, _ = hugexec_run(words)
+        assert done.stdout == run(["env", *words]).stdout != ""
+        assert done.returncode == 0
+
+
+def test_argv0(hugexec_run, run):
+    done, _ = hugexec_run(["bash", "-c", "echo $0"], options=["--argv0=another name"])
+    assert done.stdout == run(["bash", "-c", "exec -a 'another name' bash -c 'echo $0'"]).stdout == "another name\n"
+
+
+def test_off(hugexec_run, bigtext):
+    """HUGEXEC=off: the command at once, whatever the policy; its environment is as it was."""
+    done, report = hugexec_run([bigtext(4), "exit", "9"], env={**os.environ, "HUGEXEC": "off"})
+    assert done.returncode == 9 and report == []
+    done, report = hugexec_run(["printenv", "HUGEXEC"], "not a policy", env={**os.environ, "HUGEXEC": "off"})
+    assert done.stdout == "off\n" and report == []
+    done, report = hugexec_run([bigtext(4)], env={**os.environ, "HUGEXEC": "on"}, backing="thp")
+    assert report[0]["outcome"] == "remapped"
+
+
+def test_verbose(hugexec_run, bigtext):
+    for option in ("-v", "--verbose"):
+        done, report = hugexec_run([bigtext(8)], backing="thp", options=[option])
+        lines = done.stderr.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("hugexec: ") and "thp" in lines[0]
+        assert f"{report[0]['huge_bytes'] / 2**20:.1f}" in lines[0]
+
+
+def test_dry_run(hugexec, run, write_policy, bigtext, tmp_path):
+    """Prints what would be done, and does nothing."""
+    report = tmp_path / "report.json"
+    done = run([hugexec, "--dry-run", f"--policy={write_policy(ALL)}", f"--report={report}", "--", "touch",
+                tmp_path / "touched"])
+    assert done.returncode == 0 and done.stdout + done.stderr
+    assert not (tmp_path / "touched").exists() and not report.exists()
+    done = run([hugexec, "--dry-run", f"--policy={write_policy(ALL)}", "--", bigtext(8)])
+    assert "bigtext: " not in done.stdout and bigtext(8) in done.stdout + done.stderr
+
+
+def test_report_contract(hugexec_run, bigtext):
+    done, report = hugexec_run([bigtext(8)], backing="thp")
+    assert done.returncode == 0
+    line = report[0]
+    assert set(line) == KEYS and set(line["objects"][0]) == OBJECT_KEYS
+    assert line["version"] == 1 and line["via"] == "shim" and line["rule"] == "all" and line["exe"] == bigtext(8)
+    assert line["outcome"] == "remapped" and line["reason"] is None and line["backing"] == "thp"
+    first = line["objects"][0]
+    assert int(first["end"], 16) - int(first["start"], 16) >= first["text_bytes"] >= first["huge_bytes"] > 0
+    assert sum(entry["huge_bytes"] for entry in line["objects"]) == line["huge_bytes"]
+    notes = subprocess.run(["readelf", "-n", bigtext(8)], capture_output=True, text=True, check=True).stdout
+    assert first["build_id"] in notes
+    assert 0 < line["latency_us"] < 5_000_000
+
+
+def test_report_to_standard_error(hugexec, run, write_policy, bigtext):
+    done = run([hugexec, f"--policy={write_policy(ALL)}", "--backing=thp", "--report=-", "--", bigtext(4)])
+    assert json.loads(done.stderr)["outcome"] == "remapped" and done.stdout.startswith("bigtext: ")
+
+
+@pytest.mark.parametrize("path", ["/nowhere/report", "/", "/dev/full"])
+def test_report_that_cannot_be_written(hugexec, run, write_policy, bigtext, path):
+    """A word about it on standard error; the workload runs, on huge pages."""
+    words = [hugexec, f"--policy={write_policy(ALL)}", "--backing=thp", f"--report={path}"]
+    done = run([*words, "--", bigtext(4), "exit", "9"])
+    assert done.returncode == 9 and len(done.stderr.splitlines()) == 1 and path in done.stderr
+    assert run([*words, "-q", "--", bigtext(4), "exit", "9"]).stderr == ""
+
+
+def test_report_to_a_fifo_without_reader(hugexec, run, write_policy, bigtext, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    done = run([hugexec, f"--policy={write_policy(ALL)}", f"--report={tmp_path}/fifo", "--", bigtext(4), "exit", "9"],
+               timeout=20)
+    assert done.returncode == 9
+
+
+def test_reports_of_many_at_once(hugexec_command, bigtext):
+    """Lines do not mix."""
+    words, report = hugexec_command([bigtext(4)], backing="thp")
+    running = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(40)]
+    assert {process.wait(60) for process in running} == {0}
+    lines = read_report(report)
+    assert sorted(line["pid"] for line in lines) == sorted(process.pid for process in running)
+
+
+def test_strange_names(hugexec_run, tmp_path, bigtext):
+    """A program whose path is not UTF-8, has newlines, quotes and the words of the kernel's own: valid JSON all the same."""
+    for name in (b"new\nline", b'quo"te\\', b"\xff\xfe", b"gone (deleted)", b"[vdso]", b"spaces  and\ttab", b"a" * 200):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        os.link(bigtext(4), path) if os.stat(bigtext(4)).st_dev == os.stat(tmp_path).st_dev else \
+            os.symlink(bigtext(4), path)
+        done, report = hugexec_run([os.fsdecode(path), "exit", "9"], backing="thp")
+        assert done.returncode == 9 and len(report) == 1
+        assert report[0]["outcome"] == "remapped", report
+
+
+def test_backing_overrides_the_rule(hugexec_run, bigtext):
+    with take_hugetlb_pool(8):
+        _, report = hugexec_run([bigtext(4)], policy_with(backing=["thp"]), backing="hugetlb")
+        assert report[0]["backing"] == "hugetlb"
+        _, report = hugexec_run([bigtext(4)], policy_with(backing=["thp"]))
+        assert report[0]["backing"] == "thp"
+
+
+def test_built_in_policy(hugexec, run, bigtext, tmp_path):
+    """Where a host has no policy, programs of at least 4 MiB of text that are started through hugexec are remapped."""
+    if any(os.path.exists(f"{root}/hugexec") for root in ("/etc", "/run", "/usr/lib")):
+        pytest.skip("this host has a policy of its own")
+    for mib, outcome in ((8, "remapped"), (2, "skipped")):
+        report = tmp_path / f"{mib}.json"
+        assert run([hugexec, f"--report={report}", "--backing=thp", "--", bigtext(mib)]).returncode == 0
+        assert read_report(report)[0]["outcome"] == outcome
