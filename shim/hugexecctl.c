@@ -2,6 +2,7 @@
  * hugexecctl - the operator's view of hugexec: is the policy right, what would happen to this program, what can this
  * host do, what is running. It changes nothing.
  */
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,7 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
+	setlocale(LC_CTYPE, "");
 	if (argc < 2) {
 		fputs("hugexecctl: no verb given\nTry 'hugexecctl --help'.\n", stderr);
 		return CTL_USAGE;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <stdbool.h>
 
 enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
 
@@ -14,6 +15,10 @@ int ctl_check(int argc, char **argv);
 int ctl_doctor(int argc, char **argv);
 int ctl_explain(int argc, char **argv);
 int ctl_status(int argc, char **argv);
+
+/* Whether what is printed may have characters beyond ASCII: by LC_ALL, LC_CTYPE, LANG (hugexecctl.c sets the locale).
+ */
+bool ctl_is_utf8(void);
 
 /* TEXT (any bytes; NULL or "": null) as a JSON string of valid UTF-8. */
 json_object *ctl_text(const char *text);

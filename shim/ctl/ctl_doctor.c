@@ -29,15 +29,21 @@ static const char help[] =
     "Find out what hugexec can do here, by trying it in small, and the command or setting that would\n"
     "change what it cannot. As root it sees more. It changes nothing.\n"
     "\n"
-    "  + works   - does not   ? could not be found out\n"
+    "  %s works   %s does not   %s could not be found out\n"
     "\n"
     "Exit status: 0 where programs can be remapped (tracing and at least one backing work), else 1;\n"
     "2 for wrong usage.\n";
+
+static void print_help(void)
+{
+	printf(help, mark_sign(MARK_GOOD), mark_sign(MARK_BAD), mark_sign(MARK_UNKNOWN));
+}
 
 struct doctor {
 	struct findings findings;
 	bool works[BACKING_COUNT];
 	bool may_trace;
+	bool sees_proc;
 };
 
 __attribute__((format(printf, 5, 6))) static void fact(struct doctor *doctor, const char *topic, const char *name,
@@ -91,6 +97,8 @@ static void look_at_tracing(struct doctor *doctor)
 	struct probe probe;
 	probe_ptrace(&probe);
 	doctor->may_trace = add_probe(doctor, "tracing", "ptrace", &probe);
+	probe_proc(&probe);
+	doctor->sees_proc = add_probe(doctor, "tracing", "/proc", &probe);
 	int scope = host_yama_scope();
 	if (scope < 0)
 		fact(doctor, "tracing", "Yama", MARK_FACT, "not in this kernel");
@@ -197,8 +205,10 @@ static void print_verdict(const struct doctor *doctor, bool usable)
 	if (usable)
 		printf("\nhugexec works here; backings: %s.\n", list);
 	else
-		printf("\nhugexec cannot put text on huge pages here: %s.\n",
-		       *list ? "it may not trace" : "no backing works");
+		printf("\nhugexec cannot put text on huge pages here: %s.\n", !doctor->sees_proc ? "it needs /proc"
+		                                                              : !doctor->may_trace
+		                                                                  ? "it may not trace"
+		                                                                  : "no backing works");
 }
 
 int ctl_doctor(int argc, char **argv)
@@ -210,7 +220,7 @@ int ctl_doctor(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': json = true; break;
-		case 'h': fputs(help, stdout); return CTL_OK;
+		case 'h': print_help(); return CTL_OK;
 		default: fputs("Try 'hugexecctl doctor --help'.\n", stderr); return CTL_USAGE;
 		}
 	}
@@ -226,7 +236,7 @@ int ctl_doctor(int argc, char **argv)
 	look_at_tracing(&doctor);
 	look_at_limits(&doctor);
 	look_at_switches(&doctor);
-	bool usable = doctor.may_trace;
+	bool usable = doctor.may_trace && doctor.sees_proc;
 	usable &= doctor.works[BACKING_FILE] || doctor.works[BACKING_HUGETLB] || doctor.works[BACKING_THP];
 	if (json) {
 		print_json(&doctor, &host, usable);

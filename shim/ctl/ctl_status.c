@@ -47,13 +47,14 @@ static void format_share(const struct status *status, const struct text_object *
 	char bar[BAR_CELLS * 3 + 2] = "";
 	unsigned full = percent(object) * BAR_CELLS / 100;
 	for (unsigned i = 0; status->bar && i < BAR_CELLS; i++)
-		strcat(bar, i < full ? "█" : "░");
+		strcat(bar, ctl_is_utf8() ? (i < full ? "█" : "░") : (i < full ? "#" : "."));
 	snprintf(buf, buf_bytes, "%s%s%3u %%", bar, status->bar ? " " : "", percent(object));
 }
 
 static void print_object(struct status *status, pid_t pid, const char *comm, const struct text_object *object)
 {
-	char name[COMM_BYTES], path[4096], text[16], huge[16], share[64];
+	char name[COMM_BYTES], object_name[4096], path[4096], text[16], huge[16], share[64];
+	text_object_name(object, object_name, sizeof object_name);
 	if (status->shown++ == 0)
 		printf("%7s  %-15s  %10s  %10s  %*s  %-7s  %-7s  %s\n", "PID", "COMMAND", "TEXT", "HUGE",
 		       status->bar ? BAR_CELLS + 6 : 5, "SHARE", "BACKING", "COPY", "OBJECT");
@@ -64,13 +65,15 @@ static void print_object(struct status *status, pid_t pid, const char *comm, con
 	       !object->huge_bytes             ? "-"
 	       : text_object_is_shared(object) ? "shared"
 	                                       : "private",
-	       *object->path ? text_printable(object->path, path, sizeof path) : "(no file)");
+	       *object_name ? text_printable(object_name, path, sizeof path) : "(no file)");
 }
 
 static json_object *object_to_json(const struct text_object *object)
 {
 	bool huge = object->huge_bytes > 0;
+	char name[4096];
 	json_object *json = json_object_new_object();
+	json_object_object_add(json, "name", ctl_text(text_object_name(object, name, sizeof name)));
 	json_object_object_add(json, "path", ctl_text(object->path));
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(object->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(object->huge_bytes));

@@ -8,13 +8,18 @@
 #include "ctl/ctl.h"
 
 static const struct {
-	const char *sign, *colour, *word;
+	const char *utf8, *ascii, *colour, *word;
 } marks[] = {
-    [MARK_GOOD] = {"+", "\033[32m", "good"},
-    [MARK_BAD] = {"-", "\033[31m", "bad"},
-    [MARK_UNKNOWN] = {"?", "\033[33m", "unknown"},
-    [MARK_FACT] = {" ", "", "fact"},
+    [MARK_GOOD] = {"✓", "+", "\033[32m", "good"},
+    [MARK_BAD] = {"✗", "-", "\033[31m", "bad"},
+    [MARK_UNKNOWN] = {"–", "?", "\033[33m", "unknown"},
+    [MARK_FACT] = {" ", " ", "", "fact"},
 };
+
+const char *mark_sign(enum mark mark)
+{
+	return ctl_is_utf8() ? marks[mark].utf8 : marks[mark].ascii;
+}
 
 void findings_add(struct findings *findings, const char *topic, const char *name, enum mark mark, const char *text,
                   const char *advice)
@@ -43,7 +48,7 @@ void findings_print(const struct findings *findings)
 		if (strcmp(topic, finding->topic) != 0)
 			printf("%s%s\n", i ? "\n" : "", finding->topic);
 		topic = finding->topic;
-		printf("  %s%s%s %-*s  %s\n", colours ? marks[finding->mark].colour : "", marks[finding->mark].sign,
+		printf("  %s%s%s %-*s  %s\n", colours ? marks[finding->mark].colour : "", mark_sign(finding->mark),
 		       colours && *marks[finding->mark].colour ? "\033[0m" : "", width, finding->name, finding->text);
 		if (finding->advice[0])
 			printf("    %-*s  -> %s\n", width, "", finding->advice);

@@ -14,6 +14,9 @@ enum mark {
 	MARK_FACT,    /* neither good nor bad */
 };
 
+/* One column wide: a check mark and its like, or in ASCII where the locale has no UTF-8. */
+const char *mark_sign(enum mark mark);
+
 struct finding {
 	const char *topic; /* "backing", "tracing", "limits", "switches", "host" */
 	const char *name;

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,6 +35,8 @@
 
 /* A disk that is slower than this for 4 MiB leaves the question open. */
 #define FILE_TIMEOUT_MS 3000
+#define FILE_BYTES      (4 * MIB)
+#define FILE_TRIES      4
 
 static void say(struct probe *out, enum verdict verdict, const char *text, const char *advice)
 {
@@ -88,8 +91,39 @@ static int64_t map_as_text(int fd)
 	return huge_bytes;
 }
 
+void probe_proc(struct probe *out)
+{
+	char link[16];
+	if (readlink("/proc/self/exe", link, sizeof link) > 0 && access("/proc/self/smaps", R_OK) == 0)
+		say(out, VERDICT_WORKS, "shows what processes have mapped", "");
+	else
+		say(out, VERDICT_FAILS, "not mounted, or does not show /proc/self/exe and /proc/self/smaps",
+		    "mount -t proc proc /proc; for a unit with RootDirectory= MountAPIVFS=yes");
+}
+
+/* A process may have been told to live without THP, and its children with it. */
+static bool is_thp_disabled(void)
+{
+	return prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0;
+}
+
+static const char thp_disabled_advice[] =
+    "what started this process has set prctl(PR_SET_THP_DISABLE), which children inherit: start it in another way";
+
+/* Whether pages are huge is read in /proc, and what is not seen is not said to be missing. */
+static bool cannot_see(struct probe *out)
+{
+	probe_proc(out);
+	if (out->verdict == VERDICT_WORKS)
+		return false;
+	say(out, VERDICT_UNKNOWN, "cannot be seen without /proc", "");
+	return true;
+}
+
 void probe_thp(struct probe *out)
 {
+	if (cannot_see(out))
+		return;
 	cleanup_close int fd = create_memfd(0);
 	if (fd < 0 || ftruncate(fd, (off_t)(2 * MIB)) < 0) {
 		say_error(out, "memfd_create", errno);
@@ -107,8 +141,10 @@ void probe_thp(struct probe *out)
 	if (failed) {
 		char text[sizeof err];
 		say(out, VERDICT_FAILS, error_text(&err, text, sizeof text),
-		    "a kernel from 6.1 on with CONFIG_TRANSPARENT_HUGEPAGE=y; with fragmented memory: "
-		    "echo 1 > /proc/sys/vm/compact_memory");
+		    is_thp_disabled()
+		        ? thp_disabled_advice
+		        : "a kernel from 6.1 on with CONFIG_TRANSPARENT_HUGEPAGE=y; with fragmented memory: "
+		          "echo 1 > /proc/sys/vm/compact_memory");
 		return;
 	}
 	int64_t huge_bytes = map_as_text(fd);
@@ -212,7 +248,7 @@ static int prepare_file(const char *directory, const char **step)
 	if (fd < 0)
 		return -1;
 	*step = "writing 4 MiB";
-	for (uint64_t at = 0; at < 4 * MIB; at += sizeof block) {
+	for (uint64_t at = 0; at < FILE_BYTES; at += sizeof block) {
 		if (pwrite(fd, block, sizeof block, (off_t)at) != (ssize_t)sizeof block)
 			return -1;
 	}
@@ -226,34 +262,70 @@ static int prepare_file(const char *directory, const char **step)
 	return readable;
 }
 
+/* Try the file open at FD. Returns whether that answers the question for all files beside it. */
+static bool try_file(int fd, struct probe *out)
+{
+	struct file_range range = {0, FILE_BYTES};
+	struct error err = {0};
+	uint64_t huge_bytes = 0;
+	char text[sizeof err];
+	if (mount_is_noexec(fd)) {
+		say(out, VERDICT_FAILS, "mounted noexec: no program runs from it", "");
+	} else if (page_cache_make_huge(fd, &range, 1, FILE_TIMEOUT_MS, &huge_bytes, &err) == 0 &&
+	           huge_bytes == range.bytes) {
+		say(out, VERDICT_WORKS, "huge pages of the page cache are mapped in place", "");
+	} else if (is_thp_disabled()) {
+		say(out, VERDICT_FAILS, error_text(&err, text, sizeof text), thp_disabled_advice);
+	} else if (strcmp(err.word, "file-unsupported") == 0) {
+		say(out, VERDICT_FAILS, error_text(&err, text, sizeof text),
+		    "a filesystem with large folios (xfs from Linux 5.18, ext4 from 6.16), or a kernel with "
+		    "CONFIG_READ_ONLY_THP_FOR_FS=y (6.1 to 7.1)");
+	} else {
+		say(out, VERDICT_UNKNOWN, error_text(&err, text, sizeof text), "");
+	}
+	return out->verdict != VERDICT_UNKNOWN;
+}
+
+/* Try a few large files of DIRECTORY, one after the other: some may be in use. As try_file(). */
+static bool try_large_files(const char *directory, struct probe *out)
+{
+	cleanup_closedir DIR *list = opendir(directory);
+	struct dirent *entry;
+	struct stat st;
+	unsigned tries = 0;
+	while (list && tries < FILE_TRIES && (entry = readdir(list)) != NULL) {
+		if (fstatat(dirfd(list), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+		    (uint64_t)st.st_size < FILE_BYTES)
+			continue;
+		cleanup_close int fd =
+		    openat(dirfd(list), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+			continue;
+		tries++;
+		if (try_file(fd, out))
+			return true;
+	}
+	return false;
+}
+
 void probe_file(const char *directory, struct probe *out)
 {
 	const char *step;
+	if (cannot_see(out))
+		return;
 	*out = (struct probe){.verdict = VERDICT_UNKNOWN};
 	cleanup_close int fd = prepare_file(directory, &step);
-	if (fd < 0) {
-		snprintf(out->text, sizeof out->text, "not tried: %s in %s: %s", step, directory, strerror(errno));
-		if (errno == EACCES)
-			snprintf(out->advice, sizeof out->advice, "run hugexecctl doctor as root");
+	int failed = errno;
+	if (fd >= 0) {
+		try_file(fd, out);
 		return;
 	}
-	if (mount_is_noexec(fd)) {
-		say(out, VERDICT_FAILS, "mounted noexec: no program runs from it", "");
+	if (try_large_files(directory, out) || out->text[0])
 		return;
-	}
-	struct file_range range = {0, 4 * MIB};
-	struct error err = {0};
-	uint64_t huge_bytes = 0;
-	if (page_cache_make_huge(fd, &range, 1, FILE_TIMEOUT_MS, &huge_bytes, &err) == 0 && huge_bytes == range.bytes) {
-		say(out, VERDICT_WORKS, "huge pages of the page cache are mapped in place", "");
-		return;
-	}
-	char text[sizeof err];
-	bool unsupported = strcmp(err.word, "file-unsupported") == 0;
-	say(out, unsupported ? VERDICT_FAILS : VERDICT_UNKNOWN, error_text(&err, text, sizeof text),
-	    unsupported ? "a filesystem with large folios (xfs from Linux 5.18, ext4 from 6.16), or a kernel with "
-	                  "CONFIG_READ_ONLY_THP_FOR_FS=y (6.1 to 7.1)"
-	                : "");
+	snprintf(out->text, sizeof out->text, "not tried: %s in %s: %s, and no large file there to try with", step,
+	         directory, strerror(failed));
+	if (failed == EACCES)
+		snprintf(out->advice, sizeof out->advice, "run hugexecctl doctor as root");
 }
 
 /* In the child: trace the parent, as hugexec's tracer does. Exit status: 0, or the errno of the refusal. */

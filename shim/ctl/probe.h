@@ -23,12 +23,17 @@ void probe_thp(struct probe *out);
 /* One page of PAGE_BYTES from the hugetlb pool, given back at once: the hugetlb backing. */
 void probe_hugetlb(uint64_t page_bytes, struct probe *out);
 
-/* Text of a file in DIRECTORY on huge pages of the page cache, tried with a nameless file of 4 MiB: the file backing.
+/*
+ * Text of a file in DIRECTORY on huge pages of the page cache: the file backing. Tried with a nameless file of 4 MiB,
+ * or, where none can be made, with a large file that is there.
  */
 void probe_file(const char *directory, struct probe *out);
 
 /* Whether a child may trace us as the tracer of hugexec does its workload. */
 void probe_ptrace(struct probe *out);
+
+/* Whether /proc is there and shows what the engine reads of a process. */
+void probe_proc(struct probe *out);
 
 /* The directory, on this host's mounts, of the cgroup whose hugetlb or memory limits bind us; "" where unknown. */
 const char *probe_cgroup_directory(const char *controller, char *buf, unsigned buf_bytes);

@@ -1,5 +1,6 @@
 #include "ctl/text_objects.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,11 +60,12 @@ static void count_mapping(struct text_object *object, const struct smaps_entry *
 static const struct smaps_entry *owner_of_copy(const struct smaps_entry *copy, const struct smaps_entry *below,
                                                const struct smaps_entry *above)
 {
-	if (below && below->end == copy->start && !is_copy(below))
+	bool after_below = below && below->end == copy->start && !is_copy(below);
+	bool before_above = above && above->start == copy->end && !is_copy(above);
+	/* Data ends a file's mappings: what comes right behind it belongs to the next file. */
+	if (after_below && !(before_above && below->perms[1] == 'w'))
 		return below;
-	if (above && above->start == copy->end && !is_copy(above))
-		return above;
-	return copy;
+	return before_above ? above : copy;
 }
 
 /* One mapping may be followed by several copies: BELOW stays the last mapping of a file as long as there is no hole. */
@@ -115,6 +117,21 @@ int text_objects_read(const char *smaps, struct text_objects *out)
 	if (got < 0)
 		text_objects_free(out);
 	return got < 0 ? -1 : 0;
+}
+
+const char *text_object_name(const struct text_object *object, char *buf, size_t buf_bytes)
+{
+	static const char memfd[] = "/memfd:", deleted[] = " (deleted)";
+	const char *name = object->path;
+	size_t len = strlen(name);
+	if (len >= sizeof deleted - 1 && strcmp(name + len - (sizeof deleted - 1), deleted) == 0)
+		len -= sizeof deleted - 1;
+	if (len >= sizeof memfd - 1 && strncmp(name, memfd, sizeof memfd - 1) == 0) {
+		name += sizeof memfd - 1;
+		len -= sizeof memfd - 1;
+	}
+	snprintf(buf, buf_bytes, "%.*s", (int)len, name);
+	return buf;
 }
 
 void text_objects_free(struct text_objects *objects)

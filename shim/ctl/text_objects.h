@@ -29,6 +29,12 @@ struct text_objects {
 /* Returns 0 (text_objects_free() it), or -1 where SMAPS is no smaps file or memory is short; then *OUT is empty. */
 int text_objects_read(const char *smaps, struct text_objects *out);
 
+/*
+ * The name that people know the object by, into BUF: the path without the kernel's remark that it was deleted; of a
+ * memfd the name it was given. "" where it has none. Returns BUF.
+ */
+const char *text_object_name(const struct text_object *object, char *buf, size_t buf_bytes);
+
 void text_objects_free(struct text_objects *objects);
 
 /* Whether processes share these huge pages with each other: the page cache's they do, those of a private copy not. */

@@ -1,13 +1,17 @@
 """hugexecctl, as an operator uses it; and the journal, as hugexec writes to it."""
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
+import shutil
 import socket
 import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -83,14 +87,15 @@ def finding(said, topic, name):
 
 def test_doctor_json_and_text_say_the_same(run, hugexecctl):
     said = doctor(run, hugexecctl)
-    text = run([hugexecctl, "doctor"]).stdout
-    assert said["kernel"] == os.uname().release and said["kernel"] in text
-    signs = {"good": "+", "bad": "-", "unknown": "?", "fact": " "}
-    for one in said["findings"]:
-        # Counts of free memory and pages may have changed meanwhile.
-        pattern = rf"^  {re.escape(signs[one['mark']])} {re.escape(one['name'])} "
-        assert re.search(pattern, text, re.MULTILINE), one
-        assert one["mark"] != "bad" or one["advice"] or "noexec" in one["text"], one
+    assert said["kernel"] == os.uname().release
+    for locale, signs in {"C": "+-? ", "C.UTF-8": "✓✗– "}.items():
+        text = run([hugexecctl, "doctor"], env={**os.environ, "LC_ALL": locale}, encoding="utf-8").stdout
+        assert said["kernel"] in text
+        for one in said["findings"]:
+            # Counts of free memory and pages may have changed meanwhile.
+            sign = signs[("good", "bad", "unknown", "fact").index(one["mark"])]
+            assert re.search(rf"^  {re.escape(sign)} {re.escape(one['name'])} ", text, re.MULTILINE), one
+            assert one["mark"] != "bad" or one["advice"] or "noexec" in one["text"], one
 
 
 def test_doctor_leaves_nothing_behind(run, hugexecctl):
@@ -173,9 +178,49 @@ def test_doctor_sees_limits_of_the_caller(run, hugexecctl):
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
 def test_doctor_for_a_user_without_rights(run, hugexecctl):
     said = doctor(run, hugexecctl, user=NOBODY, group=NOBODY, extra_groups=[])
-    one = finding(said, "backings", "file, /usr/bin")
-    assert one["mark"] == "unknown" and "root" in one["advice"]
     assert finding(said, "tracing", "CAP_SYS_PTRACE")["text"].startswith("no")
+    assert finding(said, "tracing", "ptrace")["mark"] == "good"
+
+
+NAMESPACE = ["unshare", "--mount", "--propagation=private", "sh", "-c"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_doctor_where_no_file_can_be_made(run, hugexecctl):
+    """What is there already serves as well; where nothing large is, the question stays open."""
+    usual = doctor(run, hugexecctl)["backings"]["file"]
+    said = doctor(run, hugexecctl, before=[
+        *NAMESPACE, "mount --bind /usr/bin /usr/bin && mount -o remount,bind,ro /usr/bin && "
+        "mount -t tmpfs -o ro none /var/tmp && exec \"$@\"", "sh"])
+    assert said["backings"]["file"] is usual
+    one = finding(said, "backings", "file, /var/tmp")
+    assert one["mark"] == "unknown" and "Read-only file system" in one["text"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_doctor_without_proc(run, hugexecctl):
+    said = doctor(run, hugexecctl, before=[*NAMESPACE, "mount -t tmpfs none /proc && exec \"$@\"", "sh"])
+    assert said["usable"] is False
+    one = finding(said, "tracing", "/proc")
+    assert one["mark"] == "bad" and "mount -t proc" in one["advice"]
+    for name in ("file, /usr/bin", "thp"):
+        assert finding(said, "backings", name)["mark"] == "unknown"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_doctor_sees_noexec(run, hugexecctl):
+    said = doctor(run, hugexecctl, before=[*NAMESPACE, "mount -t tmpfs -o noexec none /var/tmp && exec \"$@\"", "sh"])
+    one = finding(said, "backings", "file, /var/tmp")
+    assert one["mark"] == "bad" and "noexec" in one["text"]
+
+
+def test_doctor_sees_that_thp_is_switched_off_for_it(run, hugexecctl):
+    def switch_off():
+        assert ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) == 0  # PR_SET_THP_DISABLE
+
+    said = doctor(run, hugexecctl, preexec_fn=switch_off)
+    assert said["backings"]["thp"] is False
+    assert "PR_SET_THP_DISABLE" in finding(said, "backings", "thp")["advice"]
 
 
 def refuse_ptrace(action):
@@ -250,6 +295,66 @@ def test_status_agrees_with_the_report(run, hugexecctl, hugexec_command, hugetlb
             assert ("shared" if backing == "file" else "private") in row
         said = json.loads(run([hugexecctl, "status", "--json"]).stdout)
         assert process.pid not in [one["pid"] for one in said["processes"]]
+
+
+def status_of(run, hugexecctl, pid, name):
+    """The object NAME of a process, which is there."""
+    entry, = json.loads(run([hugexecctl, "status", "--json", pid]).stdout)["processes"]
+    return next(one for one in entry["objects"] if one["name"] == name)
+
+
+@contextlib.contextmanager
+def remapped(hugexec_command, command, **arguments):
+    """COMMAND, on huge pages and at rest; yields its Popen and its report."""
+    from conftest import read_report
+    words, report = hugexec_command(command, **arguments)
+    with running(words) as process:
+        lines = wait_for(lambda: read_report(report))
+        assert lines, process.poll()
+        if lines[0]["outcome"] != "remapped":
+            pytest.skip(f"not remapped: {lines[0]['reason']}")
+        yield process, lines[0]
+
+
+def test_status_of_node(run, hugexecctl, hugexec_command):
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("node is not installed")
+    with remapped(hugexec_command, [node, "-e", "setTimeout(() => {}, 60000)"], backing="thp") as (process, line):
+        one = status_of(run, hugexecctl, process.pid, os.path.realpath(node))
+        assert one["huge_bytes"] == line["huge_bytes"] > 16 * MIB
+        assert one["text_bytes"] == line["text_bytes"]
+        assert one["backing"] == "thp" and one["shared"] is False
+
+
+def test_status_of_a_program_that_was_deleted(run, hugexecctl, hugexec_command, bigtext, tmp_path):
+    program = tmp_path / "soon-gone"
+    shutil.copy(bigtext(4, "static", ("cc", "-static")), program)
+    with remapped(hugexec_command, [program, "sleep"], backing="thp") as (process, line):
+        program.unlink()
+        one = status_of(run, hugexecctl, process.pid, str(program))
+        assert one["path"] == f"{program} (deleted)" and one["huge_bytes"] == line["huge_bytes"]
+        assert run([hugexecctl, "status", process.pid]).stdout.rstrip().splitlines()[-1].endswith(f" {program}")
+
+
+def test_status_draws_bars_on_a_terminal_only(run, hugexecctl, hugexec_command, bigtext):
+    def on_terminal(locale):
+        main, other = pty.openpty()
+        try:
+            fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+            subprocess.run([hugexecctl, "status", str(process.pid)], stdout=other, check=True, timeout=20,
+                           env={**os.environ, "LC_ALL": locale})
+            return os.read(main, 65536).decode()
+        finally:
+            os.close(main)
+            os.close(other)
+
+    with remapped(hugexec_command, [bigtext(8), "sleep"], backing="thp") as (process, line):
+        tenths = 10 * line["huge_bytes"] // line["text_bytes"]
+        bars = {"C.UTF-8": "█" * tenths + "░" * (10 - tenths), "C": "#" * tenths + "." * (10 - tenths)}
+        for locale, bar in bars.items():
+            assert f"  {bar} " in on_terminal(locale)
+            assert bar not in run([hugexecctl, "status", process.pid], env={**os.environ, "LC_ALL": locale}).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")

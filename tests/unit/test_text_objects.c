@@ -55,6 +55,47 @@ static void a_copy_at_the_very_start_counts_for_what_follows(void **state)
 	text_objects_free(&objects);
 }
 
+/* Libraries may lie without a hole between them: the data of one, then the text of the next, which is a copy. */
+static void a_copy_behind_data_counts_for_what_follows(void **state)
+{
+	(void)state;
+	struct text_objects objects = read_objects("00400000-00500000 r-xp 00000000 fd:00 6 /usr/lib/one.so\n"
+	                                           "00500000-00600000 rw-p 00100000 fd:00 6 /usr/lib/one.so\n"
+	                                           "00600000-00a00000 r-xp 00000000 00:01 99 /memfd:x (deleted)\n"
+	                                           "ShmemPmdMapped: 4096 kB\n"
+	                                           "00a00000-00b00000 r-xp 00400000 fd:00 7 /usr/lib/two.so\n");
+	assert_int_equal(objects.count, 2);
+	assert_int_equal(objects.list[0].huge_bytes, 0);
+	assert_string_equal(objects.list[1].path, "/usr/lib/two.so");
+	assert_int_equal(objects.list[1].text_bytes, 5 * MIB);
+	assert_int_equal(objects.list[1].huge_bytes, 4 * MIB);
+	text_objects_free(&objects);
+}
+
+static void names_are_those_that_people_know(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *path, *name;
+	} cases[] = {
+	    {"/usr/bin/big", "/usr/bin/big"},
+	    {"/usr/bin/big (deleted)", "/usr/bin/big"},
+	    {"/memfd:/usr/bin/big (deleted)", "/usr/bin/big"},
+	    {"/memfd: (deleted)", ""},
+	    {" (deleted)", ""},
+	    {"(deleted)", "(deleted)"},
+	    {"/memfd", "/memfd"},
+	    {"", ""},
+	};
+	char buf[64];
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct text_object object = {.path = (char *)cases[i].path};
+		assert_string_equal(text_object_name(&object, buf, sizeof buf), cases[i].name);
+	}
+	struct text_object object = {.path = (char *)"/usr/bin/big"};
+	assert_string_equal(text_object_name(&object, buf, 5), "/usr");
+}
+
 /* One copy may show as several mappings in a row. */
 static void copies_in_a_row_count_for_one_file(void **state)
 {
@@ -110,6 +151,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_copy_counts_for_the_file_around_it),
 	    cmocka_unit_test(a_copy_at_the_very_start_counts_for_what_follows),
+	    cmocka_unit_test(a_copy_behind_data_counts_for_what_follows),
+	    cmocka_unit_test(names_are_those_that_people_know),
 	    cmocka_unit_test(copies_in_a_row_count_for_one_file),
 	    cmocka_unit_test(huge_pages_of_the_page_cache_are_shared),
 	    cmocka_unit_test(writable_code_is_no_text),
