@@ -27,6 +27,10 @@ check: deps-test
 check-quick: deps-test
 	@tests/run-checks unit integration
 
+# hugexec on other kernels, in qemu; part of check.
+check-kernels: deps-test
+	@tests/run-checks kernels
+
 bench: build
 	@tests/deps test
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py
@@ -38,4 +42,4 @@ install: build
 clean:
 	rm -rf $(BUILD) build-asan build-analyze
 
-.PHONY: all deps deps-test build demo check check-quick bench install clean
+.PHONY: all deps deps-test build demo check check-quick check-kernels bench install clean
