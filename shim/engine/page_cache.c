@@ -18,8 +18,8 @@
 #define TRIES        2   /* reading anew fails now and then where another CPU still holds a page for a moment */
 #define REAP_WAIT_MS 100 /* for a child that was killed: more than enough where it does not wait for a disk */
 
-/* How far the child came. It ends by telling one of the others. */
-enum outcome { OUTCOME_UNFINISHED, OUTCOME_ALL_TRIED, OUTCOME_UNSUPPORTED, OUTCOME_TIME_SHORT };
+/* How far the child came. It ends by telling one of the others; the last is told by its parent. */
+enum outcome { OUTCOME_UNFINISHED, OUTCOME_ALL_TRIED, OUTCOME_UNSUPPORTED, OUTCOME_TIME_SHORT, OUTCOME_ENDED };
 
 /* Memory shared with the child, so that what it found out is known even if it has to be killed. */
 struct findings {
@@ -103,33 +103,54 @@ static bool read_anew(struct work *work, const unsigned *indexes, unsigned count
 	return huge > 0;
 }
 
-/* The next slots from *FROM on that are small, surveyed, and not busy: SLOTS_BATCH at most, one while nothing is
- * proven. */
+/* Survey the next slots from *FROM on that are small, SLOTS_BATCH at most, and keep those in BATCH that nobody uses. */
+static unsigned survey_next(struct slots *slots, unsigned *from, unsigned batch[SLOTS_BATCH])
+{
+	unsigned count = 0, kept = 0;
+	for (; *from < slots->count && count < SLOTS_BATCH; (*from)++) {
+		if (slots->list[*from].state == SLOT_SMALL)
+			batch[count++] = *from;
+	}
+	if (count > 0)
+		slots_survey(slots, batch, count);
+	for (unsigned i = 0; i < count; i++) {
+		if (slots->list[batch[i]].state == SLOT_SMALL)
+			batch[kept++] = batch[i];
+	}
+	return kept;
+}
+
+/* As survey_next(), on and on until there is one to read anew: returns 0 where there is none. Only one while unproven.
+ */
 static unsigned next_batch(struct work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
-	struct slots *slots = work->slots;
-	unsigned count = 0, most = work->proven ? SLOTS_BATCH : 1;
-	while (count == 0 && *from < slots->count) {
-		for (; *from < slots->count && count < most; (*from)++) {
-			if (slots->list[*from].state == SLOT_SMALL)
-				batch[count++] = *from;
-		}
-		if (count == 0)
-			break;
-		slots_survey(slots, batch, count);
-		unsigned kept = 0;
-		for (unsigned i = 0; i < count; i++) {
-			if (slots->list[batch[i]].state == SLOT_SMALL)
-				batch[kept++] = batch[i];
-		}
-		count = kept;
+	unsigned count = 0;
+	while (count == 0 && *from < work->slots->count)
+		count = survey_next(work->slots, from, batch);
+	if (!work->proven && count > 1) {
+		*from = batch[1];
+		count = 1;
 	}
 	return count;
+}
+
+/* Where the caller could not look without waiting for a disk. One that is not huge tells enough of the others. */
+static void look_at_first(struct slots *slots)
+{
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (slots->list[i].state == SLOT_SHORT)
+			continue;
+		slot_look(slots, i);
+		if (slots->list[i].state != SLOT_HUGE)
+			break;
+	}
 }
 
 static enum outcome make_huge(struct work *work)
 {
 	unsigned batch[SLOTS_BATCH], from = 0, count;
+	if (!work->slots->sees_cache)
+		look_at_first(work->slots);
 	if (!collapse_all(work))
 		return OUTCOME_TIME_SHORT;
 	while ((count = next_batch(work, &from, batch)) > 0) {
@@ -190,13 +211,16 @@ static int make_huge_in_child(struct slots *slots, struct findings *findings, un
 	if (child < 0)
 		return error_set_errno(err, errno, "process-limit", "no process to prepare the page cache");
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, child, 0); /* close-on-exec by itself */
-	if (pidfd < 0 || !has_ended(pidfd, timeout)) {
+	bool in_time = pidfd >= 0 && has_ended(pidfd, timeout);
+	if (!in_time) {
 		kill(child, SIGKILL);
 		if (pidfd >= 0)
 			has_ended(pidfd, REAP_WAIT_MS);
 	}
 	/* One that does not end even so waits for a disk: it is left to whoever inherits our children. */
 	waitpid(child, NULL, __WALL | WNOHANG);
+	if (in_time && findings->outcome == OUTCOME_UNFINISHED)
+		findings->outcome = OUTCOME_ENDED; /* by a seccomp filter, or someone's kill(1) */
 	return 0;
 }
 
@@ -210,6 +234,9 @@ static void explain(const struct slots *slots, enum outcome outcome, unsigned ti
 	else if (outcome == OUTCOME_UNFINISHED || outcome == OUTCOME_TIME_SHORT)
 		error_set(err, "file-timeout", "%u of %u slots of 2 MiB could be read in %u ms", huge, slots->count,
 		          timeout_ms);
+	else if (outcome == OUTCOME_ENDED)
+		error_set(err, "file-unsupported",
+		          "the child that prepared the page cache was killed; by a seccomp filter?");
 	else if (outcome == OUTCOME_UNSUPPORTED)
 		error_set(
 		    err, "file-unsupported",

@@ -59,7 +59,8 @@ unsigned slots_count(const struct slots *slots, enum slot_state state);
 
 /*
  * See whether slot INDEX is huge: where its first page is in the cache touch it, and where it is part of a 2 MiB folio
- * the fault maps all of it. Sets the state to SLOT_HUGE, or leaves it. Waits for a disk only where not sees_cache.
+ * the fault maps all of it. Sets the state to SLOT_HUGE, or leaves it. Where not sees_cache it may wait for a disk,
+ * which then reads the slot as slot_read() does.
  */
 void slot_look(struct slots *slots, unsigned index);
 
