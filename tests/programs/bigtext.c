@@ -6,6 +6,7 @@
  *
  *   bigtext              walk once, print the sum, exit 0 (2 where the sum is wrong)
  *   bigtext exit N       the same, exit N
+ *   bigtext idle         exit 0 at once, without a look at the text
  *   bigtext loop N       walk N times, print nothing but the sum
  *   bigtext sleep        walk, print "ready", wait for a signal
  *   bigtext again N      walk, execute itself again N times
@@ -84,6 +85,8 @@ int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
 	long number = argc > 2 ? strtol(argv[2], NULL, 10) : 1;
+	if (strcmp(verb, "idle") == 0)
+		return 0;
 	uint64_t sum = walk_and_check();
 	if (strcmp(verb, "loop") == 0) {
 		for (long i = 1; i < number; i++)

@@ -1,0 +1,238 @@
+#!/usr/bin/python3
+"""What hugexec costs: paired, interleaved runs; everything is told as a ratio or difference to something run beside it.
+
+bench.py [--rounds N] [--check]: writes BUILD/bench/results.json and prints a table. With --check it fails where a target is
+missed. The machine's pool of huge pages is taken for the hugetlb runs and given back.
+"""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
+HUGEXEC = str(BUILD / "shim" / "hugexec")
+WORK = BUILD / "bench"
+POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+SIZES_MIB = (4, 16, 62, 124, 200)
+MAIN_MIB = 62
+
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext as generator  # noqa: E402  (found through the line above)
+
+
+def milliseconds(command):
+    begin = time.perf_counter()
+    status = subprocess.call(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    spent = 1000 * (time.perf_counter() - begin)
+    if status:
+        sys.exit(f"bench: {' '.join(command)} ended with {status}")
+    return spent
+
+
+def interleaved(commands, rounds):
+    """Run COMMANDS (name: words) in turn, ROUNDS times; name -> list of milliseconds, one a round."""
+    for command in commands.values():
+        milliseconds(command)
+    times = {name: [] for name in commands}
+    for number in range(rounds):
+        names = list(commands)
+        for name in names[number % len(names):] + names[:number % len(names)]:
+            times[name].append(milliseconds(commands[name]))
+    return times
+
+
+def added(times, name, to):
+    """Median over rounds of the difference within a round."""
+    return statistics.median(a - b for a, b in zip(times[name], times[to]))
+
+
+def ratio(times, name, to):
+    return statistics.median(a / b for a, b in zip(times[name], times[to]))
+
+
+def build_program(mib):
+    """Words that run a PIE with MIB of text which exits at once: what is measured is the launch, not what it is good for."""
+    path = WORK / f"text-{mib}"
+    sources = [ROOT / "tests" / "programs" / name for name in ("bigtext.c", "bigtext.py")]
+    if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        generator.build(mib, str(path))
+        os.sync()  # what is not written yet cannot be brought into huge pages of the page cache
+    return [str(path), "idle"]
+
+
+def policy_file(name, policy):
+    path = WORK / f"{name}.json"
+    path.write_text(json.dumps(policy))
+    path.chmod(0o644)
+    return str(path)
+
+
+def many_rules(follow):
+    """200 rules none of which matches: as a host with a rule a service has."""
+    rules = [{"name": f"service {i}", "match": {"exe": [f"/opt/service-{i}/bin/*", f"/usr/lib/service-{i}/**/main"]}}
+             for i in range(200)]
+    return {"version": 1, "settings": {"follow": follow}, "rules": rules}
+
+
+@contextlib.contextmanager
+def pool_of(pages):
+    """PAGES more huge pages; None where they cannot be had."""
+    if not os.access(POOL, os.W_OK):
+        yield None
+        return
+    before = POOL.read_text()
+    try:
+        POOL.write_text(str(int(before) + pages))
+        yield pages if int(POOL.read_text()) >= int(before) + pages else None
+    finally:
+        POOL.write_text(before)
+
+
+def works(command):
+    """The outcome of one run, by its report; None where the text came on huge pages."""
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as report:
+        subprocess.call([command[0], f"--report={report.name}", *command[1:]], stdout=subprocess.DEVNULL)
+        line = json.loads(report.read().splitlines()[-1])
+    return None if line["outcome"] == "remapped" else line["reason"]
+
+
+def launch_costs(rounds, has_pool):
+    """plain, env and every way of hugexec on the main program."""
+    program = build_program(MAIN_MIB)
+    everything = policy_file("all", {"version": 1, "rules": [{"match": {}, "min_text": 0}]})
+    commands = {"plain": program, "env": ["env", *program]}
+    for follow in ("none", "exec"):
+        commands[f"no rule, follow {follow}"] = [HUGEXEC, f"--policy={policy_file(f'rules-{follow}', many_rules(follow))}",
+                                                 "--", *program]
+    refused = {}
+    for backing in ("file", "hugetlb", "thp"):
+        command = [HUGEXEC, f"--policy={everything}", f"--backing={backing}", "--", *program]
+        reason = works(command) if backing != "hugetlb" or has_pool else "the pool cannot be made larger here"
+        if reason:
+            refused[backing] = reason
+        else:
+            commands[backing] = command
+    times = interleaved(commands, rounds)
+    return {"commands": {name: {"median_ms": statistics.median(values), "added_ms": added(times, name, "plain"),
+                                "ratio_to_env": ratio(times, name, "env")} for name, values in times.items()},
+            "refused": refused}
+
+
+def linearity(rounds, backings):
+    """Added milliseconds for each size of text, and the straight line through them."""
+    everything = str(WORK / "all.json")
+    result = {}
+    for mib in SIZES_MIB:
+        program = build_program(mib)
+        commands = {"plain": program}
+        for backing in backings:
+            commands[backing] = [HUGEXEC, f"--policy={everything}", f"--backing={backing}", "--", *program]
+        times = interleaved(commands, rounds)
+        for backing in backings:
+            result.setdefault(backing, {})[mib] = added(times, backing, "plain")
+    lines = {}
+    for backing, points in result.items():
+        slope, intercept = statistics.linear_regression(list(points), list(points.values()))
+        r = statistics.correlation(list(points), list(points.values()))
+        per_mib = {mib: (ms - intercept) / mib for mib, ms in points.items()}
+        lines[backing] = {"added_ms": points, "ms_per_mib": slope, "ms_fixed": intercept, "r_squared": r * r,
+                          "ms_per_mib_at_200_over_62": (points[200] - points[62]) / 138 / max(
+                              (points[62] - points[4]) / 58, 1e-9), "per_mib": per_mib}
+    return lines
+
+
+def copy_baseline(rounds):
+    """thp's added time beside a memcpy of as many bytes into fresh huge pages, a pair a round."""
+    program = build_program(MAIN_MIB)
+    baseline = WORK / "baseline"
+    source = pathlib.Path(__file__).with_name("baseline.c")
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-O2", "-o", baseline, source], check=True)
+    thp = [HUGEXEC, f"--policy={WORK}/all.json", "--backing=thp", "--", *program]
+    pairs = []
+    for _ in range(rounds):
+        plain, ours = milliseconds(program), milliseconds(thp)
+        copied = float(subprocess.run([baseline, program[0], str(MAIN_MIB)], capture_output=True, text=True, check=True).stdout)
+        pairs.append((ours - plain, copied))
+    return {"memcpy_ms": statistics.median(copied for _, copied in pairs),
+            "thp_added_ms": statistics.median(ours for ours, _ in pairs),
+            "ratio": statistics.median(ours / copied for ours, copied in pairs)}
+
+
+def peak_memory(backings):
+    """Largest resident memory of hugexec's own processes in KiB, for the smallest and the largest text."""
+    probe = pathlib.Path(__file__).with_name("peak.py")
+    result = {}
+    for backing in backings:
+        for mib in (SIZES_MIB[0], SIZES_MIB[-1]):
+            done = subprocess.run([sys.executable, probe, HUGEXEC, f"--policy={WORK}/all.json", f"--backing={backing}", "--",
+                                   *build_program(mib)], capture_output=True, text=True, check=True)
+            result.setdefault(backing, {})[mib] = json.loads(done.stdout)
+    return result
+
+
+def targets(results):
+    """(what, value, limit) for each promise that could be measured here."""
+    commands = results["launch"]["commands"]
+    rows = [("no rule matches, follow none: ratio to env", commands["no rule, follow none"]["ratio_to_env"], 1.3),
+            ("no rule matches, follow exec: ratio to env", commands["no rule, follow exec"]["ratio_to_env"], 1.3)]
+    for backing, limit in (("file", 5.0), ("hugetlb", 25.0), ("thp", None)):
+        if backing in commands:
+            rows.append((f"{backing}: added, ms", commands[backing]["added_ms"], limit))
+    if "thp" in commands:
+        rows.append(("thp: ratio to memcpy into fresh huge pages", results["copy"]["ratio"], 1.3))
+    for backing, line in results["linearity"].items():
+        if backing != "file":
+            rows.append((f"{backing}: cost per MiB from 62 to 200 over that from 4 to 62", line["ms_per_mib_at_200_over_62"], 1.3))
+    for backing, sizes in results["memory"].items():
+        for mib, peak in sizes.items():
+            rows.append((f"{backing}: peak memory of one tracer, {mib} MiB of text, MiB", peak["peak_kib"] / 1024, 16.0))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--check", action="store_true", help="fail where a target is missed")
+    options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    with pool_of(SIZES_MIB[-1] // 2 + 8) as pages:
+        results = {"machine": {"kernel": platform.release(), "processors": os.cpu_count(), "rounds": options.rounds}}
+        results["launch"] = launch_costs(options.rounds, bool(pages))
+        backings = [name for name in ("file", "hugetlb", "thp") if name in results["launch"]["commands"]]
+        results["linearity"] = linearity(max(5, options.rounds // 3), backings)
+        if "thp" in backings:
+            results["copy"] = copy_baseline(options.rounds)
+        results["memory"] = peak_memory(backings)
+
+    print(f"\nA PIE with {MAIN_MIB} MiB of text, {options.rounds} rounds, medians")
+    print(f"{'':<28}{'ms':>9}{'added ms':>10}{'x env':>8}")
+    for name, row in results["launch"]["commands"].items():
+        print(f"{name:<28}{row['median_ms']:>9.2f}{row['added_ms']:>10.2f}{row['ratio_to_env']:>8.2f}")
+    for backing, reason in results["launch"]["refused"].items():
+        print(f"{backing}: not measured: {reason}")
+    print(f"\n{'added ms for text of MiB':<28}" + "".join(f"{mib:>9}" for mib in SIZES_MIB) + f"{'ms/MiB':>9}{'R^2':>7}")
+    for backing, line in results["linearity"].items():
+        print(f"{backing:<28}" + "".join(f"{ms:>9.1f}" for ms in line["added_ms"].values()) +
+              f"{line['ms_per_mib']:>9.3f}{line['r_squared']:>7.3f}")
+    print()
+    missed = 0
+    results["targets"] = []
+    for what, value, limit in targets(results):
+        verdict = "" if limit is None else "ok" if value <= limit else "MISSED"
+        missed += verdict == "MISSED"
+        results["targets"].append({"what": what, "value": value, "limit": limit})
+        print(f"{what:<64}{value:>8.2f}  {'' if limit is None else f'at most {limit:g}':<13}{verdict}")
+    (WORK / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    return 1 if options.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
