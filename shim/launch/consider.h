@@ -20,7 +20,8 @@ struct followed {
 	char *skipped_exe;
 	char rule[128];
 	uint64_t text_bytes;
-	struct report *waiting; /* it runs to its entry point, where its libraries are looked at; then this is finished */
+	struct report
+	    *waiting; /* it runs to its entry point, where its libraries are looked at; then this is finished */
 	struct settings waiting_settings;
 	uint64_t held_us; /* how long it was held in all, up to now */
 };

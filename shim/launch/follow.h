@@ -9,7 +9,7 @@
 #include "launch/launch.h"
 
 /*
- * Follow ROOT, which is our parent and was just seized, until a rule matches it, it ends, or follow_timeout is over; with
- * "follow": "fork" its descendants too. Ends the calling process.
+ * Follow ROOT, which is our parent and was just seized, until a rule matches it, it ends, or follow_timeout is over;
+ * with "follow": "fork" its descendants too. Ends the calling process.
  */
 _Noreturn void follow(struct launch *launch, const struct tracee *root);

@@ -87,18 +87,17 @@ static int wait_until_traced(struct launch *launch, struct error *err)
 	}
 }
 
-/*
- * Whether T's end would leave a SIGCHLD pending in the workload (see launch.h). BLOCKED: the signals that P blocks.
- * Whoever reaps orphans itself would get an orphaned T's signal all the same.
- */
-static bool wants_orphan(const sigset_t *blocked)
+/* Whether T should not be P's child (see launch.h). BLOCKED: the signals that P blocks. */
+static bool wants_orphan(const struct launch *launch, const sigset_t *blocked)
 {
 	struct sigaction action;
 	int is_subreaper = 0;
-	if (!sigismember(blocked, SIGCHLD) || getpid() == 1)
-		return false;
 	prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0);
-	return !is_subreaper && sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
+	if (getpid() == 1 || is_subreaper)
+		return false;
+	bool would_pend =
+	    sigismember(blocked, SIGCHLD) && sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
+	return would_pend || !launch->expects_remap;
 }
 
 /*
@@ -138,7 +137,7 @@ int launch_start_tracer(struct launch *launch, struct error *err)
 	sigset_t all, before;
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &before);
-	launch->tracer_is_orphan = wants_orphan(&before);
+	launch->tracer_is_orphan = wants_orphan(launch, &before);
 	pid_t tracer_pid = clone_tracer(launch);
 	int saved_errno = errno;
 	sigprocmask(SIG_SETMASK, &before, NULL);

@@ -1,26 +1,29 @@
 /*
  * launch.h - two processes on the way to one: the tale of P and T.
  *
- * P is the process that hugexec was started in. It will be the workload: it keeps its PID, parent, session, files and all
- * else, and in the end executes COMMAND. T is the tracer, a child of P made by clone(2) with no exit signal, so that P's
- * SIGCHLD, wait(2) without __WALL and job control never see it. T blocks all signals, closes every file that it inherited,
- * and leaves P's session; it is in P's cgroup and under P's limits, so what it allocates is charged to the workload.
+ * P is the process that hugexec was started in. It will be the workload: it keeps its PID, parent, session, files and
+ * all else, and in the end executes COMMAND. T is the tracer, a child of P made by clone(2) with no exit signal, so
+ * that P's SIGCHLD, wait(2) without __WALL and job control never see it. T blocks all signals, closes every file that
+ * it inherited, and leaves P's session; it is in P's cgroup and under P's limits, so what it allocates is charged to
+ * the workload.
  *
  *   P: clone T; allow it to trace (Yama); wait          T: wait for the word; PTRACE_SEIZE P; say so
  *   P: execvp(COMMAND)                                  T: wait for the exec stop; decide; remap; report
  *   P: stands at the entry of waitid(T)                 T: _exit: lets P go and becomes a zombie in one step
  *   P: reaps T, and runs its first instruction
  *
- * Where P blocks SIGCHLD and does not ignore it, T's end would leave that signal pending. There, unless P is the one that
- * reaps orphans, T is cloned by a middle process that ends at once: an orphan from the start, reaped by whoever reaps
- * orphans, and letting go is a plain detach.
+ * T may also be an orphan from the start, cloned by a middle process that ends at once and reaped by whoever reaps
+ * orphans: where P blocks SIGCHLD and does not ignore it, because T's end would leave that signal pending, and where
+ * COMMAND is a wrapper (it is not the program that will be remapped), because T may have to let go of a P that runs.
+ * Letting go of P is a plain detach then. If P itself is the one that reaps orphans, T is always its child.
  *
  * The word between them is one futex in shared memory, so that not even a file descriptor is needed.
  * If T cannot trace, it says why and exits; P reaps it and executes COMMAND alone. If T dies before the exec stop, P
  * sees that (it looks every few milliseconds) and does the same. If T dies later, the kernel lets P go on, but for the
  * moments in which T had borrowed P's registers: then the kernel kills P. If P's exec fails, P kills and reaps T.
  * If P dies, T is woken by that and exits; an orphan by then, it is reaped by whoever reaps orphans there.
- * A T that lets go while P runs already (nothing matched until follow_timeout) stays P's zombie until P ends.
+ * A T that is P's child and lets go while P runs already (COMMAND is PID 1 of its namespace, and nothing matched until
+ * follow_timeout) stays P's zombie until P ends.
  */
 #pragma once
 
@@ -34,19 +37,21 @@
 struct launch {
 	const struct policy *policy;
 	const struct options *options;
+	bool expects_remap; /* COMMAND itself is what will be remapped, as far as can be seen beforehand */
 	pid_t tracer_pid;
 	bool tracer_is_orphan; /* T is not P's child */
 	struct launch_shared *shared;
 };
 
 /*
- * Start the tracer and have it attached to the calling process. Returns 0; or -1 with ERR and nothing left behind: words
- * "no-proc", "pid-namespace", "fork", "ptrace-refused", "ptrace-killed", "seccomp".
+ * Start the tracer and have it attached to the calling process. Returns 0; or -1 with ERR and nothing left behind:
+ * words "no-proc", "pid-namespace", "fork", "ptrace-refused", "ptrace-killed", "seccomp".
  */
 int launch_start_tracer(struct launch *launch, struct error *err);
 
 /* End the tracer and reap it: exec failed. */
 void launch_stop_tracer(struct launch *launch);
 
-/* With CAP_SYS_PTRACE a traced program keeps its set-uid privileges; without, it must be let go before it is executed. */
+/* With CAP_SYS_PTRACE a traced program keeps its set-uid privileges; without, it must be let go before it is executed.
+ */
 bool launch_may_trace_privileged(void);

@@ -9,27 +9,26 @@
 #include "config.h"
 #include "policy/policy.h"
 
-static const char help[] =
-    "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
-    "Run COMMAND with its machine code on huge pages, as the policy says. COMMAND runs in\n"
-    "this very process; whatever cannot be done, it runs as if hugexec were not there.\n"
-    "\n"
-    "  --policy=FILE    read this policy instead of the host's (/etc/hugexec/policy.json)\n"
-    "  --backing=LIST   where huge pages come from, in order of preference, instead of what\n"
-    "                   the rule says: file, hugetlb, thp\n"
-    "  --argv0=NAME     pass NAME as argv[0]\n"
-    "  --report=FILE    append a JSON line about what was done (\"-\": standard error)\n"
-    "  --dry-run        print what would be done, run nothing\n"
-    "  -v, --verbose    a line on standard error about what was done\n"
-    "  -q, --quiet      nothing on standard error, not even warnings\n"
-    "      --help       this text\n"
-    "      --version    the version\n"
-    "\n"
-    "With HUGEXEC=off in the environment COMMAND is executed at once.\n"
-    "Exit status: COMMAND's; 127 not found, 126 cannot be executed, 125 wrong usage or the\n"
-    "policy's \"on_error\": \"fail\".\n"
-    "\n"
-    "See also hugexecctl(1): check a policy, explain a decision, examine this host.\n";
+static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
+                           "Run COMMAND with its machine code on huge pages, as the policy says. COMMAND runs in\n"
+                           "this very process; whatever cannot be done, it runs as if hugexec were not there.\n"
+                           "\n"
+                           "  --policy=FILE    read this policy instead of the host's (/etc/hugexec/policy.json)\n"
+                           "  --backing=LIST   where huge pages come from, in order of preference, instead of what\n"
+                           "                   the rule says: file, hugetlb, thp\n"
+                           "  --argv0=NAME     pass NAME as argv[0]\n"
+                           "  --report=FILE    append a JSON line about what was done (\"-\": standard error)\n"
+                           "  --dry-run        print what would be done, run nothing\n"
+                           "  -v, --verbose    a line on standard error about what was done\n"
+                           "  -q, --quiet      nothing on standard error, not even warnings\n"
+                           "      --help       this text\n"
+                           "      --version    the version\n"
+                           "\n"
+                           "With HUGEXEC=off in the environment COMMAND is executed at once.\n"
+                           "Exit status: COMMAND's; 127 not found, 126 cannot be executed, 125 wrong usage or the\n"
+                           "policy's \"on_error\": \"fail\".\n"
+                           "\n"
+                           "See also hugexecctl(1): check a policy, explain a decision, examine this host.\n";
 
 static enum options_verdict wrong(const char *message)
 {
@@ -50,15 +49,19 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 {
 	enum { POLICY = 256, BACKING, ARGV0, REPORT, DRY_RUN, HELP, VERSION, LIST_STEPS };
 	static const struct option known[] = {
-	    {"policy", required_argument, NULL, POLICY}, {"backing", required_argument, NULL, BACKING},
-	    {"argv0", required_argument, NULL, ARGV0},   {"report", required_argument, NULL, REPORT},
-	    {"dry-run", no_argument, NULL, DRY_RUN},     {"verbose", no_argument, NULL, 'v'},
-	    {"quiet", no_argument, NULL, 'q'},           {"help", no_argument, NULL, HELP},
-	    {"version", no_argument, NULL, VERSION},
+		{"policy", required_argument, NULL, POLICY},
+		{"backing", required_argument, NULL, BACKING},
+		{"argv0", required_argument, NULL, ARGV0},
+		{"report", required_argument, NULL, REPORT},
+		{"dry-run", no_argument, NULL, DRY_RUN},
+		{"verbose", no_argument, NULL, 'v'},
+		{"quiet", no_argument, NULL, 'q'},
+		{"help", no_argument, NULL, HELP},
+		{"version", no_argument, NULL, VERSION},
 #if HUGEXEC_FAULTS
-	    {"list-steps", no_argument, NULL, LIST_STEPS},
+		{"list-steps", no_argument, NULL, LIST_STEPS},
 #endif
-	    {NULL, 0, NULL, 0},
+		{NULL, 0, NULL, 0},
 	};
 	*out = (struct options){.verbosity = VERBOSITY_NORMAL};
 	int option;

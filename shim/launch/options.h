@@ -21,7 +21,7 @@ struct options {
 enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG };
 
 /*
- * Parse ARGV. OPTIONS_RUN: *OUT is filled in. OPTIONS_DONE: --help or --version was printed. OPTIONS_WRONG: a message was
- * printed to standard error.
+ * Parse ARGV. OPTIONS_RUN: *OUT is filled in. OPTIONS_DONE: --help or --version was printed. OPTIONS_WRONG: a message
+ * was printed to standard error.
  */
 enum options_verdict options_parse(int argc, char **argv, struct options *out);

@@ -64,6 +64,30 @@ static enum program_kind kind_of(const unsigned char *head, size_t bytes)
 	return PROGRAM_SCRIPT;
 }
 
+/* Sum of the executable segments that the file at FD promises, from the headers in its first page; 0 where they are
+ * elsewhere. */
+static uint64_t promised_text(int fd)
+{
+	union {
+		Elf64_Ehdr ehdr;
+		unsigned char bytes[4096];
+	} page;
+	ssize_t got = pread(fd, &page, sizeof page, 0);
+	uint64_t text_bytes = 0;
+	if (got < (ssize_t)sizeof page.ehdr || page.ehdr.e_phentsize != sizeof(Elf64_Phdr))
+		return 0;
+	for (unsigned i = 0; i < page.ehdr.e_phnum; i++) {
+		Elf64_Phdr phdr;
+		uint64_t at = page.ehdr.e_phoff + i * sizeof phdr;
+		if (page.ehdr.e_phoff >= sizeof page || at + sizeof phdr > (uint64_t)got)
+			break;
+		memcpy(&phdr, page.bytes + at, sizeof phdr);
+		if (phdr.p_type == PT_LOAD && (phdr.p_flags & PF_X))
+			text_bytes += phdr.p_memsz;
+	}
+	return text_bytes;
+}
+
 /* The interpreter that HEAD ("#!...") names, into PATH; false where it names none. */
 static bool interpreter_of(const char *head, char *path, size_t path_bytes)
 {
@@ -96,8 +120,10 @@ void program_inspect_path(const char *path, struct program *out)
 		ssize_t got = pread(fd, head, HEAD_BYTES, 0);
 		enum program_kind kind = kind_of((unsigned char *)head, got > 0 ? (size_t)got : 0);
 		out->privileged |= grants_privilege(fd);
-		if (level == 0)
+		if (level == 0) {
 			out->kind = kind;
+			out->text_bytes = kind == PROGRAM_ELF ? promised_text(fd) : 0;
+		}
 		if (kind != PROGRAM_SCRIPT || !interpreter_of(head, next, sizeof next))
 			return;
 	}

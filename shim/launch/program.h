@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -17,10 +18,13 @@ enum program_kind {
 
 struct program {
 	enum program_kind kind;
-	char path[4096]; /* resolved: absolute, without symbolic links */
+	uint64_t text_bytes; /* of an ELF file: what its first program headers call executable; a hint, not to be relied
+	                        on */
+	char path[4096];     /* resolved: absolute, without symbolic links */
 	/*
-	 * Set-uid, set-gid, file capabilities, or not readable for us: while such a program is traced by someone without
-	 * CAP_SYS_PTRACE the kernel withholds its privileges (ptrace(2), "effects of execve"), so it must run untraced.
+	 * Set-uid, set-gid, file capabilities, or not readable for us: while such a program is traced by someone
+	 * without CAP_SYS_PTRACE the kernel withholds its privileges (ptrace(2), "effects of execve"), so it must run
+	 * untraced.
 	 */
 	bool privileged;
 };

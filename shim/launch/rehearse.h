@@ -2,8 +2,8 @@
  * rehearse.h - find out, before anything is at stake, whether a seccomp filter lets the engine's system calls through.
  *
  * P, T and the workload are under the same filters. A filter may answer a call with an error, which the engine can deal
- * with, or kill the caller, which nobody can. So a child of T makes every call first that T or the tracee will make while
- * registers are borrowed.
+ * with, or kill the caller, which nobody can. So a child of T makes every call first that T or the tracee will make
+ * while registers are borrowed.
  */
 #pragma once
 

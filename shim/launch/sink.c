@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 
 /* Standard error of PID (0: ours), as a descriptor of our own; -1 where it has none. */
 static int open_stderr(pid_t pid)
@@ -31,9 +32,10 @@ static void complain(const struct options *options, pid_t stderr_of, const char 
 static void append_to_file(const struct options *options, const struct report *report, pid_t stderr_of)
 {
 	const char *path = options->report_path;
-	cleanup_close int fd = strcmp(path, "-") == 0
-	                           ? open_stderr(stderr_of)
-	                           : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	cleanup_close int fd =
+	    strcmp(path, "-") == 0
+	        ? open_stderr(stderr_of)
+	        : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 	if (fd < 0 || report_append(fd, report) < 0)
 		complain(options, stderr_of, path, errno);
 }
@@ -59,18 +61,28 @@ static bool out_of_descriptors(void)
 	return fd < 0 && (errno == EMFILE || errno == ENFILE);
 }
 
+static void say_not_started(int fd, const struct report *report)
+{
+	char reason[sizeof report->reason + 2];
+	char exe[sizeof report->exe];
+	dprintf(fd, "hugexec: %s: not started, as \"on_error\": \"fail\" asks: %s\n",
+	        text_printable(report->exe, exe, sizeof exe), error_text(&report->reason, reason, sizeof reason));
+}
+
 void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch)
 {
 	/* What no rule is about is not worth a line in anybody's journal. */
 	if (strcmp(report->reason.word, "no-rule") != 0)
 		report_to_journal(report);
-	bool want_line = options->verbosity == VERBOSITY_VERBOSE || (fails_launch && options->verbosity != VERBOSITY_QUIET);
+	bool want_line =
+	    options->verbosity == VERBOSITY_VERBOSE || (fails_launch && options->verbosity != VERBOSITY_QUIET);
 	if (want_line) {
 		cleanup_close int fd = open_stderr(stderr_of);
-		if (fd >= 0)
-			report_to_human(fd, report);
-		else if (stderr_of == 0)
-			report_to_human(STDERR_FILENO, report);
+		int to = fd < 0 && stderr_of == 0 ? STDERR_FILENO : fd;
+		if (to >= 0 && fails_launch)
+			say_not_started(to, report);
+		else if (to >= 0)
+			report_to_human(to, report);
 	}
 	if (!options->report_path)
 		return;
