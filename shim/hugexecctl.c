@@ -15,10 +15,7 @@ static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"check", ctl_check},
-    {"explain", ctl_explain},
-    {"doctor", ctl_doctor},
-    {"status", ctl_status},
+    {"check", ctl_check}, {"explain", ctl_explain}, {"doctor", ctl_doctor}, {"status", ctl_status}, {"warm", ctl_warm},
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
@@ -28,10 +25,11 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  explain [--] PROGRAM      the rule that matches, why, and the plan for it\n"
                            "  doctor                    what this host can do, and the setting that would change it\n"
                            "  status [PID]              processes whose text is on huge pages, with coverage\n"
+                           "  warm FILE...              have the page cache hold programs in huge pages beforehand\n"
                            "\n"
                            "  --help, --version         and 'hugexecctl VERB --help' for a verb's options\n"
                            "\n"
-                           "explain, doctor and status take --json.\n"
+                           "explain, doctor, status and warm take --json.\n"
                            "Exit status: 0; 1 where the answer is no; 2 for wrong usage.\n"
                            "\n"
                            "See also hugexec(1), hugexec-policy(5).\n";
@@ -66,6 +64,6 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], verbs[i].name) == 0)
 			return finish(verbs[i].run(argc - 1, argv + 1));
 	}
-	fprintf(stderr, "hugexecctl: unknown verb '%s': it is one of check, explain, doctor, status\n", argv[1]);
+	fprintf(stderr, "hugexecctl: unknown verb '%s': it is one of check, explain, doctor, status, warm\n", argv[1]);
 	return CTL_USAGE;
 }

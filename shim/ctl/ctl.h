@@ -15,6 +15,7 @@ int ctl_check(int argc, char **argv);
 int ctl_doctor(int argc, char **argv);
 int ctl_explain(int argc, char **argv);
 int ctl_status(int argc, char **argv);
+int ctl_warm(int argc, char **argv);
 
 /* Whether what is printed may have characters beyond ASCII: by LC_ALL, LC_CTYPE, LANG (hugexecctl.c sets the locale).
  */

@@ -103,11 +103,14 @@ static bool read_anew(struct work *work, const unsigned *indexes, unsigned count
 	return huge > 0;
 }
 
-/* Survey the next slots from *FROM on that are small, SLOTS_BATCH at most, and keep those in BATCH that nobody uses. */
+/*
+ * Survey the next slots from *FROM on that are small, and keep those in BATCH that nobody uses. SLOTS_BATCH at a time,
+ * but the first alone: where nothing helps, that is all that a launch pays for.
+ */
 static unsigned survey_next(struct slots *slots, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
-	unsigned count = 0, kept = 0;
-	for (; *from < slots->count && count < SLOTS_BATCH; (*from)++) {
+	unsigned count = 0, kept = 0, most = *from == 0 ? 1 : SLOTS_BATCH;
+	for (; *from < slots->count && count < most; (*from)++) {
 		if (slots->list[*from].state == SLOT_SMALL)
 			batch[count++] = *from;
 	}

@@ -115,6 +115,13 @@ bool policy_may_remap(const struct policy *policy, enum via via);
 void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out);
 
 /*
+ * The programs that rules name by a path without wildcards, to be remapped with the file backing among others: those
+ * whose page cache can be prepared before anyone starts them. Each once, in the order of the rules; MAX at most into
+ * OUT (the strings are the policy's). Returns how many there are, which may be more than MAX.
+ */
+size_t policy_plain_exes(const struct policy *policy, const char **out, size_t max);
+
+/*
  * A glob on a path, as in "exe" and "libraries": * ? and [...] stop at '/', and a ** that stands alone between slashes
  * is any number of directories, none included (the parser lets no other ** through). At most one fnmatch(3) a
  * component.

@@ -1,0 +1,156 @@
+/*
+ * hugexecctl warm: have the page cache hold the text of programs in huge folios before anyone starts them.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/size.h"
+#include "base/text.h"
+#include "ctl/ctl.h"
+#include "ctl/warm.h"
+#include "policy/policy.h"
+
+#define EXES_MAX 4096
+
+static const char help[] =
+    "Usage: hugexecctl warm [--json] FILE...\n"
+    "       hugexecctl warm [--json] --policy[=FILE]\n"
+    "Read the text of programs and libraries into the page cache in huge pages, so that their next start\n"
+    "finds it there, and say how much of it is. Files that run on small pages at the moment, or are being\n"
+    "written, are left as they are. The pages stay until the kernel needs the memory.\n"
+    "\n"
+    "  --policy[=FILE]  the programs that rules of the host's policy (or FILE) name by a plain path;\n"
+    "                   those that are not installed are no failure\n"
+    "  --json           for programs\n"
+    "\n"
+    "Exit status: 0 where all whole slots of 2 MiB are on huge pages; 1 where some are not, or a file or\n"
+    "the policy cannot be read; 2 for wrong usage.\n";
+
+struct warm {
+	bool json, progress, by_policy;
+	json_object *files;
+	unsigned shown, incomplete;
+};
+
+static void show_progress(void *context, uint64_t done_bytes, uint64_t all_bytes)
+{
+	char done[16], all[16], path[PATH_MAX];
+	fprintf(stderr, "\r\033[K%s of %s  %.50s", size_format(done_bytes, done, sizeof done),
+	        size_format(all_bytes, all, sizeof all), text_printable(context, path, sizeof path));
+	fflush(stderr);
+}
+
+static json_object *warmed_to_json(const char *path, const struct warmed *warmed)
+{
+	char text[sizeof warmed->reason + 2];
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "path", ctl_text(path));
+	json_object_object_add(json, "text_bytes", json_object_new_uint64(warmed->text_bytes));
+	json_object_object_add(json, "slot_bytes", json_object_new_uint64(warmed->slot_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_uint64(warmed->huge_bytes));
+	json_object_object_add(json, "reason",
+	                       error_is_set(&warmed->reason) ? ctl_text(error_text(&warmed->reason, text, sizeof text))
+	                                                     : NULL);
+	return json;
+}
+
+static void print_warmed(struct warm *warm, const char *path, const struct warmed *warmed)
+{
+	char text[16], huge[16], shown[PATH_MAX], why[sizeof warmed->reason + 2];
+	if (warm->shown++ == 0)
+		printf("%10s  %10s  %s\n", "TEXT", "HUGE", "FILE");
+	printf("%10s  %10s  %s%s%s\n", size_format(warmed->text_bytes, text, sizeof text),
+	       size_format(warmed->huge_bytes, huge, sizeof huge), text_printable(path, shown, sizeof shown),
+	       error_is_set(&warmed->reason) ? ": " : "",
+	       error_is_set(&warmed->reason) ? error_text(&warmed->reason, why, sizeof why) : "");
+}
+
+static void warm_one(struct warm *warm, const char *path)
+{
+	struct warmed warmed;
+	warm_file(path, warm->progress ? show_progress : NULL, (void *)(uintptr_t)path, &warmed);
+	if (warm->progress)
+		fputs("\r\033[K", stderr);
+	/* Text that is too small for a slot is as well as it can be; a misaligned program is not. */
+	bool nothing_to_do =
+	    strcmp(warmed.reason.word, "no-huge-slot") == 0 || strcmp(warmed.reason.word, "no-text") == 0;
+	if (error_is_set(&warmed.reason) && !nothing_to_do && !(warm->by_policy && warmed.missing))
+		warm->incomplete++;
+	if (warm->json)
+		json_object_array_add(warm->files, warmed_to_json(path, &warmed));
+	else
+		print_warmed(warm, path, &warmed);
+}
+
+static int warm_by_policy(struct warm *warm, const char *file)
+{
+	struct policy_sources sources = {.file = file, .require_root_owned = !file && geteuid() == 0};
+	struct policy *policy = NULL;
+	struct error err = {0};
+	if (policy_load(&sources, &policy, NULL, &err) < 0) {
+		fprintf(stderr, "hugexecctl: %s\n", err.detail);
+		return CTL_NO;
+	}
+	const char **exes = calloc(EXES_MAX, sizeof exes[0]);
+	size_t count = exes ? policy_plain_exes(policy, exes, EXES_MAX) : 0;
+	for (size_t i = 0; i < count && i < EXES_MAX; i++)
+		warm_one(warm, exes[i]);
+	if (count > EXES_MAX)
+		fprintf(stderr, "hugexecctl: only the first %d of %zu programs\n", EXES_MAX, count);
+	if (!warm->json && count == 0)
+		puts("No rule names a program by a plain path.");
+	free(exes);
+	policy_free(policy);
+	return CTL_OK;
+}
+
+static int warm_all(struct warm *warm, const char *policy_file, char **files)
+{
+	int result = CTL_OK;
+	warm->progress = isatty(STDERR_FILENO) && !warm->json;
+	warm->files = warm->json ? json_object_new_array() : NULL;
+	if (warm->by_policy)
+		result = warm_by_policy(warm, policy_file);
+	for (; *files; files++)
+		warm_one(warm, *files);
+	if (warm->json) {
+		json_object *json = json_object_new_object();
+		json_object_object_add(json, "version", json_object_new_int(1));
+		json_object_object_add(json, "files", warm->files);
+		ctl_print_json(json);
+	}
+	return warm->incomplete ? CTL_NO : result;
+}
+
+int ctl_warm(int argc, char **argv)
+{
+	static const struct option known[] = {{"json", no_argument, NULL, 'j'},
+	                                      {"policy", optional_argument, NULL, 'p'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
+	struct warm warm = {0};
+	const char *policy_file = NULL;
+	int option;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (option) {
+		case 'j': warm.json = true; break;
+		case 'p':
+			warm.by_policy = true;
+			policy_file = optarg;
+			break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: fputs("Try 'hugexecctl warm --help'.\n", stderr); return CTL_USAGE;
+		}
+	}
+	if (warm.by_policy == (optind < argc)) {
+		fputs("hugexecctl: warm takes files, or --policy\n", stderr);
+		return CTL_USAGE;
+	}
+	return warm_all(&warm, policy_file, argv + optind);
+}
