@@ -57,8 +57,8 @@ static int plan_moved(const struct image *image, size_t map_index, uint64_t phas
 	struct settings inside = *settings;
 	if (!moved)
 		return error_set_errno(err, ENOMEM, "file-unsupported", "planning");
-	memcpy(moved, image->mappings, image->count * sizeof moved[0]);
 	for (size_t i = 0; i < image->count; i++) {
+		moved[i] = image->mappings[i];
 		if (mapping_same_file(&image->mappings[i], &image->mappings[map_index])) {
 			moved[i].start += phase;
 			moved[i].end += phase;
@@ -78,16 +78,16 @@ static int plan_moved(const struct image *image, size_t map_index, uint64_t phas
 }
 
 /*
- * A library's pages are mapped by the very process that is to get them huge, because ld.so has run, and mapped pages cannot
- * be read anew. Nothing in them is its own (the caller has checked), so its page table entries may go.
+ * A library's pages are mapped by the very process that is to get them huge, because ld.so has run, and mapped pages
+ * cannot be read anew. Nothing in them is its own (the caller has checked), so its page table entries may go.
  */
 static int unmap_small_pages(struct tracee *tracee, const struct plan *plan, struct error *err)
 {
 	if (tracee_borrow(tracee, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < plan->range_count && tracee->state == TRACEE_BORROWED; i++)
-		tracee_syscall(tracee, NULL, SYS_madvise, plan->ranges[i].start, plan->ranges[i].end - plan->ranges[i].start,
-		               MADV_DONTNEED, 0, 0, 0);
+		tracee_syscall(tracee, NULL, SYS_madvise, plan->ranges[i].start,
+		               plan->ranges[i].end - plan->ranges[i].start, MADV_DONTNEED, 0, 0, 0);
 	return tracee_return(tracee, err);
 }
 
@@ -115,8 +115,8 @@ static int refused(int64_t result, const char *what, struct error *err)
 }
 
 /*
- * With the tracee borrowed: map all slots now. MADV_HUGEPAGE on the whole mapping, so that the kernel does not split it and
- * reads whole folios again should it ever have to drop them.
+ * With the tracee borrowed: map all slots now. MADV_HUGEPAGE on the whole mapping, so that the kernel does not split it
+ * and reads whole folios again should it ever have to drop them.
  */
 static int populate(struct tracee *tracee, const struct image *image, const struct plan *plan, struct error *err)
 {
@@ -167,7 +167,11 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
                        int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err)
 {
 	const struct mapping *text = largest_text(image, map_index);
-	uint64_t phase = text ? rebase_phase(text) : 0;
+	if (!text) {
+		error_set(err, "no-text", "it has no executable mapping");
+		return -1;
+	}
+	uint64_t phase = rebase_phase(text);
 	if (plan_moved(image, map_index, phase, settings, plan, err) < 0)
 		return -1;
 	if (phase && (!may_move || !settings->rebase))

@@ -27,14 +27,14 @@
 #define SLOT (2 * MIB)
 
 /*
- * Where programs are moved to: above what the address sanitizer keeps for its shadow (up to 0x10007fff8000), above Go's and
- * Java's heaps, and far below the kernel's mmap area. 64 TiB are 2^25 steps of 2 MiB.
+ * Where programs are moved to: above what the address sanitizer keeps for its shadow (up to 0x10007fff8000), above Go's
+ * and Java's heaps, and far below the kernel's mmap area. 64 TiB are 2^25 steps of 2 MiB.
  */
 #define BASE_LOWEST UINT64_C(0x200000000000)
-#define BASE_STEPS (UINT64_C(1) << 25)
-#define BASE_TRIES 8
+#define BASE_STEPS  (UINT64_C(1) << 25)
+#define BASE_TRIES  8
 
-#define MAPPINGS_MAX 32
+#define MAPPINGS_MAX  32
 #define SCRATCH_BYTES 512
 
 /* A move in the making. */
@@ -67,7 +67,8 @@ int rebase_check(const struct tracee *tracee, const struct image *image, int exe
 	if (read_file_at(AT_FDCWD, path, 64, &text, NULL) < 0)
 		return error_set_errno(err, errno, "rebase-refused", "%s", path);
 	if (strtoul(text, NULL, 16) & ADDR_NO_RANDOMIZE)
-		return error_set(err, "rebase-refused", "its addresses are not to be random (personality ADDR_NO_RANDOMIZE)");
+		return error_set(err, "rebase-refused",
+		                 "its addresses are not to be random (personality ADDR_NO_RANDOMIZE)");
 	return 0;
 }
 
@@ -89,11 +90,17 @@ static int collect_parts(struct move *move, struct error *err)
 		           (mapping->path[0] == '\0' || strcmp(mapping->path, "[heap]") == 0);
 		if (!own && !bss)
 			continue;
-		if (move->count == MAPPINGS_MAX || mapping->shared)
-			return error_set(err, "rebase-refused", "its mappings are not those of a program just loaded");
+		if (move->count == MAPPINGS_MAX || mapping->shared) {
+			error_set(err, "rebase-refused", "its mappings are not those of a program just loaded");
+			return -1;
+		}
 		move->parts[move->count].mapping = mapping;
 		move->parts[move->count++].fresh = own && !(mapping->prot & PROT_WRITE);
 		last = mapping;
+	}
+	if (move->count == 0) {
+		error_set(err, "rebase-refused", "none of its mappings is the program's");
+		return -1;
 	}
 	return 0;
 }
@@ -125,7 +132,8 @@ static int choose_delta(struct move *move, uint64_t phase, struct error *err)
 	return error_set(err, "rebase-refused", "no free address range found");
 }
 
-/* With the tracee borrowed. Opening by /proc/self/exe can fail where /proc is not mounted in there: then all is moved. */
+/* With the tracee borrowed. Opening by /proc/self/exe can fail where /proc is not mounted in there: then all is moved.
+ */
 static int open_exe(struct move *move, struct error *err)
 {
 	static const char path[] = "/proc/self/exe";
@@ -177,10 +185,11 @@ static int take_back(struct move *move)
 		if (!move->parts[i - 1].done)
 			continue;
 		if (move->parts[i - 1].fresh)
-			result = tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start + move->delta, bytes, 0, 0, 0, 0);
+			result = tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start + move->delta, bytes, 0,
+			                        0, 0, 0);
 		else
-			result = tracee_syscall(move->tracee, NULL, SYS_mremap, mapping->start + move->delta, bytes, bytes,
-			                        MREMAP_MAYMOVE | MREMAP_FIXED, mapping->start, 0);
+			result = tracee_syscall(move->tracee, NULL, SYS_mremap, mapping->start + move->delta, bytes,
+			                        bytes, MREMAP_MAYMOVE | MREMAP_FIXED, mapping->start, 0);
 		if (result < 0)
 			return -1;
 	}
@@ -193,7 +202,8 @@ static void drop_old(struct move *move)
 	for (unsigned i = 0; i < move->count && move->tracee->state == TRACEE_BORROWED; i++) {
 		const struct mapping *mapping = move->parts[i].mapping;
 		if (move->parts[i].fresh)
-			tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start, mapping->end - mapping->start, 0, 0, 0, 0);
+			tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start, mapping->end - mapping->start, 0,
+			               0, 0, 0);
 	}
 }
 

@@ -213,7 +213,9 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	case PTRACE_EVENT_VFORK:
 	case PTRACE_EVENT_CLONE:
 		on_new_child(following, followed);
-		resume(following, find(following, pid), 0);
+		followed = find(following, pid); /* the list may have moved */
+		if (followed)
+			resume(following, followed, 0);
 		return;
 	case PTRACE_EVENT_STOP:
 		/* A group stop is kept, a first stop or the end of a group stop (SIGTRAP) passed over. */

@@ -203,11 +203,12 @@ def main():
     parser.add_argument("--check", action="store_true", help="fail where a target is missed")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
+    load_before = os.getloadavg()[0]
     with pool_of(SIZES_MIB[-1] // 2 + 8) as pages:
         results = {"machine": {"kernel": platform.release(), "processors": os.cpu_count(), "rounds": options.rounds}}
         results["launch"] = launch_costs(options.rounds, bool(pages))
         backings = [name for name in ("file", "hugetlb", "thp") if name in results["launch"]["commands"]]
-        results["linearity"] = linearity(max(5, options.rounds // 3), backings)
+        results["linearity"] = linearity(max(7, options.rounds // 2), backings)
         if "thp" in backings:
             results["copy"] = copy_baseline(options.rounds)
         results["memory"] = peak_memory(backings)
@@ -223,6 +224,10 @@ def main():
         print(f"{backing:<28}" + "".join(f"{ms:>9.1f}" for ms in line["added_ms"].values()) +
               f"{line['ms_per_mib']:>9.3f}{line['r_squared']:>7.3f}")
     print()
+    busy = os.getloadavg()[0]
+    results["machine"]["load_before"] = load_before
+    if load_before > 1:
+        print(f"Something else ran here (load {load_before:.1f} before, {busy:.1f} after): these numbers are rough.")
     missed = 0
     results["targets"] = []
     for what, value, limit in targets(results):

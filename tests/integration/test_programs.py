@@ -193,7 +193,7 @@ func main() {
 		group.Add(1)
 		go func(i int) {
 			defer group.Done()
-			for k := 0; k < 200; k++ { sums[i] = fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprint(i, k)))) ; runtime.GC() }
+			for k := 0; k < 40; k++ { sums[i] = fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprint(i, k)))) ; runtime.GC() }
 		}(i)
 	}
 	group.Wait()
