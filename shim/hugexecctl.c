@@ -1,6 +1,6 @@
 /*
  * hugexecctl - the operator's view of hugexec: is the policy right, what would happen to this program, what can this
- * host do, what is running. It changes nothing.
+ * host do, what is running; and has programs read into the page cache.
  */
 #include <locale.h>
 #include <signal.h>
@@ -19,7 +19,7 @@ static const struct verb {
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
-                           "Look at what hugexec does and could do on this host. Changes nothing.\n"
+                           "Look at what hugexec does and could do on this host. Changes no program, file or setting.\n"
                            "\n"
                            "  check [FILE...]           validate policies: FILE:LINE:COLUMN: what is wrong\n"
                            "  explain [--] PROGRAM      the rule that matches, why, and the plan for it\n"

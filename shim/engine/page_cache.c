@@ -75,10 +75,7 @@ static bool collapse_all(struct work *work)
 	return true;
 }
 
-/*
- * Drop the COUNT slots at INDEXES and read them anew; all are dropped before the first is read, because the kernel
- * reads ahead into the next (mm/filemap.c, do_sync_mmap_readahead()). Returns whether one of them is huge now.
- */
+/* Drop the COUNT slots at INDEXES and read them anew. Returns whether one of them is huge now. */
 static bool read_anew(struct work *work, const unsigned *indexes, unsigned count)
 {
 	struct slots *slots = work->slots;

@@ -52,12 +52,19 @@ static char *place(const struct slots *slots, unsigned number)
 	return slots->window + number * STRIDE;
 }
 
-/* Map slot INDEX at place NUMBER as text is mapped: where the kernel does that for text it will do it here. */
+/*
+ * Map slot INDEX at place NUMBER as text is mapped: where the kernel maps that huge it will do so here. MADV_RANDOM,
+ * because a folio that was read ahead may be marked to set off the next readahead when it is touched, and that fills
+ * the slot behind it with folios of other sizes (mm/filemap.c, do_async_mmap_readahead()); seen on 6.18.
+ */
 static char *map_slot(const struct slots *slots, unsigned index, unsigned number)
 {
 	char *at = mmap(place(slots, number), SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
 	                (off_t)slots->list[index].file_off);
-	return at == MAP_FAILED ? NULL : at;
+	if (at == MAP_FAILED)
+		return NULL;
+	madvise(at, SLOT, MADV_RANDOM);
+	return at;
 }
 
 /* Whether FD may be mapped as text at all: not from a mount that says noexec, and not where a security module objects.

@@ -425,9 +425,10 @@ def forbid(call):
 def test_seccomp_filter(page_cache, huge_ext4):
     mincore, fadvise = 27, 221
     path = make_file(huge_ext4)
+    before = cached(path)
     said = page_cache(path, preexec_fn=forbid(fadvise))
     assert (said["result"], said["word"], said["huge_bytes"]) == (0, "file-unsupported", 0) and "seccomp" in said["detail"]
-    assert all(cached(path))
+    assert sum(cached(path)) >= sum(before)
     said = page_cache(path, preexec_fn=forbid(mincore))
     assert (said["result"], said["word"], said["huge_bytes"]) == (0, None, SLOTS * HUGE)
 

@@ -1,0 +1,96 @@
+"""hugexecctl warm, and the unit that runs it at boot."""
+import json
+import os
+import shutil
+
+import pytest
+
+from conftest import BUILD, MIB, policy_with
+from test_page_cache import ext4_fixture, huge_bytes, huge_ext4_fixture, read_small, small_user  # noqa: F401
+
+TEXT = 8 * MIB
+
+
+@pytest.fixture(name="program")
+def program_fixture(huge_ext4, bigtext):
+    """A program with 8 MiB of text, in small folios of the cache, and the whole slots in it."""
+    path = huge_ext4 / "program"
+    shutil.copy(bigtext(TEXT // MIB), path)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+    read_small(path)
+    return path
+
+
+def warm(run, hugexecctl, *words, **options):
+    done = run([hugexecctl, "warm", "--json", *words], **options)
+    said = json.loads(done.stdout)
+    assert said["version"] == 1
+    return done.returncode, said["files"]
+
+
+def test_program(run, hugexecctl, program):
+    status, (file,) = warm(run, hugexecctl, program)
+    assert status == 0 and file["reason"] is None
+    assert TEXT <= file["text_bytes"] < TEXT + MIB
+    assert file["slot_bytes"] == file["huge_bytes"] >= TEXT - 2 * MIB
+    assert huge_bytes(program, os.path.getsize(program)) >= file["huge_bytes"]
+    assert run([program]).returncode == 0
+
+
+def test_lines_for_people(run, hugexecctl, program):
+    done = run([hugexecctl, "warm", program, "/bin/sh", "/etc/passwd", "/no/such"])
+    assert done.returncode == 1 and done.stderr == ""
+    title, huge, small, text, missing = done.stdout.splitlines()
+    assert title.split() == ["TEXT", "HUGE", "FILE"]
+    assert huge.split() == ["8.0", "MiB", "6.0", "MiB", str(program)] or huge.endswith(str(program))
+    assert small.split()[2:5] == ["0", "B", "/bin/sh:"] and "no-huge-slot" in small
+    assert "elf-invalid" in text and "No such file" in missing
+    assert len({line.index("/") for line in (huge, small, text, missing)}) == 1  # aligned
+
+
+def test_program_that_runs_on_small_pages(run, hugexecctl, program):
+    with small_user(program, os.path.getsize(program)):
+        status, (file,) = warm(run, hugexecctl, program)
+    assert status == 1 and file["huge_bytes"] == 0
+    assert file["reason"].startswith("file-busy: ")
+
+
+def test_policy(run, hugexecctl, program, write_policy, tmp_path):
+    policy = policy_with()
+    policy["rules"][0]["match"]["exe"] = [str(program), str(tmp_path / "not-installed"), "/usr/bin/*"]
+    status, files = warm(run, hugexecctl, f"--policy={write_policy(policy)}")
+    assert [file["path"] for file in files] == [str(program), str(tmp_path / "not-installed")]
+    assert files[0]["huge_bytes"] == files[0]["slot_bytes"] > 0
+    assert status == 0  # what is not installed is no failure of the boot
+    assert warm(run, hugexecctl, tmp_path / "not-installed")[0] == 1
+
+
+def test_small_text_is_no_failure(run, hugexecctl):
+    status, (file,) = warm(run, hugexecctl, "/bin/sh")
+    assert status == 0 and file["reason"].startswith("no-huge-slot") and file["huge_bytes"] == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--policy", "/bin/sh"], ["--nonsense"]])
+def test_wrong_usage(run, hugexecctl, words):
+    done = run([hugexecctl, "warm", *words])
+    assert done.returncode == 2 and done.stdout == "" and done.stderr != ""
+
+
+def test_broken_policy(run, hugexecctl, write_policy):
+    done = run([hugexecctl, "warm", f"--policy={write_policy('{')}"])
+    assert done.returncode == 1 and "policy-1.json:1:" in done.stderr
+
+
+def test_unit(run):
+    """Sandboxed well, and nothing in it that systemd does not know."""
+    unit = BUILD / "units" / "hugexec-warm.service"
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze")
+    done = run(["systemd-analyze", "security", "--offline=true", "--threshold=10", unit])
+    if "unrecognized option" in done.stderr:
+        pytest.skip("systemd-analyze is older than 250")
+    assert done.returncode == 0, done.stdout[-300:]
+    done = run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit])
+    complaints = [line for line in done.stderr.splitlines() if "hugexec-warm" in line and "is not executable" not in line]
+    assert complaints == []

@@ -1,0 +1,96 @@
+#include <elf.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctl/warm.h"
+
+#define SLOT PAGE_CACHE_SLOT_BYTES
+
+static struct file_range ranges[WARM_RANGES_MAX];
+
+static struct elf_facts program(uint16_t type, uint64_t vaddr, uint64_t file_off, uint64_t file_bytes, uint32_t flags)
+{
+	struct elf_facts elf = {.type = type, .segment_count = 1};
+	elf.segments[0] = (struct elf_segment){
+	    .vaddr = vaddr, .file_off = file_off, .file_bytes = file_bytes, .mem_bytes = file_bytes, .flags = flags};
+	return elf;
+}
+
+static void test_whole_slots_inside(void **state)
+{
+	(void)state;
+	struct warmed out;
+	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 3 * SLOT, PF_R | PF_X);
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 1);
+	assert_int_equal(ranges[0].file_off, SLOT);
+	assert_int_equal(ranges[0].bytes, 2 * SLOT);
+	assert_int_equal(out.text_bytes, 3 * SLOT);
+	assert_int_equal(out.slot_bytes, 2 * SLOT);
+	assert_false(error_is_set(&out.reason));
+	elf = program(ET_DYN, 0, 0, 2 * SLOT, PF_R | PF_X);
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 1);
+	assert_int_equal(ranges[0].file_off, 0);
+	assert_int_equal(ranges[0].bytes, 2 * SLOT);
+}
+
+static void test_fixed_address(void **state)
+{
+	(void)state;
+	struct warmed out;
+	struct elf_facts elf = program(ET_EXEC, 0x400000 + 0x3000, 0x3000, 3 * SLOT, PF_R | PF_X);
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 1);
+	assert_false(error_is_set(&out.reason));
+	elf.segments[0].vaddr += 0x1000;
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 0);
+	assert_string_equal(out.reason.word, "file-misaligned");
+	assert_int_equal(out.text_bytes, 3 * SLOT);
+	assert_int_equal(out.slot_bytes, 0);
+	/* One that can be moved is moved to agree. */
+	elf.type = ET_DYN;
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 1);
+}
+
+static void test_what_is_no_text(void **state)
+{
+	(void)state;
+	struct warmed out;
+	const uint32_t flags[] = {PF_R, PF_R | PF_W, PF_R | PF_W | PF_X};
+	for (unsigned i = 0; i < 3; i++) {
+		struct elf_facts elf = program(ET_DYN, 0, 0, 4 * SLOT, flags[i]);
+		assert_int_equal(warm_ranges(&elf, ranges, &out), 0);
+		assert_string_equal(out.reason.word, "no-text");
+	}
+	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 2 * SLOT - 0x1001, PF_X);
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 0);
+	assert_string_equal(out.reason.word, "no-huge-slot");
+}
+
+static void test_absurd_headers(void **state)
+{
+	(void)state;
+	struct warmed out;
+	struct elf_facts elf = program(ET_DYN, 0, UINT64_MAX - 0x1000, 4 * SLOT, PF_X);
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 0);
+	elf = program(ET_DYN, 0, SLOT, UINT64_MAX, PF_X);
+	assert_int_equal(warm_ranges(&elf, ranges, &out), 0);
+	elf.segment_count = UINT16_MAX;
+	for (unsigned i = 0; i < ELF_SEGMENTS_MAX; i++)
+		elf.segments[i] = (struct elf_segment){.file_off = i * SLOT, .file_bytes = SLOT, .flags = PF_X};
+	assert_int_equal(warm_ranges(&elf, ranges, &out), ELF_SEGMENTS_MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_whole_slots_inside),
+	    cmocka_unit_test(test_fixed_address),
+	    cmocka_unit_test(test_what_is_no_text),
+	    cmocka_unit_test(test_absurd_headers),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
