@@ -78,22 +78,9 @@ static bool is_settled(const struct policy *policy, const struct program *progra
 	return false;
 }
 
-static int run(const struct options *options)
+static int run_under(const struct policy *policy, const struct options *options)
 {
 	struct error err = {0};
-	struct policy *policy = NULL;
-	if (options->dry_run) {
-		static const int statuses[] = {EXIT_SUCCESS, EXIT_NOT_FOUND, EXIT_FAILED};
-		return statuses[explain_program(options->command[0], options->policy_file, options->backing, false)];
-	}
-	enum on_error on_error = ON_ERROR_CONTINUE;
-	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
-	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
-		bool fails = on_error == ON_ERROR_FAIL;
-		report_untraced(options, options->command[0], NULL, OUTCOME_FAILED, &err, fails);
-		return fails ? EXIT_FAILED : execute(options, NULL);
-	}
-
 	struct program program;
 	program_inspect(options->command[0], &program);
 	if (program.kind == PROGRAM_NOT_FOUND)
@@ -116,6 +103,26 @@ static int run(const struct options *options)
 		return fails ? EXIT_FAILED : execute(options, NULL);
 	}
 	return execute(options, &launch);
+}
+
+static int run(const struct options *options)
+{
+	struct error err = {0};
+	struct policy *policy = NULL;
+	if (options->dry_run) {
+		static const int statuses[] = {EXIT_SUCCESS, EXIT_NOT_FOUND, EXIT_FAILED};
+		return statuses[explain_program(options->command[0], options->policy_file, options->backing, false)];
+	}
+	enum on_error on_error = ON_ERROR_CONTINUE;
+	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
+	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
+		bool fails = on_error == ON_ERROR_FAIL;
+		report_untraced(options, options->command[0], NULL, OUTCOME_FAILED, &err, fails);
+		return fails ? EXIT_FAILED : execute(options, NULL);
+	}
+	int status = run_under(policy, options);
+	policy_free(policy);
+	return status;
 }
 
 int main(int argc, char **argv)

@@ -21,12 +21,34 @@ HUGE = 2 * MIB
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext as bigtext_generator  # noqa: E402  (found through the line above)
 
+# Built with AddressSanitizer: it wants terabytes of address space, and looks for leaks with ptrace(2).
+SANITIZED = "HUGEXEC_SANITIZED" in os.environ
+NOT_SANITIZED = pytest.mark.skipif(SANITIZED, reason="AddressSanitizer does not work under this limit")
+
 ALL = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0}]}
+
+
+def without_leak_check():
+    """An environment for surroundings in which leaks cannot be looked for."""
+    return {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"} if SANITIZED else {}
 
 
 def policy_with(**settings):
     """A policy that remaps every program, with these settings."""
     return {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **settings}]}
+
+
+# What AddressSanitizer itself needs: descriptors for its maps, /proc, its own system calls.
+TAKEN_AWAY = ()
+
+
+def pytest_collection_modifyitems(items):
+    if not os.environ.get("HUGEXEC_SANITIZED"):
+        return
+    skip = pytest.mark.skip(reason="takes away what the sanitizers' own runtime needs; run without them too")
+    for item in items:
+        if any(word in item.name for word in TAKEN_AWAY):
+            item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

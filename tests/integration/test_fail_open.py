@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from conftest import ROOT, marked, policy_with, switched, take_hugetlb_pool, wait_until
+from conftest import (NOT_SANITIZED, ROOT, marked, policy_with, switched, take_hugetlb_pool, wait_until,
+                      without_leak_check)
 
 MIB = 1 << 20
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -38,7 +39,7 @@ def check(hugexec, bigtext, write_policy, mark):
 
     def call(word, backing, mib=8, outcome="failed", prefix=(), detail="", variant=("pie", ("cc",)), **options):
         program = [bigtext(mib, *variant), "exit", "9"]
-        environment = {**os.environ, "MARK": mark}
+        environment = {**os.environ, **without_leak_check(), "MARK": mark}
         plain = run([*prefix, *program], env=environment, **options)
         assert plain.returncode == 9, plain.stderr
         words = [*prefix, hugexec, f"--backing={backing}", "--report=-"]
@@ -190,7 +191,7 @@ def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing
         pytest.skip("the program itself needs this call")
     with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext():
         ours = run([hugexec, f"--policy={write_policy(policy_with())}", f"--backing={backing}", "--report=-", "--", *program],
-                   preexec_fn=filtered)
+                   preexec_fn=filtered, env={**os.environ, **without_leak_check()})
     stderr, _ = split_report(ours.stderr)
     assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, [], 9)
 
@@ -230,6 +231,7 @@ def test_few_files(check, files, backing):
     check("fd-limit", backing, variant=("static", ("cc", "-static")), preexec_fn=apply)
 
 
+@NOT_SANITIZED
 def test_small_address_space(check):
     """Enough for hugexec and for the program, not for a second mapping of its text."""
     check("address-space-limit", "thp", mib=64, preexec_fn=limited((resource.RLIMIT_AS, 100 * MIB, 100 * MIB)))
@@ -427,7 +429,7 @@ def test_command_of_another_kind(hugexec_run, tmp_path, mark, name, status, word
     command = [f"{tmp_path}/{name}" if name else ""]
     if name == "32-bit" and not (tmp_path / name).exists():
         pytest.skip("no 32-bit assembler and linker")
-    environment = {**os.environ, "MARK": mark}
+    environment = {**os.environ, **without_leak_check(), "MARK": mark}
     plain = run(["env", *command], env=environment)
     if name == "32-bit" and plain.returncode == 126:
         pytest.skip("this kernel runs no 32-bit programs")

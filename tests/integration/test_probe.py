@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from conftest import GENERATED, ROOT, policy_with, read_report, take_hugetlb_pool
+from conftest import GENERATED, ROOT, SANITIZED, policy_with, read_report, take_hugetlb_pool
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext as generator  # noqa: E402
@@ -62,7 +62,8 @@ def surroundings(name):
         "batch": (plain, ["chrt", "--batch", "0"]),
         "user": (plain, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]),
         "capabilities": (plain, ["setpriv", "--inh-caps=-all", "--bounding-set=-sys_ptrace,-sys_admin"]),
-        "limits": (plain, ["prlimit", "--nofile=64:64", "--core=0:0", "--stack=1048576:1048576", "--data=1000000000"]),
+        "limits": (plain, ["prlimit", "--nofile=64:64", "--core=0:0", "--stack=1048576:1048576",
+                           *([] if SANITIZED else ["--data=1000000000"])]),
         "no randomisation": (plain, ["setarch", "-R"]),
         "one cpu": (plain, ["taskset", "-c", "0"]),
         "pdeathsig": (plain, ["setpriv", "--pdeathsig=TERM"]),

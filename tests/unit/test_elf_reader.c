@@ -222,9 +222,8 @@ static void refuses_absurd_headers(void **state)
 	assert_invalid(file_of(&elf, sizeof elf), "PN_XNUM without section headers");
 	elf.ehdr.e_shoff = offsetof(struct small_elf, rest);
 	elf.ehdr.e_shentsize = sizeof(Elf64_Shdr);
-	Elf64_Shdr *shdr = (Elf64_Shdr *)(void *)elf.rest;
-	shdr->sh_info = UINT32_MAX;
-	shdr->sh_size = UINT64_MAX / 64;
+	const Elf64_Shdr shdr = {.sh_info = UINT32_MAX, .sh_size = UINT64_MAX / 64};
+	memcpy(elf.rest, &shdr, sizeof shdr);
 	assert_invalid(file_of(&elf, sizeof elf), "PN_XNUM with four thousand million");
 	elf = good_elf();
 	elf.ehdr.e_phoff = UINT64_MAX - 100;
