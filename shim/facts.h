@@ -21,15 +21,15 @@ struct fact_store {
 };
 
 /*
- * Gather the facts about PID, which came through VIA. NEEDS: fact_bit bits from policy_needs(); of these, FACT_BUILD_ID is
- * left out (see facts_begin_build_id()). Returns 0 (facts_free() it), or -1 with ERR word "no-proc".
+ * Gather the facts about PID, which came through VIA. NEEDS: fact_bit bits from policy_needs(); of these, FACT_BUILD_ID
+ * is left out (see facts_begin_build_id()). Returns 0 (facts_free() it), or -1 with ERR word "no-proc".
  */
 int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned needs, struct error *err);
 
 /*
- * Read the build id of PID's program through the sandboxed reader, in two steps, because it takes a millisecond in which
- * the caller has other things to do. After the second the store has it: "" where there is none or it can't be read. Both do
- * nothing where it is known already; between them, the caller must not wait for unknown children.
+ * Read the build id of PID's program through the sandboxed reader, in two steps, because it takes a millisecond in
+ * which the caller has other things to do. After the second the store has it: "" where there is none or it can't be
+ * read. Both do nothing where it is known already; between them, the caller must not wait for unknown children.
  */
 void facts_begin_build_id(struct fact_store *store, pid_t pid);
 void facts_finish_build_id(struct fact_store *store);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "ctl/explain.h"
 #include "launch/launch.h"
 #include "launch/options.h"
@@ -20,6 +21,9 @@
 #include "launch/sink.h"
 #include "policy/policy.h"
 #include "report.h"
+
+/* Shells, interpreters and tools like env(1) have less text than this; node and databases have more. */
+#define WRAPPER_TEXT_MAX_BYTES (8 * MIB)
 
 enum { EXIT_FAILED = 125, EXIT_CANNOT_EXECUTE = 126, EXIT_NOT_FOUND = 127 };
 
@@ -57,7 +61,8 @@ static void report_untraced(const struct options *options, const char *exe, cons
 
 /*
  * Whether it is clear before COMMAND is executed that it is to be left alone; REASON says why. A script's rule is its
- * interpreter's, and a program that no rule matches may still execute one that a rule does, so those are followed.
+ * interpreter's, and a program that no rule matches may still execute one that a rule does, so those are followed,
+ * unless their size says that they are no wrappers.
  */
 static bool is_settled(const struct policy *policy, const struct program *program, const struct decision *decision,
                        struct error *reason)
@@ -73,7 +78,7 @@ static bool is_settled(const struct policy *policy, const struct program *progra
 		return false;
 	if (decision->rule_matched)
 		return error_set(reason, "rule-skip", "the rule says to leave it alone") < 0;
-	if (decision->settings.follow == FOLLOW_NONE)
+	if (decision->settings.follow == FOLLOW_NONE || program->text_bytes > WRAPPER_TEXT_MAX_BYTES)
 		return error_set(reason, "no-rule", "no rule matches") < 0;
 	return false;
 }

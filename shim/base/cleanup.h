@@ -31,9 +31,9 @@ static inline void cleanup_closedir_p(DIR **dir)
 		closedir(*dir);
 }
 
-#define cleanup_free __attribute__((cleanup(cleanup_free_p)))
-#define cleanup_close __attribute__((cleanup(cleanup_close_p)))
-#define cleanup_fclose __attribute__((cleanup(cleanup_fclose_p)))
+#define cleanup_free     __attribute__((cleanup(cleanup_free_p)))
+#define cleanup_close    __attribute__((cleanup(cleanup_close_p)))
+#define cleanup_fclose   __attribute__((cleanup(cleanup_fclose_p)))
 #define cleanup_closedir __attribute__((cleanup(cleanup_closedir_p)))
 
 /* Hand an fd out of a cleanup_close variable: the variable no longer owns it. */

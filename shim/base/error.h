@@ -15,7 +15,8 @@ struct error {
 	char detail[480]; /* may be empty */
 };
 
-/* Fill ERR (may be NULL) with WORD and a formatted detail. Always returns -1, so that `return error_set(...)` reads well. */
+/* Fill ERR (may be NULL) with WORD and a formatted detail. Always returns -1, so that `return error_set(...)` reads
+ * well. */
 int error_set(struct error *err, const char *word, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* As error_set(), with ": " and the text of ERRNUM (an errno value, positive) added. */

@@ -20,5 +20,6 @@ int read_file_at(int dir_fd, const char *path, size_t limit_bytes, char **out, s
 /* Write all BYTES of DATA to FD, going on after short writes and EINTR. Returns 0, or -1 with errno set. */
 int write_all(int fd, const void *data, size_t bytes);
 
-/* The decimal number in the file at PATH, as in sysfs and cgroupfs. Returns 0, or -1 with errno set (EINVAL: no number). */
+/* The decimal number in the file at PATH, as in sysfs and cgroupfs. Returns 0, or -1 with errno set (EINVAL: no
+ * number). */
 int read_number_file(const char *path, uint64_t *out);

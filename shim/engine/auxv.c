@@ -15,7 +15,7 @@
 
 /* Arguments and environment are bounded by the stack's limit; this is far above what the kernel takes by default. */
 #define POINTERS_MAX (4U << 20)
-#define CHUNK_WORDS 512
+#define CHUNK_WORDS  512
 
 /* The address behind the next zero word from ADDR on: the end of argv, then of envp. 0 where there is none. */
 static uint64_t behind_next_null(const struct tracee *tracee, uint64_t addr)
@@ -60,9 +60,19 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 }
 
 /* Fields of /proc/PID/stat, counted from 1 as in proc(5). */
-enum { STAT_START_CODE = 26, STAT_END_CODE = 27, STAT_START_STACK = 28, STAT_START_DATA = 45, STAT_END_DATA = 46,
-       STAT_START_BRK = 47, STAT_ARG_START = 48, STAT_ARG_END = 49, STAT_ENV_START = 50, STAT_ENV_END = 51,
-       STAT_FIELDS = 52 };
+enum {
+	STAT_START_CODE = 26,
+	STAT_END_CODE = 27,
+	STAT_START_STACK = 28,
+	STAT_START_DATA = 45,
+	STAT_END_DATA = 46,
+	STAT_START_BRK = 47,
+	STAT_ARG_START = 48,
+	STAT_ARG_END = 49,
+	STAT_ENV_START = 50,
+	STAT_ENV_END = 51,
+	STAT_FIELDS = 52
+};
 
 static int read_stat(pid_t pid, uint64_t fields[STAT_FIELDS])
 {
@@ -128,11 +138,13 @@ int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t
 		return -1;
 	if (fill_mm_map(tracee, auxv, delta, (uint64_t)brk_addr, &map) < 0 ||
 	    tracee_write(tracee, scratch_addr, &map, sizeof map) != sizeof map)
-		return error_set(err, "rebase-refused", "the addresses in /proc/%d/stat cannot be read", (int)tracee->pid);
+		return error_set(err, "rebase-refused", "the addresses in /proc/%d/stat cannot be read",
+		                 (int)tracee->pid);
 	add_to_vector(auxv, delta);
 	int64_t result = write_vector(tracee, auxv);
 	if (result == 0)
-		result = tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);
+		result =
+		    tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);
 	if (result == 0)
 		return 0;
 	add_to_vector(auxv, 0 - delta);

@@ -2,8 +2,8 @@
  * backing.h - where a private copy of text comes from: hugetlb pages or transparent huge pages, both in a memfd.
  *
  * A memfd, because it can be mapped read+exec without ever being writable there, because it can be sealed so that the
- * copy never changes again, and because nothing has to be written through the tracee. All functions run in the tracer and
- * none touches the tracee: memory is charged to the tracer's cgroup, which for the exec shim is the workload's own.
+ * copy never changes again, and because nothing has to be written through the tracee. All functions run in the tracer
+ * and none touches the tracee: memory is charged to the tracer's cgroup, which for the exec shim is the workload's own.
  */
 #pragma once
 
@@ -19,9 +19,11 @@ struct backing_copy {
 	unsigned (*memfd_flags)(uint64_t page_bytes);
 	/* Would BYTES fit? Asks the pool and the limits that PID is under; takes nothing. Returns 0, or -1 with ERR. */
 	int (*check)(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err);
-	/* Give the empty MEMFD its size of BYTES, and its pages where that can be done at once. Returns 0, or -1 with ERR. */
+	/* Give the empty MEMFD its size of BYTES, and its pages where that can be done at once. Returns 0, or -1 with
+	 * ERR. */
 	int (*allocate)(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err);
-	/* Make the fresh shared writable mapping WINDOW of BYTES ready to be filled, on huge pages. Returns 0, or -1 with ERR. */
+	/* Make the fresh shared writable mapping WINDOW of BYTES ready to be filled, on huge pages. Returns 0, or -1
+	 * with ERR. */
 	int (*open_window)(void *window, uint64_t bytes, struct error *err);
 };
 

@@ -58,7 +58,8 @@ static int hugetlb_check(pid_t pid, uint64_t bytes, const struct settings *setti
 	return check_limit(pid, bytes, page_bytes, err);
 }
 
-/* fallocate() takes and zeroes every page now: a shortage or a cgroup limit is an error here instead of a SIGBUS later. */
+/* fallocate() takes and zeroes every page now: a shortage or a cgroup limit is an error here instead of a SIGBUS later.
+ */
 static int hugetlb_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
 {
 	int failed;

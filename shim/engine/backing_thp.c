@@ -26,7 +26,8 @@ static unsigned thp_memfd_flags(uint64_t page_bytes)
 }
 
 /*
- * Going over a memory limit with small pages wakes the cgroup's OOM killer instead of failing, so the limit is asked first.
+ * Going over a memory limit with small pages wakes the cgroup's OOM killer instead of failing, so the limit is asked
+ * first.
  */
 static int thp_check(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err)
 {

@@ -87,7 +87,8 @@ static bool is_wanted_library(const struct image *image, size_t i, const struct 
 	    mapping_same_file(mapping, &image->mappings[image->exe_index]))
 		return false;
 	for (size_t before = i; before > 0; before--) {
-		if (mapping_same_file(&image->mappings[before - 1], mapping) && mapping_is_text(&image->mappings[before - 1]))
+		if (mapping_same_file(&image->mappings[before - 1], mapping) &&
+		    mapping_is_text(&image->mappings[before - 1]))
 			return false;
 	}
 	return is_listed(settings->library_include, mapping->path, true) &&
@@ -125,7 +126,8 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 	if (!is_single_threaded(tracee->pid) || image_read(tracee->pid, &image, NULL) < 0)
 		return;
 	cleanup_free char *smaps = remap_read_smaps(tracee->pid);
-	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start anew. */
+	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start
+	 * anew. */
 	uint64_t done_up_to = 0;
 	for (size_t i = 0; i < image.count && tracee->state == TRACEE_STOPPED; i++) {
 		if (image.mappings[i].start < done_up_to || !is_wanted_library(&image, i, settings))

@@ -21,7 +21,7 @@
 void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report);
 
 /*
- * The same for the libraries that are mapped now, adding to what engine_run() reported. TRACEE: STOPPED at its entry point,
- * where ld.so has done its work.
+ * The same for the libraries that are mapped now, adding to what engine_run() reported. TRACEE: STOPPED at its entry
+ * point, where ld.so has done its work.
  */
 void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report);

@@ -16,7 +16,7 @@
 #include "engine/smaps.h"
 
 #define MAPS_LIMIT_BYTES (64 * MIB)
-#define AUXV_WORDS_MAX 256
+#define AUXV_WORDS_MAX   256
 
 /* Room to leave below a stack, so that what is put there for a moment never stops it from growing. */
 #define STACK_ROOM_BYTES (1 * GIB)

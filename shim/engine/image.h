@@ -16,24 +16,24 @@
 #define IMAGE_MAPPINGS_MAX 65536
 
 struct mapping {
-	uint64_t start, end;  /* tracee addresses */
-	uint64_t file_off;    /* bytes; of start */
-	int prot;             /* PROT_READ | PROT_WRITE | PROT_EXEC */
-	bool shared;          /* MAP_SHARED */
+	uint64_t start, end; /* tracee addresses */
+	uint64_t file_off;   /* bytes; of start */
+	int prot;            /* PROT_READ | PROT_WRITE | PROT_EXEC */
+	bool shared;         /* MAP_SHARED */
 	unsigned dev_major, dev_minor;
-	uint64_t inode;       /* 0: anonymous */
-	const char *path;     /* "" where there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the image */
+	uint64_t inode;   /* 0: anonymous */
+	const char *path; /* "" where there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the image */
 };
 
 struct image {
 	struct mapping *mappings; /* in address order, not overlapping */
 	size_t count;
-	char *paths; /* what the paths point into */
+	char *paths;      /* what the paths point into */
 	size_t exe_index; /* a mapping of the main program; meaningful only where has_exe */
 	bool has_exe;
-	uint64_t entry_addr; /* AT_ENTRY */
-	uint64_t phdr_addr;  /* AT_PHDR */
-	uint64_t phdr_count; /* AT_PHNUM */
+	uint64_t entry_addr;  /* AT_ENTRY */
+	uint64_t phdr_addr;   /* AT_PHDR */
+	uint64_t phdr_count;  /* AT_PHNUM */
 	uint64_t interp_addr; /* AT_BASE; 0 where no ELF interpreter was mapped */
 };
 
@@ -56,6 +56,7 @@ bool mapping_same_file(const struct mapping *a, const struct mapping *b);
 
 /*
  * A gap of BYTES at an address that is PHASE modulo ALIGN (a power of two), as high as possible below the topmost
- * mapping and not touching any; 0 where there is none. No I/O, so ask again after every change of the tracee's mappings.
+ * mapping and not touching any; 0 where there is none. No I/O, so ask again after every change of the tracee's
+ * mappings.
  */
 uint64_t image_find_gap(const struct image *image, uint64_t bytes, uint64_t align, uint64_t phase);

@@ -75,8 +75,8 @@ static int try_backing(struct object *object, unsigned index, int fd, struct pla
 	enum backing backing = settings->backing[index];
 	bool is_last = index + 1 == settings->backing_count;
 	if (backing == BACKING_FILE)
-		return backing_file_apply(object->tracee, object->image, object->map_index, settings, fd, object->is_program,
-		                          is_last, &object->rebased, plan, refusal);
+		return backing_file_apply(object->tracee, object->image, object->map_index, settings, fd,
+		                          object->is_program, is_last, &object->rebased, plan, refusal);
 	uint64_t page_bytes = backing == BACKING_HUGETLB ? settings->page_size_bytes : 2 * MIB;
 	plan_make(object->image, object->map_index, settings, page_bytes, plan);
 	if (plan->range_count == 0) {
@@ -146,7 +146,8 @@ void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		enum backing found = BACKING_NONE;
 		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &found);
-		/* Text that is huge without our doing is the page cache's; and what was applied may have come to nothing. */
+		/* Text that is huge without our doing is the page cache's; and what was applied may have come to
+		 * nothing. */
 		if (objects[i].backing == BACKING_NONE || objects[i].huge_bytes == 0)
 			objects[i].backing = found;
 	}

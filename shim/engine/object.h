@@ -1,5 +1,6 @@
 /*
- * object.h - one ELF object of a stopped process (the program itself, or a library): its backings in order until one holds.
+ * object.h - one ELF object of a stopped process (the program itself, or a library): its backings in order until one
+ * holds.
  */
 #pragma once
 
@@ -14,16 +15,16 @@ struct object {
 	struct tracee *tracee;
 	struct image *image; /* read anew where the object had to move */
 	const struct settings *settings;
-	size_t map_index; /* a mapping of the object in IMAGE */
-	bool is_program;  /* not a library: it may be moved */
+	size_t map_index;  /* a mapping of the object in IMAGE */
+	bool is_program;   /* not a library: it may be moved */
 	const char *smaps; /* of a library's process, read beforehand: whether ld.so has changed the text */
 	bool rebased;
 };
 
 /*
- * Put the object's text on huge pages where that can be done. OUT gets path, address range, text bytes, and why not where
- * not; objects_measure() adds what came of it. TRACEE: STOPPED; STOPPED afterwards, or GONE.
- * Returns whether the text was changed (a library that was not had nothing to do or was refused).
+ * Put the object's text on huge pages where that can be done. OUT gets path, address range, text bytes, and why not
+ * where not; objects_measure() adds what came of it. TRACEE: STOPPED; STOPPED afterwards, or GONE. Returns whether the
+ * text was changed (a library that was not had nothing to do or was refused).
  */
 bool object_remap(struct object *object, struct report_object *out);
 

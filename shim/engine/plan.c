@@ -154,7 +154,6 @@ void plan_make(const struct image *image, size_t map_index, const struct setting
 	if (out->range_count == 0 && !error_is_set(&out->reason)) {
 		char have[16], page[16];
 		error_set(&out->reason, "no-huge-slot", "no whole %s page lies inside its %s of text",
-		          size_format(page_bytes, page, sizeof page),
-		          size_format(out->text_bytes, have, sizeof have));
+		          size_format(page_bytes, page, sizeof page), size_format(out->text_bytes, have, sizeof have));
 	}
 }

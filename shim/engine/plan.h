@@ -32,11 +32,11 @@ struct plan_range {
 
 /* The plan for one object (the program itself, or one library). */
 struct plan {
-	size_t map_index;    /* first text mapping of the object in the image */
+	size_t map_index; /* first text mapping of the object in the image */
 	uint64_t page_bytes;
 	uint64_t text_start, text_end; /* hull of the object's text */
-	uint64_t text_bytes;  /* all of the object's text */
-	uint64_t range_bytes; /* what the ranges cover */
+	uint64_t text_bytes;           /* all of the object's text */
+	uint64_t range_bytes;          /* what the ranges cover */
 	struct plan_range ranges[PLAN_RANGES_MAX];
 	unsigned range_count;
 	struct plan_piece pieces[PLAN_PIECES_MAX];
@@ -48,8 +48,8 @@ struct plan {
 bool mapping_is_text(const struct mapping *mapping);
 
 /*
- * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, with huge pages of PAGE_BYTES. Never fails: a plan with
- * no range says why in its reason ("no-text", "text-small", "text-large", "text-writable", "no-huge-slot").
+ * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, with huge pages of PAGE_BYTES. Never fails: a plan
+ * with no range says why in its reason ("no-text", "text-small", "text-large", "text-writable", "no-huge-slot").
  */
 void plan_make(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
                struct plan *out);

@@ -2,13 +2,13 @@
  * rebase.h - move a position-independent program, at the exec stop, to where file offset and address of its text agree
  * modulo 2 MiB.
  *
- * A PIE is loaded at a random 4 KiB-aligned base, so that huge folios of the page cache could almost never be mapped by one
- * entry. At the exec stop nothing of it has run and ld.so has relocated nothing, so its mappings can stand elsewhere:
- * what is read-only is mapped afresh from the file (an mremap raises no event for perf and uprobes), data and bss, which the
- * kernel has zeroed in part, are moved. Then all that tells where the program is is put right: AT_PHDR and AT_ENTRY on the
- * stack, the kernel's own copy of them and its code and data addresses (prctl(PR_SET_MM_MAP), for gdb and
- * /proc/PID/stat), and the program counter of a program without ELF interpreter.
- * The new base is random: as many 2 MiB steps as fit 64 TiB, 25 bits.
+ * A PIE is loaded at a random 4 KiB-aligned base, so that huge folios of the page cache could almost never be mapped by
+ * one entry. At the exec stop nothing of it has run and ld.so has relocated nothing, so its mappings can stand
+ * elsewhere: what is read-only is mapped afresh from the file (an mremap raises no event for perf and uprobes), data
+ * and bss, which the kernel has zeroed in part, are moved. Then all that tells where the program is is put right:
+ * AT_PHDR and AT_ENTRY on the stack, the kernel's own copy of them and its code and data addresses
+ * (prctl(PR_SET_MM_MAP), for gdb and /proc/PID/stat), and the program counter of a program without ELF interpreter. The
+ * new base is random: as many 2 MiB steps as fit 64 TiB, 25 bits.
  */
 #pragma once
 
@@ -25,7 +25,8 @@
  */
 int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, struct error *err);
 
-/* By how much (modulo 2 MiB) the text mapping TEXT would have to move for offset and address to agree. 0: it does not. */
+/* By how much (modulo 2 MiB) the text mapping TEXT would have to move for offset and address to agree. 0: it does not.
+ */
 uint64_t rebase_phase(const struct mapping *text);
 
 /*

@@ -40,9 +40,9 @@ struct copy {
 	const struct settings *settings;
 	const struct backing_copy *backing;
 	uint64_t page_bytes;
-	int memfd;            /* ours; -1: not yet */
-	uint64_t gap_addr;    /* free address space in the tracee */
-	uint64_t aside_addr;  /* where the tracee has (the rest of) the copy mapped before the switch; 0: nowhere */
+	int memfd;           /* ours; -1: not yet */
+	uint64_t gap_addr;   /* free address space in the tracee */
+	uint64_t aside_addr; /* where the tracee has (the rest of) the copy mapped before the switch; 0: nowhere */
 	uint64_t aside_bytes;
 };
 
@@ -52,16 +52,17 @@ static int call_failed(int64_t result, const char *what, struct error *err)
 	if (result == INT64_MIN)
 		return -1;
 	int errnum = (int)-result;
-	const char *word = errnum == EMFILE || errnum == ENFILE ? "fd-limit"
+	const char *word = errnum == EMFILE || errnum == ENFILE  ? "fd-limit"
 	                   : errnum == EPERM || errnum == EACCES ? "not-permitted"
 	                                                         : "remap";
 	return error_set_errno(err, errnum, word, "%s in the workload", what);
 }
 
 /*
- * memfd_create in the tracee. The name is the program's own path (AT_EXECFN), which already stands in its memory, so that
- * nothing is written there; the name shows in /proc/PID/maps. MFD_NOEXEC_SEAL is about the file's mode only, mapping it
- * executable is still allowed; with it vm.memfd_noexec may be 0, 1 or 2 (6.3 and newer; older kernels say EINVAL).
+ * memfd_create in the tracee. The name is the program's own path (AT_EXECFN), which already stands in its memory, so
+ * that nothing is written there; the name shows in /proc/PID/maps. MFD_NOEXEC_SEAL is about the file's mode only,
+ * mapping it executable is still allowed; with it vm.memfd_noexec may be 0, 1 or 2 (6.3 and newer; older kernels say
+ * EINVAL).
  */
 static int64_t create_memfd(struct copy *copy, struct error *err)
 {
@@ -101,8 +102,8 @@ static int create_aside(struct copy *copy, struct error *err)
 	if (!failed) {
 		/* Sealed only later, so a private mapping; without a reservation, hugetlb pages come with the file. */
 		int64_t mapped = tracee_syscall(tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes,
-		                                PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-		                                (uint64_t)fd, 0);
+		                                PROT_READ | PROT_EXEC,
+		                                MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)fd, 0);
 		if (mapped >= 0) {
 			copy->aside_addr = (uint64_t)mapped;
 			copy->aside_bytes = copy->plan->range_bytes;
@@ -140,7 +141,8 @@ static int fill_from_file(int text_fd, char *to, uint64_t bytes, uint64_t file_o
 	return 0;
 }
 
-/* Fill the part [COPY_OFF, COPY_OFF + BYTES) of the copy, which the window at WINDOW shows, from the pieces of RANGE. */
+/* Fill the part [COPY_OFF, COPY_OFF + BYTES) of the copy, which the window at WINDOW shows, from the pieces of RANGE.
+ */
 static int fill_window(const struct plan *plan, const struct plan_range *range, char *window, uint64_t range_off,
                        uint64_t bytes, int text_fd, struct error *err)
 {
@@ -238,7 +240,8 @@ uint64_t remap_changed_bytes(const char *smaps, uint64_t start, uint64_t end)
 	return smaps ? changed_bytes : UINT64_MAX;
 }
 
-/* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is huge. */
+/* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is
+ * huge. */
 static int populate(struct copy *copy, struct error *err)
 {
 	int64_t result = tracee_syscall(copy->tracee, err, SYS_madvise, copy->aside_addr, copy->plan->range_bytes,
@@ -252,7 +255,8 @@ static int populate(struct copy *copy, struct error *err)
 	if (huge_bytes < copy->plan->range_bytes) {
 		char have[16], want[16];
 		return error_set(err, copy->backing->backing == BACKING_THP ? "thp-refused" : "hugetlb-pool",
-		                 "only %s of the copy's %s came on huge pages", size_format(huge_bytes, have, sizeof have),
+		                 "only %s of the copy's %s came on huge pages",
+		                 size_format(huge_bytes, have, sizeof have),
 		                 size_format(copy->plan->range_bytes, want, sizeof want));
 	}
 	return 0;
@@ -277,9 +281,9 @@ static bool range_is_untouched(pid_t pid, const struct plan *plan, const struct 
 }
 
 /*
- * With the tracee borrowed: move the copy over the text, a call per range. A call that fails having changed nothing ends
- * the switch there, which leaves right text everywhere; one that took the old text away and failed then (it needs a
- * shortage of kernel memory between two allocations of a few hundred bytes) cannot be mended: the tracee is killed.
+ * With the tracee borrowed: move the copy over the text, a call per range. A call that fails having changed nothing
+ * ends the switch there, which leaves right text everywhere; one that took the old text away and failed then (it needs
+ * a shortage of kernel memory between two allocations of a few hundred bytes) cannot be mended: the tracee is killed.
  */
 static int switch_text(struct copy *copy, struct error *err)
 {
@@ -314,8 +318,7 @@ static int populate_and_switch(struct copy *copy, struct error *err)
 
 static int unmap_aside(struct copy *copy, struct error *err)
 {
-	int64_t result =
-	    tracee_syscall(copy->tracee, err, SYS_munmap, copy->aside_addr, copy->aside_bytes, 0, 0, 0, 0);
+	int64_t result = tracee_syscall(copy->tracee, err, SYS_munmap, copy->aside_addr, copy->aside_bytes, 0, 0, 0, 0);
 	if (result < 0)
 		return call_failed(result, "munmap", err);
 	copy->aside_bytes = 0;

@@ -18,22 +18,23 @@
  *   tracer             allocate, fill from TEXT_FD, seal
  *   tracee (borrowed)  MADV_POPULATE_READ aside; mremap over the text, a call per range
  *
- * All that can be refused is asked for before the first mremap. A tracer that is killed while it fills leaves nothing in
- * the tracee but an unused stretch of address space.
+ * All that can be refused is asked for before the first mremap. A tracer that is killed while it fills leaves nothing
+ * in the tracee but an unused stretch of address space.
  *
  * TRACEE: STOPPED before and after, or GONE. IMAGE: of the tracee as it is now. TEXT_FD: the object's file, readable.
- * BACKING: BACKING_HUGETLB or BACKING_THP. Returns 0; -1 with ERR: the tracee's memory is as before, or it is GONE (killed
- * where a switch that had begun could not be finished: wrong text never runs).
+ * BACKING: BACKING_HUGETLB or BACKING_THP. Returns 0; -1 with ERR: the tracee's memory is as before, or it is GONE
+ * (killed where a switch that had begun could not be finished: wrong text never runs).
  */
 int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
                const struct settings *settings, enum backing backing, int text_fd, struct error *err);
 
-/* The smaps of PID in a fresh string (free() it); NULL where it cannot be read. It costs milliseconds for a large process. */
+/* The smaps of PID in a fresh string (free() it); NULL where it cannot be read. It costs milliseconds for a large
+ * process. */
 char *remap_read_smaps(pid_t pid);
 
 /*
- * Bytes of [START, END) that are on huge pages, as SMAPS (the text of a smaps file; NULL: nothing is known) says; by which
- * backing in *HOW (may be NULL; untouched where there are none).
+ * Bytes of [START, END) that are on huge pages, as SMAPS (the text of a smaps file; NULL: nothing is known) says; by
+ * which backing in *HOW (may be NULL; untouched where there are none).
  */
 uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how);
 

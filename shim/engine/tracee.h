@@ -1,5 +1,6 @@
 /*
- * tracee.h - the whole tracer: seize, wait, borrow the registers, run system calls in the tracee, give them back, let go.
+ * tracee.h - the whole tracer: seize, wait, borrow the registers, run system calls in the tracee, give them back, let
+ * go.
  *
  * A tracee is one thread that the calling process traces with PTRACE_SEIZE. Its life here:
  *
@@ -34,7 +35,7 @@ struct tracee {
 	uint64_t syscall_insn_addr; /* of a syscall instruction in the tracee's vDSO; 0 until the first borrow */
 	struct arch_regs saved_regs;
 	uint64_t breakpoint_addr; /* 0: none is set */
-	uint64_t saved_mask; /* kernel sigset: bit N-1 is signal N */
+	uint64_t saved_mask;      /* kernel sigset: bit N-1 is signal N */
 };
 
 /*
@@ -44,9 +45,9 @@ struct tracee {
 int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err);
 
 /*
- * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result of
- * execve over them on the way). Stop signals that arrive are delivered and overridden: they hold again once we let go.
- * Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
+ * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result
+ * of execve over them on the way). Stop signals that arrive are delivered and overridden: they hold again once we let
+ * go. Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
  */
 int tracee_finish_exec(struct tracee *tracee, struct error *err);
 
@@ -62,8 +63,8 @@ int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64
                        uint64_t a3, uint64_t a4, uint64_t a5);
 
 /*
- * Give registers and signal mask back, take EXITKILL off. Where that is impossible the tracee is killed: it must never run
- * with our registers. Returns 0, or -1 with ERR; then the state is GONE.
+ * Give registers and signal mask back, take EXITKILL off. Where that is impossible the tracee is killed: it must never
+ * run with our registers. Returns 0, or -1 with ERR; then the state is GONE.
  */
 int tracee_return(struct tracee *tracee, struct error *err);
 
@@ -75,8 +76,8 @@ int tracee_return(struct tracee *tracee, struct error *err);
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err);
 
 /*
- * At a signal stop with SIGTRAP: whether it is the breakpoint's. Then it is taken away and the state is STOPPED; the signal
- * must not be delivered.
+ * At a signal stop with SIGTRAP: whether it is the breakpoint's. Then it is taken away and the state is STOPPED; the
+ * signal must not be delivered.
  */
 bool tracee_is_at_breakpoint(struct tracee *tracee);
 
@@ -84,33 +85,35 @@ bool tracee_is_at_breakpoint(struct tracee *tracee);
 void tracee_detach(struct tracee *tracee);
 
 /*
- * Let go of a tracee that is our parent and stands at the exit of execve or at its entry point, so that it reaps us before it
- * goes on.
+ * Let go of a tracee that is our parent and stands at the exit of execve or at its entry point, so that it reaps us
+ * before it goes on.
  *
  * The tracee is led to the entry of waitid(P_PID, us) with all other registers set to their final values; the registers
  * that the call needs are those in which a new program finds nothing it may rely on (the result, 0, lands where the ABI
- * wants it). The caller must then _exit() at once, and only exiting lets the tracee go: in exit_notify() the kernel detaches
- * tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18 read, kernel/exit.c), so that the waitid
- * finds it there and never sleeps; no signal can interrupt a wait that does not sleep.
+ * wants it). The caller must then _exit() at once, and only exiting lets the tracee go: in exit_notify() the kernel
+ * detaches tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18 read, kernel/exit.c), so that
+ * the waitid finds it there and never sleeps; no signal can interrupt a wait that does not sleep.
  *
- * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed another
- * program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending, which is why
- * such a tracee gets a tracer that is not its child (launch.h).
+ * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed
+ * another program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending,
+ * which is why such a tracee gets a tracer that is not its child (launch.h).
  *
  * TRACER_PID: our PID as the tracee sees it.
- * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a zombie.
+ * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a
+ * zombie.
  */
 int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err);
 
-/* Read BYTES at TRACEE_ADDR into BUF. Returns the number of bytes read (less at the end of a mapping), or -1 with errno. */
+/* Read BYTES at TRACEE_ADDR into BUF. Returns the number of bytes read (less at the end of a mapping), or -1 with
+ * errno. */
 ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes);
 
 /* Write BYTES of BUF to TRACEE_ADDR, which must be writable for the tracee itself. Returns as tracee_read(). */
 ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes);
 
 /*
- * Where BYTES lie below the stack of a program that has not run yet: memory of its own that it cannot have used, below the
- * red zone. Whoever uses it looks first whether it is zero and leaves it zero. TRACEE: BORROWED.
+ * Where BYTES lie below the stack of a program that has not run yet: memory of its own that it cannot have used, below
+ * the red zone. Whoever uses it looks first whether it is zero and leaves it zero. TRACEE: BORROWED.
  */
 uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes);
 

@@ -1,7 +1,6 @@
 /*
  * The kinds of values that a policy is made of.
  */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +31,7 @@ int parse_integer(const struct parser *parser, const struct json_place *place, j
 		number = json_object_get_int64(value);
 	} else if (json_object_is_type(value, json_type_double)) {
 		double given = json_object_get_double(value);
-		if (given >= (double)min && given <= (double)max && given == floor(given))
+		if (given >= (double)min && given <= (double)max && given == (double)(int64_t)given)
 			number = (int64_t)given;
 	}
 	if (number < min || number > max)

@@ -289,6 +289,13 @@ def test_half_cached_file(page_cache, huge_ext4):
     expect_huge(page_cache, path)
 
 
+@pytest.mark.parametrize("state", ["small", "cold"])
+def test_nothing_is_read_twice(page_cache, huge_ext4, state):
+    said = page_cache(make_file(huge_ext4, state=state, size=20 * HUGE))
+    assert said["huge_bytes"] == 20 * HUGE
+    assert 20 * HUGE <= said["read_bytes"] <= 21 * HUGE
+
+
 @pytest.mark.parametrize("word", ["never", "always"])
 def test_switch_of_transparent_huge_pages_does_not_matter(page_cache, huge_ext4, word):
     path = make_file(huge_ext4)
@@ -498,4 +505,6 @@ def test_slow_disk(page_cache, huge_ext4, state, bytes_a_second):
     assert said["huge_bytes"] < 20 * HUGE
     assert said["ms"][0] < 1000 and took < 2
     if state == "small":
-        assert sum(cached(path)) * 4096 >= 20 * HUGE - BATCH_BYTES
+        # On the faster one the time is too short for another batch, and none is begun.
+        most_missing = BATCH_BYTES if bytes_a_second == MIB else HUGE
+        assert sum(cached(path)) * 4096 >= 20 * HUGE - most_missing

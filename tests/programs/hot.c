@@ -1,5 +1,6 @@
 /*
- * hot - a few nested functions beside big text (bigtext.py's assembly), for the tools that look at a program from outside.
+ * hot - a few nested functions beside big text (bigtext.py's assembly), for the tools that look at a program from
+ * outside.
  *
  *   hot wait     print "ready" in the innermost function and wait there
  *   hot abort    abort in the innermost function

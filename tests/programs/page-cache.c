@@ -64,6 +64,21 @@ static unsigned count_mappings(void)
 	return count;
 }
 
+/* What this process and its children had read from disks; -1 where the kernel does not count. */
+static int64_t read_bytes(void)
+{
+	char line[128];
+	long long bytes = -1;
+	FILE *io = fopen("/proc/self/io", "re");
+	while (io && fgets(line, sizeof line, io)) {
+		if (strncmp(line, "read_bytes:", 11) == 0)
+			bytes = atoll(line + 11);
+	}
+	if (io)
+		fclose(io);
+	return bytes;
+}
+
 static json_object *text_or_null(const char *text)
 {
 	return *text ? json_object_new_string(text) : NULL;
@@ -94,6 +109,7 @@ int main(int argc, char **argv)
 	int result = 0;
 	json_object *took = json_object_new_array();
 	unsigned open_before = count_entries("/proc/self/fd"), mapped_before = count_mappings();
+	int64_t read_before = read_bytes();
 	for (unsigned i = 0; i < times; i++) {
 		err = (struct error){0};
 		double start = now_ms();
@@ -111,6 +127,7 @@ int main(int argc, char **argv)
 	json_object_object_add(json, "leaked_mappings", json_object_new_int((int)(count_mappings() - mapped_before)));
 	json_object_object_add(json, "leaked_children",
 	                       json_object_new_boolean(waitpid(-1, NULL, __WALL | WNOHANG) >= 0));
+	json_object_object_add(json, "read_bytes", json_object_new_int64(read_bytes() - read_before));
 	puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));
 	json_object_put(json);
 	close(fd);

@@ -5,17 +5,18 @@
 #pragma once
 
 #include <elf.h>
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 
-#define ARCH_NAME "x86-64"
+#define ARCH_NAME        "x86-64"
 #define ARCH_ELF_MACHINE EM_X86_64
-#define ARCH_USER_TOP UINT64_C(0x7ffffffff000) /* end of the lower half with 4-level tables; what exec hands out is below */
+#define ARCH_USER_TOP \
+	UINT64_C(0x7ffffffff000) /* end of the lower half with 4-level tables; what exec hands out is below */
 
 struct arch_regs {
 	struct user_regs_struct gpr;
@@ -44,7 +45,8 @@ static inline int64_t arch_result(const struct arch_regs *regs)
 	return (int64_t)regs->gpr.rax;
 }
 
-/* A native 64-bit task, not a 32-bit one: what CS selects decides (0x33 is __USER_CS, arch/x86/include/asm/segment.h). */
+/* A native 64-bit task, not a 32-bit one: what CS selects decides (0x33 is __USER_CS, arch/x86/include/asm/segment.h).
+ */
 static inline bool arch_is_native(const struct arch_regs *regs)
 {
 	return regs->gpr.cs == 0x33;
@@ -61,8 +63,8 @@ static inline void arch_set_args(struct arch_regs *regs, const uint64_t args[6])
 }
 
 /*
- * Make REGS run system call NR at the syscall instruction at INSN_ADDR. orig_rax -1 tells the kernel that the stop which we
- * leave is not a system call of its own, so that it restarts nothing (arch/x86/kernel/signal.c).
+ * Make REGS run system call NR at the syscall instruction at INSN_ADDR. orig_rax -1 tells the kernel that the stop
+ * which we leave is not a system call of its own, so that it restarts nothing (arch/x86/kernel/signal.c).
  */
 static inline void arch_prepare_syscall(struct arch_regs *regs, uint64_t insn_addr, long nr, const uint64_t args[6])
 {
@@ -79,9 +81,9 @@ static inline void arch_no_restart(struct arch_regs *regs)
 }
 
 /*
- * At a syscall-entry stop: let the call go on as NR with ARGS, and come back to user mode with everything else as in FINAL.
- * The kernel reads number and arguments from these registers after the stop, writes only the result on return, and
- * takes the slow way back (IRET), which restores rcx and r11 too, because rcx is not rip.
+ * At a syscall-entry stop: let the call go on as NR with ARGS, and come back to user mode with everything else as in
+ * FINAL. The kernel reads number and arguments from these registers after the stop, writes only the result on return,
+ * and takes the slow way back (IRET), which restores rcx and r11 too, because rcx is not rip.
  */
 static inline void arch_finish_in_syscall(struct arch_regs *regs, const struct arch_regs *final, long nr,
                                           const uint64_t args[6])
@@ -93,9 +95,9 @@ static inline void arch_finish_in_syscall(struct arch_regs *regs, const struct a
 }
 
 /*
- * The argument of waitid() that shares its register (rdx) with what ld.so hands to the program: the function to be called at
- * exit (System V ABI, process initialization). It points to code, so that the kernel reaps, fails to write there with
- * EFAULT, and the register keeps its value. At the exit of execve it is 0.
+ * The argument of waitid() that shares its register (rdx) with what ld.so hands to the program: the function to be
+ * called at exit (System V ABI, process initialization). It points to code, so that the kernel reaps, fails to write
+ * there with EFAULT, and the register keeps its value. At the exit of execve it is 0.
  */
 static inline uint64_t arch_kept_argument(const struct arch_regs *regs)
 {
