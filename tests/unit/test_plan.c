@@ -1,0 +1,245 @@
+/*
+ * image.c and plan.c: what is mapped, and which addresses go on huge pages. Pure functions, so no process is needed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "base/size.h"
+#include "engine/image.h"
+#include "engine/plan.h"
+
+static const uint64_t entry_only[] = {9 /* AT_ENTRY */, 0x555555602000, 0, 0};
+
+static struct image parse(const char *maps)
+{
+	struct image image;
+	struct error err = {0};
+	assert_int_equal(image_parse(maps, entry_only, 4, &image, &err), 0);
+	return image;
+}
+
+static struct plan plan_of(const char *maps, const struct settings *settings, uint64_t page_bytes)
+{
+	struct image image = parse(maps);
+	struct plan plan;
+	assert_true(image.has_exe);
+	plan_make(&image, image.exe_index, settings, page_bytes, &plan);
+	image_free(&image);
+	return plan;
+}
+
+static struct settings any_size(void)
+{
+	struct settings settings;
+	settings_default(&settings);
+	settings.min_text_bytes = 0;
+	return settings;
+}
+
+static const char program[] = "555555400000-555555501000 r--p 00000000 fe:00 42 /bin/x\n"
+                              "555555501000-555555c03000 r-xp 00101000 fe:00 42 /bin/x\n"
+                              "555555c03000-555555f00000 r--p 00803000 fe:00 42 /bin/x\n"
+                              "555555f00000-555555f01000 rw-p 00b00000 fe:00 42 /bin/x\n"
+                              "7ffff7d00000-7ffff7f00000 r-xp 00000000 fe:00 43 /lib/libc.so\n"
+                              "7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0 [stack]\n"
+                              "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n";
+
+static void test_image(void **state)
+{
+	(void)state;
+	struct image image = parse(program);
+	assert_int_equal(image.count, 7);
+	assert_int_equal(image.exe_index, 1);
+	assert_int_equal(image.mappings[1].prot, PROT_READ | PROT_EXEC);
+	assert_string_equal(image.mappings[4].path, "/lib/libc.so");
+	assert_int_equal(image_find(&image, 0x555555501000), 1);
+	assert_int_equal(image_find(&image, 0x555555500fff), 0);
+	assert_int_equal(image_find(&image, 0x1000), -1);
+	assert_true(mapping_same_file(&image.mappings[0], &image.mappings[3]));
+	assert_false(mapping_same_file(&image.mappings[0], &image.mappings[4]));
+	assert_false(mapping_same_file(&image.mappings[5], &image.mappings[6]));
+	image_free(&image);
+}
+
+static void test_hostile_maps(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {
+	    "",
+	    "nonsense\n",
+	    "2000-1000 r-xp 00000000 fe:00 42 /bin/x\n",
+	    "1000-2000 r-xp 00000000 fe:00 42 /bin/x\n1000-2000 r-xp 00000000 fe:00 42 /bin/x\n",
+	    "1001-2000 r-xp 00000000 fe:00 42 /bin/x\n",
+	};
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		struct image image;
+		struct error err = {0};
+		assert_int_equal(image_parse(texts[i], entry_only, 4, &image, &err), -1);
+		assert_string_equal(err.word, "image");
+	}
+}
+
+static void test_gap(void **state)
+{
+	(void)state;
+	struct image image = parse(program);
+	uint64_t gap = image_find_gap(&image, 64 * MIB, 2 * MIB, 0x3000);
+	assert_true(gap != 0);
+	assert_int_equal(gap % (2 * MIB), 0x3000);
+	for (size_t i = 0; i < image.count; i++)
+		assert_true(gap + 64 * MIB <= image.mappings[i].start || gap >= image.mappings[i].end);
+	/* The hole below the stack is its own to grow into, and nothing can be put below [vsyscall]. */
+	assert_true(gap + 64 * MIB <= 0x7ffff7d00000);
+	assert_int_equal(image_find_gap(&image, UINT64_C(1) << 60, 2 * MIB, 0), 0);
+	image_free(&image);
+}
+
+static void test_whole_slots(void **state)
+{
+	(void)state;
+	struct settings settings = any_size();
+	struct plan plan = plan_of(program, &settings, 2 * MIB);
+	assert_false(error_is_set(&plan.reason));
+	assert_int_equal(plan.text_bytes, 0x702000);
+	assert_int_equal(plan.range_count, 1);
+	assert_int_equal(plan.ranges[0].start, 0x555555600000);
+	assert_int_equal(plan.ranges[0].end, 0x555555c00000);
+	assert_int_equal(plan.range_bytes, 6 * MIB);
+	assert_int_equal(plan.ranges[0].piece_count, 1);
+	assert_int_equal(plan.pieces[0].file_off, 0x200000);
+}
+
+static void test_round_out(void **state)
+{
+	(void)state;
+	struct settings settings = any_size();
+	settings.round_out = true;
+	struct plan plan = plan_of(program, &settings, 2 * MIB);
+	assert_int_equal(plan.ranges[0].start, 0x555555400000);
+	assert_int_equal(plan.ranges[0].end, 0x555555e00000);
+	assert_int_equal(plan.ranges[0].piece_count, 3);
+	assert_int_equal(plan.pieces[0].file_off, 0);
+	assert_int_equal(plan.pieces[1].file_off, 0x101000);
+	assert_int_equal(plan.pieces[2].file_off, 0x803000);
+}
+
+/* What is writable, or somebody else's, or not there is never rounded over. */
+static void test_round_out_stops(void **state)
+{
+	(void)state;
+	struct settings settings = any_size();
+	settings.round_out = true;
+	struct plan plan = plan_of("555555400000-555555501000 r--p 00000000 fe:00 43 /bin/other\n"
+	                           "555555501000-555555c03000 r-xp 00101000 fe:00 42 /bin/x\n"
+	                           "555555c03000-555555f00000 rw-p 00803000 fe:00 42 /bin/x\n",
+	                           &settings, 2 * MIB);
+	assert_int_equal(plan.ranges[0].start, 0x555555600000);
+	assert_int_equal(plan.ranges[0].end, 0x555555c00000);
+}
+
+static void test_reasons(void **state)
+{
+	(void)state;
+	struct settings settings = any_size();
+	settings.min_text_bytes = 64 * MIB;
+	assert_string_equal(plan_of(program, &settings, 2 * MIB).reason.word, "text-small");
+	settings = any_size();
+	settings.max_text_bytes = MIB;
+	assert_string_equal(plan_of(program, &settings, 2 * MIB).reason.word, "text-large");
+	settings = any_size();
+	assert_string_equal(plan_of(program, &settings, GIB).reason.word, "no-huge-slot");
+	assert_string_equal(
+	    plan_of("555555501000-555555c03000 rwxp 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.word,
+	    "text-writable");
+	assert_string_equal(
+	    plan_of("555555501000-555555c03000 r--p 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.word,
+	    "no-text");
+	assert_string_equal(
+	    plan_of("555555501000-555555c03000 r-xs 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.word,
+	    "no-text");
+}
+
+static void test_gigabyte_pages(void **state)
+{
+	(void)state;
+	struct settings settings = any_size();
+	struct plan plan = plan_of("555540000000-5555e0000000 r-xp 00000000 fe:00 42 /bin/x\n", &settings, GIB);
+	assert_int_equal(plan.range_bytes, 2 * GIB);
+	assert_int_equal(plan.ranges[0].start % GIB, 0);
+}
+
+/* Every range of a plan is aligned, after the one before it, and each of its bytes has one piece inside own memory. */
+static void check_plan(const struct image *image, const struct plan *plan)
+{
+	uint64_t last_end = 0, covered = 0;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		assert_true(range->start >= last_end && range->start < range->end);
+		assert_int_equal((range->start | range->end) % plan->page_bytes, 0);
+		uint64_t at = range->start;
+		for (unsigned j = 0; j < range->piece_count; j++) {
+			const struct plan_piece *piece = &plan->pieces[range->first_piece + j];
+			ssize_t in = image_find(image, piece->start);
+			assert_true(in >= 0 && piece->start == at && piece->end > piece->start);
+			const struct mapping *mapping = &image->mappings[in];
+			assert_true(piece->end <= mapping->end && !(mapping->prot & PROT_WRITE) &&
+			            mapping->inode == 42);
+			assert_int_equal(piece->file_off, mapping->file_off + (piece->start - mapping->start));
+			at = piece->end;
+		}
+		assert_int_equal(at, range->end);
+		last_end = range->end;
+		covered += range->end - range->start;
+	}
+	assert_int_equal(covered, plan->range_bytes);
+}
+
+static void test_random_images(void **state)
+{
+	(void)state;
+	static const char *const perms[] = {"r-xp", "r--p", "rw-p", "r-xp", "rwxp", "---p"};
+	srand(20261123);
+	for (int round = 0; round < 3000; round++) {
+		char maps[4096] = "";
+		uint64_t at = 0x555555000000;
+		for (int i = 0, count = 1 + rand() % 12; i < count; i++) {
+			at += rand() % 3 ? 0 : (uint64_t)(rand() % 700) * 4096;
+			uint64_t bytes = (uint64_t)(1 + rand() % 3000) * 4096;
+			snprintf(maps + strlen(maps), sizeof maps - strlen(maps), "%lx-%lx %s %08lx fe:00 %d /bin/x\n",
+			         (unsigned long)at, (unsigned long)(at + bytes), perms[rand() % 6],
+			         (unsigned long)(rand() % 5000) * 4096, rand() % 5 ? 42 : 43);
+			at += bytes;
+		}
+		struct settings settings = any_size();
+		settings.round_out = rand() % 2;
+		struct image image = parse(maps);
+		for (size_t i = 0; i < image.count; i++) {
+			struct plan plan;
+			if (image.mappings[i].inode != 42)
+				continue;
+			plan_make(&image, i, &settings, 2 * MIB, &plan);
+			check_plan(&image, &plan);
+		}
+		image_free(&image);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_image),         cmocka_unit_test(test_hostile_maps),
+	    cmocka_unit_test(test_gap),           cmocka_unit_test(test_whole_slots),
+	    cmocka_unit_test(test_round_out),     cmocka_unit_test(test_round_out_stops),
+	    cmocka_unit_test(test_reasons),       cmocka_unit_test(test_gigabyte_pages),
+	    cmocka_unit_test(test_random_images),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
