@@ -134,6 +134,8 @@ bool object_remap(struct object *object, struct report_object *out)
 	}
 	if (done == 0 && !error_is_set(&out->reason))
 		out->reason = plan.reason;
+	if (done == 0 && settings->perf_map && applied != BACKING_FILE && !error_is_set(&out->reason))
+		error_set(&out->reason, "not-available", "perf_map is not written by this version");
 	if (done == 0)
 		out->backing = applied;
 	note_extent(&plan, out);
