@@ -79,11 +79,22 @@ static bool is_listed(char *const *list, const char *path, bool absent)
 	return false;
 }
 
+/* Whether TRACEE_ADDR lies in an object of the report's: the program's copy is a mapping of another file by now. */
+static bool is_reported(const struct report *report, uint64_t tracee_addr)
+{
+	for (unsigned i = 0; i < report->object_count; i++) {
+		if (tracee_addr >= report->objects[i].start && tracee_addr < report->objects[i].end)
+			return true;
+	}
+	return false;
+}
+
 /* The first text mapping of a library that the settings want, and that the list of objects does not have yet. */
-static bool is_wanted_library(const struct image *image, size_t i, const struct settings *settings)
+static bool is_wanted_library(const struct image *image, size_t i, const struct settings *settings,
+                              const struct report *report)
 {
 	const struct mapping *mapping = &image->mappings[i];
-	if (!mapping_is_text(mapping) || mapping->path[0] != '/' ||
+	if (!mapping_is_text(mapping) || mapping->path[0] != '/' || is_reported(report, mapping->start) ||
 	    mapping_same_file(mapping, &image->mappings[image->exe_index]))
 		return false;
 	for (size_t before = i; before > 0; before--) {
@@ -130,7 +141,7 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 	 * anew. */
 	uint64_t done_up_to = 0;
 	for (size_t i = 0; i < image.count && tracee->state == TRACEE_STOPPED; i++) {
-		if (image.mappings[i].start < done_up_to || !is_wanted_library(&image, i, settings))
+		if (image.mappings[i].start < done_up_to || !is_wanted_library(&image, i, settings, report))
 			continue;
 		done_up_to = image.mappings[i].end;
 		struct image now;
