@@ -136,7 +136,12 @@ int launch_start_tracer(struct launch *launch, struct error *err)
 
 	sigset_t all, before;
 	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, &before);
+	/* The tracer waits for SIGCHLD, which is lost where it is not blocked. */
+	if (sigprocmask(SIG_BLOCK, &all, &before) < 0) {
+		error_set_errno(err, errno, "fork", "blocking signals");
+		munmap(launch->shared, sizeof *launch->shared);
+		return -1;
+	}
 	launch->tracer_is_orphan = wants_orphan(launch, &before);
 	pid_t tracer_pid = clone_tracer(launch);
 	int saved_errno = errno;
