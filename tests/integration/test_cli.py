@@ -19,14 +19,15 @@ def test_help_and_version(hugexec, run):
     documented = run([hugexec, "--help"]).stdout
     for option in ("--policy", "--backing", "--argv0", "--report", "--dry-run", "--verbose", "--quiet"):
         assert option in documented
+    assert len(documented.splitlines()) <= 24 and max(map(len, documented.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("arguments", [[], ["--nonsense", "true"], ["--backing=nonsense", "true"], ["--backing=", "true"],
                                        ["--policy"], ["--verbose=1", "true"], ["--"], ["-x", "true"]])
 def test_wrong_usage(hugexec, run, arguments):
     done = run([hugexec, *arguments])
-    assert done.returncode == 125 and done.stdout == "" and done.stderr.startswith("hugexec: ") or "hugexec" in done.stderr
-    assert "--help" in done.stderr
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "hugexec: " in done.stderr.splitlines()[0] and done.stderr.splitlines()[1] == "Try 'hugexec --help'."
 
 
 def test_standard_output_that_is_full(hugexec):
@@ -99,6 +100,18 @@ def test_report_contract(hugexec_run, bigtext):
     notes = subprocess.run(["readelf", "-n", bigtext(8)], capture_output=True, text=True, check=True).stdout
     assert first["build_id"] in notes
     assert 0 < line["latency_us"] < 5_000_000
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_report_counts_nothing_twice(hugexec_run, bigtext, backing):
+    """Where libraries are wanted the program's own copy, a mapping of a memfd by then, is not taken for one."""
+    _, without = hugexec_run([bigtext(8)], backing=backing)
+    done, report = hugexec_run([bigtext(8)], policy_with(libraries=True), backing)
+    assert done.returncode == 0 and report[0]["outcome"] == "remapped"
+    extents = sorted((int(entry["start"], 16), int(entry["end"], 16)) for entry in report[0]["objects"])
+    assert all(before[1] <= after[0] for before, after in zip(extents, extents[1:]))
+    assert report[0]["objects"][0]["text_bytes"] == without[0]["text_bytes"]
+    assert not [entry["path"] for entry in report[0]["objects"] if "memfd" in entry["path"]]
 
 
 def test_report_to_standard_error(hugexec, run, write_policy, bigtext):

@@ -179,7 +179,8 @@ def test_ptrace_killed(check):
 
 
 @pytest.mark.parametrize("call", ["memfd_create", "pidfd_getfd", "pidfd_open", "mremap", "madvise", "fallocate",
-                                  "process_vm_readv", "close_range", "setsid", "prlimit64"])
+                                  "process_vm_readv", "process_vm_writev", "waitid", "clone3", "pipe2", "poll",
+                                  "ftruncate", "capget", "rt_sigaction", "close_range", "setsid", "prlimit64"])
 @pytest.mark.parametrize("action", ["errno", "kill"])
 @pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
 def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing):
@@ -194,6 +195,20 @@ def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing
                    preexec_fn=filtered, env={**os.environ, **without_leak_check()})
     stderr, _ = split_report(ours.stderr)
     assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, [], 9)
+
+
+@pytest.mark.parametrize("call", ["clone", "wait4", "futex", "getpid", "readlink", "access", "rt_sigprocmask"])
+def test_one_call_refused(hugexec, bigtext, write_policy, call):
+    """Those that hugexec makes itself before the command: without them there is no tracer, or one that does not wait."""
+    program = [bigtext(8), "exit", "9"]
+    filtered = seccomp_filter("errno", call)
+    words = [hugexec, f"--policy={write_policy(policy_with(libraries=True))}", "--backing=thp", "--report=-"]
+    for _ in range(10):  # waiting in vain takes a coincidence
+        plain = run(program, preexec_fn=filtered)
+        begin = time.monotonic()
+        ours = run([*words, "--", *program], preexec_fn=filtered, env={**os.environ, **without_leak_check()})
+        assert (ours.stdout, split_report(ours.stderr)[0], ours.returncode) == (plain.stdout, [], 9)
+        assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("scope", ["1", "2"])
