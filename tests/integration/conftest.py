@@ -4,8 +4,10 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -40,6 +42,13 @@ def policy_with(**settings):
 
 # What AddressSanitizer itself needs: descriptors for its maps, /proc, its own system calls.
 TAKEN_AWAY = ("few_files", "no_proc", "errno-prlimit64", "kill-madvise", "refuses_ptrace[2147483648-kills]")
+
+
+def pytest_configure(config):
+    """A folder of our own: another pytest that starts meanwhile takes the permissions of the shared one away."""
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="hugexec-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items):
