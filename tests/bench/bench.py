@@ -21,16 +21,22 @@ BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
 HUGEXEC = str(BUILD / "shim" / "hugexec")
 WORK = BUILD / "bench"
 POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-SIZES_MIB = (4, 16, 62, 124, 200)
+SIZES_MIB = (4, 16, 62, 128, 200)
 MAIN_MIB = 62
+LOOPS = 2000
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext as generator  # noqa: E402  (found through the line above)
 
 
+QUIET = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+
+
 def milliseconds(command):
+    """One run, start to exit. posix_spawn, because what subprocess adds to every run flatters the ratios."""
     begin = time.perf_counter()
-    status = subprocess.call(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    pid = os.posix_spawnp(command[0], command, os.environ, file_actions=QUIET)
+    status = os.waitpid(pid, 0)[1]
     spent = 1000 * (time.perf_counter() - begin)
     if status:
         sys.exit(f"bench: {' '.join(command)} ended with {status}")
@@ -58,14 +64,19 @@ def ratio(times, name, to):
     return statistics.median(a / b for a, b in zip(times[name], times[to]))
 
 
-def build_program(mib):
-    """Words that run a PIE with MIB of text which exits at once: what is measured is the launch, not what it is good for."""
+def program_path(mib):
+    """A PIE with MIB of text, built on first use."""
     path = WORK / f"text-{mib}"
     sources = [ROOT / "tests" / "programs" / name for name in ("bigtext.c", "bigtext.py")]
     if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         generator.build(mib, str(path))
         os.sync()  # what is not written yet cannot be brought into huge pages of the page cache
-    return [str(path), "idle"]
+    return str(path)
+
+
+def build_program(mib):
+    """Words that run a PIE with MIB of text which exits at once: what is measured is the launch, not what it is good for."""
+    return [program_path(mib), "idle"]
 
 
 def policy_file(name, policy):
@@ -96,12 +107,12 @@ def pool_of(pages):
         POOL.write_text(before)
 
 
-def works(command):
-    """The outcome of one run, by its report; None where the text came on huge pages."""
+def reports_of(command, runs):
+    """What RUNS runs of hugexec COMMAND report."""
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as report:
-        subprocess.call([command[0], f"--report={report.name}", *command[1:]], stdout=subprocess.DEVNULL)
-        line = json.loads(report.read().splitlines()[-1])
-    return None if line["outcome"] == "remapped" else line["reason"]
+        for _ in range(runs):
+            subprocess.call([command[0], f"--report={report.name}", *command[1:]], stdout=subprocess.DEVNULL)
+        return [json.loads(line) for line in report.read().splitlines()]
 
 
 def launch_costs(rounds, has_pool):
@@ -112,18 +123,46 @@ def launch_costs(rounds, has_pool):
     for follow in ("none", "exec"):
         commands[f"no rule, follow {follow}"] = [HUGEXEC, f"--policy={policy_file(f'rules-{follow}', many_rules(follow))}",
                                                  "--", *program]
-    refused = {}
+    refused, held = {}, {}
     for backing in ("file", "hugetlb", "thp"):
         command = [HUGEXEC, f"--policy={everything}", f"--backing={backing}", "--", *program]
-        reason = works(command) if backing != "hugetlb" or has_pool else "the pool cannot be made larger here"
-        if reason:
-            refused[backing] = reason
-        else:
-            commands[backing] = command
+        if backing == "hugetlb" and not has_pool:
+            refused[backing] = "the pool cannot be made larger here"
+            continue
+        reports = reports_of(command, 9)
+        if reports[-1]["outcome"] != "remapped":
+            refused[backing] = reports[-1]["reason"]
+            continue
+        commands[backing] = command
+        held[backing] = {"held_ms": statistics.median(line["latency_us"] for line in reports[1:]) / 1000,
+                         "text_bytes": reports[-1]["text_bytes"], "huge_bytes": reports[-1]["huge_bytes"]}
     times = interleaved(commands, rounds)
     return {"commands": {name: {"median_ms": statistics.median(values), "added_ms": added(times, name, "plain"),
-                                "ratio_to_env": ratio(times, name, "env")} for name, values in times.items()},
+                                "ratio_to_env": ratio(times, name, "env"), **held.get(name, {})}
+                         for name, values in times.items()},
             "refused": refused}
+
+
+def other_launches(rounds):
+    """No rule matches: a program that runs through its text once, and one so small that it may be a wrapper (followed)."""
+    policy = f"--policy={WORK}/rules-exec.json"
+    result = {}
+    for name, command in (("walks its text once", [program_path(MAIN_MIB)]), ("true(1), which is followed", ["true"])):
+        times = interleaved({"env": ["env", *command], "hugexec": [HUGEXEC, policy, "--", *command]}, rounds)
+        result[name] = {"env_ms": statistics.median(times["env"]), "added_ms": added(times, "hugexec", "env"),
+                        "ratio_to_env": ratio(times, "hugexec", "env")}
+    return result
+
+
+def throughput(backings):
+    """What huge pages bring: a program that jumps through all pages of its text, LOOPS times."""
+    command = [program_path(MAIN_MIB), "loop", str(LOOPS)]
+    commands = {"plain": command}
+    for backing in backings:
+        commands[backing] = [HUGEXEC, f"--policy={WORK}/all.json", f"--backing={backing}", "--", *command]
+    times = interleaved(commands, 5)
+    return {name: {"median_ms": statistics.median(values), "ratio_to_plain": ratio(times, name, "plain")}
+            for name, values in times.items()}
 
 
 def linearity(rounds, backings):
@@ -150,20 +189,18 @@ def linearity(rounds, backings):
 
 
 def copy_baseline(rounds):
-    """thp's added time beside a memcpy of as many bytes into fresh huge pages, a pair a round."""
+    """thp's added time beside that of a program which copies as many bytes of a file into fresh huge pages by memcpy."""
     program = build_program(MAIN_MIB)
     baseline = WORK / "baseline"
     source = pathlib.Path(__file__).with_name("baseline.c")
     subprocess.run(["cc", "-D_GNU_SOURCE", "-O2", "-o", baseline, source], check=True)
-    thp = [HUGEXEC, f"--policy={WORK}/all.json", "--backing=thp", "--", *program]
-    pairs = []
-    for _ in range(rounds):
-        plain, ours = milliseconds(program), milliseconds(thp)
-        copied = float(subprocess.run([baseline, program[0], str(MAIN_MIB)], capture_output=True, text=True, check=True).stdout)
-        pairs.append((ours - plain, copied))
-    return {"memcpy_ms": statistics.median(copied for _, copied in pairs),
-            "thp_added_ms": statistics.median(ours for ours, _ in pairs),
-            "ratio": statistics.median(ours / copied for ours, copied in pairs)}
+    copies = [str(baseline), program[0], str(MAIN_MIB)]
+    times = interleaved({"plain": program, "thp": [HUGEXEC, f"--policy={WORK}/all.json", "--backing=thp", "--", *program],
+                         "copies": copies, "copies nothing": [*copies[:2], "0"]}, rounds)
+    memcpy = [float(subprocess.run([*copies, "-"], capture_output=True, text=True, check=True).stdout) for _ in range(rounds)]
+    return {"thp_added_ms": added(times, "thp", "plain"), "copy_added_ms": added(times, "copies", "copies nothing"),
+            "ratio": added(times, "thp", "plain") / added(times, "copies", "copies nothing"),
+            "memcpy_alone_ms": statistics.median(memcpy)}
 
 
 def peak_memory(backings):
@@ -183,13 +220,17 @@ def targets(results):
     commands = results["launch"]["commands"]
     rows = [("no rule matches, follow none: ratio to env", commands["no rule, follow none"]["ratio_to_env"], 1.3),
             ("no rule matches, follow exec: ratio to env", commands["no rule, follow exec"]["ratio_to_env"], 1.3)]
+    for name, row in results["other_launches"].items():
+        rows.append((f"no rule matches, {name}: ratio to env", row["ratio_to_env"], None))
     for backing, limit in (("file", 5.0), ("hugetlb", 25.0), ("thp", None)):
         if backing in commands:
             rows.append((f"{backing}: added, ms", commands[backing]["added_ms"], limit))
     if "thp" in commands:
-        rows.append(("thp: ratio to memcpy into fresh huge pages", results["copy"]["ratio"], 1.3))
+        rows.append(("thp: ratio to a program that copies as much with memcpy", results["copy"]["ratio"], 1.3))
+        rows.append(("thp: ratio to memcpy alone, its source mapped beforehand",
+                     results["copy"]["thp_added_ms"] / results["copy"]["memcpy_alone_ms"], None))
     for backing, line in results["linearity"].items():
-        if backing != "file":
+        if backing != "file":  # its cost hardly depends on the size
             rows.append((f"{backing}: cost per MiB from 62 to 200 over that from 4 to 62", line["ms_per_mib_at_200_over_62"], 1.3))
     for backing, sizes in results["memory"].items():
         for mib, peak in sizes.items():
@@ -203,20 +244,29 @@ def main():
     parser.add_argument("--check", action="store_true", help="fail where a target is missed")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
+    for mib in SIZES_MIB:
+        program_path(mib)
     load_before = os.getloadavg()[0]
     with pool_of(SIZES_MIB[-1] // 2 + 8) as pages:
         results = {"machine": {"kernel": platform.release(), "processors": os.cpu_count(), "rounds": options.rounds}}
         results["launch"] = launch_costs(options.rounds, bool(pages))
+        results["other_launches"] = other_launches(options.rounds)
         backings = [name for name in ("file", "hugetlb", "thp") if name in results["launch"]["commands"]]
         results["linearity"] = linearity(max(7, options.rounds // 2), backings)
         if "thp" in backings:
             results["copy"] = copy_baseline(options.rounds)
         results["memory"] = peak_memory(backings)
+        results["throughput"] = throughput(backings)
 
     print(f"\nA PIE with {MAIN_MIB} MiB of text, {options.rounds} rounds, medians")
-    print(f"{'':<28}{'ms':>9}{'added ms':>10}{'x env':>8}")
+    print(f"{'':<28}{'ms':>9}{'added ms':>10}{'x env':>8}{'held ms':>9}{'huge MiB':>10}{f'{LOOPS} loops':>12}{'x plain':>9}")
     for name, row in results["launch"]["commands"].items():
-        print(f"{name:<28}{row['median_ms']:>9.2f}{row['added_ms']:>10.2f}{row['ratio_to_env']:>8.2f}")
+        line = f"{name:<28}{row['median_ms']:>9.2f}{row['added_ms']:>10.2f}{row['ratio_to_env']:>8.2f}"
+        line += f"{row['held_ms']:>9.2f}{row['huge_bytes'] / 2**20:>10.1f}" if "held_ms" in row else " " * 19
+        if name in results["throughput"]:
+            looped = results["throughput"][name]
+            line += f"{looped['median_ms']:>9.0f} ms{looped['ratio_to_plain']:>9.2f}"
+        print(line.rstrip())
     for backing, reason in results["launch"]["refused"].items():
         print(f"{backing}: not measured: {reason}")
     print(f"\n{'added ms for text of MiB':<28}" + "".join(f"{mib:>9}" for mib in SIZES_MIB) + f"{'ms/MiB':>9}{'R^2':>7}")

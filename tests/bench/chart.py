@@ -2,7 +2,7 @@
 """chart.py RESULTS.json OUTPUT.svg: draw what bench.py has measured: added start-up time over size of text."""
 import json
 import sys
-from xml.sax.saxutils import escape
+import xml.etree.ElementTree as ElementTree
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 110, 44, 52
@@ -14,8 +14,25 @@ def ticks(largest):
     for step in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500):
         if largest / step <= 6:
             break
-    count = int(largest / step) + 1
-    return [step * i for i in range(count + 1)]
+    return [step * i for i in range(int(-(-largest // step)) + 1)]
+
+
+class Drawing:
+    def __init__(self):
+        self.root = ElementTree.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {HEIGHT}")
+        self.root.set("font-family", "sans-serif")
+        self.root.set("font-size", "13")
+
+    def add(self, tag, text=None, **attributes):
+        element = ElementTree.SubElement(
+            self.root, tag, {name.replace("_", "-"): value if isinstance(value, str) else f"{value:g}"
+                             for name, value in attributes.items()})
+        element.text = text
+
+    def write(self, path):
+        ElementTree.indent(self.root)
+        with open(path, "wb") as file:
+            file.write(ElementTree.tostring(self.root) + b"\n")
 
 
 def chart(results):
@@ -24,39 +41,43 @@ def chart(results):
     up = ticks(max(ms for points in lines.values() for ms in points.values()))
 
     def x(mib):
-        return LEFT + (WIDTH - LEFT - RIGHT) * mib / across[-1]
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * mib / across[-1], 1)
 
     def y(ms):
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * max(ms, 0) / up[-1]
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * max(ms, 0) / up[-1], 1)
 
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
-           f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-           f'<text x="{LEFT}" y="24" font-size="15">Time that hugexec adds to a start, by size of text</text>']
+    out = Drawing()
+    out.add("rect", width=WIDTH, height=HEIGHT, fill="#fff")
+    out.add("text", "Time that hugexec adds to a start, by size of text", x=LEFT, y=24, font_size="15")
     for ms in up:
-        out.append(f'<path d="M{LEFT} {y(ms):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 8}" y="{y(ms) + 4:.1f}" text-anchor="end">{ms:g}</text>')
+        out.add("path", d=f"M{LEFT} {y(ms)}H{WIDTH - RIGHT}", stroke="#ddd")
+        out.add("text", f"{ms:g}", x=LEFT - 8, y=y(ms) + 4, text_anchor="end")
     for mib in across:
-        out.append(f'<text x="{x(mib):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{mib:g}</text>')
-    out.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 12}" text-anchor="middle">MiB of text</text>')
-    out.append(f'<text x="16" y="{HEIGHT / 2}" transform="rotate(-90 16 {HEIGHT / 2})" text-anchor="middle">ms</text>')
-    for name, points in lines.items():
-        path = "L".join(f"{x(mib):.1f} {y(ms):.1f}" for mib, ms in sorted(points.items()))
+        out.add("text", f"{mib:g}", x=x(mib), y=HEIGHT - BOTTOM + 18, text_anchor="middle")
+    out.add("text", "MiB of text", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 12, text_anchor="middle")
+    out.add("text", "ms", x=16, y=HEIGHT / 2, transform=f"rotate(-90 16 {HEIGHT / 2:g})", text_anchor="middle")
+    # Names stand beside the last points, apart where those are close together.
+    lowest = None
+    for name, points in sorted(lines.items(), key=lambda item: item[1][max(item[1])]):
         colour = COLOURS.get(name, "#555")
-        out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        out.extend(f'<circle cx="{x(mib):.1f}" cy="{y(ms):.1f}" r="3.5" fill="{colour}"/>' for mib, ms in points.items())
         last = max(points)
-        out.append(f'<text x="{x(last) + 10:.1f}" y="{y(points[last]) + 4:.1f}" fill="{colour}">{escape(name)}</text>')
+        at = y(points[last]) + 4 if lowest is None else min(y(points[last]) + 4, lowest - 15)
+        lowest = at
+        out.add("path", d="M" + "L".join(f"{x(mib)} {y(ms)}" for mib, ms in sorted(points.items())), fill="none",
+                stroke=colour, stroke_width="2")
+        for mib, ms in points.items():
+            out.add("circle", cx=x(mib), cy=y(ms), r="3.5", fill=colour)
+        out.add("text", name, x=x(last) + 10, y=at, fill=colour)
     machine = results["machine"]
-    out.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 12}" text-anchor="end" font-size="10" fill="#777">'
-               f'Linux {escape(machine["kernel"])}, {machine["processors"]} processors</text>')
-    return "\n".join(out) + "\n</svg>\n"
+    out.add("text", f"Linux {machine['kernel']}, {machine['processors']} processors", x=WIDTH - 8, y=HEIGHT - 12,
+            text_anchor="end", font_size="10", fill="#777")
+    return out
 
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         results = json.load(file)
-    with open(sys.argv[2], "w", encoding="utf-8") as file:
-        file.write(chart(results))
+    chart(results).write(sys.argv[2])
 
 
 if __name__ == "__main__":
