@@ -3,12 +3,21 @@
 BUILD ?= build
 PREFIX ?= /usr
 
-all: build
+help:
+	@echo 'make demo         build, run prometheus plain and under hugexec, print what changed'
+	@echo 'make check        build, run every test, with sanitizers and analyzers too (a quarter of an hour)'
+	@echo 'make check-quick  the unit and integration tests of the plain build (five minutes)'
+	@echo 'make bench        what hugexec costs here, as ratios'
+	@echo 'make build        only build, into $(BUILD)'
+	@echo 'make install      install below $$DESTDIR$(PREFIX)'
+	@echo 'make deps         have the packages that building needs; make check-deps adds those of the tests'
+	@echo 'make clean        remove what the above have built'
+	@echo 'As root, packages that are missing are installed with apt-get; otherwise they are named.'
 
-# What building needs; "make deps-test" adds what the tests need. Installed with apt where it is missing and we are root.
+# What building needs; check-deps adds what the tests need. Installed with apt where it is missing and we are root.
 deps:
 	@tests/deps build
-deps-test:
+check-deps:
 	@tests/deps build test
 
 build: deps
@@ -20,15 +29,15 @@ demo: build
 	@HUGEXEC_BUILD=$(BUILD) python3 tests/demo
 
 # Everything: unit tests, integration tests, both again with sanitizers and faults, analyzers, formatting.
-check: deps-test
+check: check-deps
 	@tests/run-checks
 
 # The first two of these only.
-check-quick: deps-test
+check-quick: check-deps
 	@tests/run-checks unit integration
 
 # hugexec on other kernels, in qemu; part of check.
-check-kernels: deps-test
+check-kernels: check-deps
 	@tests/run-checks kernels
 
 bench: build
@@ -42,4 +51,4 @@ install: build
 clean:
 	rm -rf $(BUILD) build-asan build-analyze
 
-.PHONY: all deps deps-test build demo check check-quick check-kernels bench install clean
+.PHONY: help deps check-deps build demo check check-quick check-kernels bench install clean
