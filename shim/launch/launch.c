@@ -84,6 +84,7 @@ static int wait_until_traced(struct launch *launch, struct error *err)
 		}
 		if (has_ended(launch, &status))
 			return tracer_died(status, err);
+		kill(launch->tracer_pid, SIGCONT); /* see continue_until_ended() */
 	}
 }
 
@@ -98,6 +99,17 @@ static bool wants_orphan(const struct launch *launch, const sigset_t *blocked)
 	bool would_pend =
 	    sigismember(blocked, SIGCHLD) && sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
 	return would_pend || !launch->expects_remap;
+}
+
+/*
+ * Until it has a session of its own, what P starts stops together with P's process group, and SIGSTOP cannot be
+ * blocked. Whoever continues P alone would leave it stopped, and P waiting for it.
+ */
+static void continue_until_ended(pid_t pid)
+{
+	int status;
+	while (waitpid(pid, &status, __WALL | WUNTRACED) == pid && WIFSTOPPED(status))
+		kill(pid, SIGCONT);
 }
 
 /*
@@ -119,7 +131,7 @@ static pid_t clone_tracer(struct launch *launch)
 		tracer_main(launch, parent_pid);
 	if (child < 0 || !launch->tracer_is_orphan)
 		return (pid_t)child;
-	waitpid((pid_t)child, NULL, __WALL);
+	continue_until_ended((pid_t)child);
 	errno = EAGAIN;
 	return launch->shared->tracer_pid > 0 ? launch->shared->tracer_pid : -1;
 }

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -214,8 +215,12 @@ def children_of(pid):
 
 @pytest.fixture
 def mark():
-    """A word for the environment of everything that a test starts, so that what is left of it can be found."""
-    return f"hugexec-test-{os.getpid()}-{time.monotonic_ns()}"
+    """A word for the environment of everything that a test starts: what is left of it can be found, and is ended here."""
+    word = f"hugexec-test-{os.getpid()}-{time.monotonic_ns()}"
+    yield word
+    for pid in marked(word):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def marked(mark):

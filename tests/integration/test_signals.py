@@ -118,3 +118,20 @@ def test_stop_is_seen_by_the_parent(hugexec_command, bigtext):
         process.terminate()
         assert process.wait(20) == -signal.SIGTERM
         process.stdout.close()
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_signals_to_the_process_group(hugexec_command, bigtext, mark, backing):
+    """The tracer is in no group or session of the workload's: one that is stopped with it would never be continued."""
+    words, report = hugexec_command([bigtext(16), "exit", "7"], backing=backing)
+    launches = 60
+    for launch in range(launches):
+        process = start(words, mark, start_new_session=True)
+        time.sleep(0.012 * launch / launches)
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(0.001)
+        os.kill(process.pid, signal.SIGCONT)
+        process.communicate(timeout=20)
+        assert process.returncode == 7
+    assert len(read_report(report)) == launches
+    nothing_left(mark)
