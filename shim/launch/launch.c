@@ -96,9 +96,10 @@ static bool wants_orphan(const struct launch *launch, const sigset_t *blocked)
 	prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0);
 	if (getpid() == 1 || is_subreaper)
 		return false;
-	bool would_pend =
-	    sigismember(blocked, SIGCHLD) && sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
-	return would_pend || !launch->expects_remap;
+	/* Blocked, the signal of T's end would stay; ignored, T would be reaped a moment after P has gone on. */
+	bool shows =
+	    sigismember(blocked, SIGCHLD) || sigaction(SIGCHLD, NULL, &action) < 0 || action.sa_handler == SIG_IGN;
+	return shows || !launch->expects_remap;
 }
 
 /*

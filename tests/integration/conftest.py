@@ -42,7 +42,7 @@ def policy_with(**settings):
 
 
 # What AddressSanitizer itself needs: descriptors for its maps, /proc, its own system calls.
-TAKEN_AWAY = ("few_files", "no_proc", "errno-prlimit64", "kill-madvise", "refuses_ptrace[2147483648-kills]")
+TAKEN_AWAY = ("few_files", "core_file", "no_proc", "errno-prlimit64", "kill-madvise", "refuses_ptrace[2147483648-kills]")
 
 
 def pytest_configure(config):
