@@ -6,6 +6,7 @@ missed. The machine's pool of huge pages is taken for the hugetlb runs and given
 """
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
 HUGEXEC = str(BUILD / "shim" / "hugexec")
 WORK = BUILD / "bench"
 POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+POOL_LOCK = "/tmp/hugexec-test-pool.lock"
 SIZES_MIB = (4, 16, 62, 128, 200)
 MAIN_MIB = 62
 LOOPS = 1000
@@ -96,16 +98,18 @@ def many_rules(follow):
 
 @contextlib.contextmanager
 def pool_of(pages):
-    """PAGES more huge pages; None where they cannot be had."""
+    """PAGES more huge pages; None where they cannot be had. The tests take the same lock: one changes the pool at a time."""
     if not os.access(POOL, os.W_OK):
         yield None
         return
-    before = POOL.read_text()
-    try:
-        POOL.write_text(str(int(before) + pages))
-        yield pages if int(POOL.read_text()) >= int(before) + pages else None
-    finally:
-        POOL.write_text(before)
+    with open(POOL_LOCK, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = POOL.read_text()
+        try:
+            POOL.write_text(str(int(before) + pages))
+            yield pages if int(POOL.read_text()) >= int(before) + pages else None
+        finally:
+            POOL.write_text(before)
 
 
 def reports_of(command, runs):
