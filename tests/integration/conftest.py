@@ -45,8 +45,16 @@ def policy_with(**settings):
 TAKEN_AWAY = ("few_files", "core_file", "no_proc", "errno-prlimit64", "kill-madvise", "refuses_ptrace[2147483648-kills]")
 
 
+def stop_cleanly(number, _):
+    """A run that is ended gives the machine's settings back all the same."""
+    raise KeyboardInterrupt(f"signal {number}")
+
+
 def pytest_configure(config):
     """A folder of our own: another pytest that starts meanwhile takes the permissions of the shared one away."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop_cleanly)
     if config.option.basetemp is None:
         config.option.basetemp = tempfile.mkdtemp(prefix="hugexec-tests-")
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
