@@ -101,6 +101,38 @@ def write_policy(tmp_path):
     return write
 
 
+class Process(subprocess.Popen):
+    """
+    A started program that never outlives its test: ended where its block is left by a failed assertion (Popen's own
+    __exit__ would wait for it for ever), and when the test is over.
+    """
+    started = []
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        Process.started.append(self)
+
+    def __exit__(self, kind, value, traceback):
+        if kind and self.poll() is None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
+
+
+@pytest.fixture(autouse=True)
+def end_processes():
+    yield
+    while Process.started:
+        process = Process.started.pop()
+        if process.returncode is None and process.poll() is None:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
 def run(command, **options):
     """Run COMMAND to its end and keep what it prints."""
     options.setdefault("timeout", 120)
@@ -200,6 +232,27 @@ def smaps(pid):
         elif words[-1] == "kB":
             entries[-1][words[0][:-1]] = int(words[1]) * 1024
     return entries
+
+
+@contextlib.contextmanager
+def at_rest(command):
+    """Run COMMAND, which must be at rest in sleep or read soon; yields its Popen."""
+    process = Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    return condition()
 
 
 HUGE_COUNTS = ("FilePmdMapped", "ShmemPmdMapped", "AnonHugePages", "Private_Hugetlb", "Shared_Hugetlb")

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from conftest import ALL, policy_with, read_report, take_hugetlb_pool
+from conftest import ALL, Process, policy_with, read_report, take_hugetlb_pool
 
 KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes",
         "latency_us", "objects"}
@@ -138,7 +138,7 @@ def test_report_to_a_fifo_without_reader(hugexec, run, write_policy, bigtext, tm
 def test_reports_of_many_at_once(hugexec_command, bigtext):
     """Lines do not mix."""
     words, report = hugexec_command([bigtext(4)], backing="thp")
-    running = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(40)]
+    running = [Process(words, stdout=subprocess.DEVNULL) for _ in range(40)]
     assert {process.wait(60) for process in running} == {0}
     lines = read_report(report)
     assert sorted(line["pid"] for line in lines) == sorted(process.pid for process in running)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, PROGRAMS, huge_text_bytes, policy_with, read_report, run, smaps
+from conftest import HUGE, PROGRAMS, Process, huge_text_bytes, policy_with, read_report, run, smaps
 
 UNPACKED = PROGRAMS / "root"
 # What Linux can do there; "either" where it hangs on the kernel's version.
@@ -136,7 +136,7 @@ def test_maps_still_name_the_file(filesystem, hugexec_command, bigtext, mib, var
     kind, target = filesystem
     copy = copy_to(target, pathlib.Path(bigtext(mib, *variant)))
     words, report = hugexec_command([copy, "sleep"], policy_with(file_timeout="20s"), "file,thp")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    with Process(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline().startswith("bigtext:")
         assert process.stdout.readline() == "ready\n"
         line = read_report(report)[0]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import marked, policy_with, read_report, status_of, wait_until
+from conftest import Process, marked, policy_with, read_report, status_of, wait_until
 
 
 def only_bigtext(**settings):
@@ -93,7 +93,7 @@ def test_children_outlive_their_parent(hugexec_command, bigtext, tmp_path, mark)
 def test_timeout(hugexec_command, bigtext, mark):
     """After follow_timeout nothing is traced any more, and what is executed then is left alone."""
     words, report = hugexec_command(["sh", "-c", f"sleep 2; exec {bigtext(4)} sleep"], only_bigtext(follow_timeout=1), "thp")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark}) as process:
+    with Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark}) as process:
         wait_until(lambda: status_of(process.pid)["TracerPid"] != "0", seconds=5)
         begin = time.monotonic()
         wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", seconds=5)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import children_of, marked, policy_with, read_report, status_of, take_hugetlb_pool, wait_until
+from conftest import Process, children_of, marked, policy_with, read_report, status_of, take_hugetlb_pool, wait_until
 
 # Steps that only some kinds of launch take; the others must be reached under one of the backings.
 NOT_ON_THE_WAY = {"library-stop": "libraries"}
@@ -28,7 +28,7 @@ def steps(hugexec):
 
 
 def launch(words, mark, **environment):
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "MARK": mark, **environment})
     return process, *process.communicate(timeout=30)
 
@@ -73,7 +73,7 @@ def test_killed_at_any_moment(hugexec_command, bigtext, mark, backing):
     killed = 0
     for _ in range(150):
         words, _ = hugexec_command([program, "exit", "9"], backing=backing)
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True, env={**os.environ, "MARK": mark})
         tracer = None
         while tracer is None and process.poll() is None:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import children_of, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
+from conftest import Process, children_of, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="this takes root")
 READY = ["ready\n"]
@@ -23,7 +23,7 @@ def sleeping(hugexec_command, bigtext, mark):
 
     def start(prefix=(), policy=None, backing="thp", **options):
         words, report = hugexec_command([bigtext(4), "sleep"], policy, backing)
-        process = subprocess.Popen([*prefix, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        process = Process([*prefix, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                                    env={**os.environ, "MARK": mark}, **options)
         started.append(process)
         lines = [process.stdout.readline(), process.stdout.readline()]
@@ -125,7 +125,7 @@ def test_pid_1_of_a_pid_namespace(hugexec_command, bigtext, mark, policy):
     """The workload is PID 1: nobody else there could reap the tracer."""
     words, report = hugexec_command([bigtext(4), "sleep"], policy, backing="thp")
     unshare = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"]
-    process = subprocess.Popen([*unshare, *words], stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark})
+    process = Process([*unshare, *words], stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark})
     assert [process.stdout.readline() for _ in range(2)][1:] == READY
     pid = int(children_of(process.pid)[0])
     wait_until(lambda: read_report(report))
@@ -187,7 +187,7 @@ def test_pipes_are_the_workloads_alone(hugexec_command, bigtext, tmp_path):
     script.write_text("#!/bin/sh\nexec >&- 2>&-\nsleep 3\n")
     script.chmod(0o755)
     words, _ = hugexec_command([script], policy_with(min_text="1G", follow_timeout=10))
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = Process(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     begin = time.monotonic()
     assert process.stdout.read() == b""
     assert time.monotonic() - begin < 2

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conftest import BUILD, HUGE, MIB, run, switched
+from conftest import BUILD, HUGE, MIB, Process, run, switched
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mmap.restype = ctypes.c_void_p
@@ -183,7 +183,7 @@ def small_user(path, size, pages=range(0, 1 << 20, 64)):
             "    if page * 4096 >= len(m): break\n"
             "    m[page * 4096]\n"
             "print('mapped', flush=True); sys.stdin.read()")
-    with subprocess.Popen(["/usr/bin/python3", "-c", code, path, str(size), repr(pages)], stdin=subprocess.PIPE,
+    with Process(["/usr/bin/python3", "-c", code, path, str(size), repr(pages)], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "mapped\n"
@@ -322,7 +322,7 @@ def test_two_at_once(huge_ext4):
     path = make_file(huge_ext4, size=20 * HUGE)
     program = BUILD / "tests" / "programs" / "page-cache"
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(subprocess.Popen([program, path, "5000"], stdout=subprocess.PIPE))
+        processes = [stack.enter_context(Process([program, path, "5000"], stdout=subprocess.PIPE))
                      for _ in range(4)]
         said = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
     assert {one["result"] for one in said} == {0}

@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
 
-from conftest import (GENERATED, HUGE, PROGRAMS, huge_text_bytes, policy_with, read_report, status_of, take_hugetlb_pool,
-                      wait_until)
+from conftest import (GENERATED, HUGE, PROGRAMS, Process, huge_text_bytes, policy_with, read_report, status_of,
+                      take_hugetlb_pool, wait_until)
 
 UNPACKED = PROGRAMS / "root"
 BACKINGS = ("file", "hugetlb", "thp")
@@ -97,7 +96,7 @@ def test_interactive(hugexec_command, run, name, backing):
     policy = policy_with(follow="none")
     words, report_path = hugexec_command(command, policy, backing)
     with pool_for(backing, 64):
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        process = Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True)
         wait_until(lambda: read_report(report_path), process=process)
         wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
@@ -124,7 +123,7 @@ def test_variant(hugexec_command, hugexec_run, run, bigtext, variant, backing):
         assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
         assert report[0]["outcome"] == "remapped" and report[0]["huge_bytes"] >= 3 * HUGE
         words, report_path = hugexec_command([program, "sleep"], backing=backing)
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        with Process(words, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout.readline() == plain.stdout
             assert process.stdout.readline() == "ready\n"
             check_report(read_report(report_path), process.pid, backing)
@@ -309,7 +308,7 @@ SERVERS = {"prometheus": prometheus, "etcd": etcd, "mariadbd": mariadbd, "postgr
 
 def serve(words, is_ready, look=lambda pid: None):
     """Start a server, wait until it serves, LOOK at it, end it with SIGTERM; returns its status."""
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(is_ready, process=process)
         look(process.pid)
@@ -351,7 +350,7 @@ def test_small_text_is_left_alone(hugexec_command, run, bigtext):
     program = bigtext(4)
     policy = policy_with(min_text="64M", follow_timeout=1)
     words, report_path = hugexec_command([program, "sleep"], policy)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    with Process(words, stdout=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         assert process.stdout.readline() == "ready\n"
         wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
@@ -364,7 +363,7 @@ def test_small_text_is_left_alone(hugexec_command, run, bigtext):
 
 def test_small_text_without_follow_is_let_go_at_once(hugexec_command, bigtext):
     words, report_path = hugexec_command([bigtext(4), "sleep"], policy_with(min_text="64M", follow="none"))
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    with Process(words, stdout=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         assert status_of(process.pid)["TracerPid"] == "0"
         assert not pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import marked, policy_with, read_report, wait_until
+from conftest import Process, marked, policy_with, read_report, wait_until
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 RANDOM = random.Random(1)
@@ -16,7 +16,7 @@ RANDOM = random.Random(1)
 
 def start(words, mark, **options):
     options.setdefault("stdout", subprocess.PIPE)
-    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    return Process(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                             env={**os.environ, "MARK": mark}, **options)
 
 
@@ -107,7 +107,7 @@ def test_stop_is_seen_by_the_parent(hugexec_command, bigtext):
     """Job control: the parent hears of stop and continuation of the workload, also while it is followed."""
     for policy in (policy_with(), policy_with(min_text="1G")):
         words, _ = hugexec_command([bigtext(4), "sleep"], policy, backing="thp")
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        process = Process(words, stdout=subprocess.PIPE, text=True)
         assert [process.stdout.readline() for _ in range(2)][1] == "ready\n"
         os.kill(process.pid, signal.SIGSTOP)
         pid, status = os.waitpid(process.pid, os.WUNTRACED)

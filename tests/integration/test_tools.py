@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from conftest import GENERATED, ROOT, huge_text_bytes, policy_with, read_report, smaps
+from conftest import GENERATED, ROOT, Process, huge_text_bytes, policy_with, read_report, smaps
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext as generator  # noqa: E402
@@ -39,7 +39,7 @@ def needed(tool):
 @contextlib.contextmanager
 def running(words):
     """A program that has printed "ready"."""
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    with Process(words, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "ready\n"
             yield process.pid
@@ -199,7 +199,7 @@ def test_eight_processes_share_one_text(hugexec_command, bigtext):
     try:
         for _ in range(8):
             words, report = hugexec_command([program, "sleep"], backing="file")
-            process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            process = Process(words, stdout=subprocess.PIPE, text=True)
             processes.append(process)
             process.stdout.readline()
             assert process.stdout.readline() == "ready\n"

@@ -1,0 +1,158 @@
+"""hugexecctl explain and hugexec --dry-run: what would be done, and that it is what is done."""
+import json
+import os
+import pathlib
+import re
+
+import pytest
+
+from conftest import MIB
+
+
+def explain(run, hugexecctl, policy, program, **options):
+    done = run([hugexecctl, "explain", f"--policy={policy}", "--json", "--", program], **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_explain_names_the_rule(run, hugexecctl, write_policy, bigtext):
+    program = bigtext(8)
+    policy = write_policy({"version": 1, "rules": [
+        {"name": "shells", "match": {"exe": "/usr/bin/*sh"}, "action": "skip"},
+        {"match": {"exe": program}, "backing": ["thp"], "min_text": "4M"}]})
+    said = explain(run, hugexecctl, policy, program)
+    assert said["exe"] == program
+    assert said["rule"] == {"name": None, "number": 2, "file": policy}
+    assert 6 * MIB <= said["fewest_huge_bytes"] <= said["most_huge_bytes"] <= said["text_bytes"]
+    assert [one["backing"] for one in said["backings"]] == ["thp"]
+    assert said["would_remap"] is said["backings"][0]["possible"]
+    said = explain(run, hugexecctl, policy, "bash")
+    assert said["rule"]["name"] == "shells" and said["would_remap"] is False
+    assert said["reason"].startswith("rule-skip")
+    said = explain(run, hugexecctl, policy, "ls")
+    assert said["rule"] is None and said["reason"].startswith("no-rule")
+    text = run([hugexecctl, "explain", f"--policy={policy}", program]).stdout
+    assert f"rule 2 of all, from {policy}" in text and "whole slots of 2.0 MiB" in text
+
+
+def test_explain_matches_by_build_id(run, hugexecctl, write_policy):
+    notes = run(["readelf", "-n", "/bin/bash"]).stdout
+    build_id = re.search(r"Build ID: ([0-9a-f]+)", notes)[1]
+    policy = write_policy({"version": 1, "rules": [{"name": "that", "match": {"build_id": build_id[:12]}}]})
+    said = explain(run, hugexecctl, policy, "/bin/bash")
+    assert said["build_id"] == build_id and said["rule"]["name"] == "that"
+
+
+def test_explain_and_hugexec_agree(run, hugexecctl, hugexec_run, write_policy, bigtext):
+    program = bigtext(8)
+    policy = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "backing": ["thp"]}]}
+    said = explain(run, hugexecctl, write_policy(policy), program)
+    if not said["would_remap"]:
+        pytest.skip(said["reason"])
+    done, report = hugexec_run([program], policy=policy)
+    assert done.returncode == 0 and report[0]["outcome"] == "remapped"
+    assert said["fewest_huge_bytes"] <= report[0]["huge_bytes"] <= said["most_huge_bytes"]
+    assert said["text_bytes"] == report[0]["text_bytes"]
+    assert said["build_id"] == report[0]["objects"][0]["build_id"]
+
+
+def test_explain_gives_the_reason_that_a_launch_would(run, hugexecctl, hugexec_run, write_policy, hugetlb_pool, bigtext):
+    program = bigtext(8)
+    policies = {
+        "hugetlb-pool": {"match": {}, "min_text": 0, "backing": ["hugetlb"]},
+        "no-huge-slot": {"match": {}, "min_text": 0, "backing": ["hugetlb"], "page_size": "1G"},
+        "text-small": {"match": {}, "min_text": "9M"},
+        "text-large": {"match": {}, "max_text": "7M"},
+        "rule-skip": {"match": {"exe": program}, "action": "skip"},
+        "no-rule": {"match": {"exe": "/nothing"}},
+    }
+    with hugetlb_pool(0):
+        for word, rule in policies.items():
+            policy = {"version": 1, "rules": [rule, {"match": {"exe": "/another"}}]}
+            said = explain(run, hugexecctl, write_policy(policy), program)
+            _, (line,) = hugexec_run([program], policy=policy)
+            assert said["would_remap"] is False and line["outcome"] != "remapped", word
+            assert said["reason"].split(":")[0] == line["reason"].split(":")[0] == word
+            assert said["action"] == ("skip" if word in ("rule-skip", "no-rule") else "remap")
+
+
+def test_explain_tells_pages_of_different_sizes_apart(run, hugexecctl, write_policy, bigtext):
+    policy = write_policy({"version": 1, "rules": [
+        {"match": {}, "min_text": 0, "backing": ["hugetlb", "thp"], "page_size": "1G", "keep_free": "10%", "rebase": False}]})
+    said = explain(run, hugexecctl, policy, bigtext(8))
+    hugetlb, thp = said["backings"]
+    assert hugetlb["possible"] is False and hugetlb["huge_bytes"] == 0 and hugetlb["reason"].startswith("no-huge-slot")
+    assert thp["huge_bytes"] == said["most_huge_bytes"] >= 6 * MIB
+    assert said["settings"]["page_size"] == 1 << 30 and said["settings"]["keep_free"] == "10%"
+    assert said["settings"]["rebase"] is False and said["settings"]["max_text"] is None
+    text = run([hugexecctl, "explain", f"--policy={policy}", bigtext(8)]).stdout
+    assert "0 whole slots of 1.0 GiB" in text and "no rebase" in text and "keep_free 10%" in text
+
+
+def test_explain_says_what_may_follow(run, hugexecctl, write_policy, bigtext):
+    then = "is asked about again"
+    wrapper = write_policy({"version": 1, "rules": [{"match": {"exe": bigtext(8)}}]})
+    assert then in run([hugexecctl, "explain", f"--policy={wrapper}", "env"]).stdout
+    assert then not in run([hugexecctl, "explain", f"--policy={wrapper}", "--backing=thp", bigtext(8)]).stdout
+    for policy in ({"rules": []}, {"settings": {"follow": "none"}, "rules": [{"match": {"exe": bigtext(8)}}]},
+                   {"rules": [{"match": {"exe": "/**/env"}, "action": "skip"}, {"match": {}}]}):
+        path = write_policy({"version": 1, **policy})
+        assert then not in run([hugexecctl, "explain", f"--policy={path}", "env"]).stdout
+
+
+def test_explain_speaks_of_libraries(run, hugexecctl, write_policy, bigtext):
+    policy = write_policy({"version": 1, "rules": [{"match": {}, "libraries": True}]})
+    assert "libraries  those it loads" in run([hugexecctl, "explain", f"--policy={policy}", "env"]).stdout
+    static = bigtext(4, "static", ("cc", "-static"))
+    assert "libraries  it loads none" in run([hugexecctl, "explain", f"--policy={policy}", static]).stdout
+
+
+def test_dry_run_is_explain_and_runs_nothing(run, hugexec, hugexecctl, write_policy, tmp_path):
+    policy, made = write_policy({"version": 1, "rules": [{"match": {}}]}), tmp_path / "made"
+    said = run([hugexecctl, "explain", f"--policy={policy}", "touch"]).stdout
+    for environment in ({}, {"HUGEXEC": "off"}):
+        done = run([hugexec, f"--policy={policy}", "--dry-run", "--", "touch", made], env={**os.environ, **environment})
+        assert (done.returncode, done.stdout, done.stderr) == (0, said, "") and not made.exists()
+    done = run([hugexec, "--dry-run", "--", "no-such-program"])
+    assert done.returncode == 127 and done.stdout == ""
+    done = run([hugexec, f"--policy={write_policy('{')}", "--dry-run", "--", "touch", made])
+    assert done.returncode == 125 and "policy-invalid" in done.stderr and not made.exists()
+
+
+def test_explain_follows_scripts(run, hugexecctl, write_policy, tmp_path):
+    policy = write_policy({"version": 1, "rules": []})
+    script, outer, env = tmp_path / "script", tmp_path / "outer", tmp_path / "env-script"
+    script.write_text("#!/bin/bash -e\n")
+    outer.write_text(f"#! {script}\n")
+    env.write_text("#!/usr/bin/env bash\n")
+    for path in (script, outer, env):
+        path.chmod(0o755)
+    bash = os.path.realpath("/bin/bash")
+    said = explain(run, hugexecctl, policy, outer)
+    assert said["scripts"] == [str(outer), str(script)] and said["exe"] == bash
+    said = explain(run, hugexecctl, policy, env, env={**os.environ, "PATH": "/usr/bin:/bin"})
+    assert said["scripts"] == [str(env)] and said["exe"] == bash
+    text = run([hugexecctl, "explain", f"--policy={policy}", script]).stdout
+    assert f"{script} is run by {bash}" in text
+    script.write_text("#!/nonexistent/interpreter\n")
+    done = run([hugexecctl, "explain", f"--policy={policy}", script])
+    assert done.returncode == 1 and "interpreter" in done.stderr
+    script.write_text(f"#!{script}\n")
+    done = run([hugexecctl, "explain", f"--policy={policy}", script])
+    assert done.returncode == 1 and "too many" in done.stderr
+
+
+def test_explain_what_there_is_not(run, hugexecctl, write_policy, tmp_path):
+    for program in ("no-such-program", tmp_path, "/etc/passwd", ""):
+        done = run([hugexecctl, "explain", program])
+        assert done.returncode == 1 and done.stdout == "" and "no such program" in done.stderr
+    done = run([hugexecctl, "explain", f"--policy={write_policy('{')}", "ls"])
+    assert done.returncode == 1 and "policy-invalid" in done.stderr
+
+
+def test_explain_a_broken_program(run, hugexecctl, write_policy, tmp_path):
+    program = tmp_path / "broken"
+    program.write_bytes(pathlib.Path("/bin/ls").resolve().read_bytes()[:100])
+    program.chmod(0o755)
+    said = explain(run, hugexecctl, write_policy({"version": 1, "rules": [{"match": {}}]}), program)
+    assert said["would_remap"] is False and said["reason"].startswith("elf-invalid")

@@ -1,0 +1,64 @@
+"""The journal, as hugexec writes to it."""
+import contextlib
+import os
+import pathlib
+import re
+import socket
+import time
+
+import pytest
+
+from conftest import read_report
+
+# The journal: a socket in its place, in a mount namespace of our own
+
+JOURNAL = "/run/systemd/journal"
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A listening socket, and the words that put it where the journal's is for what they run."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts")
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.settimeout(5)
+        put = f"mount -t tmpfs none /run && mkdir -p {JOURNAL} && touch {JOURNAL}/socket && " \
+              f"mount --bind {path} {JOURNAL}/socket && exec \"$@\""
+        yield listener, ["unshare", "--mount", "--propagation=private", "sh", "-c", put, "sh"]
+
+
+def test_journal_gets_the_fields(run, hugexec_command, journal, bigtext):
+    listener, inside = journal
+    words, report = hugexec_command([bigtext(8)], backing="thp")
+    done = run([*inside, *words])
+    assert done.returncode == 0, done.stderr
+    line, = read_report(report)
+    fields = dict(field.split("=", 1) for field in listener.recv(65536).decode().splitlines())
+    assert fields["SYSLOG_IDENTIFIER"] == "hugexec"
+    assert re.fullmatch("[0-9a-f]{32}", fields["MESSAGE_ID"])
+    assert fields["HUGEXEC_OUTCOME"] == line["outcome"]
+    assert fields["HUGEXEC_RULE"] == line["rule"]
+    assert fields["HUGEXEC_EXE"] == line["exe"]
+    assert fields["HUGEXEC_PID"] == fields["OBJECT_PID"] == str(line["pid"])
+    assert fields["HUGEXEC_HUGE_BYTES"] == str(line["huge_bytes"])
+    assert fields["HUGEXEC_TEXT_BYTES"] == str(line["text_bytes"])
+    assert fields["HUGEXEC_LATENCY_US"] == str(line["latency_us"])
+    assert fields["PRIORITY"] == ("6" if line["outcome"] != "failed" else "4")
+    assert fields["MESSAGE"].startswith(pathlib.Path(line["exe"]).name)
+
+
+def test_a_stopped_journal_holds_nobody(run, hugexec_command, journal, bigtext):
+    listener, inside = journal
+    program = bigtext(8)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sender.sendto(b"MESSAGE=x\n", listener.getsockname())
+        words, _ = hugexec_command([program], backing="thp")
+        began = time.monotonic()
+        done = run([*inside, *words], timeout=30)
+        assert done.returncode == 0
+        assert time.monotonic() - began < 5
