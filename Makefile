@@ -1,12 +1,15 @@
 # A thin front: meson builds, tests/run-checks tests. On a fresh Debian 12, as root, `make demo` and `make check` need
 # nothing else done before.
 BUILD ?= build
+TIME ?= 60
 PREFIX ?= /usr
 
 help:
 	@echo 'make demo         build, run prometheus plain and under hugexec, print what changed'
 	@echo 'make check        build, run every test, with sanitizers and analyzers too (a quarter of an hour)'
 	@echo 'make check-quick  the unit and integration tests of the plain build (five minutes)'
+	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
+	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make build        only build, into $(BUILD)'
 	@echo 'make install      install below $$DESTDIR$(PREFIX)'
@@ -40,6 +43,15 @@ check-quick: check-deps
 check-kernels: check-deps
 	@tests/run-checks kernels
 
+# Every fuzzer for TIME seconds.
+fuzz: check-deps
+	@FUZZ_SECONDS=$(TIME) tests/run-checks fuzz
+
+# Every program of this machine, and some large ones for longer, plain and under hugexec.
+check-everything: build check-deps
+	@tests/deps everything
+	@/usr/bin/python3 tests/everything/run.py $(BUILD)
+
 bench: build
 	@tests/deps test
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py
@@ -49,6 +61,6 @@ install: build
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) build-asan build-analyze
+	rm -rf $(BUILD) build-asan build-analyze build-fuzz build-coverage
 
-.PHONY: help deps check-deps build demo check check-quick check-kernels bench install clean
+.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-everything bench install clean

@@ -18,3 +18,9 @@ struct elf_answer {
 	uint32_t status; /* enum elf_answer_status */
 	struct elf_facts facts;
 };
+
+/*
+ * Pure: what the answer says, checked as if the stranger whose file was read had said it. Returns 0 and *OUT, or -1
+ * with ERR as elf_reader_finish().
+ */
+int elf_answer_check(const struct elf_answer *answer, struct elf_facts *out, struct error *err);

@@ -130,6 +130,18 @@ static bool is_sane(const struct elf_facts *facts)
 	return true;
 }
 
+int elf_answer_check(const struct elf_answer *answer, struct elf_facts *out, struct error *err)
+{
+	if (answer->magic != ELF_ANSWER_MAGIC)
+		return error_set(err, "elf-reader", "no answer from " READER);
+	if (answer->status == ELF_ANSWER_NOT_ELF)
+		return error_set(err, "elf-invalid", "not an ELF file");
+	if (answer->status != ELF_ANSWER_OK || !is_sane(&answer->facts))
+		return error_set(err, "elf-invalid", "its ELF headers make no sense");
+	*out = answer->facts;
+	return 0;
+}
+
 int elf_reader_finish(struct elf_reader *reader, int timeout_ms, struct elf_facts *out, struct error *err)
 {
 	struct elf_answer answer;
@@ -138,14 +150,9 @@ int elf_reader_finish(struct elf_reader *reader, int timeout_ms, struct elf_fact
 	if (got < sizeof answer)
 		kill(reader->pid, SIGKILL);
 	TEMP_FAILURE_RETRY(waitpid(reader->pid, NULL, 0));
-	if (got < sizeof answer || answer.magic != ELF_ANSWER_MAGIC)
+	if (got < sizeof answer)
 		return error_set(err, "elf-reader", "no answer from " READER);
-	if (answer.status == ELF_ANSWER_NOT_ELF)
-		return error_set(err, "elf-invalid", "not an ELF file");
-	if (answer.status != ELF_ANSWER_OK || !is_sane(&answer.facts))
-		return error_set(err, "elf-invalid", "its ELF headers make no sense");
-	*out = answer.facts;
-	return 0;
+	return elf_answer_check(&answer, out, err);
 }
 
 const char *elf_build_id_hex(const struct elf_facts *facts, char *buf)

@@ -3,14 +3,12 @@
  *
  * Started by elf_reader.c with the file on descriptor 3, a pipe on 4 and nothing else. It gives up every right that it
  * can (nobody, no new privileges, small limits, a filter that kills at the first call outside of reading, memory and
- * the answer), parses with libelf, writes one struct elf_answer and exits. It dies with its parent. Its memory is
+ * the answer), parses (elf_parse.h), writes one struct elf_answer and exits. It dies with its parent. Its memory is
  * bounded, so headers that promise millions of entries end in a failed allocation here and nowhere else.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <gelf.h>
 #include <grp.h>
-#include <libelf.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -21,16 +19,15 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/size.h"
 #include "elf/answer.h"
+#include "elf/elf_parse.h"
 
-#define NOBODY          65534
-#define MEMORY_BYTES    (64 * MIB)
-#define CPU_SECONDS     2
-#define NOTES_BYTES_MAX (64 * KIB)
+#define NOBODY       65534
+#define MEMORY_BYTES (64 * MIB)
+#define CPU_SECONDS  2
 
 enum { EXIT_NOT_LOCKED = 3 };
 
@@ -111,94 +108,6 @@ static void lock_up(void)
 	seccomp_release(filter);
 }
 
-/*
- * As strict as the kernel, which runs no program with PN_XNUM or another e_phentsize (fs/binfmt_elf.c); libelf shortens
- * a table that reaches beyond the file without a word, so its count is compared.
- */
-static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_facts *facts)
-{
-	size_t count;
-	if (elf_getphdrnum(elf, &count) < 0 || count != ehdr->e_phnum || ehdr->e_phnum == PN_XNUM)
-		return -1;
-	if (ehdr->e_phentsize != gelf_fsize(elf, ELF_T_PHDR, 1, EV_CURRENT))
-		return -1;
-	for (size_t i = 0; i < count; i++) {
-		GElf_Phdr phdr;
-		if (!gelf_getphdr(elf, (int)i, &phdr))
-			return -1;
-		if (phdr.p_type == PT_INTERP)
-			facts->has_interp = 1;
-		if (phdr.p_type != PT_LOAD)
-			continue;
-		if (facts->segment_count == ELF_SEGMENTS_MAX)
-			return -1;
-		facts->segments[facts->segment_count++] = (struct elf_segment){
-		    .vaddr = phdr.p_vaddr,
-		    .file_off = phdr.p_offset,
-		    .file_bytes = phdr.p_filesz,
-		    .mem_bytes = phdr.p_memsz,
-		    .align = phdr.p_align,
-		    .flags = phdr.p_flags,
-		};
-	}
-	return 0;
-}
-
-/* The build id among the notes of one segment. */
-static void read_notes(Elf *elf, const GElf_Phdr *phdr, struct elf_facts *facts)
-{
-	size_t bytes = phdr->p_filesz < NOTES_BYTES_MAX ? phdr->p_filesz : NOTES_BYTES_MAX;
-	Elf_Data *data =
-	    elf_getdata_rawchunk(elf, (int64_t)phdr->p_offset, bytes, phdr->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
-	GElf_Nhdr note;
-	size_t name_at, desc_at;
-	for (size_t at = 0; data && (at = gelf_getnote(data, at, &note, &name_at, &desc_at)) > 0;) {
-		bool is_build_id = note.n_type == NT_GNU_BUILD_ID && note.n_namesz == sizeof "GNU" &&
-		                   memcmp((char *)data->d_buf + name_at, "GNU", sizeof "GNU") == 0;
-		if (!is_build_id || note.n_descsz == 0 || note.n_descsz > ELF_BUILD_ID_MAX)
-			continue;
-		facts->build_id_bytes = (uint8_t)note.n_descsz;
-		memcpy(facts->build_id, (char *)data->d_buf + desc_at, note.n_descsz);
-		return;
-	}
-}
-
-static void read_build_id(Elf *elf, struct elf_facts *facts)
-{
-	size_t count = 0;
-	GElf_Phdr phdr;
-	elf_getphdrnum(elf, &count);
-	for (size_t i = 0; i < count && !facts->build_id_bytes; i++) {
-		if (gelf_getphdr(elf, (int)i, &phdr) && phdr.p_type == PT_NOTE)
-			read_notes(elf, &phdr, facts);
-	}
-}
-
-/*
- * ELF_C_READ: libelf preads what it is asked for and maps nothing, so a file that shrinks meanwhile is a short read,
- * not a SIGBUS, and one of a terabyte costs no more than its headers. It asks for the ELF header, the first section
- * header (where e_phnum is PN_XNUM), the table of program headers and the notes; table sizes are the file's word, but a
- * table must lie inside the file and in memory that RLIMIT_AS allows, and a PT_NOTE is read up to NOTES_BYTES_MAX.
- */
-static enum elf_answer_status read_file(struct elf_facts *facts)
-{
-	struct stat st;
-	if (fstat(ELF_READER_FILE_FD, &st) < 0 || !S_ISREG(st.st_mode))
-		return ELF_ANSWER_NOT_ELF;
-	elf_version(EV_CURRENT);
-	Elf *elf = elf_begin(ELF_READER_FILE_FD, ELF_C_READ, NULL);
-	GElf_Ehdr ehdr;
-	if (!elf || elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &ehdr))
-		return ELF_ANSWER_NOT_ELF;
-	facts->elf_class = ehdr.e_ident[EI_CLASS];
-	facts->type = ehdr.e_type;
-	facts->machine = ehdr.e_machine;
-	if (read_segments(elf, &ehdr, facts) < 0)
-		return ELF_ANSWER_ABSURD;
-	read_build_id(elf, facts);
-	return ELF_ANSWER_OK;
-}
-
 /* For the test of the filter: do what it forbids, and say so by surviving. */
 static void misbehave(const char *how)
 {
@@ -225,7 +134,7 @@ int main(int argc, char **argv)
 		misbehave(argv[2]);
 		_exit(0);
 	}
-	answer.status = read_file(&answer.facts);
+	answer.status = elf_parse(ELF_READER_FILE_FD, &answer.facts);
 	ssize_t put = write(ELF_READER_ANSWER_FD, &answer, sizeof answer);
 	_exit(put == sizeof answer ? 0 : 1);
 }

@@ -34,6 +34,15 @@ static uint64_t behind_next_null(const struct tracee *tracee, uint64_t addr)
 	return 0;
 }
 
+unsigned auxv_word_count(const uint64_t *words, size_t count)
+{
+	for (unsigned i = 0; i + 2 <= count && i + 2 <= AUXV_WORDS_MAX; i += 2) {
+		if (words[i] == AT_NULL)
+			return i + 2;
+	}
+	return 0;
+}
+
 int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 {
 	char path[64];
@@ -41,12 +50,9 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint64_t kernels[AUXV_WORDS_MAX];
 	ssize_t got = fd < 0 ? -1 : read(fd, kernels, sizeof kernels);
-	unsigned count = 0;
-	while (got > 0 && (count + 2) * sizeof kernels[0] <= (size_t)got && kernels[count] != AT_NULL)
-		count += 2;
-	if (got < 0 || (count + 2) * sizeof kernels[0] > (size_t)got)
+	out->word_count = auxv_word_count(kernels, got < 0 ? 0 : (size_t)got / sizeof kernels[0]);
+	if (out->word_count == 0)
 		return error_set(err, "rebase-refused", "%s makes no sense", path);
-	out->word_count = count + 2;
 
 	/* argc, then argv with its NULL, then envp with its NULL (System V ABI, process initialization). */
 	uint64_t argv_addr = arch_stack(&tracee->saved_regs) + sizeof(uint64_t);
@@ -59,20 +65,22 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 	return 0;
 }
 
-/* Fields of /proc/PID/stat, counted from 1 as in proc(5). */
-enum {
-	STAT_START_CODE = 26,
-	STAT_END_CODE = 27,
-	STAT_START_STACK = 28,
-	STAT_START_DATA = 45,
-	STAT_END_DATA = 46,
-	STAT_START_BRK = 47,
-	STAT_ARG_START = 48,
-	STAT_ARG_END = 49,
-	STAT_ENV_START = 50,
-	STAT_ENV_END = 51,
-	STAT_FIELDS = 52
-};
+int stat_parse(const char *text, uint64_t fields[STAT_FIELDS])
+{
+	/* The name in parentheses may hold anything; the last parenthesis ends it, and field 3 is one letter. */
+	const char *at = strrchr(text, ')');
+	if (!at || at[1] != ' ' || at[2] == '\0' || at[3] != ' ')
+		return -1;
+	at += 3;
+	for (unsigned i = 4; i < STAT_FIELDS; i++) {
+		char *end;
+		fields[i] = strtoull(at, &end, 10);
+		if (end == at)
+			return -1;
+		at = end;
+	}
+	return 0;
+}
 
 static int read_stat(pid_t pid, uint64_t fields[STAT_FIELDS])
 {
@@ -81,14 +89,7 @@ static int read_stat(pid_t pid, uint64_t fields[STAT_FIELDS])
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	if (read_file_at(AT_FDCWD, path, 16384, &text, NULL) < 0)
 		return -1;
-	/* The name in parentheses may hold anything; the last parenthesis ends it. */
-	char *at = strrchr(text, ')');
-	if (!at)
-		return -1;
-	at += 2 + 1; /* field 3 is one letter */
-	for (unsigned i = 4; i < STAT_FIELDS; i++)
-		fields[i] = strtoull(at, &at, 10);
-	return 0;
+	return stat_parse(text, fields);
 }
 
 static int fill_mm_map(const struct tracee *tracee, const struct auxv *auxv, uint64_t delta, uint64_t brk_addr,

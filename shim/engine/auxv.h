@@ -3,12 +3,28 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "engine/tracee.h"
 
 #define AUXV_WORDS_MAX 128
+
+/* Fields of /proc/PID/stat, counted from 1 as in proc(5). */
+enum {
+	STAT_START_CODE = 26,
+	STAT_END_CODE = 27,
+	STAT_START_STACK = 28,
+	STAT_START_DATA = 45,
+	STAT_END_DATA = 46,
+	STAT_START_BRK = 47,
+	STAT_ARG_START = 48,
+	STAT_ARG_END = 49,
+	STAT_ENV_START = 50,
+	STAT_ENV_END = 51,
+	STAT_FIELDS = 52
+};
 
 struct auxv {
 	uint64_t tracee_addr; /* of the first word, on the stack */
@@ -29,3 +45,10 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err);
  * TRACEE: BORROWED. Returns 0, or -1 with ERR and nothing changed (or the tracee GONE).
  */
 int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t scratch_addr, struct error *err);
+
+/* Pure: the length of the vector in the COUNT words at WORDS, AT_NULL included; 0 where it does not end in them. */
+unsigned auxv_word_count(const uint64_t *words, size_t count);
+
+/* Pure: fields 4 to 51 of the text of /proc/PID/stat. Returns 0, or -1 where it makes no sense (FIELDS then may be
+ * filled in part). */
+int stat_parse(const char *text, uint64_t fields[STAT_FIELDS]);

@@ -1,0 +1,30 @@
+/*
+ * The bytes of a stranger's file, through what hugexec-elf-reader does with them, and what is then done with its
+ * answer.
+ */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ctl/warm.h"
+#include "elf/elf_parse.h"
+#include "engine/forecast.h"
+#include "fuzzing.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC};
+	struct elf_facts facts;
+	struct error err = {0};
+	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+	MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+	answer.status = elf_parse(fd, &answer.facts);
+	close(fd);
+	MUST(answer.facts.segment_count <= ELF_SEGMENTS_MAX && answer.facts.build_id_bytes <= ELF_BUILD_ID_MAX);
+	if (elf_answer_check(&answer, &facts, &err) < 0) {
+		MUST(error_is_set(&err));
+		return 0;
+	}
+	char hex[2 * ELF_BUILD_ID_MAX + 1];
+	MUST(strlen(elf_build_id_hex(&facts, hex)) == (size_t)2 * facts.build_id_bytes);
+	return 0;
+}

@@ -1,0 +1,55 @@
+/*
+ * An answer of any bytes, as a reader that was taken over might give it: what passes the check is safe to plan with.
+ */
+#include "ctl/warm.h"
+#include "elf/answer.h"
+#include "engine/forecast.h"
+#include "fuzzing.h"
+
+static void check_forecast(const struct elf_facts *facts, const struct settings *settings, uint64_t page_bytes)
+{
+	struct forecast forecast;
+	forecast_make(facts, settings, page_bytes, &forecast);
+	MUST(forecast.fewest_bytes <= forecast.most_bytes);
+	MUST(settings->round_out || forecast.most_bytes <= forecast.text_bytes);
+	MUST(forecast.most_bytes % page_bytes == 0 && forecast.file_bytes % PAGE_CACHE_SLOT_BYTES == 0);
+	MUST(forecast.most_bytes > 0 || forecast.file_bytes > 0 || error_is_set(&forecast.reason));
+}
+
+static void check_warm_ranges(const struct elf_facts *facts)
+{
+	struct file_range ranges[WARM_RANGES_MAX];
+	struct warmed warmed = {0};
+	unsigned count = warm_ranges(facts, ranges, &warmed);
+	uint64_t bytes = 0;
+	MUST(count <= WARM_RANGES_MAX && (count > 0 || error_is_set(&warmed.reason)));
+	for (unsigned i = 0; i < count; i++) {
+		MUST(ranges[i].bytes > 0 && (ranges[i].file_off | ranges[i].bytes) % PAGE_CACHE_SLOT_BYTES == 0);
+		bytes += ranges[i].bytes;
+	}
+	MUST(bytes == warmed.slot_bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = {data, size};
+	struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC};
+	struct elf_facts facts;
+	struct settings settings;
+	settings_default(&settings);
+	uint8_t choice = input_byte(&input);
+	settings.min_text_bytes = 0;
+	settings.rebase = choice & 1;
+	settings.round_out = choice & 2;
+	input_bytes(&input, &answer.facts, sizeof answer.facts);
+	/* Two bytes decide about what would hardly ever be right by chance. */
+	answer.facts.elf_class = choice & 4 ? 2 : answer.facts.elf_class;
+	answer.facts.segment_count %= choice & 8 ? ELF_SEGMENTS_MAX + 1 : UINT16_MAX;
+	struct error err = {0};
+	if (elf_answer_check(&answer, &facts, &err) < 0)
+		return 0;
+	check_forecast(&facts, &settings, UINT64_C(2) << 20);
+	check_forecast(&facts, &settings, UINT64_C(1) << 30);
+	check_warm_ranges(&facts);
+	return 0;
+}

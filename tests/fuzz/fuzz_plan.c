@@ -1,0 +1,131 @@
+/*
+ * Random images and decisions: a plan never covers an address twice, never leaves the object's own read-only memory,
+ * has the right byte of the file for each byte that it covers, and leaves no whole slot of text out without a reason.
+ */
+#include <sys/mman.h>
+
+#include "engine/plan.h"
+#include "fuzzing.h"
+
+#define MAPPINGS_MAX 96
+#define PAGE         UINT64_C(4096)
+#define OBJECT_INODE 42
+
+/* Any image that image_parse() lets through: ordered, page-aligned, not overlapping. */
+static void make_image(struct input *input, struct mapping *mappings, struct image *image)
+{
+	static const int prots[] = {PROT_READ | PROT_EXEC,
+	                            PROT_READ,
+	                            PROT_READ | PROT_WRITE,
+	                            PROT_NONE,
+	                            PROT_READ | PROT_WRITE | PROT_EXEC,
+	                            PROT_EXEC};
+	uint64_t at = (uint64_t)input_word(input) * PAGE;
+	uint64_t file_off = 0;
+	while (input->left > 0 && image->count < MAPPINGS_MAX) {
+		uint8_t kind = input_byte(input);
+		uint64_t gap = kind & 1 ? 0 : (input_word(input) & 0xffff) * PAGE;
+		uint64_t bytes = ((input_word(input) & 0x3ffff) + 1) * PAGE;
+		bool goes_on = kind & 2;
+		at += gap;
+		file_off = goes_on ? file_off : (uint64_t)input_word(input) * PAGE;
+		mappings[image->count++] = (struct mapping){
+		    .start = at,
+		    .end = at + bytes,
+		    .file_off = file_off,
+		    .prot = prots[(kind >> 2 & 7) % 6],
+		    .shared = (kind >> 5) == 7,
+		    .inode = (kind >> 5) == 6   ? 43
+		             : (kind >> 5) == 5 ? 0
+		                                : OBJECT_INODE,
+		    .path = "/bin/x",
+		};
+		at += bytes;
+		file_off += bytes;
+	}
+	image->mappings = mappings;
+}
+
+static void check_pieces(const struct image *image, const struct plan *plan, const struct plan_range *range,
+                         const struct mapping *object)
+{
+	uint64_t at = range->start;
+	MUST(range->first_piece + range->piece_count <= plan->piece_count && plan->piece_count <= PLAN_PIECES_MAX);
+	for (unsigned i = 0; i < range->piece_count; i++) {
+		const struct plan_piece *piece = &plan->pieces[range->first_piece + i];
+		ssize_t in = image_find(image, piece->start);
+		MUST(in >= 0 && piece->start == at && piece->start < piece->end);
+		const struct mapping *mapping = &image->mappings[in];
+		MUST(piece->end <= mapping->end && mapping_same_file(mapping, object) && !mapping->shared);
+		MUST((mapping->prot & PROT_READ) && !(mapping->prot & PROT_WRITE));
+		MUST(piece->file_off == mapping->file_off + (piece->start - mapping->start));
+		at = piece->end;
+	}
+	MUST(at == range->end);
+}
+
+static bool is_covered(const struct plan *plan, uint64_t addr)
+{
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		if (addr >= plan->ranges[i].start && addr < plan->ranges[i].end)
+			return true;
+	}
+	return false;
+}
+
+static void check_complete(const struct image *image, const struct plan *plan, const struct mapping *object)
+{
+	for (size_t i = 0; i < image->count; i++) {
+		const struct mapping *mapping = &image->mappings[i];
+		if (!mapping_same_file(mapping, object) || !mapping_is_text(mapping))
+			continue;
+		uint64_t first = (mapping->start + plan->page_bytes - 1) / plan->page_bytes * plan->page_bytes;
+		for (uint64_t at = first; at + plan->page_bytes <= mapping->end; at += plan->page_bytes)
+			MUST(is_covered(plan, at));
+	}
+}
+
+static void check_plan(const struct image *image, const struct plan *plan, const struct mapping *object,
+                       const struct settings *settings)
+{
+	uint64_t last_end = 0, bytes = 0;
+	MUST(plan->range_count <= PLAN_RANGES_MAX && (plan->range_count > 0 || error_is_set(&plan->reason)));
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		MUST(range->start >= last_end && range->start < range->end);
+		MUST((range->start | range->end) % plan->page_bytes == 0);
+		check_pieces(image, plan, range, object);
+		MUST(settings->round_out || range->piece_count == 1);
+		last_end = range->end;
+		bytes += range->end - range->start;
+	}
+	MUST(bytes == plan->range_bytes && (settings->round_out || bytes <= plan->text_bytes));
+	if (!error_is_set(&plan->reason))
+		check_complete(image, plan, object);
+	if (plan->range_count > 0)
+		MUST(plan->text_bytes >= settings->min_text_bytes && plan->text_bytes <= settings->max_text_bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = {data, size};
+	struct mapping mappings[MAPPINGS_MAX];
+	struct image image = {0};
+	struct settings settings;
+	settings_default(&settings);
+	uint8_t choice = input_byte(&input);
+	settings.round_out = choice & 1;
+	settings.min_text_bytes = choice & 2 ? input_word(&input) : 0;
+	settings.max_text_bytes = choice & 4 ? input_word(&input) : UINT64_MAX;
+	uint64_t page_bytes = choice & 8 ? UINT64_C(1) << 30 : UINT64_C(2) << 20;
+	make_image(&input, mappings, &image);
+	for (size_t i = 0; i <= image.count; i += 1 + (choice >> 4)) {
+		struct plan plan;
+		plan_make(&image, i, &settings, page_bytes, &plan);
+		if (i < image.count)
+			check_plan(&image, &plan, &mappings[i], &settings);
+		else
+			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
+	}
+	return 0;
+}

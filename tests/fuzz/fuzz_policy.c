@@ -1,0 +1,51 @@
+/*
+ * The text of a policy file, from its first byte to decisions made with it.
+ */
+#include "fuzzing.h"
+#include "policy/policy.h"
+
+#define EXES_MAX 8
+
+static void decide(const struct policy *policy, const struct facts *facts)
+{
+	struct decision decision;
+	policy_decide(policy, facts, &decision);
+	MUST(decision.action <= ACTION_UNDECIDED);
+	MUST(decision.settings.backing_count <= BACKING_COUNT);
+	MUST(decision.settings.page_size_bytes == UINT64_C(2) << 20 || decision.settings.page_size_bytes == 1U << 30);
+	MUST(!decision.settings.keep_free_pages || !decision.settings.keep_free_percent);
+	MUST(decision.settings.keep_free_percent <= 100);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct policy *policy = NULL;
+	struct error err = {0};
+	char *text = malloc(size + 1);
+	MUST(text);
+	memcpy(text, data, size);
+	text[size] = '\0';
+	if (policy_parse(text, size, "fuzz.json", &policy, &err) < 0) {
+		/* A message that says where: FILE:LINE:COLUMN. */
+		unsigned line, column;
+		MUST(error_is_set(&err));
+		MUST(sscanf(err.detail, "fuzz.json:%u:%u:", &line, &column) == 2 && line >= 1 && column >= 1);
+		free(text);
+		return 0;
+	}
+	free(text); /* what a policy holds is its own */
+	const struct annotation annotations[] = {{"io.hugexec.remap", "true"}};
+	struct facts facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
+	decide(policy, &facts);
+	facts = (struct facts){VIA_HOOK,    "/opt/a/b/c-server",       "abcdef",    1000,
+	                       "x.service", "/system.slice/x.service", annotations, 1};
+	decide(policy, &facts);
+	const char *exes[EXES_MAX];
+	size_t count = policy_plain_exes(policy, exes, EXES_MAX);
+	for (size_t i = 0; i < count && i < EXES_MAX; i++)
+		MUST(exes[i][0] == '/');
+	policy_needs(policy);
+	policy_may_remap(policy, VIA_ATTACH);
+	policy_free(policy);
+	return 0;
+}
