@@ -18,10 +18,12 @@
 #include "base/text.h"
 #include "ctl/ctl.h"
 #include "ctl/text_objects.h"
+#include "record.h"
 
 #define SMAPS_LIMIT_BYTES (256 * MIB)
 #define BAR_CELLS         10
 #define COMM_BYTES        64
+#define CONTAINER_COLUMNS 30
 
 static const char help[] =
     "Usage: hugexecctl status [--json] [PID]\n"
@@ -33,7 +35,14 @@ struct status {
 	bool json, bar;
 	pid_t only; /* 0: all */
 	json_object *processes;
+	struct records containers;
 	unsigned shown, unreadable;
+};
+
+struct process {
+	pid_t pid;
+	const char *comm;
+	const struct record *container; /* NULL: in none that we know of */
 };
 
 static unsigned percent(const struct text_object *object)
@@ -51,21 +60,37 @@ static void format_share(const struct status *status, const struct text_object *
 	snprintf(buf, buf_bytes, "%s%s%3u %%", bar, status->bar ? " " : "", percent(object));
 }
 
-static void print_object(struct status *status, pid_t pid, const char *comm, const struct text_object *object)
+/* The column of containers is there only where containers are. */
+static void print_container(const struct status *status, const char *label)
 {
-	char name[COMM_BYTES], object_name[4096], path[4096], text[16], huge[16], share[64];
+	if (status->containers.count)
+		printf("  %-*s", CONTAINER_COLUMNS, label);
+}
+
+static void print_heading(const struct status *status)
+{
+	printf("%7s  %-15s  %10s  %10s  %*s  %-7s  %-7s", "PID", "COMMAND", "TEXT", "HUGE",
+	       status->bar ? BAR_CELLS + 6 : 5, "SHARE", "BACKING", "COPY");
+	print_container(status, "CONTAINER");
+	puts("  OBJECT");
+}
+
+static void print_object(struct status *status, const struct process *process, const struct text_object *object)
+{
+	char name[COMM_BYTES], object_name[4096], path[4096], text[16], huge[16], share[64], label[1024];
 	text_object_name(object, object_name, sizeof object_name);
 	if (status->shown++ == 0)
-		printf("%7s  %-15s  %10s  %10s  %*s  %-7s  %-7s  %s\n", "PID", "COMMAND", "TEXT", "HUGE",
-		       status->bar ? BAR_CELLS + 6 : 5, "SHARE", "BACKING", "COPY", "OBJECT");
+		print_heading(status);
 	format_share(status, object, share, sizeof share);
-	printf("%7d  %-15s  %10s  %10s  %s  %-7s  %-7s  %s\n", (int)pid, text_printable(comm, name, sizeof name),
-	       size_format(object->text_bytes, text, sizeof text), size_format(object->huge_bytes, huge, sizeof huge),
-	       share, object->huge_bytes ? backing_name(object->backing) : "-",
+	printf("%7d  %-15s  %10s  %10s  %s  %-7s  %-7s", (int)process->pid,
+	       text_printable(process->comm, name, sizeof name), size_format(object->text_bytes, text, sizeof text),
+	       size_format(object->huge_bytes, huge, sizeof huge), share,
+	       object->huge_bytes ? backing_name(object->backing) : "-",
 	       !object->huge_bytes             ? "-"
 	       : text_object_is_shared(object) ? "shared"
-	                                       : "private",
-	       *object_name ? text_printable(object_name, path, sizeof path) : "(no file)");
+	                                       : "private");
+	print_container(status, process->container ? record_label(process->container, label, sizeof label) : "-");
+	printf("  %s\n", *object_name ? text_printable(object_name, path, sizeof path) : "(no file)");
 }
 
 static json_object *object_to_json(const struct text_object *object)
@@ -82,15 +107,31 @@ static json_object *object_to_json(const struct text_object *object)
 	return json;
 }
 
+static json_object *container_to_json(const struct record *container)
+{
+	if (!container)
+		return NULL;
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "id", ctl_text(container->id));
+	json_object_object_add(json, "namespace", ctl_text(container->pod_namespace));
+	json_object_object_add(json, "pod", ctl_text(container->pod));
+	json_object_object_add(json, "name", ctl_text(container->name));
+	json_object_object_add(json, "image", ctl_text(container->image));
+	return json;
+}
+
 static void show_process(struct status *status, pid_t pid, const char *comm, const struct text_objects *objects)
 {
+	struct process shown = {.pid = pid, .comm = comm};
 	json_object *list = NULL;
 	for (size_t i = 0; i < objects->count; i++) {
 		const struct text_object *object = &objects->list[i];
 		if (!status->only && !object->huge_bytes)
 			continue;
+		if (!shown.container)
+			shown.container = records_find(&status->containers, pid);
 		if (!status->json) {
-			print_object(status, pid, comm, object);
+			print_object(status, &shown, object);
 			continue;
 		}
 		if (!list)
@@ -102,6 +143,7 @@ static void show_process(struct status *status, pid_t pid, const char *comm, con
 	json_object *process = json_object_new_object();
 	json_object_object_add(process, "pid", json_object_new_int(pid));
 	json_object_object_add(process, "command", ctl_text(comm));
+	json_object_object_add(process, "container", container_to_json(shown.container));
 	json_object_object_add(process, "objects", list);
 	json_object_array_add(status->processes, process);
 }
@@ -197,6 +239,7 @@ int ctl_status(int argc, char **argv)
 		return CTL_USAGE;
 	if (status.json)
 		status.processes = json_object_new_array();
+	records_read(RECORD_DIRECTORY, &status.containers);
 	int result = CTL_OK;
 	if (!status.only) {
 		result = read_all_processes(&status);
@@ -204,8 +247,10 @@ int ctl_status(int argc, char **argv)
 		fprintf(stderr, "hugexecctl: process %d: %s\n", (int)status.only,
 		        errno == ENOENT || errno == ESRCH ? "there is none" : strerror(errno));
 		json_object_put(status.processes);
+		records_free(&status.containers);
 		return CTL_NO;
 	}
 	finish(&status);
+	records_free(&status.containers);
 	return result;
 }
