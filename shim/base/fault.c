@@ -15,6 +15,7 @@ static const char *const steps[] = {
     "switching",        "switched",      "returned",      "verified",      "reported",
     "handoff-borrowed", "handoff-entry", "handoff-set",   "handoff-free",  "rebase-opened",
     "rebase-mapping",   "rebase-moved",  "rebase-fixed",  "file-prepared", "library-stop",
+    "fill-helper",
 };
 
 static bool armed(const char *verb, const char *step)

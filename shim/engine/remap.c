@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "base/size.h"
 #include "engine/backing.h"
+#include "engine/fill.h"
 #include "engine/smaps.h"
 
 #ifndef MADV_POPULATE_READ
@@ -29,9 +30,6 @@
 #endif
 
 #define SMAPS_LIMIT_BYTES (64 * MIB)
-
-/* How much of the copy is mapped here at a time while it is filled: the tracer stays small whatever the text's size. */
-#define WINDOW_BYTES (4 * MIB)
 
 /* A copy in the making. */
 struct copy {
@@ -123,79 +121,10 @@ static int create_aside(struct copy *copy, struct error *err)
 	return failed;
 }
 
-/* Copy BYTES of the file at FILE_OFF into the window at TO. */
-static int fill_from_file(int text_fd, char *to, uint64_t bytes, uint64_t file_off, struct error *err)
+static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 {
-	while (bytes > 0) {
-		ssize_t got = pread(text_fd, to, bytes, (off_t)file_off);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return error_set_errno(err, errno, "text-unreadable", "reading the program's file");
-		if (got == 0)
-			return error_set(err, "text-unreadable", "the program's file ends inside its text");
-		to += got;
-		bytes -= (uint64_t)got;
-		file_off += (uint64_t)got;
-	}
-	return 0;
-}
-
-/* Fill the part [COPY_OFF, COPY_OFF + BYTES) of the copy, which the window at WINDOW shows, from the pieces of RANGE.
- */
-static int fill_window(const struct plan *plan, const struct plan_range *range, char *window, uint64_t range_off,
-                       uint64_t bytes, int text_fd, struct error *err)
-{
-	uint64_t from = range->start + range_off;
-	uint64_t to = from + bytes;
-	for (unsigned i = 0; i < range->piece_count; i++) {
-		const struct plan_piece *piece = &plan->pieces[range->first_piece + i];
-		uint64_t start = piece->start > from ? piece->start : from;
-		uint64_t end = piece->end < to ? piece->end : to;
-		if (start >= end)
-			continue;
-		if (fill_from_file(text_fd, window + (start - from), end - start,
-		                   piece->file_off + (start - piece->start), err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* Map BYTES of the copy at COPY_OFF here, aligned to the page size, and fill them. */
-static int fill_part(struct copy *copy, const struct plan_range *range, uint64_t copy_off, uint64_t range_off,
-                     uint64_t bytes, int text_fd, struct error *err)
-{
-	uint64_t align = copy->page_bytes;
-	char *reserve = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (reserve == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no address space to fill the copy from");
-	char *window = reserve + (align - (uintptr_t)reserve % align) % align;
-	int result = 0;
-	if (mmap(window, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, copy->memfd, (off_t)copy_off) ==
-	    MAP_FAILED)
-		result = error_set_errno(err, errno, "remap", "mapping the copy to fill it");
-	if (!result)
-		result = copy->backing->open_window(window, bytes, err);
-	if (!result)
-		result = fill_window(copy->plan, range, window, range_off, bytes, text_fd, err);
-	munmap(reserve, bytes + align);
-	return result;
-}
-
-static int fill(struct copy *copy, int text_fd, struct error *err)
-{
-	uint64_t step = copy->page_bytes > WINDOW_BYTES ? copy->page_bytes : WINDOW_BYTES;
-	uint64_t copy_off = 0;
-	for (unsigned i = 0; i < copy->plan->range_count; i++) {
-		const struct plan_range *range = &copy->plan->ranges[i];
-		uint64_t range_bytes = range->end - range->start;
-		for (uint64_t off = 0; off < range_bytes; off += step) {
-			uint64_t bytes = range_bytes - off < step ? range_bytes - off : step;
-			if (fill_part(copy, range, copy_off + off, off, bytes, text_fd, err) < 0)
-				return -1;
-		}
-		copy_off += range_bytes;
-	}
+	if (fill_copy(copy->memfd, copy->plan, copy->backing, copy->page_bytes, text_fd, err) < 0)
+		return -1;
 	fault_point("filled");
 	if (fcntl(copy->memfd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return error_set_errno(err, errno, "remap", "sealing the copy");
@@ -347,7 +276,7 @@ static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *er
 	if (copy->backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
 		return -1;
 	fault_point("allocated");
-	if (fill(copy, text_fd, err) < 0)
+	if (fill_and_seal(copy, text_fd, err) < 0)
 		return -1;
 	return while_borrowed(copy, populate_and_switch, err);
 }

@@ -1,5 +1,6 @@
 """The file backing by filesystem: every whole 2 MiB slot of the text on huge pages in place, or a reason and the next one."""
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -113,7 +114,7 @@ def check(line, kind, path):
     """The whole slots on huge pages by the file backing; else why not, and the next backing served."""
     if line["backing"] == "file":
         # tmpfs and ext4 hold what they can; a slot that the kernel cannot get (no free 2 MiB page) is told of.
-        assert line["huge_bytes"] == whole_slots(path) > 0, line
+        assert line["huge_bytes"] == whole_slots(path) > 0, json.dumps(line)
         assert line["reason"] is None and line["objects"][0]["path"] == str(path)
     else:
         assert FILESYSTEMS[kind] == "either", line
@@ -143,7 +144,7 @@ def test_maps_still_name_the_file(filesystem, hugexec_command, bigtext, mib, var
         check(line, kind, copy)
         text = [entry for entry in smaps(process.pid) if "x" in entry["perms"] and entry["path"] == str(copy)]
         if line["backing"] == "file":
-            assert huge_text_bytes(process.pid) >= whole_slots(copy)
+            assert huge_text_bytes(process.pid) >= whole_slots(copy), line
             counts = "ShmemPmdMapped" if kind == "tmpfs" else "FilePmdMapped"
             assert sum(entry[counts] for entry in text) == whole_slots(copy)
             assert all((entry["start"] - entry["offset"]) % HUGE == 0 for entry in text)

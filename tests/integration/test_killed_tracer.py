@@ -11,7 +11,7 @@ import pytest
 from conftest import Process, children_of, marked, policy_with, read_report, status_of, take_hugetlb_pool, wait_until
 
 # Steps that only some kinds of launch take; the others must be reached under one of the backings.
-NOT_ON_THE_WAY = {"library-stop": "libraries"}
+NOT_ON_THE_WAY = {"library-stop": "libraries", "fill-helper": "text of more than a few MiB"}
 AFTER_REPORT = ("reported", "handoff")
 
 
@@ -89,3 +89,14 @@ def test_killed_at_any_moment(hugexec_command, bigtext, mark, backing):
         check_ended_well(process, out, err, expected)
     assert killed > 30
     wait_until(lambda: not marked(mark))
+
+
+def test_helper_killed(steps, hugexec_run, bigtext, run):
+    """Whoever helps to fill a large copy is killed with a part in its hands: no copy is used that may have a hole."""
+    assert "fill-helper" in steps
+    program = bigtext(62)
+    expected = run([program, "exit", "9"])
+    done, report = hugexec_run([program, "exit", "9"], backing="thp", env={**os.environ, "HUGEXEC_FAULT": "kill:fill-helper"})
+    assert (done.stdout, done.stderr, done.returncode) == (expected.stdout, "", 9)
+    assert report[0]["outcome"] == "failed" and report[0]["reason"].startswith("remap: the process that helped")
+    assert report[0]["huge_bytes"] == 0
