@@ -119,12 +119,12 @@ static bool is_single_threaded(pid_t pid)
 
 /* Add what was done about the library at MAP_INDEX to the report. Returns whether its mappings were changed. */
 static bool run_library(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
-                        const char *smaps, struct report *report)
+                        struct report *report)
 {
 	struct report_object *out = add_object(report);
 	if (!out)
 		return false;
-	struct object library = {tracee, image, settings, map_index, .is_program = false, .smaps = smaps};
+	struct object library = {tracee, image, settings, map_index, .is_program = false};
 	bool changed = object_remap(&library, out);
 	if (is_nothing_to_do(&out->reason))
 		report->object_count--;
@@ -137,6 +137,7 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 	if (!is_single_threaded(tracee->pid) || image_read(tracee->pid, &image, NULL) < 0)
 		return;
 	cleanup_free char *smaps = remap_read_smaps(tracee->pid);
+	image_note_changes(&image, smaps);
 	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start
 	 * anew. */
 	uint64_t done_up_to = 0;
@@ -145,10 +146,11 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 			continue;
 		done_up_to = image.mappings[i].end;
 		struct image now;
-		if (run_library(tracee, &image, i, settings, smaps, report) && tracee->state == TRACEE_STOPPED &&
+		if (run_library(tracee, &image, i, settings, report) && tracee->state == TRACEE_STOPPED &&
 		    image_read(tracee->pid, &now, NULL) == 0) {
 			image_free(&image);
 			image = now;
+			image_note_changes(&image, smaps);
 			i = 0;
 		}
 	}

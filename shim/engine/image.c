@@ -118,6 +118,21 @@ int image_read(pid_t pid, struct image *out, struct error *err)
 	return image_parse(maps, auxv, (size_t)got / sizeof auxv[0], out, err);
 }
 
+void image_note_changes(struct image *image, const char *smaps)
+{
+	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
+	struct smaps_entry entry;
+	size_t first = 0;
+	for (size_t i = 0; i < image->count; i++)
+		image->mappings[i].changed = !smaps;
+	while (smaps_next(&cursor, &entry) == 1) {
+		while (first < image->count && image->mappings[first].end <= entry.start)
+			first++;
+		for (size_t i = first; i < image->count && image->mappings[i].start < entry.end; i++)
+			image->mappings[i].changed |= entry.anonymous_bytes > 0;
+	}
+}
+
 void image_free(struct image *image)
 {
 	free(image->mappings);

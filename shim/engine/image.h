@@ -22,6 +22,7 @@ struct mapping {
 	bool shared;         /* MAP_SHARED */
 	unsigned dev_major, dev_minor;
 	uint64_t inode;   /* 0: anonymous */
+	bool changed;     /* has pages that are no longer what its file says; only known after image_note_changes() */
 	const char *path; /* "" where there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the image */
 };
 
@@ -47,6 +48,13 @@ int image_read(pid_t pid, struct image *out, struct error *err);
 int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struct image *out, struct error *err);
 
 void image_free(struct image *image);
+
+/*
+ * Set `changed` in every mapping with private pages by what SMAPS (the text of the process's smaps file) says: ld.so
+ * has written there, text relocations or, before it made that read-only, RELRO. Where SMAPS is NULL nothing is known,
+ * and all count as changed. No I/O.
+ */
+void image_note_changes(struct image *image, const char *smaps);
 
 /* Index of the mapping that holds TRACEE_ADDR, or -1. */
 ssize_t image_find(const struct image *image, uint64_t tracee_addr);

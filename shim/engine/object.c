@@ -92,8 +92,7 @@ static bool is_changed(const struct object *object)
 	const struct mapping *first = &object->image->mappings[object->map_index];
 	for (size_t i = object->map_index; i < object->image->count; i++) {
 		const struct mapping *mapping = &object->image->mappings[i];
-		if (mapping_same_file(mapping, first) && mapping_is_text(mapping) &&
-		    remap_changed_bytes(object->smaps, mapping->start, mapping->end) > 0)
+		if (mapping_same_file(mapping, first) && mapping_is_text(mapping) && mapping->changed)
 			return true;
 	}
 	return false;
@@ -121,7 +120,7 @@ bool object_remap(struct object *object, struct report_object *out)
 	cleanup_close int fd = open_file(object, &out->reason);
 	if (fd < 0)
 		return false;
-	if (!object->is_program && is_changed(object))
+	if (is_changed(object))
 		return error_set(&out->reason, "text-changed", "its text is no longer what its file says") == 0;
 	enum backing applied = BACKING_NONE;
 	int done = -1;

@@ -13,11 +13,10 @@
 
 struct object {
 	struct tracee *tracee;
-	struct image *image; /* read anew where the object had to move */
+	struct image *image; /* read anew where the object had to move; with image_note_changes() where it has run */
 	const struct settings *settings;
-	size_t map_index;  /* a mapping of the object in IMAGE */
-	bool is_program;   /* not a library: it may be moved */
-	const char *smaps; /* of a library's process, read beforehand: whether ld.so has changed the text */
+	size_t map_index; /* a mapping of the object in IMAGE */
+	bool is_program;  /* not a library: it may be moved */
 	bool rebased;
 };
 

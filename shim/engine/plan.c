@@ -10,11 +10,14 @@ bool mapping_is_text(const struct mapping *mapping)
 	return mapping->prot == (PROT_READ | PROT_EXEC) && !mapping->shared && mapping->inode != 0;
 }
 
-/* May a slot of text reach into this mapping? Only where it is the object's own and nobody can write to it. */
+/*
+ * May a slot of text reach into this mapping? Only where it is the object's own, nobody can write to it, and nobody
+ * has: RELRO is read-only by now, but what ld.so has put there is not in the file.
+ */
 static bool is_own_read_only(const struct mapping *mapping, const struct mapping *text)
 {
-	return mapping_same_file(mapping, text) && !mapping->shared && (mapping->prot & PROT_READ) &&
-	       !(mapping->prot & PROT_WRITE);
+	return mapping_same_file(mapping, text) && !mapping->shared && !mapping->changed &&
+	       (mapping->prot & PROT_READ) && !(mapping->prot & PROT_WRITE);
 }
 
 static uint64_t align_down(uint64_t value, uint64_t align)

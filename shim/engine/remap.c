@@ -157,18 +157,6 @@ uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum 
 	return huge_bytes;
 }
 
-uint64_t remap_changed_bytes(const char *smaps, uint64_t start, uint64_t end)
-{
-	uint64_t changed_bytes = 0;
-	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
-	struct smaps_entry entry;
-	while (smaps_next(&cursor, &entry) == 1) {
-		if (entry.start >= start && entry.end <= end)
-			changed_bytes += entry.anonymous_bytes;
-	}
-	return smaps ? changed_bytes : UINT64_MAX;
-}
-
 /* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is
  * huge. */
 static int populate(struct copy *copy, struct error *err)

@@ -37,6 +37,3 @@ char *remap_read_smaps(pid_t pid);
  * which backing in *HOW (may be NULL; untouched where there are none).
  */
 uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how);
-
-/* Bytes of [START, END) that are private copies of what the file says (Anonymous). UINT64_MAX: unknown. */
-uint64_t remap_changed_bytes(const char *smaps, uint64_t start, uint64_t end);

@@ -40,6 +40,7 @@ static void check_image(const char *text, const uint64_t auxv[AUXV_WORDS])
 		MUST(strlen(mapping->path) < 4096);
 	}
 	MUST(!image.has_exe || image.exe_index < image.count);
+	image_note_changes(&image, text);
 	check_gap(&image, 0);
 	check_gap(&image, 0x3000);
 	image_free(&image);
@@ -56,7 +57,6 @@ static void check_smaps(const char *text)
 	}
 	enum backing how = BACKING_NONE;
 	remap_huge_bytes(text, 0, UINT64_MAX, &how);
-	remap_changed_bytes(text, 0, UINT64_MAX);
 	struct text_objects objects;
 	if (text_objects_read(text, &objects) < 0)
 		return;

@@ -38,6 +38,7 @@ static void make_image(struct input *input, struct mapping *mappings, struct ima
 		    .inode = (kind >> 5) == 6   ? 43
 		             : (kind >> 5) == 5 ? 0
 		                                : OBJECT_INODE,
+		    .changed = goes_on && bytes % (7 * PAGE) == 0,
 		    .path = "/bin/x",
 		};
 		at += bytes;
@@ -57,6 +58,7 @@ static void check_pieces(const struct image *image, const struct plan *plan, con
 		MUST(in >= 0 && piece->start == at && piece->start < piece->end);
 		const struct mapping *mapping = &image->mappings[in];
 		MUST(piece->end <= mapping->end && mapping_same_file(mapping, object) && !mapping->shared);
+		MUST(!mapping->changed || mapping_is_text(mapping));
 		MUST((mapping->prot & PROT_READ) && !(mapping->prot & PROT_WRITE));
 		MUST(piece->file_off == mapping->file_off + (piece->start - mapping->start));
 		at = piece->end;

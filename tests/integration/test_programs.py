@@ -11,8 +11,8 @@ import urllib.request
 
 import pytest
 
-from conftest import (GENERATED, HUGE, PROGRAMS, Process, huge_text_bytes, policy_with, read_report, status_of,
-                      take_hugetlb_pool, wait_until)
+from conftest import (GENERATED, HUGE, PROGRAMS, Process, bigtext_generator, huge_text_bytes, policy_with, read_report,
+                      status_of, take_hugetlb_pool, wait_until)
 
 UNPACKED = PROGRAMS / "root"
 BACKINGS = ("file", "hugetlb", "thp")
@@ -369,3 +369,33 @@ def test_small_text_without_follow_is_let_go_at_once(hugexec_command, bigtext):
         assert not pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.terminate()
     assert read_report(report_path)[0]["reason"].startswith("text-small: ")
+
+
+# More than a slot of pointers, so that some slot behind the text holds nothing else.
+RELRO_LIBRARY = """
+const char *const names[] = {[0 ... 600000] = "name"};
+const unsigned name_count = sizeof names / sizeof names[0];
+"""
+RELRO_PROGRAM = """
+#include <stdio.h>
+extern const char *const names[];
+extern const unsigned name_count;
+int main(void) { unsigned sum = 0; for (unsigned i = 0; i < name_count; i++) sum += names[i][i % 4]; return printf("%u\\n", sum) < 0; }
+"""
+
+
+@pytest.mark.parametrize("backing", ["hugetlb", "thp"])
+def test_rounding_out_stops_at_relro(hugexec_run, run, tmp_path, backing):
+    """What ld.so has relocated and then made read-only is the library's own read-only memory, but not what its file says."""
+    (tmp_path / "text.s").write_text(bigtext_generator.assembly(3))
+    (tmp_path / "names.c").write_text(RELRO_LIBRARY)
+    (tmp_path / "main.c").write_text(RELRO_PROGRAM)
+    library, program = tmp_path / "libnames.so", tmp_path / "names"
+    run(["cc", "-shared", "-fPIC", "-Wl,-z,relro,-z,now", "-o", library, tmp_path / "names.c", tmp_path / "text.s"], check=True)
+    run(["cc", "-o", program, tmp_path / "main.c", library], check=True)
+    plain = run([program], check=True)
+    policy = policy_with(libraries={"include": [str(library)]}, round_out=True)
+    with pool_for(backing, 16):
+        done, report = hugexec_run([program], policy, backing)
+    assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, "", 0)
+    assert [line["outcome"] for line in report] == ["remapped"]

@@ -145,6 +145,27 @@ static void test_round_out_stops(void **state)
 	assert_int_equal(plan.ranges[0].end, 0x555555c00000);
 }
 
+/* RELRO is read-only when the library is looked at, and what ld.so wrote there is not in the file. */
+static void test_round_out_stops_at_changes(void **state)
+{
+	(void)state;
+	struct settings settings = any_size();
+	settings.round_out = true;
+	struct image image = parse(program);
+	struct plan plan;
+	const char *const smaps = "555555501000-555555c03000 r-xp 00101000 fe:00 42 /bin/x\nAnonymous: 0 kB\n"
+	                          "555555c03000-555555f00000 r--p 00803000 fe:00 42 /bin/x\nAnonymous: 4 kB\n";
+	image_note_changes(&image, smaps);
+	plan_make(&image, image.exe_index, &settings, 2 * MIB, &plan);
+	assert_int_equal(plan.ranges[0].start, 0x555555400000);
+	assert_int_equal(plan.ranges[0].end, 0x555555c00000);
+	assert_false(image.mappings[1].changed);
+	assert_true(image.mappings[2].changed);
+	image_note_changes(&image, NULL);
+	assert_true(image.mappings[1].changed);
+	image_free(&image);
+}
+
 static void test_reasons(void **state)
 {
 	(void)state;
@@ -235,10 +256,15 @@ static void test_random_images(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_image),         cmocka_unit_test(test_hostile_maps),
-	    cmocka_unit_test(test_gap),           cmocka_unit_test(test_whole_slots),
-	    cmocka_unit_test(test_round_out),     cmocka_unit_test(test_round_out_stops),
-	    cmocka_unit_test(test_reasons),       cmocka_unit_test(test_gigabyte_pages),
+	    cmocka_unit_test(test_image),
+	    cmocka_unit_test(test_hostile_maps),
+	    cmocka_unit_test(test_gap),
+	    cmocka_unit_test(test_whole_slots),
+	    cmocka_unit_test(test_round_out),
+	    cmocka_unit_test(test_round_out_stops),
+	    cmocka_unit_test(test_round_out_stops_at_changes),
+	    cmocka_unit_test(test_reasons),
+	    cmocka_unit_test(test_gigabyte_pages),
 	    cmocka_unit_test(test_random_images),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,279 @@
+/*
+ * inject - run COMMAND and make one system call of hugexec's fail, once:
+ *
+ *   inject record FILE [--honest] -- COMMAND...            write a line "ROLE NUMBER COUNT LOADER" for each call
+ *   inject ROLE NUMBER COUNT ERRNO [--honest] -- COMMAND... the COUNTth call NUMBER of that role fails with ERRNO
+ *
+ * COMMAND runs under a seccomp filter that asks us about system calls (seccomp_unotify(2)); hugexec's tracer, its
+ * children and what it makes the workload call are all under it, because filters are inherited and an injected call is
+ * one of the workload's own. Nobody is traced for this, so that hugexec can trace. hugexec is told that there is no
+ * filter (unless --honest), or it would take its careful way only.
+ *
+ * Roles: "hugexec" before it executes the workload, "tracer", "child" (of the tracer), "reader" (a child that has
+ * executed something), "injected" (a call of the workload's from its vDSO, as the engine makes them), "workload" (its
+ * own). Exit status: COMMAND's, 128 + the signal that ended it; 99 where something is left behind or hangs.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROCESSES_MAX 256
+#define CALLS_MAX     512
+#define PATIENCE_S    25
+#define LOADER_BYTES  0x40000
+#define VDSO_BYTES    0x2000
+
+enum role { NONE, HUGEXEC, TRACER, CHILD, READER, INJECTED, WORKLOAD, ROLES };
+static const char *const role_names[] = {"none", "hugexec", "tracer", "child", "reader", "injected", "workload"};
+
+struct process {
+	pid_t pid;
+	enum role role;
+	unsigned execs;
+	unsigned execs_known; /* for which the two below hold */
+	uint64_t vdso_addr, loader_addr;
+};
+
+static struct process processes[PROCESSES_MAX];
+static unsigned process_count;
+static unsigned counts[ROLES][CALLS_MAX];
+static pid_t first_pid;
+static FILE *record;
+static enum role fail_role;
+static int fail_number = -1, fail_errno;
+static unsigned fail_count;
+static bool honest;
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[64], text[4096];
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	char *line = strstr(text, "\nPPid:\t");
+	return line ? atoi(line + 7) : 0;
+}
+
+static struct process *find(pid_t pid)
+{
+	for (unsigned i = 0; i < process_count; i++) {
+		if (processes[i].pid == pid)
+			return &processes[i];
+	}
+	if (process_count == PROCESSES_MAX)
+		return &processes[0];
+	pid_t parent_pid = pid == first_pid ? 0 : parent_of(pid);
+	struct process *parent = parent_pid && parent_pid != getpid() ? find(parent_pid) : NULL;
+	struct process *process = &processes[process_count++];
+	*process = (struct process){.pid = pid};
+	if (pid == first_pid)
+		process->role = NONE;
+	else if (!parent) /* an orphan is one of the tracer's */
+		process->role = CHILD;
+	else
+		process->role = parent->role == HUGEXEC                           ? TRACER
+		                : parent->role == TRACER || parent->role == CHILD ? CHILD
+		                                                                  : parent->role;
+	return process;
+}
+
+static void learn_addresses(struct process *process)
+{
+	char path[64];
+	uint64_t words[128];
+	if (process->execs_known == process->execs)
+		return;
+	snprintf(path, sizeof path, "/proc/%d/auxv", (int)process->pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, words, sizeof words);
+	close(fd);
+	for (ssize_t i = 0; i + 1 < got / 8; i += 2) {
+		if (words[i] == AT_SYSINFO_EHDR)
+			process->vdso_addr = words[i + 1];
+		if (words[i] == AT_BASE)
+			process->loader_addr = words[i + 1];
+	}
+	process->execs_known = process->execs;
+}
+
+static enum role role_of(struct process *process, uint64_t addr)
+{
+	if (process->role == WORKLOAD && process->pid == first_pid && addr - process->vdso_addr < VDSO_BYTES)
+		return INJECTED;
+	return process->role;
+}
+
+/* Whoever executes something has another role afterwards. */
+static void note_exec(struct process *process)
+{
+	process->execs++;
+	if (process->pid == first_pid)
+		process->role = process->execs == 1 ? HUGEXEC : WORKLOAD;
+	else if (process->role == CHILD)
+		process->role = READER;
+}
+
+/* What to answer: an errno, or 0 to let the call go on. */
+static int judge(const struct seccomp_notif *asked)
+{
+	struct process *process = find((pid_t)asked->pid);
+	learn_addresses(process);
+	enum role role = role_of(process, asked->data.instruction_pointer);
+	int number = asked->data.nr;
+	if (number < 0 || number >= CALLS_MAX || role == NONE) {
+		if (number == SYS_execve)
+			note_exec(process);
+		return 0;
+	}
+	unsigned count = counts[role][number]++;
+	bool by_loader = asked->data.instruction_pointer - process->loader_addr < LOADER_BYTES;
+	if (record)
+		fprintf(record, "%s %d %u %d\n", role_names[role], number, count, by_loader);
+	if (role == fail_role && number == fail_number && count == fail_count)
+		return fail_errno;
+	if (number == SYS_execve)
+		note_exec(process);
+	return 0;
+}
+
+static void answer(int listener)
+{
+	union {
+		struct seccomp_notif notif;
+		char room[512];
+	} asked = {0};
+	union {
+		struct seccomp_notif_resp resp;
+		char room[512];
+	} told = {0};
+	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
+		return;
+	told.resp.id = asked.notif.id;
+	int errnum = judge(&asked.notif);
+	if (errnum)
+		told.resp.error = -errnum;
+	else if (!honest && asked.notif.data.nr == SYS_prctl && asked.notif.data.args[0] == PR_GET_SECCOMP)
+		told.resp.val = 0;
+	else
+		told.resp.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &told);
+}
+
+/*
+ * All calls where they are recorded; else those that we have to know about. Never waitid: the workload's last call for
+ * us begins with TIF_SIGPENDING set by its tracer's end, so that asking somebody about it is interrupted and the call
+ * restarted, two bytes before the program's first instruction (docs/reliability.md).
+ */
+static int install_filter(void)
+{
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_waitid, 3, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, record ? SYS_execve : (unsigned)fail_number, 3, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 2, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 1, record ? 1 : 0),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+	};
+	struct sock_fprog program = {sizeof code / sizeof code[0], code};
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+	                    SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+}
+
+/* Shares our files until the listener is there: then has its own, and executes COMMAND. */
+static _Noreturn void run_command(char **command, volatile int *listener)
+{
+	int fd = install_filter();
+	*listener = fd < 0 ? -1 : fd;
+	if (fd < 0 || unshare(CLONE_FILES) < 0)
+		_exit(98);
+	close(fd);
+	execv(command[0], command);
+	_exit(98);
+}
+
+/* Answer until nobody is left under the filter. Returns whether that came to an end. */
+static bool supervise(int listener)
+{
+	time_t began = time(NULL);
+	struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
+	while (time(NULL) - began < PATIENCE_S) {
+		if (poll(&poll_fd, 1, 1000) <= 0)
+			continue;
+		if (poll_fd.revents & POLLIN)
+			answer(listener);
+		else if (poll_fd.revents & POLLHUP)
+			return true;
+	}
+	for (unsigned i = 0; i < process_count; i++)
+		kill(processes[i].pid, SIGKILL);
+	return false;
+}
+
+static char **parse(int argc, char **argv)
+{
+	int at = 1;
+	if (argc > 3 && strcmp(argv[1], "record") == 0) {
+		record = fopen(argv[2], "we");
+		at = 3;
+	} else if (argc > 5) {
+		for (int role = 0; role < ROLES; role++) {
+			if (strcmp(argv[1], role_names[role]) == 0)
+				fail_role = (enum role)role;
+		}
+		fail_number = atoi(argv[2]);
+		fail_count = (unsigned)atoi(argv[3]);
+		fail_errno = atoi(argv[4]);
+		at = 5;
+	}
+	honest = at < argc && strcmp(argv[at], "--honest") == 0;
+	at += honest;
+	return at + 1 < argc && strcmp(argv[at], "--") == 0 ? argv + at + 1 : NULL;
+}
+
+int main(int argc, char **argv)
+{
+	char **command = parse(argc, argv);
+	volatile int *listener = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!command || listener == MAP_FAILED)
+		return 98;
+	/* What is orphaned comes to us. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	*listener = -2;
+	first_pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0);
+	if (first_pid == 0)
+		run_command(command, listener);
+	for (int tries = 0; *listener == -2 && tries < 5000; tries++)
+		usleep(200);
+	if (first_pid < 0 || *listener < 0)
+		return 98;
+	bool ended = supervise(*listener);
+	int status = 0, other;
+	waitpid(first_pid, &status, 0);
+	while (waitpid(-1, &other, __WALL) > 0) {
+	}
+	if (record)
+		fclose(record);
+	return !ended ? 99 : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
