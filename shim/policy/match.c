@@ -120,29 +120,35 @@ unsigned policy_needs(const struct policy *policy)
 	return needs;
 }
 
-/* Whether MATCH can hold for something that comes through VIA. Only containers have annotations. */
-static bool is_reachable(const struct match *match, enum via via)
+/*
+ * Whether POLICY may remap something of which only FACTS' via and annotations are known. ANY_ANNOTATIONS: not even
+ * those, so a rule that asks for some is neither out of reach nor sure to hold.
+ */
+static bool may_remap(const struct policy *policy, const struct facts *facts, bool any_annotations)
 {
-	return (!match->via || (match->via & (unsigned)via)) && (match->annotation_count == 0 || via == VIA_HOOK);
-}
-
-/* Whether MATCH asks for nothing but a door: where it is reachable it always holds, and no later rule is asked. */
-static bool is_catch_all(const struct match *match)
-{
-	return !match->exe && !match->build_id && !match->user && !match->unit && !match->cgroup &&
-	       match->annotation_count == 0;
+	for (size_t i = 0; i < policy->rule_count; i++) {
+		const struct rule *rule = &policy->rules[i];
+		const struct match *match = &rule->match;
+		if (match->via && !(match->via & (unsigned)facts->via))
+			continue;
+		if (!any_annotations && !annotations_hold(match, facts))
+			continue;
+		if (rule->action == ACTION_REMAP)
+			return true;
+		bool is_sure = !any_annotations || match->annotation_count == 0;
+		if (is_sure && !match->exe && !match->build_id && !match->user && !match->unit && !match->cgroup)
+			return false; /* it always holds, and no later rule is asked */
+	}
+	return policy->default_action == ACTION_REMAP;
 }
 
 bool policy_may_remap(const struct policy *policy, enum via via)
 {
-	for (size_t i = 0; i < policy->rule_count; i++) {
-		const struct rule *rule = &policy->rules[i];
-		if (!is_reachable(&rule->match, via))
-			continue;
-		if (rule->action == ACTION_REMAP)
-			return true;
-		if (is_catch_all(&rule->match))
-			return false;
-	}
-	return policy->default_action == ACTION_REMAP;
+	return may_remap(policy, &(struct facts){.via = via}, via == VIA_HOOK);
+}
+
+bool policy_may_remap_container(const struct policy *policy, const struct annotation *annotations, size_t count)
+{
+	struct facts facts = {.via = VIA_HOOK, .annotations = annotations, .annotation_count = count};
+	return may_remap(policy, &facts, false);
 }

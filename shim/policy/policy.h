@@ -111,6 +111,9 @@ unsigned policy_needs(const struct policy *policy);
 /* Whether any program at all that comes through VIA could be remapped. False: nothing to do, ever. */
 bool policy_may_remap(const struct policy *policy, enum via via);
 
+/* The same for a container with these ANNOTATIONS, of which nothing else is known yet. */
+bool policy_may_remap_container(const struct policy *policy, const struct annotation *annotations, size_t count);
+
 /* Decide about one program: the first rule whose every key holds, else "default". Never fails. */
 void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out);
 

@@ -305,6 +305,40 @@ static void may_remap(void **state)
 	}
 }
 
+/* What is known of a container when it is created: its annotations, and nothing of what it will run. */
+static void may_remap_container(void **state)
+{
+	(void)state;
+	static const struct annotation on[] = {{"team", "db"}, {"io.hugexec.remap", "true"}};
+	static const struct annotation off[] = {{"io.hugexec.remap", "false"}};
+	static const struct {
+		const char *rules;
+		bool with_on, with_off, with_none;
+	} cases[] = {
+	    {"[]", false, false, false},
+	    {"[{\"match\":{}}]", true, true, true},
+	    {"[{\"match\":{\"via\":\"shim\"}}]", false, false, false},
+	    {"[{\"match\":{\"annotation\":{\"io.hugexec.remap\":\"true\"}}}]", true, false, false},
+	    {"[{\"match\":{\"exe\":\"/bin/x\",\"annotation\":{\"io.hugexec.remap\":\"t*\"}}}]", true, false, false},
+	    {"[{\"match\":{\"annotation\":{\"io.hugexec.remap\":\"false\"}},\"action\":\"skip\"},{\"match\":{}}]", true,
+	     false, true},
+	    {"[{\"match\":{\"exe\":\"/bin/x\",\"annotation\":{\"io.hugexec.remap\":\"false\"}},\"action\":\"skip\"},"
+	     "{\"match\":{}}]",
+	     true, true, true},
+	    {"[{\"match\":{},\"action\":\"skip\"},{\"match\":{}}]", false, false, false},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char text[1024];
+		snprintf(text, sizeof text, "{\"version\":1,\"rules\":%s}", cases[i].rules);
+		struct policy *policy = policy_of(text);
+		if (policy_may_remap_container(policy, on, 2) != cases[i].with_on ||
+		    policy_may_remap_container(policy, off, 1) != cases[i].with_off ||
+		    policy_may_remap_container(policy, NULL, 0) != cases[i].with_none)
+			fail_msg("wrong for %s", cases[i].rules);
+		policy_free(policy);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +355,7 @@ int main(void)
 	    cmocka_unit_test(undecided_is_not_passed_over),
 	    cmocka_unit_test(needs),
 	    cmocka_unit_test(may_remap),
+	    cmocka_unit_test(may_remap_container),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,72 @@
+"""
+A host of one's own for tests of the container pieces: a mount namespace in which /etc/hugexec is ours, and /run is
+empty. Nothing that happens in it to these places can be seen outside, and nothing of it is left.
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+# Made private first. The lower layers are read-only: /etc itself cannot be changed from in here.
+SET_UP = """
+set -e
+mount --make-rprivate /
+mount -t overlay overlay -o "lowerdir=$0:/etc" /etc
+mount -t tmpfs -o mode=755 tmpfs /run
+exec "$@"
+"""
+
+
+class Box:
+    """Processes that share the namespace: the first command is started with unshare, and the others join it."""
+
+    def __init__(self, folder, etc, modes=None):
+        self.etc = pathlib.Path(folder) / "etc"
+        self.etc.mkdir(parents=True)
+        os.chmod(self.etc, 0o755)
+        self.write(etc, modes or {})
+        self.keeper = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", SET_UP, str(self.etc),
+             "sh", "-c", "echo ready; exec sleep 100000"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True)
+        first = self.keeper.stdout.readline()
+        if first != "ready\n":
+            self.close()
+            raise RuntimeError(f"no mount namespace: {first}")
+
+    def write(self, etc, modes):
+        """Files below /etc, by name: text, or anything else as JSON."""
+        for name, content in etc.items():
+            path = self.etc / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+            path.chmod(modes.get(name, 0o644))
+
+    def inside(self, command):
+        """The words of a command line that runs COMMAND in the box."""
+        return ["nsenter", f"--mount=/proc/{self.keeper.pid}/ns/mnt", f"--wd={os.getcwd()}", *map(str, command)]
+
+    def run(self, command, **options):
+        options.setdefault("timeout", 60)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run(self.inside(command), capture_output=True, text=True, **options)
+
+    def close(self):
+        self.keeper.send_signal(signal.SIGKILL)
+        self.keeper.wait(20)
+        self.keeper.stdout.close()
+
+
+def wait_for(condition, seconds=30, what="the condition"):
+    """Its first true value; fails when the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s for {what}")
+        time.sleep(0.05)
