@@ -9,6 +9,7 @@ help:
 	@echo 'make check        build, run every test, with sanitizers and analyzers too (a quarter of an hour)'
 	@echo 'make check-quick  the unit and integration tests of the plain build (five minutes)'
 	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
+	@echo 'make check-faults  every failure of every system call of hugexec'\''s'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make build        only build, into $(BUILD)'
@@ -47,6 +48,10 @@ check-kernels: check-deps
 fuzz: check-deps
 	@FUZZ_SECONDS=$(TIME) tests/run-checks fuzz
 
+# Every system call of hugexec's fails once, with each error that it can return.
+check-faults: check-deps
+	@FAULT_SECONDS=all tests/run-checks faults
+
 # Every program of this machine, and some large ones for longer, plain and under hugexec.
 check-everything: build check-deps
 	@tests/deps everything
@@ -63,4 +68,4 @@ install: build
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-fuzz build-coverage
 
-.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-everything bench install clean
+.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything bench install clean

@@ -155,9 +155,12 @@ static int move_program(struct tracee *tracee, struct image *image, size_t *map_
                         struct error *err)
 {
 	struct image moved;
-	if (rebase(tracee, image, phase, err) < 0 || image_read(tracee->pid, &moved, err) < 0)
+	if (rebase(tracee, image, phase, err) < 0)
 		return -1;
+	/* Whatever comes next must not plan with addresses that the program has left. */
 	image_free(image);
+	if (image_read(tracee->pid, &moved, err) < 0)
+		return -1;
 	*image = moved;
 	*map_index = image->exe_index;
 	return 0;

@@ -74,9 +74,13 @@ static int try_backing(struct object *object, unsigned index, int fd, struct pla
 	const struct settings *settings = object->settings;
 	enum backing backing = settings->backing[index];
 	bool is_last = index + 1 == settings->backing_count;
-	if (backing == BACKING_FILE)
-		return backing_file_apply(object->tracee, object->image, object->map_index, settings, fd,
-		                          object->is_program, is_last, &object->rebased, plan, refusal);
+	if (backing == BACKING_FILE) {
+		int result = backing_file_apply(object->tracee, object->image, object->map_index, settings, fd,
+		                                object->is_program, is_last, &object->rebased, plan, refusal);
+		/* The image may be a new one. */
+		object->map_index = object->is_program ? object->image->exe_index : object->map_index;
+		return result;
+	}
 	uint64_t page_bytes = backing == BACKING_HUGETLB ? settings->page_size_bytes : 2 * MIB;
 	plan_make(object->image, object->map_index, settings, page_bytes, plan);
 	if (plan->range_count == 0) {

@@ -123,8 +123,11 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 	struct tracee *tracee = &followed->tracee;
 	if (!settings->libraries || tracee->state != TRACEE_STOPPED || tracee_auxv(tracee, AT_BASE) == 0)
 		return false;
+	uint64_t entry_addr = tracee_auxv(tracee, AT_ENTRY);
+	if (!entry_addr) /* could not be read: a breakpoint at 0 would be waited for until follow_timeout */
+		return false;
 	struct report *waiting = malloc(sizeof *waiting);
-	if (!waiting || tracee_set_breakpoint(tracee, tracee_auxv(tracee, AT_ENTRY), &report->reason) < 0) {
+	if (!waiting || tracee_set_breakpoint(tracee, entry_addr, &report->reason) < 0) {
 		free(waiting);
 		return false;
 	}

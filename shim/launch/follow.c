@@ -74,7 +74,7 @@ static pid_t next_event(const struct following *following, int *status)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	for (;;) {
-		pid_t pid = waitpid(-1, status, __WALL | (following->deadline_us ? WNOHANG : 0));
+		pid_t pid = TEMP_FAILURE_RETRY(waitpid(-1, status, __WALL | (following->deadline_us ? WNOHANG : 0)));
 		if (pid != 0 || !following->deadline_us)
 			return pid;
 		uint64_t now = now_us();

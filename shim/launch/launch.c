@@ -109,7 +109,7 @@ static bool wants_orphan(const struct launch *launch, const sigset_t *blocked)
 static void continue_until_ended(pid_t pid)
 {
 	int status;
-	while (waitpid(pid, &status, __WALL | WUNTRACED) == pid && WIFSTOPPED(status))
+	while (TEMP_FAILURE_RETRY(waitpid(pid, &status, __WALL | WUNTRACED)) == pid && WIFSTOPPED(status))
 		kill(pid, SIGCONT);
 }
 

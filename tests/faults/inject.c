@@ -1,8 +1,9 @@
 /*
  * inject - run COMMAND and make one system call of hugexec's fail, once:
  *
- *   inject record FILE [--honest] -- COMMAND...            write a line "ROLE NUMBER COUNT LOADER" for each call
- *   inject ROLE NUMBER COUNT ERRNO [--honest] -- COMMAND... the COUNTth call NUMBER of that role fails with ERRNO
+ *   inject record FILE [--honest] -- COMMAND...            write a line "ROLE NUMBER COUNT LOADER FIRST-ARGUMENT" for
+ * each call inject ROLE NUMBER COUNT ERRNO [--honest] -- COMMAND... the COUNTth call NUMBER of that role fails with
+ * ERRNO
  *
  * COMMAND runs under a seccomp filter that asks us about system calls (seccomp_unotify(2)); hugexec's tracer, its
  * children and what it makes the workload call are all under it, because filters are inherited and an injected call is
@@ -149,7 +150,8 @@ static int judge(const struct seccomp_notif *asked)
 	unsigned count = counts[role][number]++;
 	bool by_loader = asked->data.instruction_pointer - process->loader_addr < LOADER_BYTES;
 	if (record)
-		fprintf(record, "%s %d %u %d\n", role_names[role], number, count, by_loader);
+		fprintf(record, "%s %d %u %d %llu\n", role_names[role], number, count, by_loader,
+		        (unsigned long long)asked->data.args[0]);
 	if (role == fail_role && number == fail_number && count == fail_count)
 		return fail_errno;
 	if (number == SYS_execve)

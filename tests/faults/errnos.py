@@ -1,0 +1,48 @@
+"""Which errors a system call can return here: (names), by its man page, for those that hugexec makes itself or injected."""
+import errno
+
+# Calls that cannot fail on Linux, or whose failure is no event of its own: there is nothing to inject.
+#   close          releases the descriptor whatever it returns (close(2), "Dealing with error returns"); EBADF would be a
+#                  defect of ours
+#   waitid         the workload's last call for us: see docs/reliability.md
+#   exit, exit_group, rt_sigreturn, getpid and its like never return an error
+#   brk            says no by returning what it is, not by an error
+#   rt_sigprocmask with a constant and pointers to variables cannot fail; that a filter refuses it is tested elsewhere
+NEVER_FAIL = {"close", "waitid", "brk", "rt_sigprocmask", "exit", "exit_group", "rt_sigreturn", "getpid", "getppid", "getuid", "geteuid", "getgid",
+              "getegid", "gettid", "umask", "sched_yield", "set_tid_address", "set_robust_list", "alarm", "getpgrp"}
+
+OPEN = "EACCES EMFILE ENFILE ENOENT ENOMEM EINTR"
+ERRNOS = {
+    "access": "EACCES ENOENT", "capget": "EPERM", "clone": "EAGAIN ENOMEM EPERM",
+    "clone3": "EAGAIN ENOMEM ENOSYS EPERM", "vfork": "EAGAIN ENOMEM", "close_range": "ENOSYS EMFILE ENOMEM",
+    "connect": "ENOENT ECONNREFUSED EACCES", "dup": "EMFILE", "dup2": "EMFILE EBUSY", "dup3": "EMFILE EBUSY",
+    "execve": "ENOENT EACCES ENOMEM ETXTBSY EAGAIN", "fadvise64": "EINVAL", "fallocate": "ENOSPC ENOMEM EFBIG EINTR EPERM",
+    "fcntl": "EMFILE EBUSY EPERM EINVAL", "fstat": "ENOMEM EIO", "ftruncate": "EFBIG EINVAL EPERM EINTR", "futex": "EINTR ENOSYS",
+    "getdents64": "EIO", "getrandom": "ENOSYS EINTR EAGAIN", "getsockopt": "ENOPROTOOPT", "getxattr": "ENODATA ENOTSUP EIO",
+    "kill": "EPERM", "lseek": "EINVAL", "lstat": "EACCES ENOENT", "madvise": "ENOMEM EAGAIN EINVAL EIO EBUSY EPERM",
+    "memfd_create": "EMFILE ENFILE ENOMEM EACCES EINVAL ENOSYS", "mincore": "EAGAIN ENOMEM EPERM", "mmap": "ENOMEM EACCES EAGAIN EPERM",
+    "mprotect": "ENOMEM EACCES", "mremap": "ENOMEM EAGAIN EFAULT EINVAL", "munmap": "ENOMEM", "newfstatat": "ENOENT EACCES ENOMEM",
+    "nanosleep": "EINTR", "clock_nanosleep": "EINTR", "openat": OPEN, "open": OPEN, "pidfd_getfd": "EMFILE ENFILE EPERM ENOSYS",
+    "pidfd_open": "EMFILE ENFILE ENOMEM ENOSYS", "pidfd_send_signal": "EPERM", "pipe2": "EMFILE ENFILE", "poll": "EINTR ENOMEM",
+    "prctl": "EINVAL EPERM", "pread64": "EIO EINTR ENOMEM", "prlimit64": "EPERM EINVAL", "process_vm_readv": "EPERM ENOMEM EFAULT",
+    "process_vm_writev": "EPERM ENOMEM EFAULT", "read": "EIO EINTR ENOMEM", "readlink": "EACCES ENOENT ENOMEM",
+    "readlinkat": "EACCES ENOENT ENOMEM", "rt_sigaction": "EINVAL", "rt_sigtimedwait": "EAGAIN EINTR",
+    "seccomp": "ENOMEM EINVAL EACCES", "sendmsg": "EAGAIN ENOBUFS EPIPE EMSGSIZE", "sendto": "EAGAIN ENOBUFS EPIPE",
+    "setgroups": "EPERM ENOMEM", "setresgid": "EPERM EAGAIN", "setresuid": "EPERM EAGAIN", "setrlimit": "EPERM", "setsid": "EPERM",
+    "setsockopt": "EPERM", "socket": "EMFILE ENFILE EAFNOSUPPORT EACCES", "stat": "EACCES ENOENT", "statfs": "EACCES EIO",
+    "statx": "ENOENT ENOMEM", "uname": "EFAULT", "wait4": "EINTR", "write": "EIO ENOSPC EPIPE EINTR EFBIG", "writev": "EIO ENOSPC EPIPE",
+    "sysinfo": "EFAULT", "sched_getaffinity": "EINVAL", "arch_prctl": "EINVAL", "rseq": "EINVAL", "sigaltstack": "EPERM",
+}
+
+
+# A process that stands in a ptrace stop and lives takes every request (ESRCH says that it has been killed, which
+# test_signals and test_killed_tracer do for real), but for becoming a tracee, and for its debug registers, of which there
+# may be none.
+PTRACE_SEIZE, PTRACE_POKEUSER = 0x4206, 6
+PTRACE_ERRNOS = {PTRACE_SEIZE: "EPERM ESRCH", PTRACE_POKEUSER: "ENOSPC EINVAL EIO"}
+
+
+def numbers_of(call, argument):
+    """The errors that the call can return, given its first argument. A call not in the table: refused, or not there."""
+    names = (PTRACE_ERRNOS.get(argument, "") if call == "ptrace" else ERRNOS.get(call, "EPERM ENOSYS")).split()
+    return [] if call in NEVER_FAIL else [getattr(errno, name) for name in names]

@@ -1,0 +1,204 @@
+"""Each system call that hugexec makes, itself and in the workload, fails once with each error that it can return:
+
+    run.py BUILD all            every call and error, in every way to launch
+    run.py BUILD quick SECONDS  as many as fit, those of the engine first
+
+After each the workload's result must be that of a plain run: the same output of the probe (which prints all that a
+process can know of itself, its children and files among it), the same status, nobody left behind. What may differ, and why,
+is in ALLOWED. Prints a line for each way; exit 1: something differed.
+"""
+import collections
+import concurrent.futures
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+from errnos import numbers_of
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext  # noqa: E402
+
+POOL = pathlib.Path("/proc/sys/vm/nr_hugepages")
+LOCK = "/tmp/hugexec-test-pool.lock"
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "MARK": "fault-run"}
+COUNTS_MAX = 40  # of one call in one role: smaps is read in many pieces
+
+# Ways to launch: policy settings, backing, options of the injector, words before the program.
+WAYS = {
+    "thp": ({}, "thp", [], []),
+    "file": ({}, "file", [], []),
+    "hugetlb": ({}, "hugetlb", [], []),
+    "libraries, thp": ({"libraries": True}, "thp", [], []),
+    "file, else thp": ({"libraries": True}, "file,thp", [], []),
+    "through a script": ({"follow": "exec"}, "thp", [], ["/bin/sh", "-c", 'exec "$@"', "sh"]),
+    "with a filter in sight": ({}, "thp", ["--honest"], []),
+}
+
+# (role, call) whose failure may show, and what then is right.
+ALLOWED = {
+    # COMMAND could not be executed: 126 or 127 and a line about it, as env(1) does, and nothing has run.
+    ("hugexec", "execve"): lambda plain, ours: ours[0] in (126, 127) and re.fullmatch("hugexec: [^\n]*\n", ours[1]),
+    # An undo or a tidying that is refused leaves address space that nobody uses; all else is the same.
+    ("injected", "munmap"): lambda plain, ours: ours[0] == plain[0] and extra_mappings_only(plain[1], ours[1]),
+}
+
+
+def extra_mappings_only(plain, ours):
+    plain, ours = plain.splitlines(), ours.splitlines()
+    counted = collections.Counter(ours)
+    counted.subtract(plain)
+    return all(line.startswith(("map: ", "text: ")) for line, count in counted.items() if count)
+
+
+def call_names():
+    """System calls by number, from the kernel's header."""
+    text = subprocess.run(["cc", "-E", "-dM", "-include", "sys/syscall.h", "-xc", "/dev/null"], capture_output=True, text=True,
+                          check=True).stdout
+    return {int(number): name for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
+
+
+def build_tools(folder):
+    (folder / "text.s").write_text(bigtext.assembly(4))
+    subprocess.run(["cc", "-O1", "-w", "-DPROBE_WITHOUT_PIDS", "-o", folder / "probe", ROOT / "tests/programs/probe.c",
+                    folder / "text.s"], check=True)
+    subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-o", folder / "inject", ROOT / "tests/faults/inject.c"], check=True)
+    os.sync()
+
+
+class Way:
+    def __init__(self, name, folder, build):
+        settings, backing, self.options, before = WAYS[name]
+        self.name, self.folder = name, folder
+        self.program = [*before, str(folder / "probe")]
+        policy = folder / f"{name.replace(' ', '-')}.json"
+        policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(folder / "probe")}, "min_text": 0, **settings}]}))
+        policy.chmod(0o644)
+        self.report = folder / f"{name.replace(' ', '-')}.report"
+        self.ours = [str(build / "shim" / "hugexec"), f"--policy={policy}", f"--backing={backing}", f"--report={self.report}", "--",
+                     *self.program]
+
+    def run(self, words, command):
+        """(status, output) of COMMAND through the injector."""
+        with tempfile.TemporaryFile(dir=self.folder) as out:
+            done = subprocess.run([str(self.folder / "inject"), *map(str, words), *self.options, "--", *command],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT,
+                                  timeout=60, check=False, cwd="/")
+            out.write(done.stdout)
+        text = re.sub(r"pipe:\[\d+\]", "pipe", done.stdout.decode(errors="replace"))
+        text = re.sub(r"status PPid:\t\d+", "status PPid", text)
+        return done.returncode, text
+
+    def record(self):
+        """The calls of a launch without a failure: [(role, number, count)], and what is the same in all plain runs."""
+        file = self.folder / "record"
+        self.plain = self.run(["none", 0, 0, 0], self.program)
+        assert self.plain[0] == 42, self.plain
+        calls = collections.OrderedDict()
+        for _ in range(2):  # what only one of two launches did may be met, too
+            assert self.run(["record", file], self.ours) == self.plain, f"{self.name}: differs without a failure"
+            for line in file.read_text().splitlines():
+                role, number, count, by_loader, argument = line.split()
+                if role != "workload" and by_loader == "0" and int(count) < COUNTS_MAX:
+                    calls[role, int(number), int(count)] = int(argument)
+        outcome = json.loads(self.report.read_text().splitlines()[-1])["outcome"]
+        assert outcome == "remapped", f"{self.name}: {self.report.read_text()}"
+        return calls
+
+    def is_right(self, role, name, ours):
+        # That a report which was asked for cannot be written is said on standard error.
+        ours = ours[0], re.sub("hugexec: cannot write the report to [^\n]*\n", "", ours[1])
+        allowed = ALLOWED.get((role, name))
+        return ours == self.plain or (allowed is not None and allowed(self.plain, ours))
+
+
+@contextlib.contextmanager
+def pool(pages):
+    with open(LOCK, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = POOL.read_text()
+        try:
+            POOL.write_text(str(int(before) + pages))
+            yield
+            free = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").read_text()
+            assert int(free) >= pages, f"only {free} of {pages} huge pages are free again"
+        finally:
+            POOL.write_text(before)
+
+
+def run_way(way, names, seconds, chance):
+    """Returns (number of faults tried, number of calls, list of differences)."""
+    calls = way.record()
+    faults = [(*call, value) for call, argument in calls.items() for value in numbers_of(names[call[1]], argument)]
+    if seconds:
+        # Each kind of call in each role first, and the engine's before the others'; then what fits.
+        chance.shuffle(faults)
+        seen = collections.Counter()
+        ranked = []
+        for fault in faults:
+            kind = fault[:2]
+            seen[kind] += 1
+            ranked.append((seen[kind], fault[0] not in ("injected", "tracer"), len(ranked), fault))
+        faults = [fault for *_, fault in sorted(ranked)]
+    deadline = time.monotonic() + seconds if seconds else None
+    tried, different = 0, []
+
+    def one(fault):
+        if deadline and time.monotonic() > deadline:
+            return None
+        role, number, count, value = fault
+        ours = way.run([role, number, count, value], way.ours)
+        return fault, ours, way.is_right(role, names[number], ours)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        for result in threads.map(one, faults):
+            if result is None:
+                continue
+            tried += 1
+            if not result[2]:
+                different.append(result[:2])
+    return tried, len(faults), len(calls), different
+
+
+def describe(way, fault, ours, names):
+    role, number, count, value = fault
+    plain = way.plain[1].splitlines()
+    changed = [line for line in ours[1].splitlines() if line not in plain] + \
+        [f"(missing) {line}" for line in plain if line not in ours[1].splitlines()]
+    return (f"DIFFERENT {way.name}: {role} {names[number]} number {count} fails with {os.strerror(value)}: status {ours[0]}, "
+            f"plain {way.plain[0]}\n    " + "\n    ".join(changed[:6]))
+
+
+def main():
+    build = pathlib.Path(sys.argv[1]).resolve()
+    quick = sys.argv[2] == "quick"
+    names = call_names()
+    ways = sys.argv[4].split(";") if len(sys.argv) > 4 else list(WAYS)
+    seconds = float(sys.argv[3]) / len(ways) if quick else 0
+    failed = 0
+    chance = random.Random(int(time.time()) if quick else 0)
+    with tempfile.TemporaryDirectory(prefix="hugexec-faults-") as folder:
+        folder = pathlib.Path(folder)
+        folder.chmod(0o755)
+        build_tools(folder)
+        for name in ways:
+            way = Way(name, folder, build)
+            with pool(16) if name == "hugetlb" else contextlib.nullcontext():
+                tried, faults, calls, different = run_way(way, names, seconds, chance)
+            print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
+            for fault, ours in different[:20]:
+                print(describe(way, fault, ours, names), flush=True)
+            failed += len(different)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
