@@ -15,7 +15,8 @@ static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"check", ctl_check}, {"explain", ctl_explain}, {"doctor", ctl_doctor}, {"status", ctl_status}, {"warm", ctl_warm},
+    {"check", ctl_check},     {"explain", ctl_explain}, {"doctor", ctl_doctor},
+    {"metrics", ctl_metrics}, {"status", ctl_status},   {"warm", ctl_warm},
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
@@ -25,6 +26,7 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  explain [--] PROGRAM      the rule that matches, why, and the plan for it\n"
                            "  doctor                    what this host can do, and the setting that would change it\n"
                            "  status [PID]              processes whose text is on huge pages, with coverage\n"
+                           "  metrics                   what was done since boot, counted, for OpenMetrics\n"
                            "  warm FILE...              have the page cache hold programs in huge pages beforehand\n"
                            "\n"
                            "  --help, --version         and 'hugexecctl VERB --help' for a verb's options\n"

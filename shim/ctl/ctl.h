@@ -14,6 +14,7 @@ enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
 int ctl_check(int argc, char **argv);
 int ctl_doctor(int argc, char **argv);
 int ctl_explain(int argc, char **argv);
+int ctl_metrics(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 int ctl_warm(int argc, char **argv);
 

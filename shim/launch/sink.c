@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "metrics.h"
 
 /* Standard error of PID (0: ours), as a descriptor of our own; -1 where it has none. */
 static int open_stderr(pid_t pid)
@@ -71,9 +72,11 @@ static void say_not_started(int fd, const struct report *report)
 
 void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch)
 {
-	/* What no rule is about is not worth a line in anybody's journal. */
-	if (strcmp(report->reason.word, "no-rule") != 0)
+	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it. */
+	if (strcmp(report->reason.word, "no-rule") != 0) {
 		report_to_journal(report);
+		metrics_add(METRICS_FILE, report);
+	}
 	bool want_line =
 	    options->verbosity == VERBOSITY_VERBOSE || (fails_launch && options->verbosity != VERBOSITY_QUIET);
 	if (want_line) {
