@@ -10,6 +10,7 @@ help:
 	@echo 'make check-quick  the unit and integration tests of the plain build (five minutes)'
 	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
 	@echo 'make check-faults  every failure of every system call of hugexec'\''s'
+	@echo 'make coverage     all tests on a build that counts, and how many lines they run'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make build        only build, into $(BUILD)'
@@ -52,6 +53,11 @@ fuzz: check-deps
 check-faults: check-deps
 	@FAULT_SECONDS=all tests/run-checks faults
 
+# Which lines of shim/ and oci-hook/ all tests together run.
+coverage: check-deps
+	@tests/get-programs $(BUILD)/programs
+	@tests/coverage/run
+
 # Every program of this machine, and some large ones for longer, plain and under hugexec.
 check-everything: build check-deps
 	@tests/deps everything
@@ -68,4 +74,4 @@ install: build
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-fuzz build-coverage
 
-.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything bench install clean
+.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything coverage bench install clean

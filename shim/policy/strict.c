@@ -99,7 +99,7 @@ int strict_parse(const char *text, size_t bytes, json_object **root, size_t *off
 		return 0;
 	json_object_put(*root);
 	*root = NULL;
-	*offset = found.offset;
+	*offset = found.offset < bytes ? found.offset : bytes; /* the NUL was parsed, too */
 	*what = found.mistake;
 	return -1;
 }

@@ -5,9 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "ctl/warm.h"
 #include "elf/elf_parse.h"
-#include "engine/forecast.h"
 #include "fuzzing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
