@@ -16,6 +16,8 @@
 #include "engine/slots.h"
 
 #define TRIES        2   /* reading anew fails now and then where another CPU still holds a page for a moment */
+#define ROUNDS       3   /* and so does a look: what was in use may be free a moment later */
+#define PAUSE_US     500
 #define REAP_WAIT_MS 100 /* for a child that was killed: more than enough where it does not wait for a disk */
 
 /* How far the child came. It ends by telling one of the others; the last is told by its parent. */
@@ -146,13 +148,10 @@ static void look_at_first(struct slots *slots)
 	}
 }
 
-static enum outcome make_huge(struct work *work)
+/* Read anew what is small and nobody's. */
+static enum outcome read_all_anew(struct work *work)
 {
 	unsigned batch[SLOTS_BATCH], from = 0, count;
-	if (!work->slots->sees_cache)
-		look_at_first(work->slots);
-	if (!collapse_all(work))
-		return OUTCOME_TIME_SHORT;
 	while ((count = next_batch(work, &from, batch)) > 0) {
 		if (!has_time(work))
 			return OUTCOME_TIME_SHORT;
@@ -162,6 +161,27 @@ static enum outcome make_huge(struct work *work)
 		work->proven = true;
 	}
 	return OUTCOME_ALL_TRIED;
+}
+
+static enum outcome make_huge(struct work *work)
+{
+	struct slots *slots = work->slots;
+	if (!slots->sees_cache)
+		look_at_first(slots);
+	if (!collapse_all(work))
+		return OUTCOME_TIME_SHORT;
+	enum outcome outcome = read_all_anew(work);
+	for (unsigned round = 1; round < ROUNDS && outcome == OUTCOME_ALL_TRIED && work->proven; round++) {
+		if (slots_count(slots, SLOT_BUSY) + slots_count(slots, SLOT_SMALL) == 0)
+			break;
+		for (unsigned i = 0; i < slots->count; i++) {
+			if (slots->list[i].state == SLOT_BUSY)
+				slots->list[i].state = SLOT_SMALL;
+		}
+		usleep(PAUSE_US);
+		outcome = read_all_anew(work);
+	}
+	return outcome;
 }
 
 /*

@@ -28,7 +28,9 @@ import bigtext as bigtext_generator  # noqa: E402  (found through the line above
 SANITIZED = "HUGEXEC_SANITIZED" in os.environ
 NOT_SANITIZED = pytest.mark.skipif(SANITIZED, reason="AddressSanitizer does not work under this limit")
 
-ALL = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0}]}
+# A machine that is busy with something else is no reason to leave text on small pages, here.
+PATIENT = {"file_timeout": "60s"}
+ALL = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **PATIENT}]}
 
 
 def without_leak_check():
@@ -38,7 +40,7 @@ def without_leak_check():
 
 def policy_with(**settings):
     """A policy that remaps every program, with these settings."""
-    return {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **settings}]}
+    return {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **PATIENT, **settings}]}
 
 
 # What AddressSanitizer itself needs: descriptors for its maps, /proc, its own system calls.
@@ -60,7 +62,24 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
+# Topics about what is in the page cache.
+ABOUT_PAGE_CACHE = ("page_cache", "filesystems", "files_change", "libraries", "programs", "rebase", "status", "tools", "warm")
+
+
+def takes_pages_back():
+    """Whether DAMON has this kernel page out, now and then, what nobody has used for a moment (seen on virtual machines)."""
+    for state in pathlib.Path("/sys/kernel/mm/damon/admin/kdamonds").glob("*/state"):
+        for scheme in state.parent.glob("contexts/*/schemes/*/action"):
+            if (state.read_text().strip(), scheme.read_text().strip()) == ("on", "pageout"):
+                return True
+    return False
+
+
 def pytest_collection_modifyitems(items):
+    if takes_pages_back():
+        for item in items:
+            if any(topic in item.path.name for topic in ABOUT_PAGE_CACHE):
+                item.add_marker(pytest.mark.flaky(reruns=2))
     if not SANITIZED:
         return
     skip = pytest.mark.skip(reason="takes away what the sanitizers' own runtime needs; run without them too")
@@ -178,6 +197,27 @@ def hugexec_run(hugexec_command):
         return done, read_report(report)
 
     return call
+
+
+@contextlib.contextmanager
+def mounted(words, where):
+    """A mount that is gone afterwards, and its loop device with it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting takes root")
+    where.mkdir(exist_ok=True)
+    done = run(["mount", *words, where])
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    try:
+        yield where
+    finally:
+        for _ in range(50):  # a mount namespace that has a copy of it may be about to end
+            if run(["umount", where]).returncode == 0:
+                break
+            time.sleep(0.1)
+        else:
+            run(["umount", "--lazy", where])
+            pytest.fail(f"{where} was busy")
 
 
 @contextlib.contextmanager

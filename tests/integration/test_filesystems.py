@@ -9,17 +9,11 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, PROGRAMS, Process, huge_text_bytes, policy_with, read_report, run, smaps
+from conftest import HUGE, PROGRAMS, Process, huge_text_bytes, mounted, policy_with, read_report, run, smaps
 
 UNPACKED = PROGRAMS / "root"
 # What Linux can do there; "either" where it hangs on the kernel's version.
 FILESYSTEMS = {"ext4": "huge", "xfs": "huge", "btrfs": "either", "overlay": "huge", "tmpfs": "huge"}
-
-
-def mount(*words):
-    done = run(["mount", *words])
-    if done.returncode:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
 
 
 @contextlib.contextmanager
@@ -28,17 +22,13 @@ def image(kind, folder, mib):
     maker = shutil.which(f"mkfs.{kind}")
     if not maker:
         pytest.skip(f"mkfs.{kind} is not installed")
-    file, target = folder / "image", folder / "mnt"
-    target.mkdir()
+    file = folder / "image"
     with open(file, "wb") as sparse:
         sparse.truncate(mib << 20)
     assert run([maker, "-q", file]).returncode == 0
-    mount("-o", "loop", file, target)
-    try:
+    with mounted(["-o", "loop", file], folder / "mnt") as target:
         yield target
-    finally:
-        assert run(["umount", target]).returncode == 0
-        file.unlink()
+    file.unlink()
 
 
 @contextlib.contextmanager
@@ -47,24 +37,15 @@ def overlay_above_ext4(folder, mib):
         for name in ("upper", "work"):
             (lower / name).mkdir()
         (lower / "lower").mkdir()
-        target = folder / "merged"
-        target.mkdir()
-        mount("-t", "overlay", "overlay", "-o", f"lowerdir={lower}/lower,upperdir={lower}/upper,workdir={lower}/work", target)
-        try:
+        folders = f"lowerdir={lower}/lower,upperdir={lower}/upper,workdir={lower}/work"
+        with mounted(["-t", "overlay", "overlay", "-o", folders], folder / "merged") as target:
             yield target
-        finally:
-            assert run(["umount", target]).returncode == 0
 
 
 @contextlib.contextmanager
 def tmpfs(folder, mib):
-    target = folder / "mnt"
-    target.mkdir()
-    mount("-t", "tmpfs", "-o", f"huge=advise,size={mib}M", "tmpfs", target)
-    try:
+    with mounted(["-t", "tmpfs", "-o", f"huge=advise,size={mib}M", "tmpfs"], folder / "mnt") as target:
         yield target
-    finally:
-        assert run(["umount", target]).returncode == 0
 
 
 @pytest.fixture(scope="module", params=FILESYSTEMS)
@@ -127,7 +108,7 @@ def test_program(filesystem, hugexec_run, run, name):
     path, arguments = PROGRAMS_TO_TRY[name]()
     copy = copy_to(target, path)
     plain = run([copy, *arguments])
-    done, report = hugexec_run([copy, *arguments], policy=policy_with(file_timeout="20s"), backing="file,thp")
+    done, report = hugexec_run([copy, *arguments], policy=policy_with(), backing="file,thp")
     assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
     check(report[0], kind, copy)
 
@@ -136,7 +117,7 @@ def test_program(filesystem, hugexec_run, run, name):
 def test_maps_still_name_the_file(filesystem, hugexec_command, bigtext, mib, variant):
     kind, target = filesystem
     copy = copy_to(target, pathlib.Path(bigtext(mib, *variant)))
-    words, report = hugexec_command([copy, "sleep"], policy_with(file_timeout="20s"), "file,thp")
+    words, report = hugexec_command([copy, "sleep"], policy_with(), "file,thp")
     with Process(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline().startswith("bigtext:")
         assert process.stdout.readline() == "ready\n"
@@ -165,11 +146,11 @@ def test_clang_with_its_libraries(filesystem, hugexec_command, run):
         pytest.skip("this clang is linked statically")
     for library in libraries:
         copy_to(target, library)
-        for name in re.findall(rf"(\S+) => \S*", listed):
+        for name in re.findall(r"(\S+) => \S*", listed):
             if name.split(".so")[0] == library.name.split(".so")[0] and not (target / name).exists():
                 (target / name).symlink_to(library.name)
     environment = {**os.environ, "LD_LIBRARY_PATH": str(target)}
-    policy = policy_with(libraries={"include": [f"{target}/*"]}, min_text="8M", follow="none", file_timeout="60s")
+    policy = policy_with(libraries={"include": [f"{target}/*"]}, min_text="8M", follow="none")
     words, report = hugexec_command([copy, "--version"], policy, "file,thp")
     plain = run([copy, "--version"], env=environment)
     ours = run(words, env=environment)

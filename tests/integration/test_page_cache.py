@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conftest import BUILD, HUGE, MIB, Process, run, switched
+from conftest import BUILD, HUGE, MIB, Process, mounted, run, switched
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mmap.restype = ctypes.c_void_p
@@ -46,27 +46,6 @@ def page_cache():
         return said
 
     return call
-
-
-@contextlib.contextmanager
-def mounted(words, where):
-    """A mount that is gone afterwards, and its loop device with it."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting takes root")
-    where.mkdir(exist_ok=True)
-    done = run(["mount", *words, where])
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    try:
-        yield where
-    finally:
-        for _ in range(50):
-            if run(["umount", where]).returncode == 0:
-                break
-            time.sleep(0.1)
-        else:
-            run(["umount", "--lazy", where])
-            pytest.fail(f"{where} was busy")
 
 
 @contextlib.contextmanager
@@ -171,6 +150,14 @@ def cached(path):
     return bytes(page & 1 for page in pages.raw)
 
 
+def whole(pages):
+    """
+    All in the cache, but for a few, which the kernel may have paged out by itself (conftest.takes_pages_back()). What a drop
+    takes is 512 at a time.
+    """
+    return pages.count(0) < 64
+
+
 def digest(path):
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
@@ -227,7 +214,7 @@ def test_btrfs_is_huge_or_says_why_and_keeps_its_cache(page_cache, tmp_path, sta
             assert said["huge_bytes"] == huge_bytes(path) == SLOTS * HUGE
         else:
             assert (said["word"], said["huge_bytes"]) == ("file-unsupported", 0)
-            assert sum(cached(path)) >= held - HUGE // 4096
+            assert sum(cached(path)) >= held - HUGE // 4096 - 64
             assert state == "small" or sum(cached(path)) <= 3 * HUGE // 4096  # one slot was tried, not all were read
             assert huge_bytes(path) == 0
         assert digest(path) == before
@@ -267,7 +254,7 @@ def test_mount_without_exec(page_cache, ext4):
         assert run(["mount", "-o", "remount,exec", ext4]).returncode == 0
     assert (said["result"], said["word"], said["huge_bytes"]) == (-1, "file-unsupported", 0)
     assert "not permitted" in said["detail"]
-    assert all(cached(path))
+    assert whole(cached(path))
 
 
 def test_sparse_file(page_cache, huge_ext4):
@@ -340,7 +327,7 @@ def test_ranges(page_cache, huge_ext4):
     with mapping(path, FILE_BYTES) as start:
         LIBC.madvise(start, HUGE, MADV_POPULATE_READ)
         assert smaps_of(start)["FilePmdMapped"] == 0
-    assert all(cached(path)[:HUGE // 4096])
+    assert whole(cached(path)[:HUGE // 4096])
 
 
 def test_range_behind_the_end(page_cache, huge_ext4):
@@ -365,9 +352,9 @@ def test_pages_of_another_process_are_left_alone(page_cache, huge_ext4):
     with small_user(path, FILE_BYTES):
         said = page_cache(path)
         assert (said["result"], said["word"], said["huge_bytes"]) == (0, "file-busy", 0)
-        assert all(cached(path))
+        assert whole(cached(path))
         again = page_cache(path, times=3)
-        assert again["word"] == "file-busy" and all(cached(path))
+        assert again["word"] == "file-busy" and whole(cached(path))
     assert page_cache(path)["huge_bytes"] == SLOTS * HUGE
 
 
@@ -376,7 +363,7 @@ def test_slots_that_nobody_uses_become_huge(page_cache, huge_ext4):
     with small_user(path, FILE_BYTES, pages=[600]):
         said = page_cache(path)
         assert (said["word"], said["huge_bytes"]) == ("file-busy", (SLOTS - 1) * HUGE)
-        assert all(cached(path)[512:1024])
+        assert whole(cached(path)[512:1024])
 
 
 def test_pages_of_another_process_seen_without_privilege(page_cache, huge_ext4, nobody):
@@ -384,7 +371,7 @@ def test_pages_of_another_process_seen_without_privilege(page_cache, huge_ext4, 
     with small_user(path, FILE_BYTES):
         said = page_cache(path, before=nobody)
         assert (said["word"], said["huge_bytes"]) == ("file-busy", 0)
-        assert all(cached(path))
+        assert whole(cached(path))
 
 
 def test_dirty_pages_are_left_alone_and_not_written(page_cache, huge_ext4):
@@ -408,7 +395,7 @@ def test_a_process_without_huge_pages(page_cache, huge_ext4):
     path = make_file(huge_ext4)
     said = page_cache(path, preexec_fn=lambda: LIBC.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
     assert (said["result"], said["word"]) == (-1, "file-unsupported") and "PR_SET_THP_DISABLE" in said["detail"]
-    assert all(cached(path)) and huge_bytes(path) == 0
+    assert whole(cached(path)) and huge_bytes(path) == 0
 
 
 def forbid(call):
@@ -435,7 +422,7 @@ def test_seccomp_filter(page_cache, huge_ext4):
     before = cached(path)
     said = page_cache(path, preexec_fn=forbid(fadvise))
     assert (said["result"], said["word"], said["huge_bytes"]) == (0, "file-unsupported", 0) and "seccomp" in said["detail"]
-    assert sum(cached(path)) >= sum(before)
+    assert sum(cached(path)) >= sum(before) - 64
     said = page_cache(path, preexec_fn=forbid(mincore))
     assert (said["result"], said["word"], said["huge_bytes"]) == (0, None, SLOTS * HUGE)
 
@@ -507,4 +494,4 @@ def test_slow_disk(page_cache, huge_ext4, state, bytes_a_second):
     if state == "small":
         # On the faster one the time is too short for another batch, and none is begun.
         most_missing = BATCH_BYTES if bytes_a_second == MIB else HUGE
-        assert sum(cached(path)) * 4096 >= 20 * HUGE - most_missing
+        assert sum(cached(path)) * 4096 >= 20 * HUGE - most_missing - 64 * 4096

@@ -138,7 +138,7 @@ def test_large(hugexec_run, run, bigtext, backing):
     with pool_for(backing, 200):
         done, report = hugexec_run([program], backing=backing)
     assert (done.stdout, done.returncode) == (plain.stdout, 0)
-    assert report[0]["huge_bytes"] >= 198 << 20
+    assert report[0]["huge_bytes"] >= 198 << 20, report
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
