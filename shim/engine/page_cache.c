@@ -15,8 +15,8 @@
 #include "base/cleanup.h"
 #include "engine/slots.h"
 
-#define TRIES        2   /* reading anew fails now and then where another CPU still holds a page for a moment */
-#define ROUNDS       3   /* and so does a look: what was in use may be free a moment later */
+#define TRIES        2 /* reading anew fails now and then where another CPU still holds a page for a moment */
+#define ROUNDS       3 /* and so does a look: what was in use may be free a moment later */
 #define PAUSE_US     500
 #define REAP_WAIT_MS 100 /* for a child that was killed: more than enough where it does not wait for a disk */
 
