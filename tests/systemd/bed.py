@@ -1,0 +1,170 @@
+"""
+A real systemd as PID 1 of namespaces of its own, with this build installed in /usr, for tests of what needs one.
+
+  pytest -> setpriv --pdeathsig KILL -> unshare --fork --kill-child -> boot.sh, which becomes systemd
+
+It ends by SIGKILL of that PID 1, which is the end of every process in it: in Bed.close(), or because its parent (unshare)
+or pytest is gone, which the kernel tells by the signals of parents' deaths. Its cgroups are below one of our own.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BOOT_SECONDS = 60
+
+
+def wait_for(condition, seconds=30, what="the condition"):
+    """The first true value of CONDITION (OSError: not yet); an AssertionError where the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError):
+            value = condition()
+            if value:
+                return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s for {what}")
+        time.sleep(0.05)
+
+
+def unified_cgroups():
+    """Where the v2 tree of cgroups is mounted."""
+    for line in pathlib.Path("/proc/self/mounts").read_text(encoding="ascii").splitlines():
+        _, where, kind = line.split()[:3]
+        if kind == "cgroup2":
+            return pathlib.Path(where)
+    raise RuntimeError("no cgroup v2 tree is mounted")
+
+
+class Bed:
+    """LAYERS: folders laid over the machine's /usr, /etc and /var. PROGRAMS: a folder seen as /srv/programs."""
+
+    def __init__(self, layers, programs=None):
+        self.folder = tempfile.mkdtemp(prefix="hugexec-bed-")
+        self.cgroup = unified_cgroups() / f"hugexec-bed-{os.getpid()}-{time.monotonic_ns()}"
+        self.keeper = None
+        self.pid = 0  # of the systemd, as the machine sees it
+        try:
+            self._boot([str(layer) for layer in layers], programs)
+        except BaseException:
+            self.close()
+            raise
+
+    def _boot(self, layers, programs):
+        self.cgroup.mkdir()
+        environment = dict(os.environ, BED_PROGRAMS=str(programs or ""))
+        # Joins its cgroup before unshare(1) makes that the root of what systemd sees.
+        join = f"echo $$ >{self.cgroup}/cgroup.procs && exec \"$@\""
+        with open(f"{self.folder}.log", "wb") as log:
+            self.keeper = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "sh", "-c", join, "sh",
+                 "unshare", "--mount", "--pid", "--fork", "--cgroup", "--uts", "--ipc", "--net", "--kill-child",
+                 str(HERE / "boot.sh"), self.folder, *layers],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
+        children = pathlib.Path(f"/proc/{self.keeper.pid}/task/{self.keeper.pid}/children")
+
+        def systemd():
+            self._alive()
+            for child in children.read_text(encoding="ascii").split():
+                if pathlib.Path(f"/proc/{child}/comm").read_text(encoding="ascii") == "systemd\n":
+                    self.pid = int(child)
+            return self.pid
+
+        wait_for(systemd, BOOT_SECONDS, "systemd to be started")
+        wait_for(lambda: self._alive() and
+                 self.run(["systemctl", "is-active", "--quiet", "bed.target"], check=False).returncode == 0,
+                 BOOT_SECONDS, "bed.target")
+
+    def _alive(self):
+        if self.keeper.poll() is not None:
+            log = pathlib.Path(f"{self.folder}.log").read_text(encoding="utf-8", errors="replace")
+            raise RuntimeError(f"the bed ended with {self.keeper.returncode}: {log}")
+        return True
+
+    def close(self):
+        """Ends every process of it; may be called again."""
+        if self.pid:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.pid = 0
+        if self.keeper:
+            if self.keeper.poll() is None:
+                self.keeper.send_signal(signal.SIGKILL)  # --kill-child: its child too, where that has no name yet
+            self.keeper.wait(20)
+        for _ in range(200):  # processes end when they do
+            if self._remove_cgroups():
+                break
+            time.sleep(0.05)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.unlink(f"{self.folder}.log")
+
+    def _remove_cgroups(self):
+        for folder, _, _ in os.walk(self.cgroup, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        return not self.cgroup.exists()
+
+    def inside(self, words, seconds=60):
+        """The words of a command line that runs WORDS in the bed, for SECONDS at most."""
+        return ["nsenter", "-t", str(self.pid), "-a", "timeout", "--kill-after=5", str(seconds), *map(str, words)]
+
+    def run(self, words, check=True, seconds=60, **options):
+        """Run WORDS in the bed to their end; where CHECK, they must succeed."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        done = subprocess.run(self.inside(words, seconds), capture_output=True, text=True, timeout=seconds + 20, **options)
+        if check and done.returncode != 0:
+            raise AssertionError(f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        return done
+
+    def systemctl(self, *words, **options):
+        return self.run(["systemctl", *words], **options)
+
+    def show(self, unit, *properties):
+        """Properties of a unit (all where none is named) as systemctl shows them, as a dict."""
+        words = [f"--property={name}" for name in properties]
+        lines = self.systemctl("show", "--all", *words, "--", unit).stdout.splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def journal(self, *matches):
+        """What the journal has about MATCHES ("FIELD=VALUE", or options of journalctl), oldest first, as dicts."""
+        self.run(["journalctl", "--sync"], check=False)
+        done = self.run(["journalctl", "--output=json", "--no-pager", "--all", *matches])
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def path(self, name):
+        """The file NAME of the bed, as it can be opened from outside. Links with absolute targets lead out of it."""
+        return pathlib.Path(f"/proc/{self.pid}/root") / str(name).lstrip("/")
+
+    def write(self, name, content, mode=0o644):
+        """A file of the bed: text, or anything else as JSON."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        path.chmod(mode)
+        return path
+
+    def pids_of(self, unit, below="system.slice"):
+        """PIDs of all processes of a unit, as the machine sees them."""
+        pids = []
+        for procs in (self.cgroup / below / unit).glob("**/cgroup.procs"):
+            with contextlib.suppress(OSError):
+                pids += [int(pid) for pid in procs.read_text(encoding="ascii").split()]
+        return pids
+
+    def main_pid(self, unit):
+        """PID of a unit's main process as the machine sees it; 0: there is none."""
+        inner = self.show(unit, "MainPID")["MainPID"]
+        for pid in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                status = (pid / "status").read_text(encoding="utf-8", errors="replace")
+                numbers = status.split("NSpid:")[1].split("\n", 1)[0].split()
+                if numbers[1:2] == [inner] and os.readlink(pid / "ns/pid") == os.readlink(f"/proc/{self.pid}/ns/pid"):
+                    return int(pid.name)
+        return 0

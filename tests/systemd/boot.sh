@@ -1,0 +1,75 @@
+#!/bin/sh
+# Become systemd, as PID 1 of namespaces that bed.py has just made: boot.sh FOLDER [LAYER...]
+# FOLDER is an empty one of ours; each LAYER is a tree laid over /usr, /etc and /var, the first on top. Whatever systemd and
+# its units write stays in memory that ends with this mount namespace: in what it boots with, nothing of the machine's
+# can be changed but /sys outside of cgroups, which has the pool of huge pages.
+set -eu
+bed=$1
+shift
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 bed "$bed"
+
+# over PLACE NAME: a writable overlay, with what the layers have for PLACE.
+over() {
+	lower=
+	for layer in $layers; do
+		if [ -d "$layer$1" ]; then lower="$lower$layer$1:"; fi
+	done
+	mkdir -p "$bed/$2/upper" "$bed/$2/work"
+	chmod 755 "$bed/$2/upper"
+	mount -t overlay bed -o "lowerdir=$lower$1,upperdir=$bed/$2/upper,workdir=$bed/$2/work" "$1"
+}
+layers=$*
+over /usr usr
+over /etc etc
+over /var var
+for place in /run /srv; do mount -t tmpfs -o mode=755 bed "$place"; done
+mount -t tmpfs -o mode=1777 bed /tmp
+mkdir /srv/programs
+if [ -n "${BED_PROGRAMS-}" ]; then mount --bind "$BED_PROGRAMS" /srv/programs; fi
+
+# Device nodes of our own: the machine's /dev is one and the same file system in all namespaces.
+mkdir -p "$bed/dev"
+mount -t tmpfs -o mode=755 bed "$bed/dev"
+for node in null zero full random urandom tty; do cp -a "/dev/$node" "$bed/dev/"; done
+mkdir -m 755 "$bed/dev/pts"
+mkdir -m 1777 "$bed/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$bed/dev/pts"
+mount -t tmpfs -o mode=1777 bed "$bed/dev/shm"
+ln -s pts/ptmx "$bed/dev/ptmx"
+ln -s /proc/self/fd "$bed/dev/fd"
+mount --move "$bed/dev" /dev
+
+umount --recursive --lazy /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t proc proc /proc
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
+
+# Only what a test needs is started; what would touch the kernel's settings or modules cannot be.
+rm -rf /etc/systemd/system/*.wants
+rm -f /etc/systemd/system/dbus-org.freedesktop.*
+for unit in systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-udev-trigger.service \
+	systemd-sysctl.service systemd-modules-load.service systemd-binfmt.service systemd-random-seed.service \
+	systemd-tmpfiles-setup-dev.service kmod-static-nodes.service systemd-firstboot.service systemd-repart.service \
+	systemd-update-utmp.service systemd-logind.service dev-hugepages.mount dev-mqueue.mount \
+	sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
+	proc-sys-fs-binfmt_misc.automount hugexec-warm.service hugexec-pool.service; do
+	ln -sf /dev/null "/etc/systemd/system/$unit"
+done
+: >/etc/fstab
+mkdir -p /etc/systemd/journald.conf.d /etc/systemd/system.conf.d
+printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nReadKMsg=no\n' >/etc/systemd/journald.conf.d/bed.conf
+printf '[Manager]\nDefaultTimeoutStartSec=30\nDefaultTimeoutStopSec=10\nDefaultStartLimitIntervalSec=0\nLogTarget=journal\n' \
+	>/etc/systemd/system.conf.d/bed.conf
+cat >/etc/systemd/system/bed.target <<'END'
+[Unit]
+Description=What the tests boot into
+Requires=basic.target
+Wants=systemd-journald.service dbus.service
+After=basic.target systemd-journald.service
+AllowIsolate=yes
+END
+echo bed >/etc/hostname
+exec env -i container=box PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	/lib/systemd/systemd --unit=bed.target --show-status=no

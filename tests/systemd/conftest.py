@@ -1,0 +1,75 @@
+"""One systemd for all tests of this folder, with this build installed; a unit ends with the test that made it."""
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Pages, programs, and hooks that leave the machine as it was are those of the integration tests.
+spec = importlib.util.spec_from_file_location("integration", ROOT / "tests" / "integration" / "conftest.py")
+integration = importlib.util.module_from_spec(spec)
+sys.modules["integration"] = integration
+spec.loader.exec_module(integration)
+from integration import (BUILD, GENERATED, PROGRAMS, bigtext, hugetlb_pool, pytest_configure)  # noqa: E402,F401
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from bed import Bed  # noqa: E402
+
+POLICY = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "file_timeout": "60s"}]}
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """This build as `meson install` lays it out, in a folder."""
+    where = tmp_path_factory.mktemp("installed")
+    where.chmod(0o755)
+    subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", where],
+                   check=True, stdout=subprocess.DEVNULL, timeout=120)
+    return where
+
+
+@pytest.fixture(scope="session")
+def booted(installed):
+    if os.geteuid() != 0:
+        pytest.skip("booting a systemd takes root")
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    debian = PROGRAMS / "systemd-root"
+    bed = Bed([installed, *([debian] if debian.exists() else [])], GENERATED)
+    try:
+        yield bed
+    finally:
+        bed.close()
+
+
+@pytest.fixture
+def bed(booted):
+    """The booted systemd with a policy that remaps everything, and without what an earlier test has changed in it."""
+    booted.write("/etc/hugexec/policy.json", POLICY)
+    yield booted
+
+
+@pytest.fixture
+def make_unit(bed):
+    """Write a unit: make_unit("a.service", TEXT); gone, with its drop-ins, after the test."""
+    made = []
+
+    def make(name, text, enable=None):
+        bed.write(f"/etc/systemd/system/{name}", text)
+        made.append(name)
+        bed.systemctl("daemon-reload")
+        if enable:
+            bed.run(["hugexecctl", "enable", "--", enable if isinstance(enable, str) else name])
+        return name
+
+    yield make
+    for name in made:
+        pattern = name.replace("@.", "@*.")
+        bed.systemctl("stop", pattern, check=False)
+        bed.systemctl("reset-failed", pattern, check=False)
+        bed.run(["sh", "-c", f"rm -rf /etc/systemd/system/{name} /etc/systemd/system/{pattern}.d "
+                             f"/run/systemd/system/{pattern}.d"], check=False)
+    bed.systemctl("daemon-reload", check=False)
