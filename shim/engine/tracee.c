@@ -2,13 +2,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,6 +49,14 @@ int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *e
 	if (ptrace(PTRACE_SEIZE, pid, 0, tracee->options) < 0)
 		return error_set_errno(err, errno, "ptrace-refused", "cannot trace process %d", (int)pid);
 	return 0;
+}
+
+bool tracee_may_suspend_seccomp(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2] = {{0}};
+	return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0 && syscall(SYS_capget, &header, data) == 0 &&
+	       (data[0].effective & (1U << CAP_SYS_ADMIN));
 }
 
 /*
@@ -164,7 +175,8 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 	arch_no_restart(&tracee->saved_regs);
 	if (ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof tracee->saved_mask, &tracee->saved_mask) < 0)
 		return ptrace_failed(tracee, "reading the signal mask", err);
-	if (set_options(tracee, tracee->options | PTRACE_O_EXITKILL, err) < 0)
+	long suspend = tracee->suspends_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;
+	if (set_options(tracee, tracee->options | PTRACE_O_EXITKILL | suspend, err) < 0)
 		return -1;
 	tracee->state = TRACEE_BORROWED;
 	if (set_mask(tracee, UINT64_MAX, err) < 0) {

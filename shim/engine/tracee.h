@@ -32,6 +32,7 @@ struct tracee {
 	pid_t pid;
 	enum tracee_state state;
 	long options;               /* PTRACE_O_* in force outside of the borrowed time */
+	bool suspends_seccomp;      /* while borrowed, no seccomp filter of the tracee's sees its calls */
 	uint64_t syscall_insn_addr; /* of a syscall instruction in the tracee's vDSO; 0 until the first borrow */
 	struct arch_regs saved_regs;
 	uint64_t breakpoint_addr; /* 0: none is set */
@@ -43,6 +44,12 @@ struct tracee {
  * Returns 0, or -1 with ERR word "ptrace-refused".
  */
 int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err);
+
+/*
+ * Whether the calling process may use suspends_seccomp: PTRACE_O_SUSPEND_SECCOMP takes CAP_SYS_ADMIN in the initial
+ * user namespace and a tracer that is under no filter itself (ptrace(2), Linux 4.3).
+ */
+bool tracee_may_suspend_seccomp(void);
 
 /*
  * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result

@@ -107,12 +107,25 @@ static void let_go(struct following *following, struct followed *followed)
 	forget(following, followed);
 }
 
+/* At COMMAND's own exec: whether the tracer may go on. */
+static bool begins(struct following *following)
+{
+	struct launch *launch = following->launch;
+	following->deadline_us = 0;
+	return !launch->may_begin || launch->may_begin(launch);
+}
+
 static void on_exec(struct following *following, struct followed *followed)
 {
 	followed->tracee.state = TRACEE_IN_EXEC;
 	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
-	followed->has_executed = true;
 	fault_point("exec-stop");
+	if (!followed->has_executed && !begins(following)) {
+		tracee_detach(&followed->tracee);
+		let_go(following, followed);
+		return;
+	}
+	followed->has_executed = true;
 	struct settings settings;
 	if (consider(following, followed, &settings) == CONSIDERED_LET_GO) {
 		let_go(following, followed);
@@ -243,6 +256,8 @@ _Noreturn void follow(struct launch *launch, const struct tracee *root)
 	if (!first)
 		_exit(0);
 	first->is_root = true;
+	if (launch->exec_timeout_s)
+		following.deadline_us = now_us() + (uint64_t)launch->exec_timeout_s * 1000000U;
 	while (following.count > 0) {
 		int status;
 		pid_t pid = next_event(&following, &status);

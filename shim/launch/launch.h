@@ -22,6 +22,7 @@
  * sees that (it looks every few milliseconds) and does the same. If T dies later, the kernel lets P go on, but for the
  * moments in which T had borrowed P's registers: then the kernel kills P. If P's exec fails, P kills and reaps T.
  * If P dies, T is woken by that and exits; an orphan by then, it is reaped by whoever reaps orphans there.
+ * Where P or T may not trace at all, hugexecd can do T's work from outside (helper/protocol.h): then there is no T.
  * A T that is P's child and lets go while P runs already (COMMAND is PID 1 of its namespace, and nothing matched until
  * follow_timeout) stays P's zombie until P ends.
  */
@@ -37,11 +38,24 @@
 struct launch {
 	const struct policy *policy;
 	const struct options *options;
-	bool expects_remap; /* COMMAND itself is what will be remapped, as far as can be seen beforehand */
+	bool expects_remap;    /* COMMAND itself is what will be remapped, as far as can be seen beforehand */
+	int helper_connection; /* > 0: hugexecd traces P, and this is open until exec closes it. Else there is a T: */
 	pid_t tracer_pid;
 	bool tracer_is_orphan; /* T is not P's child */
 	struct launch_shared *shared;
+	/* Where P is no relative of the tracer's; 0 and NULL else. */
+	unsigned exec_timeout_s;                  /* until P executes COMMAND */
+	bool (*may_begin)(struct launch *launch); /* asked once, when P has executed COMMAND; false: let it go */
 };
+
+/*
+ * Have the calling process traced from its next exec on: by a tracer of its own, or where that cannot be by hugexecd.
+ * Where a seccomp filter is in force hugexecd is asked first: a filter that kills whoever calls ptrace would kill only
+ * the tracer, but leave a line in the audit log and perhaps a core file.
+ * Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer from working, and in the detail what
+ * kept hugexecd.
+ */
+int launch_begin(struct launch *launch, struct error *err);
 
 /*
  * Start the tracer and have it attached to the calling process. Returns 0; or -1 with ERR and nothing left behind:

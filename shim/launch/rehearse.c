@@ -63,20 +63,44 @@ static void tracer_calls(void)
 	waitpid(-1, NULL, __WALL | WNOHANG);
 }
 
-int rehearse(struct error *err)
+static void engine_calls(void)
 {
-	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) <= 0)
-		return 0;
+	tracee_calls();
+	tracer_calls();
+}
+
+/* Whoever stops P's process group stops the child with it, and may continue P alone. */
+static pid_t wait_for_end(pid_t child, int *status)
+{
+	pid_t got;
+	while ((got = waitpid(child, status, __WALL | WUNTRACED)) == child && WIFSTOPPED(*status))
+		kill(child, SIGCONT);
+	return got;
+}
+
+int rehearse_calls(void (*calls)(void), struct error *err)
+{
 	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
 	if (child == 0) {
-		tracee_calls();
-		tracer_calls();
+		calls();
 		_exit(0);
 	}
 	int status;
-	if (child < 0 || TEMP_FAILURE_RETRY(waitpid((pid_t)child, &status, __WALL)) < 0)
+	if (child < 0 || TEMP_FAILURE_RETRY(wait_for_end((pid_t)child, &status)) < 0)
 		return error_set_errno(err, errno, "seccomp", "trying the system calls that are needed");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	return error_set(err, "seccomp", "a seccomp filter kills system calls that are needed");
+}
+
+int rehearse(struct error *err)
+{
+	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) <= 0)
+		return 0;
+	return rehearse_calls(engine_calls, err);
+}
+
+int rehearse_tracee(struct error *err)
+{
+	return rehearse_calls(tracee_calls, err);
 }

@@ -11,3 +11,9 @@
 
 /* Returns 0 where no filter is in force or all calls survive; -1 with ERR word "seccomp". */
 int rehearse(struct error *err);
+
+/* As rehearse() of what the tracee will be made to call: for a tracer that is under no filter itself. */
+int rehearse_tracee(struct error *err);
+
+/* Have a child make CALLS. Returns 0 where it survives them; -1 with ERR word "seccomp". */
+int rehearse_calls(void (*calls)(void), struct error *err);

@@ -17,3 +17,7 @@
  * Never fails: a report that cannot be written must not stop a workload.
  */
 void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch);
+
+/* The report's file, and standard error, opened so that they can be handed on; -1 where there is none. */
+int sink_open_report(const struct options *options);
+int sink_open_stderr(void);

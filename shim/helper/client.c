@@ -1,0 +1,171 @@
+#include "helper/client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "helper/protocol.h"
+#include "launch/rehearse.h"
+#include "launch/sink.h"
+
+/*
+ * How long a start may be held by a helper that does not answer. It answers within a few milliseconds where it runs;
+ * the service manager may have to start it first, on a machine that is busy starting everything else.
+ */
+#define ANSWER_MS 1000
+
+const char *helper_socket(void)
+{
+	const char *path = getenv("HUGEXEC_HELPER");
+	if (!path || !*path)
+		return HELPER_SOCKET;
+	return strcmp(path, "off") == 0 ? NULL : path;
+}
+
+bool helper_is_there(void)
+{
+	const char *path = helper_socket();
+	return path && access(path, F_OK) == 0;
+}
+
+/* Every call of this file, where it can do no harm. */
+static void calls(void)
+{
+	struct msghdr nothing = {0};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un nowhere = {.sun_family = AF_UNIX};
+	struct pollfd poll_fd = {.fd = fd};
+	connect(fd, (struct sockaddr *)&nowhere, sizeof nowhere);
+	sendmsg(fd, &nothing, MSG_NOSIGNAL);
+	poll(&poll_fd, 1, 0);
+	recvmsg(fd, &nothing, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	close((int)syscall(SYS_pidfd_open, getpid(), 0));
+	close(fd);
+}
+
+static int connect_to(const char *path, struct error *err)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof address.sun_path)
+		return error_set(err, "helper-absent", "%s is too long for a socket's name", path);
+	strcpy(address.sun_path, path);
+	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_set_errno(err, errno, "helper-refused", "no UNIX socket (RestrictAddressFamilies=?)");
+	/* Never waits: what does not fit the listener's queue is EAGAIN (unix(7)). */
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+		return error_set_errno(err, errno, errno == EAGAIN ? "helper-busy" : "helper-absent", "%s", path);
+	return steal_fd(&fd);
+}
+
+/* Room for the credentials and the files, aligned as the kernel wants it. */
+union control {
+	struct cmsghdr align;
+	char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * HELPER_FILES_MAX)];
+};
+
+/* Add one control message of TYPE to those that CONTROL holds already. */
+static void attach(union control *control, size_t *used, int type, const void *data, size_t bytes)
+{
+	struct cmsghdr head = {CMSG_LEN(bytes), SOL_SOCKET, type};
+	memcpy(control->bytes + *used, &head, sizeof head);
+	memcpy(control->bytes + *used + CMSG_LEN(0), data, bytes);
+	*used += CMSG_SPACE(bytes);
+}
+
+/* Send BYTES of DATA as one message, with our credentials and FILES. */
+static int send_with(int connection, const void *data, size_t bytes, const int *files, unsigned file_count,
+                     struct error *err)
+{
+	union control control = {0};
+	struct iovec io = {(void *)data, bytes};
+	struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &control};
+	struct ucred self = {getpid(), geteuid(), getegid()};
+	attach(&control, &message.msg_controllen, SCM_CREDENTIALS, &self, sizeof self);
+	if (file_count > 0)
+		attach(&control, &message.msg_controllen, SCM_RIGHTS, files, file_count * sizeof files[0]);
+	if (sendmsg(connection, &message, MSG_NOSIGNAL) < 0)
+		return error_set_errno(err, errno, "helper-gone", "sending to it");
+	return 0;
+}
+
+static int send_request(int connection, const struct options *options, struct error *err)
+{
+	struct helper_request request = {.magic = HELPER_MAGIC, .version = HELPER_VERSION};
+	if (options->backing)
+		snprintf(request.backing, sizeof request.backing, "%s", options->backing);
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (pidfd < 0)
+		return error_set_errno(err, errno, "helper-refused", "pidfd_open");
+	return send_with(connection, &request, sizeof request, &pidfd, 1, err);
+}
+
+static int send_word(int connection, const struct options *options, struct error *err)
+{
+	struct helper_word word = {.magic = HELPER_MAGIC};
+	int files[HELPER_FILES_MAX];
+	unsigned count = 0;
+	cleanup_close int report = options->report_path ? sink_open_report(options) : -1;
+	if (report >= 0) {
+		word.flags |= HELPER_REPORT;
+		files[count++] = report;
+	}
+	cleanup_close int standard_error = options->verbosity == VERBOSITY_QUIET ? -1 : sink_open_stderr();
+	if (standard_error >= 0) {
+		word.flags |= HELPER_STDERR | (options->verbosity == VERBOSITY_VERBOSE ? HELPER_VERBOSE : 0U);
+		files[count++] = standard_error;
+	}
+	return send_with(connection, &word, sizeof word, files, count, err);
+}
+
+/* Returns the verdict where it is not REFUSED; else -1. */
+static int receive_answer(int connection, struct error *err)
+{
+	struct helper_answer answer = {0};
+	struct iovec io = {&answer, sizeof answer};
+	struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1};
+	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
+	int ready = TEMP_FAILURE_RETRY(poll(&poll_fd, 1, ANSWER_MS));
+	if (ready == 0)
+		return error_set(err, "helper-timeout", "no answer within %d ms", ANSWER_MS);
+	ssize_t got = ready < 0 ? -1 : recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+	/* Said first where the helper closed without having read what we sent; an answer may be there all the same. */
+	if (got < 0 && errno == ECONNRESET)
+		got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+	if (got < 0)
+		return error_set_errno(err, errno, "helper-gone", "waiting for the answer");
+	if (got == 0)
+		return error_set(err, "helper-gone", "it has closed the connection");
+	if (helper_answer_check(&answer, (size_t)got, &answer, err) < 0)
+		return -1;
+	if (answer.verdict != HELPER_REFUSED)
+		return (int)answer.verdict;
+	*err = answer.reason;
+	return -1;
+}
+
+int helper_ask(const struct options *options, bool is_filtered, struct error *err)
+{
+	const char *path = helper_socket();
+	if (!path)
+		return error_set(err, "helper-absent", "HUGEXEC_HELPER=off");
+	if (access(path, F_OK) < 0)
+		return error_set_errno(err, errno, "helper-absent", "%s", path);
+	if (is_filtered && rehearse_calls(calls, err) < 0)
+		return -1;
+	cleanup_close int connection = connect_to(path, err);
+	if (connection < 0 || send_request(connection, options, err) < 0)
+		return -1;
+	int verdict = receive_answer(connection, err);
+	if (verdict < 0 || (verdict == HELPER_SEIZED_FILTERED && rehearse_tracee(err) < 0) ||
+	    send_word(connection, options, err) < 0)
+		return -1;
+	return steal_fd(&connection);
+}

@@ -1,0 +1,25 @@
+/*
+ * client.h - ask hugexecd to trace this process.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "launch/options.h"
+
+/*
+ * The helper's socket: HELPER_SOCKET, or what the environment variable HUGEXEC_HELPER names. NULL where that is "off".
+ */
+const char *helper_socket(void);
+
+/* Whether something is there under that name. */
+bool helper_is_there(void);
+
+/*
+ * Ask to be traced from the next exec on. Makes only calls that a service may be expected to be allowed; where a
+ * seccomp filter may be in force (IS_FILTERED) a child makes them first, so that a filter that kills does not kill us.
+ *
+ * Returns a connection that must stay open until COMMAND is executed, which closes it; or -1 with ERR and nothing left
+ * behind: words "helper-absent", "helper-timeout", "helper-gone", "helper-answer", "helper-refused" (something keeps us
+ * from asking), or the helper's own.
+ */
+int helper_ask(const struct options *options, bool is_filtered, struct error *err);

@@ -1,0 +1,194 @@
+"""hugexecd: where a process may not be traced from where it is, its text comes on huge pages all the same."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import ALL, Process, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
+from helper_daemon import KILLS_PTRACE, asking, start_daemon  # noqa: F401 (a fixture)
+from test_fail_open import seccomp_filter
+from test_probe import lines_of, probe, run_probe  # noqa: F401 (probe is a fixture)
+
+
+def run(words, **options):
+    process = Process([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                      stderr=subprocess.PIPE, text=True, **options)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+@pytest.mark.parametrize("filtered", [KILLS_PTRACE, ("errno", "ptrace")], ids=["kills", "refuses"])
+def test_filtered(start_daemon, hugexec_command, bigtext, mark, backing, filtered):
+    """A filter that lets nobody trace: through the helper the program's text is huge, and the report says so."""
+    daemon = start_daemon()
+    words, report = hugexec_command([bigtext(8), "exit", "9"], backing=backing)
+    code, out, err = run(words, env=asking(daemon.path, MARK=mark), preexec_fn=seccomp_filter(*filtered))
+    assert (code, err) == (9, "")
+    lines = read_report(report)
+    assert [line["outcome"] for line in lines] == ["remapped"], lines
+    assert lines[0]["backing"] == backing and lines[0]["huge_bytes"] >= 4 << 20 and lines[0]["rule"] == "all"
+    wait_until(lambda: not marked(mark) and not daemon.workers())
+
+
+def test_text_is_huge(start_daemon, hugexec_command, bigtext, mark):
+    """Seen from outside while it runs; nobody traces it, and it has no child."""
+    daemon = start_daemon()
+    words, report = hugexec_command([bigtext(8), "sleep"], backing="thp")
+    process = Process(words, stdout=subprocess.PIPE, text=True, env=asking(daemon.path, MARK=mark),
+                      preexec_fn=seccomp_filter(*KILLS_PTRACE))
+    while process.stdout.readline() not in ("ready\n", ""):
+        pass
+    wait_until(lambda: not daemon.workers())
+    line, = read_report(report)
+    assert line["pid"] == process.pid
+    assert huge_text_bytes(process.pid) == line["huge_bytes"] > 0
+    assert status_of(process.pid)["TracerPid"] == "0"
+    assert marked(mark) == [process.pid]
+    assert not any("socket" in os.readlink(fd) for fd in pathlib.Path(f"/proc/{process.pid}/fd").iterdir())
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_probe_sees_nothing(probe, start_daemon, hugexec_command, backing):  # noqa: F811
+    daemon = start_daemon()
+    words, report = hugexec_command([probe("pie"), "a b", "", "ü"], backing=backing)
+    options = {"stdin": subprocess.DEVNULL, "env": asking(daemon.path), "preexec_fn": seccomp_filter(*KILLS_PTRACE)}
+    plain = run_probe(words[words.index("--") + 1:], **options)
+    ours = run_probe(words, **options)
+    assert plain[0] == 42 and ours == plain
+    assert [line["outcome"] for line in read_report(report)] == ["remapped"]
+
+
+def test_unprivileged_user(start_daemon, hugexec_command, bigtext, nobody):
+    """Any user may ask for its own process; the report's file is written with its rights."""
+    daemon = start_daemon(policy_with(match={"user": "nobody"}))
+    words, report = hugexec_command([bigtext(8), "exit", "9"], backing="thp")
+    code, _, err = run([*nobody, "--no-new-privs", *words], env=asking(daemon.path),
+                       preexec_fn=seccomp_filter(*KILLS_PTRACE))
+    assert (code, err) == (9, "")
+    assert [line["outcome"] for line in read_report(report)] == ["remapped"]
+    assert report.stat().st_uid == 65534
+
+
+def test_host_policy_decides(start_daemon, hugexec_command, bigtext):
+    """The client's policy says remap, the helper's does not; whose word counts is no question."""
+    daemon = start_daemon(policy_with(match={"exe": "/nowhere"}, follow="none"))
+    words, report = hugexec_command([bigtext(8), "exit", "9"], backing="thp")
+    code, _, err = run(words, env=asking(daemon.path), preexec_fn=seccomp_filter(*KILLS_PTRACE))
+    assert (code, err) == (9, "")
+    assert [(line["outcome"], line["reason"].split(":")[0]) for line in read_report(report)] == [("skipped", "no-rule")]
+
+
+def test_verbose_and_report_to_standard_error(start_daemon, hugexec, write_policy, bigtext):
+    daemon = start_daemon()
+    words = [hugexec, f"--policy={write_policy(ALL)}", "--backing=thp", "-v", "--report=-", "--", bigtext(8), "exit", "9"]
+    code, _, err = run(words, env=asking(daemon.path), preexec_fn=seccomp_filter(*KILLS_PTRACE))
+    line, report = err.splitlines()
+    assert code == 9 and line.startswith("hugexec: bigtext-pie-8: ") and "huge pages (thp)" in line
+    assert json.loads(report)["outcome"] == "remapped"
+
+
+def test_on_error_fail(start_daemon, hugexec_command, bigtext):
+    """The policy turns a failure into 125 before the first instruction, also from outside."""
+    daemon = start_daemon(policy_with(backing=["hugetlb"], on_error="fail", keep_free=1 << 40))
+    words, report = hugexec_command([bigtext(8), "exit", "9"], policy_with(on_error="fail"))
+    code, out, err = run(words, env=asking(daemon.path), preexec_fn=seccomp_filter(*KILLS_PTRACE))
+    assert (code, out) == (125, "") and "not started" in err
+    assert [line["outcome"] for line in read_report(report)] == ["failed"]
+
+
+@pytest.mark.parametrize("command, status", [("/nowhere/at/all", 127), ("/etc/passwd", 126)])
+def test_what_cannot_be_executed(start_daemon, hugexec_command, mark, command, status):
+    daemon = start_daemon()
+    words, _ = hugexec_command([command], backing="thp")
+    code, out, _ = run(words, env=asking(daemon.path, MARK=mark), preexec_fn=seccomp_filter(*KILLS_PTRACE))
+    assert (code, out) == (status, "")
+    wait_until(lambda: not marked(mark) and not daemon.workers())
+
+
+# Without a helper, or with one that is no use, the program runs as if there were none
+
+
+def fails_open(hugexec_command, bigtext, environment, **options):
+    """The reason of a run that nobody can trace."""
+    words, report = hugexec_command([bigtext(8), "exit", "9"], backing="thp")
+    began = time.monotonic()
+    code, _, err = run(words, env=environment, **{"preexec_fn": seccomp_filter(*KILLS_PTRACE), **options})
+    assert (code, err) == (9, "")
+    line, = read_report(report)
+    assert line["outcome"] == "failed"
+    return line["reason"], time.monotonic() - began
+
+
+def test_absent(hugexec_command, bigtext, tmp_path):
+    reason, _ = fails_open(hugexec_command, bigtext, asking(tmp_path / "nothing"))
+    assert reason.startswith("seccomp: ") and "; hugexecd: helper-absent: " in reason
+    reason, _ = fails_open(hugexec_command, bigtext, asking("off"))
+    assert "; hugexecd: helper-absent: " in reason
+
+
+def test_nobody_listens(hugexec_command, bigtext, start_daemon):
+    daemon = start_daemon()
+    daemon.wait_until_serving()
+    daemon.stop()
+    reason, _ = fails_open(hugexec_command, bigtext, asking(daemon.path))
+    assert reason.startswith("seccomp: ") and "; hugexecd: helper-absent: " in reason and "refused" in reason
+
+
+def test_stopped(hugexec_command, bigtext, start_daemon):
+    """A helper that hangs holds a start for a second, no more; what it does when it wakes up harms nobody."""
+    daemon = start_daemon()
+    daemon.wait_until_serving()
+    os.kill(daemon.pid, signal.SIGSTOP)
+    reason, seconds = fails_open(hugexec_command, bigtext, asking(daemon.path))
+    assert reason.startswith("seccomp: ") and "; hugexecd: helper-timeout: " in reason
+    assert seconds < 20
+    os.kill(daemon.pid, signal.SIGCONT)
+    daemon.wait_until_serving()
+
+
+def test_no_unix_sockets(hugexec_command, bigtext, start_daemon):
+    """As RestrictAddressFamilies= does it; and a filter that kills for it does not kill the workload."""
+    daemon = start_daemon()
+    for action, word in (("errno", "helper-refused"), ("kill", "seccomp")):
+        reason, _ = fails_open(hugexec_command, bigtext, asking(daemon.path),
+                               preexec_fn=seccomp_filter(action, "ptrace", "socket"))
+        assert f"; hugexecd: {word}: " in reason
+
+
+@pytest.mark.parametrize("call", ["pidfd_open", "connect", "sendmsg", "recvmsg", "poll", "memfd_create", "clone3", "mremap"])
+@pytest.mark.parametrize("action", ["errno", "kill"])
+def test_one_call_filtered(hugexec_command, bigtext, start_daemon, action, call):
+    """Whatever the filter takes away beside ptrace: the workload runs."""
+    daemon = start_daemon()
+    program = [bigtext(8), "exit", "9"]
+    filtered = seccomp_filter(action, "ptrace", call)
+    if run(program, preexec_fn=filtered)[0] != 9:
+        pytest.skip("the program itself needs this call")
+    words, report = hugexec_command(program, backing="thp")
+    code, _, err = run(words, env=asking(daemon.path), preexec_fn=filtered)
+    assert (code, err) == (9, "")
+    assert len(read_report(report)) == 1
+
+
+def test_ends_when_idle_and_on_request(start_daemon):
+    daemon = start_daemon(ALL, "--idle=1")
+    daemon.wait_until_serving()
+    assert daemon.process.wait(30) == 0
+    daemon.start()
+    daemon.wait_until_serving()
+    daemon.process.terminate()
+    assert daemon.process.wait(30) == 0
+
+
+def test_wrong_usage(hugexec):
+    binary = hugexec + "d"
+    for words in ([], ["--idle=x"], ["--clients=0"], ["--clients-per-user=-1"], ["--unknown"], ["word"]):
+        code, out, err = run([binary, *words])
+        assert code == 1 and out == "" and "hugexecd" in err
+    assert run([binary, "--version"])[1].startswith("hugexecd ")
+    assert run([binary, "--help"])[1].startswith("Usage: hugexecd ")
