@@ -9,11 +9,11 @@ import signal
 import subprocess
 import time
 
-# Made private first. The lower layers are read-only: /etc itself cannot be changed from in here.
+# Made private first. What is written to /etc in here lands in the upper layer, a folder of the test.
 SET_UP = """
 set -e
 mount --make-rprivate /
-mount -t overlay overlay -o "lowerdir=$0:/etc" /etc
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$0/etc,workdir=$0/work" /etc
 mount -t tmpfs -o mode=755 tmpfs /run
 exec "$@"
 """
@@ -25,10 +25,11 @@ class Box:
     def __init__(self, folder, etc, modes=None):
         self.etc = pathlib.Path(folder) / "etc"
         self.etc.mkdir(parents=True)
+        (self.etc.parent / "work").mkdir()
         os.chmod(self.etc, 0o755)
         self.write(etc, modes or {})
         self.keeper = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", SET_UP, str(self.etc),
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", SET_UP, str(self.etc.parent),
              "sh", "-c", "echo ready; exec sleep 100000"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True)

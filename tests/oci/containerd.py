@@ -1,0 +1,179 @@
+"""
+containerd in a box: started for the tests with folders, sockets and a configuration of its own, and spoken to as ctr and
+as a kubelet do. The handlers `hugexec` and `runc` are those of docs/kubernetes.md.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import cri
+from box import Box, wait_for
+from image import build_image
+
+SOCKET = "run/containerd/containerd.sock"
+CONFIG = """\
+version = 2
+root = "{root}"
+state = "/run/containerd"
+[grpc]
+  address = "/{socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/pause:1"
+  # As a service that may not lower its own oom_score_adj.
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+{handler}
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.hugexec.options]
+      BinaryName = "{wrapper}"
+"""
+HANDLER = """\
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.hugexec]
+    runtime_type = "io.containerd.runc.v2"
+    pod_annotations = ["io.hugexec.*"]
+    container_annotations = ["io.hugexec.*"]"""
+
+
+def find_containerd(programs):
+    """The folder of containerd, its shim and ctr: installed, or unpacked by tests/get-programs; None: there is none."""
+    unpacked = pathlib.Path(programs) / "root" / "usr" / "bin"
+    if (unpacked / "containerd").exists():
+        return unpacked
+    installed = shutil.which("containerd")
+    return pathlib.Path(installed).parent if installed else None
+
+
+class Containerd:
+    def __init__(self, folder, binaries, wrapper, policy):
+        self.folder = pathlib.Path(folder)
+        self.cgroup = f"/hugexec-test-{os.getpid()}-{time.monotonic_ns()}"
+        self.containers, self.sandboxes = [], []
+        self.logs = self.folder / "logs"
+        self.logs.mkdir()
+        config = CONFIG.format(root=self.folder / "root", socket=SOCKET, handler=HANDLER, wrapper=wrapper)
+        self.box = Box(self.folder / "box", {"hugexec/policy.json": policy, "containerd/config.toml": config})
+        self.environment = {**os.environ, "PATH": f"{binaries}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        self.process = self.client = None
+        try:
+            with open(self.folder / "containerd.log", "wb") as log:
+                self.process = subprocess.Popen(self.box.inside(["containerd"]), stdin=subprocess.DEVNULL, stdout=log,
+                                                stderr=log, env=self.environment, start_new_session=True)
+            socket = f"/proc/{self.box.keeper.pid}/root/{SOCKET}"
+            wait_for(lambda: self.process.poll() is not None or os.path.exists(socket), what="containerd's socket")
+            self.client = cri.Cri(socket)
+        except BaseException:
+            self.close()
+            raise
+
+    def log(self):
+        return (self.folder / "containerd.log").read_text(errors="replace")
+
+    def ctr(self, *words, **options):
+        return self.box.run(["ctr", "-n", "k8s.io", *words], env=self.environment, **options)
+
+    def add_image(self, name, files, entrypoint):
+        archive = self.folder / "image.tar"
+        build_image(archive, name, files, entrypoint)
+        done = self.ctr("images", "import", archive, timeout=120)
+        assert done.returncode == 0, done.stderr
+        archive.unlink()
+
+    def run_sandbox(self, name, annotations=None, handler="hugexec"):
+        config = {"metadata": {"name": name, "uid": f"uid-{name}", "namespace": "shop"},
+                  "log_directory": str(self.logs), "annotations": cri.entries(annotations or {}),
+                  "linux": {"cgroup_parent": self.cgroup,
+                            "security_context": {"namespace_options": {"network": cri.NODE}}}}
+        sandbox = self.client.RunPodSandbox(config=config, runtime_handler=handler).pod_sandbox_id
+        self.sandboxes.append(sandbox)
+        return sandbox, config
+
+    def start_container(self, sandbox, name, image, command, annotations=None, **security):
+        """As a kubelet does, which gives each container its annotations and tells the sandbox's again."""
+        sandbox_id, sandbox_config = sandbox
+        config = {"metadata": {"name": name}, "image": {"image": image}, "command": command,
+                  "log_path": f"{name}.log", "annotations": cri.entries(annotations or {}),
+                  "linux": {"security_context": {"namespace_options": {"network": cri.NODE}, **security}}}
+        container = self.client.CreateContainer(pod_sandbox_id=sandbox_id, config=config,
+                                                sandbox_config=sandbox_config).container_id
+        self.containers.append(container)
+        self.client.StartContainer(container_id=container)
+        return container
+
+    def output(self, name):
+        """What a container has printed: the log's lines without their times, and put together where they were cut."""
+        text = ""
+        path = self.logs / f"{name}.log"
+        for line in path.read_text().splitlines() if path.exists() else []:
+            _, _, tag, part = line.split(" ", 3)
+            text += part + ("\n" if tag == "F" else "")
+        return text
+
+    def wait_exit(self, container):
+        def status():
+            answer = self.client.ContainerStatus(container_id=container).status
+            return answer if answer.state == cri.EXITED else None
+        return wait_for(status, what="the container's end").exit_code
+
+    def remove_all(self):
+        """End and remove every container and sandbox; raises what the first of them says that cannot be."""
+        while self.containers:
+            container = self.containers.pop()
+            self.client.StopContainer(container_id=container, timeout=0)
+            self.client.RemoveContainer(container_id=container)
+        while self.sandboxes:
+            sandbox = self.sandboxes.pop()
+            self.client.StopPodSandbox(pod_sandbox_id=sandbox)
+            self.client.RemovePodSandbox(pod_sandbox_id=sandbox)
+
+    def processes(self):
+        """What runs in the box, but for its keeper and containerd: (pid, command line)."""
+        namespace = os.stat(f"/proc/{self.box.keeper.pid}/ns/mnt").st_ino
+        mine = {self.box.keeper.pid, self.process.pid if self.process else 0}
+        found = []
+        for entry in os.listdir("/proc"):
+            with contextlib.suppress(OSError):
+                if entry.isdigit() and int(entry) not in mine and \
+                        os.stat(f"/proc/{entry}/ns/mnt").st_ino == namespace:
+                    found.append((int(entry), pathlib.Path(f"/proc/{entry}/cmdline").read_bytes()))
+        return found
+
+    def close(self):
+        """Whatever state the test left: no process, mount or cgroup stays."""
+        if self.client:
+            with contextlib.suppress(Exception):
+                self.remove_all()
+            self.client.close()
+        if self.process:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+            self.process.kill()
+            self.process.wait(20)
+        self.end_cgroups()
+        for pid, _ in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.box.close()
+
+    def end_cgroups(self):
+        """Containers that a failed test left are in our cgroup, in each hierarchy."""
+        for top in pathlib.Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+            folders = sorted((folder for folder, _, _ in os.walk(top)), key=len, reverse=True)
+            for folder in folders:
+                for pid in pathlib.Path(folder, "cgroup.procs").read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+            for folder in folders:
+                with contextlib.suppress(OSError, AssertionError):
+                    wait_for(lambda: not pathlib.Path(folder, "cgroup.procs").read_text(), 10)
+                    os.rmdir(folder)
+
+
+def state_of(path):
+    return json.loads(path.read_text())
