@@ -1,6 +1,6 @@
 """
 containerd in a box: started for the tests with folders, sockets and a configuration of its own, and spoken to as ctr and
-as a kubelet do. The handlers `hugexec` and `runc` are those of docs/kubernetes.md.
+as a kubelet do. The handlers are those that hugexec-node configures on a node.
 """
 import contextlib
 import json
@@ -16,6 +16,7 @@ from box import Box, wait_for
 from image import build_image
 
 SOCKET = "run/containerd/containerd.sock"
+INSTALL = pathlib.Path(__file__).resolve().parents[2] / "oci-hook" / "kubernetes" / "image" / "hugexec-node"
 CONFIG = """\
 version = 2
 root = "{root}"
@@ -27,17 +28,21 @@ state = "/run/containerd"
   # As a service that may not lower its own oom_score_adj.
   restrict_oom_score_adj = true
   disable_apparmor = true
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-{handler}
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.hugexec.options]
-      BinaryName = "{wrapper}"
 """
-HANDLER = """\
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.hugexec]
-    runtime_type = "io.containerd.runc.v2"
-    pod_annotations = ["io.hugexec.*"]
-    container_annotations = ["io.hugexec.*"]"""
+
+
+def install(folder, prefix, policy):
+    """What hugexec-node makes of a node with CONFIG, for programs in PREFIX: files below /etc."""
+    node = folder / "node"
+    config = node / "etc" / "containerd" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG.format(root=folder / "root", socket=SOCKET))
+    (folder / "policy.json").write_text(json.dumps(policy))
+    done = subprocess.run([INSTALL, "install"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "NODE_ROOT": str(node), "SOURCE": str(prefix), "PREFIX": str(prefix),
+                               "POLICY": str(folder / "policy.json"), "RESTART": "no"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {str(path.relative_to(node / "etc")): path.read_text() for path in (node / "etc").rglob("*") if path.is_file()}
 
 
 def find_containerd(programs):
@@ -50,14 +55,13 @@ def find_containerd(programs):
 
 
 class Containerd:
-    def __init__(self, folder, binaries, wrapper, policy):
+    def __init__(self, folder, binaries, prefix, policy):
         self.folder = pathlib.Path(folder)
         self.cgroup = f"/hugexec-test-{os.getpid()}-{time.monotonic_ns()}"
         self.containers, self.sandboxes = [], []
         self.logs = self.folder / "logs"
         self.logs.mkdir()
-        config = CONFIG.format(root=self.folder / "root", socket=SOCKET, handler=HANDLER, wrapper=wrapper)
-        self.box = Box(self.folder / "box", {"hugexec/policy.json": policy, "containerd/config.toml": config})
+        self.box = Box(self.folder / "box", install(self.folder, prefix, policy))
         self.environment = {**os.environ, "PATH": f"{binaries}:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.process = self.client = None
         try:
@@ -93,11 +97,11 @@ class Containerd:
         self.sandboxes.append(sandbox)
         return sandbox, config
 
-    def start_container(self, sandbox, name, image, command, annotations=None, **security):
-        """As a kubelet does, which gives each container its annotations and tells the sandbox's again."""
+    def start_container(self, sandbox, name, image, command, **security):
+        """As a kubelet does: the pod's annotations are told of the sandbox only."""
         sandbox_id, sandbox_config = sandbox
         config = {"metadata": {"name": name}, "image": {"image": image}, "command": command,
-                  "log_path": f"{name}.log", "annotations": cri.entries(annotations or {}),
+                  "log_path": f"{name}.log", "annotations": cri.entries({"io.kubernetes.container.restartCount": "0"}),
                   "linux": {"security_context": {"namespace_options": {"network": cri.NODE}, **security}}}
         container = self.client.CreateContainer(pod_sandbox_id=sandbox_id, config=config,
                                                 sandbox_config=sandbox_config).container_id

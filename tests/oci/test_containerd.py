@@ -32,10 +32,11 @@ exec cat >"$(dirname "$0")/states/$1.$$"
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory):
-    """A folder with the wrapper and a stand-in for the hook beside it."""
-    folder = tmp_path_factory.mktemp("stand-in")
-    (folder / "states").mkdir()
+    """What is installed on a node, with a stand-in for the hook beside the wrapper."""
+    folder = tmp_path_factory.mktemp("stand-in") / "bin"
+    (folder / "states").mkdir(parents=True)
     shutil.copy(BUILD / "oci-hook" / "hugexec-runtime", folder)
+    shutil.copy(BUILD / "shim" / "hugexecctl", folder)
     (folder / "hugexec-oci-hook").write_text(STAND_IN)
     (folder / "hugexec-oci-hook").chmod(0o755)
     return folder
@@ -44,7 +45,7 @@ def stand_in(tmp_path_factory):
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory, stand_in):
     daemon = containerd_module.Containerd(tmp_path_factory.mktemp("containerd"), BINARIES,
-                                          stand_in / "hugexec-runtime", POLICY)
+                                          stand_in.parent, POLICY)
     try:
         daemon.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
         yield daemon
@@ -68,7 +69,7 @@ def states(folder, stage):
 
 def test_a_pod_as_a_kubelet_starts_it(containers, stand_in):
     sandbox = containers.run_sandbox("web-0", ON)
-    container = containers.start_container(sandbox, "server", "localhost/pause:1", [*BUSYBOX, "echo out; exit 7"], ON)
+    container = containers.start_container(sandbox, "server", "localhost/pause:1", [*BUSYBOX, "echo out; exit 7"])
     assert containers.wait_exit(container) == 7
     assert containers.output("server") == "out\n"
     told = {state["id"]: state for state in states(stand_in, "createRuntime")}
@@ -86,7 +87,7 @@ def test_a_pod_as_a_kubelet_starts_it(containers, stand_in):
 @pytest.mark.parametrize("annotations", [{}, {"io.hugexec.remap": "false"}, {"io.kubernetes.other": "true"}])
 def test_pods_that_did_not_opt_in(containers, stand_in, annotations):
     sandbox = containers.run_sandbox("web-1", annotations)
-    container = containers.start_container(sandbox, "plain", "localhost/pause:1", [*BUSYBOX, "exit 3"], annotations)
+    container = containers.start_container(sandbox, "plain", "localhost/pause:1", [*BUSYBOX, "exit 3"])
     assert containers.wait_exit(container) == 3
     containers.remove_all()
     assert not list((stand_in / "states").iterdir())
@@ -94,19 +95,18 @@ def test_pods_that_did_not_opt_in(containers, stand_in, annotations):
 
 def test_the_plain_handler_is_as_before(containers, stand_in):
     sandbox = containers.run_sandbox("web-2", ON, handler="runc")
-    container = containers.start_container(sandbox, "plain-handler", "localhost/pause:1", [*BUSYBOX, "exit 4"], ON)
+    container = containers.start_container(sandbox, "plain-handler", "localhost/pause:1", [*BUSYBOX, "exit 4"])
     assert containers.wait_exit(container) == 4
     assert not list((stand_in / "states").iterdir())
 
 
 def test_a_broken_policy_stops_no_pod(containers, stand_in):
-    policy = containers.box.etc / "hugexec" / "policy.json"
-    before = policy.read_text()
-    inside = pathlib.Path(f"/proc/{containers.box.keeper.pid}/root/etc/hugexec/policy.json")
+    inside = pathlib.Path(f"/proc/{containers.box.keeper.pid}/root/etc/hugexec/policy.d/60-kubernetes.json")
+    before = inside.read_text()
     try:
         inside.write_text("{")
         sandbox = containers.run_sandbox("web-3", ON)
-        container = containers.start_container(sandbox, "broken", "localhost/pause:1", [*BUSYBOX, "exit 5"], ON)
+        container = containers.start_container(sandbox, "broken", "localhost/pause:1", [*BUSYBOX, "exit 5"])
         assert containers.wait_exit(container) == 5
     finally:
         inside.write_text(before)
@@ -117,7 +117,7 @@ def test_a_container_that_cannot_start_says_why(containers):
     """containerd reads the runtime's log for the reason: it must be runc's, not a line of ours."""
     sandbox = containers.run_sandbox("web-4", ON)
     with pytest.raises(cri.grpc.RpcError) as caught:
-        containers.start_container(sandbox, "missing", "localhost/pause:1", ["/no/such/program"], ON)
+        containers.start_container(sandbox, "missing", "localhost/pause:1", ["/no/such/program"])
     assert "/no/such/program" in caught.value.details() and "hugexec" not in caught.value.details()
 
 
