@@ -11,6 +11,7 @@ help:
 	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
 	@echo 'make check-faults  every failure of every system call of hugexec'\''s'
 	@echo 'make coverage     all tests on a build that counts, and how many lines they run'
+	@echo 'make soak         20,000 launches, 12 at once, under memory pressure'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make build        only build, into $(BUILD)'
@@ -58,10 +59,16 @@ coverage: check-deps
 	@tests/get-programs $(BUILD)/programs
 	@tests/coverage/run
 
+# 20,000 launches, 12 at once, under memory pressure.
+soak: build check-deps
+	@/usr/bin/python3 tests/soak/run.py $(BUILD)
+
 # Every program of this machine, and some large ones for longer, plain and under hugexec.
 check-everything: build check-deps
 	@tests/deps everything
+	@tests/get-programs $(BUILD)/programs
 	@/usr/bin/python3 tests/everything/run.py $(BUILD)
+	@/usr/bin/python3 tests/everything/cases.py $(BUILD)
 
 bench: build
 	@tests/deps test
@@ -74,4 +81,4 @@ install: build
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-fuzz build-coverage
 
-.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything coverage bench install clean
+.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything coverage soak bench install clean

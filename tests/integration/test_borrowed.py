@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import Process, children_of, policy_with, status_of, take_hugetlb_pool, wait_until
+from conftest import Process, children_of, policy_with, smaps, status_of, take_hugetlb_pool, wait_until
 
 ALL_SIGNALS = 0xffffffffffffffff & ~(1 << (signal.SIGKILL - 1)) & ~(1 << (signal.SIGSTOP - 1))
 NUMBER_OF_PAUSE = "34"  # x86-64; what a step of "hang" waits in
@@ -76,3 +76,20 @@ def test_masked_whenever_borrowed(steps, hugexec_command, bigtext, mark, backing
     expected = {"file": {"borrowed", "rebase-opened", "rebase-moved", "rebase-fixed"}}
     assert expected.get(backing, {"borrowed", "memfd-created", "aside", "populated", "switching", "switched"}) <= set(borrowed)
     assert {"handoff-borrowed", "handoff-entry"} <= set(borrowed)
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_nothing_is_left_below_the_stack(steps, hugexec_command, bigtext, mark, backing):
+    """What a call needed in the workload's memory is gone when it begins to run: a new program's unused stack is zero."""
+    assert "reported" in steps
+    words, _ = hugexec_command([bigtext(4), "exit", "9"], policy_with(), backing)
+    process, tracer = stopped_in("reported", words, mark)
+    with process:
+        stack = int(pathlib.Path(f"/proc/{process.pid}/syscall").read_text().split()[-2], 16)
+        lowest = max(entry["start"] for entry in smaps(process.pid) if entry["path"] == "[stack]")
+        with open(f"/proc/{process.pid}/mem", "rb") as memory:
+            memory.seek(lowest)
+            unused = memory.read(stack - lowest)
+        os.kill(tracer, signal.SIGKILL)
+        process.communicate(timeout=30)
+    assert len(unused) > 4096 and not unused.strip(b"\0")

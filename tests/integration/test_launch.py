@@ -1,4 +1,6 @@
 """Whoever starts hugexec sees one process that becomes the workload: same PID, nothing left, privileges kept."""
+import contextlib
+import fcntl
 import os
 import pathlib
 import pty
@@ -10,7 +12,8 @@ import time
 
 import pytest
 
-from conftest import Process, children_of, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
+from conftest import (Process, children_of, huge_text_bytes, marked, policy_with, read_report, smaps, status_of,
+                      take_hugetlb_pool, wait_until)
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="this takes root")
 READY = ["ready\n"]
@@ -291,6 +294,24 @@ def test_memory_protection(sleeping):
     process, _ = sleeping()
     maps = pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines()
     assert not [line for line in maps if "w" in line.split()[1] and "x" in line.split()[1]]
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("backing", ["hugetlb", "thp"])
+def test_copy_is_sealed(sleeping, backing):
+    """A private copy's file can never be written, cut or grown again, by whatever way somebody gets hold of it."""
+    with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext():
+        process, _ = sleeping(backing=backing)
+        copies = [entry for entry in smaps(process.pid) if "memfd:" in entry["path"]]
+        for entry in copies:
+            fd = os.open(f"/proc/{process.pid}/map_files/{entry['start']:x}-{entry['end']:x}", os.O_RDONLY)
+            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            os.close(fd)
+            assert seals & 15 == fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+            assert entry["perms"] == "r-xp"
+        assert copies
+        process.kill()
+        process.wait(20)
 
 
 def test_memory_deny_write_execute(hugexec_command, bigtext):

@@ -104,6 +104,64 @@ else
 	echo "note no vm.memfd_noexec here"
 fi
 
+# A profile that is enforced on the workload: it may run and read itself, and hugexec asks for nothing else. The probe
+# prints its label, so it shows that the profile is in force.
+profile() {
+	cat <<END
+profile workload $1 {
+  $1 mr,
+  /lib/** mr,
+  /lib64/** mr,
+  /usr/lib/** mr,
+  /etc/ld.so.cache r,
+  /dev/** rw,
+  /tmp/** rw,
+  / r,
+  /**/ r,
+  @{PROC}/** r,
+  capability,
+  signal,
+  $2
+}
+END
+}
+enforced() {
+	profile "$1" "$2" | sed 's,@{PROC},/proc,' >profile
+	apparmor_parser --replace --skip-cache profile 2>parser.err
+}
+mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
+if [ -e /sys/kernel/security/apparmor/profiles ] && [ -e /bin/apparmor_parser ]; then
+	for rules in "ptrace," "deny ptrace,"; do
+		if ! enforced /programs/probe-pie "$rules"; then
+			fail "AppArmor profile" "$(head -c 200 parser.err)"
+			continue
+		fi
+		pages 16
+		for backing in hugetlb thp; do
+			try "$backing, AppArmor enforced ($rules)" $backing "remapped" /programs/probe-pie
+			grep -q 'workload (enforce)' plain.out || fail "AppArmor, $backing" "the profile is not in force"
+		done
+		pages 0
+	done
+	mkdir -p confined && mount -t tmpfs -o huge=advise,size=100M tmpfs confined && cp /programs/probe-pie confined/
+	enforced /tmp/confined/probe-pie "ptrace," && try "file, AppArmor enforced" file remapped /tmp/confined/probe-pie
+	grep -q 'workload (enforce)' plain.out || fail "AppArmor, file" "the profile is not in force"
+	umount confined
+else
+	echo "note no AppArmor here"
+fi
+
+# The reader of ELF files: it works here, and its filter kills it for what it must not do.
+: >report.json
+hugexec --policy=all.json --report=report.json --backing=thp -- /programs/bigtext-pie >/dev/null
+grep -qE '"build_id":"[0-9a-f]{40}"' report.json && echo "ok the reader finds a build id" || fail "reader" "$(cat report.json)"
+for crime in open socket exec fork exec-memory; do
+	sh -c "hugexec-elf-reader \$\$ $crime 3</programs/bigtext-pie 4>/dev/null; exit \$?" 2>/dev/null
+	status=$?
+	[ $status = 159 ] && echo "ok the reader is killed for: $crime" || fail "reader, $crime" "status $status instead of SIGSYS"
+done
+
+# Last, because scope 3 is there to stay.
 scope=/proc/sys/kernel/yama/ptrace_scope
 if [ -e $scope ]; then
 	nobody="/bin/setpriv --reuid=65534 --regid=65534 --clear-groups"

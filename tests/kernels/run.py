@@ -38,7 +38,7 @@ def newest_packages():
 def unpack(package, folder):
     """Download and unpack PACKAGE into FOLDER, once; returns the folder, or None."""
     target = folder / package
-    if not (target / "boot").exists():
+    if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         if subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True, check=False).returncode:
             return None
@@ -76,6 +76,13 @@ def copy_modules(kernel, initramfs):
     subprocess.run(["depmod", "-b", initramfs, modules.name], check=True, capture_output=True)
 
 
+def add_apparmor_parser(initramfs, packages):
+    """From its Debian package, unpacked: to install it would load profiles into the machine's own kernel."""
+    unpacked = unpack("apparmor", packages)
+    if unpacked:
+        copy_with_libraries(unpacked / "sbin" / "apparmor_parser", initramfs / "bin" / "apparmor_parser", initramfs)
+
+
 def make_initramfs(build, kernel, folder):
     initramfs = folder / "initramfs"
     for name in ("bin", "proc", "sys", "dev", "tmp", "programs", "usr/bin"):
@@ -98,6 +105,7 @@ def make_initramfs(build, kernel, folder):
                    check=True)
     copy_with_libraries(probe, folder / "unused", initramfs)
     copy_modules(kernel, initramfs)
+    add_apparmor_parser(initramfs, build / "programs" / "kernels")
     if shutil.which("mkfs.xfs"):
         with open(initramfs / "xfs.img", "wb") as image:
             image.truncate(320 << 20)
