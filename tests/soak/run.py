@@ -142,23 +142,25 @@ class Soak:
             thread.join()
 
     def table(self):
-        print("| backing | launches | remapped | ms, p50 | ms, p99 | held, ms, p50 | held, ms, p99 | not, because |\n|---|---|---|---|---|---|---|---|")
+        print("| backing | launches | remapped, by | ms, p50 | ms, p99 | held, ms, p50 | held, ms, p99 | not, because |\n|---|---|---|---|---|---|---|---|")
         for backing in BACKINGS:
             path = self.folder / f"{backing}.report"
             lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
             held = [line["latency_us"] / 1000 for line in lines if line["outcome"] == "remapped"]
             why = collections.Counter((line["reason"] or "?").split(":")[0] for line in lines if line["outcome"] != "remapped")
             wall = self.wall_ms[backing]
-            print(f"| {backing} | {len(wall)} | {len(held)} | {percentile(wall, .5):.1f} | {percentile(wall, .99):.1f} | "
+            by = collections.Counter(line["backing"] for line in lines if line["outcome"] == "remapped")
+            print(f"| {backing} | {len(wall)} | {', '.join(f'{name} {count}' for name, count in by.most_common())} | {percentile(wall, .5):.1f} | {percentile(wall, .99):.1f} | "
                   f"{percentile(held, .5):.1f} | {percentile(held, .99):.1f} | "
                   + ", ".join(f"{word} {count}" for word, count in why.most_common(3)) + " |")
 
 
-def change_pool(stop):
+def change_pool(stop, taken):
     """For a while, with the lock that the tests take: now 32 pages more, now none, for the launches that come then."""
     with open(LOCK, "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = POOL.read_text()
+        taken.set()
         deadline = time.monotonic() + POOL_SECONDS
         try:
             while time.monotonic() < deadline and not stop.is_set():
@@ -177,7 +179,7 @@ def change_pool(stop):
 def soak_inside(soak, procs, at_once):
     """All of it in the cgroup; what is left behind."""
     left = []
-    files, shared = len(os.listdir("/proc/self/fd")), meminfo("Shmem")
+    shared = meminfo("Shmem")
     procs.write_text(str(os.getpid()))
     churn = subprocess.Popen([sys.executable, "-c", CHURN, str(soak.folder / "churn")])
     try:
@@ -193,8 +195,6 @@ def soak_inside(soak, procs, at_once):
                 break
     except ChildProcessError:
         pass
-    if len(os.listdir("/proc/self/fd")) != files:
-        left.append("descriptors are open")
     if meminfo("Shmem") - shared > SHARED_SLACK_MIB:
         left.append(f"{meminfo('Shmem') - shared} MiB more of shared memory are in use")
     return left
@@ -207,11 +207,13 @@ def main():
     os.environ["MARK"] = MARK
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    stop = threading.Event()
+    stop, taken = threading.Event(), threading.Event()
     with tempfile.TemporaryDirectory(prefix="hugexec-soak-", dir="/var/tmp") as folder, memory_cgroup() as procs:
         soak = Soak(build, pathlib.Path(folder), launches)
-        pool = threading.Thread(target=change_pool, args=(stop,))
+        files = len(os.listdir("/proc/self/fd"))
+        pool = threading.Thread(target=change_pool, args=(stop, taken))
         pool.start()
+        taken.wait(600)
         try:
             began = time.monotonic()
             left = soak_inside(soak, procs, at_once)
@@ -219,6 +221,8 @@ def main():
         finally:
             stop.set()
             pool.join()
+        if len(os.listdir("/proc/self/fd")) != files:
+            left.append("descriptors are open")
         others = [pid for pid in marked() if pid != str(os.getpid())]
         if others:
             left.append(f"processes {others} run")
