@@ -1,5 +1,8 @@
 /*
- * answer.h - what hugexec-elf-reader writes and elf_reader.c reads: one flat struct, so that there is nothing to parse.
+ * answer.h - what hugexec-elf-reader writes and elf_reader.c reads: flat structs, so that there is nothing to parse.
+ *
+ * Asked for headers it writes one struct elf_answer; asked for symbols (ELF_READER_SYMBOLS after the parent's pid) any
+ * number of struct elf_symbol, and one of zeros, which says that these were all.
  */
 #pragma once
 
@@ -10,6 +13,7 @@
 #define ELF_ANSWER_MAGIC     0x68786572U /* changes with the struct */
 #define ELF_READER_FILE_FD   3
 #define ELF_READER_ANSWER_FD 4
+#define ELF_READER_SYMBOLS   "symbols"
 
 enum elf_answer_status { ELF_ANSWER_OK, ELF_ANSWER_NOT_ELF, ELF_ANSWER_ABSURD };
 

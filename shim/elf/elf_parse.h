@@ -10,3 +10,6 @@
  * file may be anything; what is found is not checked for sense (elf_reader.c does that), only bounded.
  */
 enum elf_answer_status elf_parse(int fd, struct elf_facts *facts);
+
+/* The functions of the file open at FD to ANSWER_FD, as answer.h says. Returns 0, or -1 where these are not all. */
+int elf_parse_symbols(int fd, int answer_fd);

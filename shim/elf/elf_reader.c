@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -45,10 +46,11 @@ static int set_up_files(posix_spawn_file_actions_t *actions, int file_fd, int an
 	return failed;
 }
 
-static int spawn_reader(pid_t *pid, int file_fd, int answer_fd)
+/* MODE: a word for the reader, or NULL. */
+static int spawn_reader(pid_t *pid, int file_fd, int answer_fd, const char *mode)
 {
 	char path[4096], parent[16];
-	char *const argv[] = {(char *)READER, parent, NULL};
+	char *const argv[] = {(char *)READER, parent, (char *)mode, NULL};
 	char *const no_environment[] = {NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -67,7 +69,7 @@ static int spawn_reader(pid_t *pid, int file_fd, int answer_fd)
 	return failed;
 }
 
-int elf_reader_start(struct elf_reader *reader, int file_fd, struct error *err)
+static int start(struct elf_reader *reader, int file_fd, const char *mode, struct error *err)
 {
 	int pipe_fds[2];
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
@@ -76,13 +78,18 @@ int elf_reader_start(struct elf_reader *reader, int file_fd, struct error *err)
 	cleanup_close int high_file = fcntl(file_fd, F_DUPFD_CLOEXEC, 10);
 	cleanup_close int high_pipe = fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 10);
 	close(pipe_fds[1]);
-	int failed = high_file < 0 || high_pipe < 0 ? EMFILE : spawn_reader(&reader->pid, high_file, high_pipe);
+	int failed = high_file < 0 || high_pipe < 0 ? EMFILE : spawn_reader(&reader->pid, high_file, high_pipe, mode);
 	if (failed) {
 		close(pipe_fds[0]);
 		return error_set_errno(err, failed, "elf-reader", "starting " READER);
 	}
 	reader->answer_fd = pipe_fds[0];
 	return 0;
+}
+
+int elf_reader_start(struct elf_reader *reader, int file_fd, struct error *err)
+{
+	return start(reader, file_fd, NULL, err);
 }
 
 static int64_t now_ms(void)
@@ -92,17 +99,16 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Read the answer until it is whole, the reader is gone, or the time is over. Returns the bytes got. */
-static size_t read_answer(int fd, struct elf_answer *answer, int timeout_ms)
+/* Read until OUT is full, the reader is gone, or the time is over. Returns the bytes got. */
+static size_t read_answer(int fd, void *out, size_t bytes_wanted, int64_t deadline_ms)
 {
 	size_t got = 0;
-	int64_t deadline_ms = now_ms() + timeout_ms;
-	while (got < sizeof *answer) {
+	while (got < bytes_wanted) {
 		int64_t left_ms = deadline_ms - now_ms();
 		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 		if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
 			break;
-		ssize_t bytes = read(fd, (char *)answer + got, sizeof *answer - got);
+		ssize_t bytes = read(fd, (char *)out + got, bytes_wanted - got);
 		if (bytes < 0 && errno == EINTR)
 			continue;
 		if (bytes <= 0)
@@ -142,17 +148,70 @@ int elf_answer_check(const struct elf_answer *answer, struct elf_facts *out, str
 	return 0;
 }
 
+/* Reap the reader, killing it first unless it HAS_ANSWERED and so is about to end. */
+static void end(const struct elf_reader *reader, bool has_answered)
+{
+	close(reader->answer_fd);
+	if (!has_answered)
+		kill(reader->pid, SIGKILL);
+	TEMP_FAILURE_RETRY(waitpid(reader->pid, NULL, 0));
+}
+
 int elf_reader_finish(struct elf_reader *reader, int timeout_ms, struct elf_facts *out, struct error *err)
 {
 	struct elf_answer answer;
-	size_t got = read_answer(reader->answer_fd, &answer, timeout_ms);
-	close(reader->answer_fd);
-	if (got < sizeof answer)
-		kill(reader->pid, SIGKILL);
-	TEMP_FAILURE_RETRY(waitpid(reader->pid, NULL, 0));
+	size_t got = read_answer(reader->answer_fd, &answer, sizeof answer, now_ms() + timeout_ms);
+	end(reader, got == sizeof answer);
 	if (got < sizeof answer)
 		return error_set(err, "elf-reader", "no answer from " READER);
 	return elf_answer_check(&answer, out, err);
+}
+
+/* Whether a symbol makes sense; its name is made fit for a line of text. */
+static bool clean_symbol(struct elf_symbol *symbol)
+{
+	symbol->name[ELF_SYMBOL_NAME_MAX - 1] = '\0';
+	for (char *at = symbol->name; *at; at++) {
+		if (*at <= ' ' || *at > '~')
+			*at = '?';
+	}
+	return symbol->name[0] && symbol->bytes > 0 && symbol->bytes < ADDRESS_MAX && symbol->file_off < ADDRESS_MAX;
+}
+
+/* Hand on what comes from FD. Returns 1 where these were all, 0 where the reader told less or nonsense, -1 for EACH. */
+static int hand_on(int fd, int64_t deadline_ms, int (*each)(const struct elf_symbol *symbol, void *context),
+                   void *context)
+{
+	static const struct elf_symbol last;
+	struct elf_symbol batch[256];
+	for (uint32_t count = 0; count <= ELF_SYMBOLS_MAX;) {
+		size_t got = read_answer(fd, batch, sizeof batch, deadline_ms) / sizeof batch[0];
+		for (size_t i = 0; i < got; i++, count++) {
+			if (memcmp(&batch[i], &last, sizeof last) == 0)
+				return 1;
+			if (!clean_symbol(&batch[i]))
+				return 0;
+			if (each(&batch[i], context) < 0)
+				return -1;
+		}
+		if (got < sizeof batch / sizeof batch[0])
+			break;
+	}
+	return 0;
+}
+
+int elf_read_symbols(int file_fd, int timeout_ms, int (*each)(const struct elf_symbol *symbol, void *context),
+                     void *context, struct error *err)
+{
+	struct elf_reader reader;
+	int64_t deadline_ms = now_ms() + timeout_ms;
+	if (start(&reader, file_fd, ELF_READER_SYMBOLS, err) < 0)
+		return -1;
+	int result = hand_on(reader.answer_fd, deadline_ms, each, context);
+	end(&reader, result == 1);
+	if (result == 0)
+		error_set(err, "elf-invalid", "its symbols could not all be read in %d ms", timeout_ms);
+	return result == 1 ? 0 : -1;
 }
 
 const char *elf_build_id_hex(const struct elf_facts *facts, char *buf)

@@ -117,6 +117,11 @@ static bool is_single_threaded(pid_t pid)
 	return threads && strtoul(threads + strlen("\nThreads:\t"), NULL, 10) == 1;
 }
 
+static bool is_copied(const struct report_object *object)
+{
+	return object->backing == BACKING_HUGETLB || object->backing == BACKING_THP;
+}
+
 /* Add what was done about the library at MAP_INDEX to the report. Returns whether its mappings were changed. */
 static bool run_library(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
                         struct report *report)
@@ -125,6 +130,8 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 	if (!out)
 		return false;
 	struct object library = {tracee, image, settings, map_index, .is_program = false};
+	for (unsigned i = 0; i + 1 < report->object_count; i++)
+		library.has_perf_map |= is_copied(&report->objects[i]);
 	bool changed = object_remap(&library, out);
 	if (is_nothing_to_do(&out->reason))
 		report->object_count--;

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/size.h"
 #include "engine/backing_file.h"
+#include "engine/perf_map.h"
 #include "engine/plan.h"
 #include "engine/remap.h"
 
@@ -137,8 +138,11 @@ bool object_remap(struct object *object, struct report_object *out)
 	}
 	if (done == 0 && !error_is_set(&out->reason))
 		out->reason = plan.reason;
-	if (done == 0 && settings->perf_map && applied != BACKING_FILE && !error_is_set(&out->reason))
-		error_set(&out->reason, "not-available", "perf_map is not written by this version");
+	if (done == 0 && settings->perf_map && applied != BACKING_FILE) {
+		struct error unwritten = {0};
+		if (perf_map_write(tracee->pid, &plan, fd, object->has_perf_map, &unwritten) < 0)
+			add_refusal(&out->reason, applied, &unwritten);
+	}
 	if (done == 0)
 		out->backing = applied;
 	note_extent(&plan, out);

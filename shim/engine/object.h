@@ -15,8 +15,9 @@ struct object {
 	struct tracee *tracee;
 	struct image *image; /* read anew where the object had to move; with image_note_changes() where it has run */
 	const struct settings *settings;
-	size_t map_index; /* a mapping of the object in IMAGE */
-	bool is_program;  /* not a library: it may be moved */
+	size_t map_index;  /* a mapping of the object in IMAGE */
+	bool is_program;   /* not a library: it may be moved */
+	bool has_perf_map; /* one was begun for an object before */
 	bool rebased;
 };
 

@@ -246,12 +246,3 @@ def test_libraries_include_and_exclude(hugexec_command, run):
         assert run(words).returncode == 0
         paths = [each["path"] for each in read_report(report)[0]["objects"][1:]]
         assert len(paths) == 1 and all(any(word in path for path in paths) for word in wanted), paths
-
-
-def test_perf_map_is_answered(hugexec_run, hot):
-    """What is not built yet is said, not passed over."""
-    done, report = hugexec_run([hot, "call", "1"], policy_with(perf_map=True), "thp")
-    assert done.returncode == 0 and report[0]["outcome"] == "remapped"
-    assert report[0]["reason"].startswith("not-available: perf_map")
-    _, report = hugexec_run([hot, "call", "1"], policy_with(perf_map=True), "file")
-    assert report[0]["reason"] is None
