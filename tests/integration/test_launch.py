@@ -323,3 +323,18 @@ def test_memory_deny_write_execute(hugexec_command, bigtext):
     words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
     done = subprocess.run(words, capture_output=True, check=False, preexec_fn=lambda: libc.prctl(65, 1, 0, 0, 0))
     assert done.returncode == 9 and read_report(report)[0]["outcome"] == "remapped"
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_memfd_noexec(hugexec_command, bigtext, level):
+    """vm.memfd_noexec (Linux 6.3), in a PID namespace whose own it is: at no level does it keep text from being mapped."""
+    switch = "/proc/sys/vm/memfd_noexec"
+    if not os.path.exists(switch):
+        pytest.skip("this kernel has no vm.memfd_noexec")
+    words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
+    script = f'echo {level} >{switch} && "$@"; exit $?'
+    done = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script, "sh", *words],
+                          capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 9, done.stderr
+    assert read_report(report)[0]["outcome"] == "remapped"

@@ -1,0 +1,67 @@
+/*
+ * What arrives on the helper's socket, from a hostile client and from a hostile helper: checked messages are what they
+ * say.
+ */
+#include "fuzzing.h"
+#include "helper/protocol.h"
+#include "policy/policy.h"
+
+#define MESSAGE_MAX 1024
+
+static void check_request(const void *data, size_t bytes, unsigned files)
+{
+	struct helper_request request;
+	struct error err = {0};
+	struct settings settings = {0};
+	if (helper_request_check(data, bytes, files, &request, &err) < 0) {
+		MUST(error_is_set(&err));
+		return;
+	}
+	MUST(files == 1 && memchr(request.backing, '\0', sizeof request.backing));
+	MUST(request.backing[0] == '\0' || settings_override_backing(&settings, request.backing, NULL) == 0);
+}
+
+static void check_word(const void *data, size_t bytes, unsigned files)
+{
+	struct helper_word word;
+	struct error err = {0};
+	if (helper_word_check(data, bytes, files, &word, &err) < 0)
+		MUST(error_is_set(&err));
+	else
+		MUST(files <= HELPER_FILES_MAX);
+}
+
+static void check_answer(const void *data, size_t bytes)
+{
+	struct helper_answer answer;
+	struct error err = {0};
+	if (helper_answer_check(data, bytes, &answer, &err) < 0) {
+		MUST(error_is_set(&err));
+		return;
+	}
+	/* It is shown on somebody's terminal. */
+	MUST(memchr(answer.reason.word, '\0', sizeof answer.reason.word));
+	MUST(memchr(answer.reason.detail, '\0', sizeof answer.reason.detail));
+	for (const char *at = answer.reason.detail; *at; at++)
+		MUST((unsigned char)*at >= 0x20 && *at != 0x7f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = {data, size};
+	char message[MESSAGE_MAX];
+	uint8_t choice = input_byte(&input);
+	size_t sizes[] = {sizeof(struct helper_request), sizeof(struct helper_word), sizeof(struct helper_answer),
+	                  input.left};
+	size_t bytes = sizes[choice & 3] < sizeof message ? sizes[choice & 3] : sizeof message;
+	input_bytes(&input, message, bytes);
+	/* Mostly of the right kind, or nothing else would be looked at. */
+	uint32_t magic = HELPER_MAGIC;
+	if (choice & 4 && bytes >= sizeof magic)
+		memcpy(message, &magic, sizeof magic);
+	unsigned files = choice >> 3 & 3;
+	check_request(message, bytes, files);
+	check_word(message, bytes, files);
+	check_answer(message, bytes);
+	return 0;
+}
