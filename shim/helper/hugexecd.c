@@ -29,10 +29,15 @@
 #include "config.h"
 #include "helper/worker.h"
 
+/* More than any client needs whose rule does not wait for longer than follow_timeout's default. */
+#define LIFE_S 120
+
 struct seat {
 	struct server *server;
 	sd_event_source *source; /* tells of the worker's end; NULL: the seat is free */
-	uid_t uid;               /* its client's */
+	sd_event_source *limit;  /* of the worker's life */
+	pid_t worker;
+	uid_t uid; /* its client's */
 };
 
 struct server {
@@ -85,9 +90,30 @@ static int on_worker_end(sd_event_source *source, const siginfo_t *info, void *c
 	struct seat *seat = context;
 	sd_event_source_unref(source);
 	seat->source = NULL;
+	seat->limit = sd_event_source_disable_unref(seat->limit);
 	seat->server->taken--;
 	go_on(seat->server);
 	return 0;
+}
+
+/* A worker may be stopped for ever in its client's cgroup, which the client may freeze. */
+static int on_life_limit(sd_event_source *source, uint64_t usec, void *context)
+{
+	(void)source, (void)usec;
+	const struct seat *seat = context;
+	kill(seat->worker, SIGKILL);
+	return 0;
+}
+
+static void seat_worker(struct server *server, struct seat *seat, pid_t pid)
+{
+	if (sd_event_add_child(server->event, &seat->source, pid, WEXITED, on_worker_end, seat) < 0)
+		return;
+	seat->worker = pid;
+	server->taken++;
+	if (sd_event_add_time_relative(server->event, &seat->limit, CLOCK_MONOTONIC, LIFE_S * UINT64_C(1000000), 0,
+	                               on_life_limit, seat) < 0)
+		seat->limit = NULL;
 }
 
 /* The life of a fresh worker. SAY: the end of a pipe, for the uid of the client that it has accepted. */
@@ -123,8 +149,7 @@ static int on_knock(sd_event_source *source, int fd, uint32_t events, void *cont
 	if (pid > 0) {
 		if (TEMP_FAILURE_RETRY(read(ends[0], &seat->uid, sizeof seat->uid)) != sizeof seat->uid)
 			seat->uid = (uid_t)-1;
-		if (sd_event_add_child(server->event, &seat->source, pid, WEXITED, on_worker_end, seat) >= 0)
-			server->taken++;
+		seat_worker(server, seat, pid);
 	}
 	close(ends[0]);
 	go_on(server);

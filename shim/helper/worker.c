@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "host/host.h"
 #include "launch/follow.h"
 #include "launch/sink.h"
 #include "policy/policy.h"
@@ -105,6 +106,9 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	/* Alive still, so the PID has been its own all the time. */
 	if (!peer_is_alive(peer->pidfd))
 		return error_set(err, "helper-identity", "process %d has ended", (int)peer->sender.pid);
+	/* What is allocated for the client is charged to it. */
+	if (host_join_cgroups(peer->sender.pid, err) < 0)
+		return -1;
 	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
 	alarm(0);
 	return 0;

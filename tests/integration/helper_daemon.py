@@ -77,11 +77,12 @@ class Daemon:
         self.listener.listen(4096)
         self.process = None
 
-    def start(self, *options, **environment):
+    def start(self, *options, prefix=(), **environment):
+        """PREFIX: words of a command that runs it."""
         number = self.listener.fileno()
         start = f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&{number}'
         binary = BUILD / "shim" / "hugexecd"
-        self.process = Process(["bash", "-c", start, "bash", binary, f"--policy={self.policy}", *options],
+        self.process = Process(["bash", "-c", start, "bash", *prefix, binary, f"--policy={self.policy}", *options],
                                pass_fds=(number,), env={**os.environ, **environment})
         return self
 
@@ -112,9 +113,9 @@ class Daemon:
 def start_daemon(public_folder, write_policy):
     """Start hugexecd with a policy and options; ended with the test."""
     with contextlib.ExitStack() as stack:
-        def start(policy=None, *options, **environment):
+        def start(policy=None, *options, prefix=(), **environment):
             daemon = Daemon(public_folder / "hugexecd.sock", write_policy(policy or ALL))
             stack.callback(daemon.stop)
-            return daemon.start(*options, **environment)
+            return daemon.start(*options, prefix=prefix, **environment)
 
         yield start

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from conftest import ALL, Process, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
+from conftest import (ALL, MIB, Process, huge_text_bytes, marked, policy_with, read_report, status_of, take_hugetlb_pool,
+                      wait_until)
 from helper_daemon import KILLS_PTRACE, asking, start_daemon  # noqa: F401 (a fixture)
-from test_fail_open import seccomp_filter
+from test_fail_open import cgroup, joining, seccomp_filter
 from test_probe import lines_of, probe, run_probe  # noqa: F401 (probe is a fixture)
 
 
@@ -110,6 +111,42 @@ def test_what_cannot_be_executed(start_daemon, hugexec_command, mark, command, s
     wait_until(lambda: not marked(mark) and not daemon.workers())
 
 
+def in_cgroup(procs, *filtered):
+    def prepare():
+        joining(procs)()
+        seccomp_filter(*filtered)()
+
+    return prepare
+
+
+@pytest.mark.parametrize("backing", ["hugetlb", "thp"])
+def test_client_pays(start_daemon, hugexec_command, bigtext, backing):
+    """What the helper allocates is charged to the client's cgroup, where it also has to fit; then the worker is gone from it."""
+    daemon = start_daemon()
+    controller = "hugetlb" if backing == "hugetlb" else "memory"
+    roomy, tight = ({("memory.limit_in_bytes", "memory.max"): str(size)} for size in (256 * MIB, 4 * MIB + 5 * MIB))
+    if backing == "hugetlb":
+        roomy, tight = ({("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"): str(size)} for size in (8 * MIB, 0))
+    with cgroup(controller, roomy) as procs, take_hugetlb_pool(8):
+        words, report = hugexec_command([bigtext(8), "sleep"], backing=backing)
+        with Process(words, stdout=subprocess.PIPE, env=asking(daemon.path), preexec_fn=in_cgroup(procs, *KILLS_PTRACE)) as process:
+            process.stdout.readline()
+            line, = read_report(report)
+            assert line["outcome"] == "remapped", line
+            charged = [procs.parent / name for name in ("hugetlb.2MB.usage_in_bytes", "hugetlb.2MB.current")]
+            if backing == "thp":
+                charged = [procs.parent / name for name in ("memory.usage_in_bytes", "memory.current")]
+            assert int(next(path for path in charged if path.exists()).read_text()) >= line["huge_bytes"] > 4 * MIB
+            wait_until(lambda: procs.read_text().split() == [str(process.pid)])
+            process.kill()
+    with cgroup(controller, tight) as procs, take_hugetlb_pool(8):
+        words, report = hugexec_command([bigtext(8), "exit", "9"], backing=backing)
+        code, _, _ = run(words, env=asking(daemon.path), preexec_fn=in_cgroup(procs, *KILLS_PTRACE))
+        assert code == 9
+        assert [line["reason"].split(":")[0] for line in read_report(report)] == [f"{controller}-limit"]
+        wait_until(lambda: not daemon.workers())
+
+
 # Without a helper, or with one that is no use, the program runs as if there were none
 
 
@@ -162,9 +199,10 @@ def test_no_unix_sockets(hugexec_command, bigtext, start_daemon):
 
 @pytest.mark.parametrize("call", ["pidfd_open", "connect", "sendmsg", "recvmsg", "poll", "memfd_create", "clone3", "mremap"])
 @pytest.mark.parametrize("action", ["errno", "kill"])
-def test_one_call_filtered(hugexec_command, bigtext, start_daemon, action, call):
-    """Whatever the filter takes away beside ptrace: the workload runs."""
-    daemon = start_daemon()
+@pytest.mark.parametrize("suspends", [True, False], ids=["suspends", "tries"])
+def test_one_call_filtered(hugexec_command, bigtext, start_daemon, action, call, suspends):
+    """Whatever the filter takes away beside ptrace: the workload runs, with a helper that may suspend it or not."""
+    daemon = start_daemon(prefix=() if suspends else ["setpriv", "--bounding-set=-sys_admin"])
     program = [bigtext(8), "exit", "9"]
     filtered = seccomp_filter(action, "ptrace", call)
     if run(program, preexec_fn=filtered)[0] != 9:
@@ -172,7 +210,11 @@ def test_one_call_filtered(hugexec_command, bigtext, start_daemon, action, call)
     words, report = hugexec_command(program, backing="thp")
     code, _, err = run(words, env=asking(daemon.path), preexec_fn=filtered)
     assert (code, err) == (9, "")
-    assert len(read_report(report)) == 1
+    line, = read_report(report)
+    engine = call in ("memfd_create", "mremap")
+    assert (line["outcome"] == "remapped") == (suspends if engine else call == "clone3"), line
+    if engine and not suspends:
+        assert "seccomp" in line["reason"] if action == "kill" else call in line["reason"] or "helper" in line["reason"]
 
 
 def test_ends_when_idle_and_on_request(start_daemon):

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from conftest import ALL, Process, marked, policy_with, read_report, status_of, wait_until
-from helper_daemon import (KILLS_PTRACE, REFUSED, REPORT, STDERR, VERBOSE, Client, asking, credentials, files, request,
-                           start_daemon, word)  # noqa: F401 (start_daemon is a fixture)
+from conftest import ALL, Process, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
+from helper_daemon import (KILLS_PTRACE, REFUSED, Client, asking, credentials, files, request, start_daemon,  # noqa: F401
+                           word)
 from test_fail_open import seccomp_filter
 
 
@@ -99,7 +99,7 @@ def test_connection_that_was_handed_on(start_daemon, survivor):  # noqa: F811
         client.close()
 
 
-def test_no_word(start_daemon, mark):  # noqa: F811
+def test_no_word(start_daemon, bigtext, mark):  # noqa: F811
     """Who asks, and executes something without the word that goes before it, finds it untouched; or is forgotten."""
     daemon = start_daemon()
     script = f"""
@@ -111,7 +111,7 @@ s.sendmsg([struct.pack("=II56s", 0x64786768, 1, b"")],
            (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", os.pidfd_open(os.getpid())))])
 print(struct.unpack("=II", s.recv(4096)[:8])[1], flush=True)
 if sys.argv[1] == "exec":
-    os.execv("/bin/sleep", ["sleep", "60"])
+    os.execv({bigtext(8)!r}, ["bigtext", "sleep"])
 sys.stdin.read()
 """
     for kind in ("exec", "wait"):
@@ -121,6 +121,10 @@ sys.stdin.read()
         if kind == "wait":
             assert status_of(process.pid)["TracerPid"] != "0"
         wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
+        if kind == "exec":
+            while process.stdout.readline() not in ("ready\n", ""):
+                pass
+            assert huge_text_bytes(process.pid) == 0
         process.kill()
         process.wait(30)
     wait_until(lambda: not daemon.workers())
@@ -258,7 +262,7 @@ def test_two_hundred_connections_at_once(start_daemon):  # noqa: F811
     wait_until(lambda: not daemon.workers())
 
 
-def test_report_goes_no_further_than_its_client(start_daemon, bigtext, hugexec_command, nobody, tmp_path):  # noqa: F811
+def test_report_that_nobody_takes(start_daemon, bigtext, hugexec_command, nobody):  # noqa: F811
     """A pipe that is full holds the program for a second at most, and the helper no longer."""
     daemon = start_daemon(policy_with(backing=["thp"]))
     reader, writer = os.pipe()
@@ -273,4 +277,19 @@ def test_report_goes_no_further_than_its_client(start_daemon, bigtext, hugexec_c
     os.close(reader)
     os.close(writer)
     wait_until(lambda: not daemon.workers())
-    assert (REPORT, STDERR, VERBOSE) == (1, 2, 4)
+
+
+def test_report_is_written_by_its_client(start_daemon, bigtext, hugexec_command, nobody):  # noqa: F811
+    """A socket as standard error tells who writes to it: not root."""
+    daemon = start_daemon(policy_with(backing=["thp"]))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        ours.settimeout(30)
+        words, _ = hugexec_command([bigtext(4), "exit", "9"], options=["-v"])
+        process = Process([*nobody, *words], stderr=theirs, env=asking(daemon.path), preexec_fn=seccomp_filter(*KILLS_PTRACE))
+        assert process.wait(60) == 9
+        line, attached, _, _ = ours.recvmsg(4096, 1024)
+    assert line.startswith(b"hugexec: bigtext") and b"on huge pages" in line
+    writer = [struct.unpack("=iII", data) for _, kind, data in attached if kind == socket.SCM_CREDENTIALS]
+    assert [ids[1:] for ids in writer] == [(65534, 65534)] and writer[0][0] != process.pid
