@@ -141,16 +141,19 @@ static void what_has_ended_is_swept_and_nothing_else(void **state)
 	assert_int_equal(record_write(place->directory, "alive", alive, NULL, 0, NULL), 0);
 	snprintf(path, sizeof path, "%s/not.ours", place->directory);
 	close(open(path, O_CREAT | O_WRONLY, 0600));
+	/* A name that we would have written in another way. */
+	snprintf(path, sizeof path, "%s/odd.+%d.1", place->directory, (int)gone);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
 	/* The same process ids, started at another time: PIDs come again. */
 	snprintf(path, sizeof path, "%s/reused.%d.1", place->directory, (int)alive);
 	close(open(path, O_CREAT | O_WRONLY, 0600));
-	assert_int_equal(count_files(place), 5);
+	assert_int_equal(count_files(place), 6);
 	end(gone);
 	kill(zombie, SIGKILL);
 	siginfo_t info;
 	waitid(P_PID, (id_t)zombie, &info, WEXITED | WNOWAIT);
 	record_sweep(place->directory);
-	assert_int_equal(count_files(place), 2);
+	assert_int_equal(count_files(place), 3);
 	records_read(place->directory, &records);
 	assert_int_equal(records.count, 1);
 	assert_string_equal(records.list[0].id, "alive");
@@ -159,7 +162,7 @@ static void what_has_ended_is_swept_and_nothing_else(void **state)
 	end(alive);
 	records_read(place->directory, &records);
 	assert_int_equal(records.count, 0);
-	assert_int_equal(count_files(place), 1);
+	assert_int_equal(count_files(place), 2);
 }
 
 static void the_next_container_sweeps_too(void **state)
@@ -179,6 +182,10 @@ static void ids_cannot_lead_elsewhere(void **state)
 	struct place *place = *state;
 	struct error err = {0};
 	char long_id[RECORD_ID_MAX + 2];
+	char path[256];
+	assert_int_equal(record_write(place->directory, "good", getpid(), NULL, 0, NULL), 0);
+	snprintf(path, sizeof path, "%s/a", place->directory);
+	assert_int_equal(mkdir(path, 0700), 0);
 	memset(long_id, 'a', sizeof long_id - 1);
 	long_id[sizeof long_id - 1] = '\0';
 	const char *const wrong[] = {"", ".", "..", "../up", "a/b", ".hidden", "line\nbreak", "a b", long_id};
@@ -186,10 +193,10 @@ static void ids_cannot_lead_elsewhere(void **state)
 		assert_int_equal(record_write(place->directory, wrong[i], getpid(), NULL, 0, &err), -1);
 		assert_string_equal(err.word, "record");
 	}
-	assert_int_equal(count_files(place), 0);
+	assert_int_equal(count_files(place), 2);
 	long_id[RECORD_ID_MAX] = '\0';
 	assert_int_equal(record_write(place->directory, long_id, getpid(), NULL, 0, &err), 0);
-	assert_int_equal(count_files(place), 1);
+	assert_int_equal(count_files(place), 3);
 }
 
 static void broken_records_are_passed_over(void **state)
