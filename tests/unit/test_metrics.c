@@ -92,7 +92,7 @@ static void many_at_once_lose_nothing(void **state)
 {
 	(void)state;
 	needs_root();
-	enum { WRITERS = 8, KINDS = 5, ROUNDS = 3000 };
+	enum { WRITERS = 8, KINDS = 5, ROUNDS = 1500 };
 	pid_t writers[WRITERS];
 	for (int i = 0; i < WRITERS; i++) {
 		writers[i] = fork();
@@ -196,6 +196,29 @@ static void broken_rows_are_passed_over(void **state)
 	close(fd);
 }
 
+/* Two that take a row for the same kind at the same moment. */
+static void rows_of_one_kind_are_added_up(void **state)
+{
+	(void)state;
+	needs_root();
+	struct stat about;
+	struct report report = report_of(OUTCOME_REMAPPED, BACKING_FILE, "", 500);
+	metrics_add(file, &report);
+	stat(file, &about);
+	size_t row_bytes = ((size_t)about.st_size - sizeof(uint64_t)) / METRICS_ROWS;
+	char *row = malloc(row_bytes);
+	int fd = open(file, O_RDWR);
+	assert_int_equal(pread(fd, row, row_bytes, sizeof(uint64_t)), row_bytes);
+	assert_int_equal(pwrite(fd, row, row_bytes, (off_t)(sizeof(uint64_t) + row_bytes)), row_bytes);
+	close(fd);
+	free(row);
+	assert_int_equal(metrics_read(file, metrics), 1);
+	assert_int_equal(count_of(&metrics[0]), 2);
+	assert_int_equal(metrics[0].text_bytes, 20);
+	assert_int_equal(metrics[0].huge_bytes, 8);
+	assert_int_equal(metrics[0].held_us, 1000);
+}
+
 /* A launch that may write no files is neither killed nor counted. */
 static void file_size_limits_do_no_harm(void **state)
 {
@@ -223,6 +246,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_full_table_still_counts, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(strange_files_are_left_alone, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(broken_rows_are_passed_over, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(rows_of_one_kind_are_added_up, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(file_size_limits_do_no_harm, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
