@@ -1,6 +1,6 @@
 /*
  * hugexecctl - the operator's view of hugexec: is the policy right, what would happen to this program, what can this
- * host do, what is running; and has programs read into the page cache.
+ * host do, what is running; and prepares the host: units, page cache, pool.
  */
 #include <locale.h>
 #include <signal.h>
@@ -10,17 +10,19 @@
 
 #include "config.h"
 #include "ctl/ctl.h"
+#include "ctl/pool.h"
 
 static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"check", ctl_check},     {"explain", ctl_explain}, {"doctor", ctl_doctor},
-    {"metrics", ctl_metrics}, {"status", ctl_status},   {"warm", ctl_warm},
+    {"check", ctl_check},   {"explain", ctl_explain}, {"doctor", ctl_doctor},
+    {"status", ctl_status}, {"metrics", ctl_metrics}, {"warm", ctl_warm},
+    {"enable", ctl_enable}, {"disable", ctl_disable}, {"pool", ctl_pool},
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
-                           "Look at what hugexec does and could do on this host. Changes no program, file or setting.\n"
+                           "Look at what hugexec does and could do on this host, and prepare the host for it.\n"
                            "\n"
                            "  check [FILE...]           validate policies: FILE:LINE:COLUMN: what is wrong\n"
                            "  explain [--] PROGRAM      the rule that matches, why, and the plan for it\n"
@@ -28,6 +30,8 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  status [PID]              processes whose text is on huge pages, with coverage\n"
                            "  metrics                   what was done since boot, counted, for OpenMetrics\n"
                            "  warm FILE...              have the page cache hold programs in huge pages beforehand\n"
+                           "  enable UNIT, disable UNIT start a systemd service through hugexec, or no longer\n"
+                           "  pool [FILE]               reserve the huge pages that " POOL_CONF " asks for\n"
                            "\n"
                            "  --help, --version         and 'hugexecctl VERB --help' for a verb's options\n"
                            "\n"
@@ -66,6 +70,9 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], verbs[i].name) == 0)
 			return finish(verbs[i].run(argc - 1, argv + 1));
 	}
-	fprintf(stderr, "hugexecctl: unknown verb '%s': it is one of check, explain, doctor, status, warm\n", argv[1]);
+	fprintf(stderr,
+	        "hugexecctl: unknown verb '%s': it is one of check, disable, doctor, enable, explain, metrics, pool, "
+	        "status, warm\n",
+	        argv[1]);
 	return CTL_USAGE;
 }

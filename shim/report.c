@@ -20,6 +20,7 @@
 #include "base/io.h"
 #include "base/size.h"
 #include "base/text.h"
+#include "host/host.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
@@ -176,7 +177,8 @@ __attribute__((format(printf, 2, 3))) static void add_field(struct journal_entry
 	entry->fields[entry->count++] = (struct iovec){field, (size_t)bytes};
 }
 
-static void fill_entry(struct journal_entry *entry, const struct report *report)
+/* UNIT: the workload's, or NULL. */
+static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit)
 {
 	char message[1024], reason[sizeof report->reason + 2];
 	report_message(report, message, sizeof message);
@@ -188,6 +190,9 @@ static void fill_entry(struct journal_entry *entry, const struct report *report)
 	/* The tracer is not the workload: with this the journal files the entry under the workload's unit too. */
 	if (report->pid != getpid())
 		add_field(entry, "OBJECT_PID=%d", (int)report->pid);
+	/* Whoever sends this may have ended before the journal looks up what unit it was in. */
+	if (unit)
+		add_field(entry, "HUGEXEC_UNIT=%s", unit);
 	add_field(entry, "HUGEXEC_EXE=%s", report->exe);
 	add_field(entry, "HUGEXEC_VIA=%s", via_name(report->via));
 	add_field(entry, "HUGEXEC_OUTCOME=%s", outcome_name(report->outcome));
@@ -229,7 +234,8 @@ void report_to_journal(const struct report *report)
 	if (!send)
 		return;
 	struct journal_entry entry = {.count = 0};
-	fill_entry(&entry, report);
+	cleanup_free char *unit = host_unit_of(report->pid);
+	fill_entry(&entry, report, unit);
 	send(entry.fields, entry.count);
 	for (int i = 0; i < entry.count; i++)
 		free(entry.fields[i].iov_base);

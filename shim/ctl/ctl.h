@@ -12,9 +12,12 @@
 enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
 
 int ctl_check(int argc, char **argv);
+int ctl_disable(int argc, char **argv);
 int ctl_doctor(int argc, char **argv);
+int ctl_enable(int argc, char **argv);
 int ctl_explain(int argc, char **argv);
 int ctl_metrics(int argc, char **argv);
+int ctl_pool(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 int ctl_warm(int argc, char **argv);
 

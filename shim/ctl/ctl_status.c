@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "ctl/ctl.h"
 #include "ctl/text_objects.h"
+#include "host/host.h"
 #include "record.h"
 
 #define SMAPS_LIMIT_BYTES (256 * MIB)
@@ -26,14 +27,17 @@
 #define CONTAINER_COLUMNS 30
 
 static const char help[] =
-    "Usage: hugexecctl status [--json] [PID]\n"
-    "Show the processes whose text is on huge pages, with how much of it is; of PID all its text.\n"
+    "Usage: hugexecctl status [--json] [PID | --unit NAME]\n"
+    "Show the processes whose text is on huge pages, with how much of it is; of PID, or of the processes of\n"
+    "the systemd unit NAME, all their text.\n"
     "\n"
-    "Exit status: 0; 1 where PID does not exist or cannot be read; 2 for wrong usage.\n";
+    "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process; 2 for wrong usage.\n";
 
 struct status {
 	bool json, bar;
-	pid_t only; /* 0: all */
+	pid_t only;       /* 0: all */
+	const char *unit; /* NULL: all */
+	unsigned in_unit; /* processes of UNIT */
 	json_object *processes;
 	struct records containers;
 	unsigned shown, unreadable;
@@ -126,7 +130,7 @@ static void show_process(struct status *status, pid_t pid, const char *comm, con
 	json_object *list = NULL;
 	for (size_t i = 0; i < objects->count; i++) {
 		const struct text_object *object = &objects->list[i];
-		if (!status->only && !object->huge_bytes)
+		if (!status->only && !status->unit && !object->huge_bytes)
 			continue;
 		if (!shown.container)
 			shown.container = records_find(&status->containers, pid);
@@ -171,6 +175,16 @@ static int read_process(struct status *status, pid_t pid)
 	return 0;
 }
 
+static bool is_wanted(struct status *status, pid_t pid)
+{
+	if (!status->unit)
+		return true;
+	cleanup_free char *unit = host_unit_of(pid);
+	bool wanted = unit && strcmp(unit, status->unit) == 0;
+	status->in_unit += wanted;
+	return wanted;
+}
+
 static int read_all_processes(struct status *status)
 {
 	cleanup_closedir DIR *proc = opendir("/proc");
@@ -180,7 +194,7 @@ static int read_all_processes(struct status *status)
 	}
 	struct dirent *entry;
 	while ((entry = readdir(proc)) != NULL) {
-		if (!isdigit((unsigned char)entry->d_name[0]))
+		if (!isdigit((unsigned char)entry->d_name[0]) || !is_wanted(status, (pid_t)atoi(entry->d_name)))
 			continue;
 		if (read_process(status, (pid_t)atoi(entry->d_name)) < 0 && errno != ESRCH && errno != ENOENT)
 			status->unreadable++;
@@ -199,7 +213,7 @@ static void finish(struct status *status)
 		return;
 	}
 	if (status->shown == 0)
-		puts(status->only ? "It has no text." : "No process has text on huge pages.");
+		puts(status->only || status->unit ? "It has no text." : "No process has text on huge pages.");
 	if (status->unreadable)
 		printf("%u process%s could not be read%s.\n", status->unreadable, status->unreadable == 1 ? "" : "es",
 		       geteuid() == 0 ? "" : "; root can");
@@ -220,19 +234,26 @@ static int parse_pid(const char *word, pid_t *pid)
 
 int ctl_status(int argc, char **argv)
 {
-	static const struct option known[] = {
-	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	static const struct option known[] = {{"json", no_argument, NULL, 'j'},
+	                                      {"unit", required_argument, NULL, 'u'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
+	char unit[256];
 	struct status status = {.bar = isatty(STDOUT_FILENO)};
 	int option;
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': status.json = true; break;
+		case 'u':
+			status.unit = unit;
+			snprintf(unit, sizeof unit, "%.240s%s", optarg, strchr(optarg, '.') ? "" : ".service");
+			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: fputs("Try 'hugexecctl status --help'.\n", stderr); return CTL_USAGE;
 		}
 	}
-	if (argc - optind > 1) {
-		fputs("hugexecctl: status takes one PID\n", stderr);
+	if (argc - optind > (status.unit ? 0 : 1)) {
+		fputs("hugexecctl: status takes one PID, or --unit NAME\n", stderr);
 		return CTL_USAGE;
 	}
 	if (optind < argc && parse_pid(argv[optind], &status.only) < 0)
@@ -243,6 +264,10 @@ int ctl_status(int argc, char **argv)
 	int result = CTL_OK;
 	if (!status.only) {
 		result = read_all_processes(&status);
+		if (status.unit && status.in_unit == 0) {
+			fprintf(stderr, "hugexecctl: %s has no process\n", status.unit);
+			result = CTL_NO;
+		}
 	} else if (read_process(&status, status.only) < 0) {
 		fprintf(stderr, "hugexecctl: process %d: %s\n", (int)status.only,
 		        errno == ENOENT || errno == ESRCH ? "there is none" : strerror(errno));

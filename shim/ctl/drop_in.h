@@ -1,0 +1,36 @@
+/*
+ * drop_in.h - a file that hugexecctl writes below /etc/systemd/system, and knows again.
+ *
+ * Its first line has a checksum of the rest: a file without it, or whose rest is another one, is somebody else's, and
+ * is neither written over nor removed.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct drop_in {
+	char directory[PATH_MAX]; /* .../UNIT.d */
+	char path[PATH_MAX];
+};
+
+enum drop_in_state { DROP_IN_NONE, DROP_IN_OURS, DROP_IN_FOREIGN };
+
+/* The drop-in of UNIT (a unit's name) below FOLDER, "/etc/systemd/system". Nothing is looked at. */
+void drop_in_locate(struct drop_in *drop_in, const char *folder, const char *unit);
+
+/* Whose the file is. What cannot be read is foreign. *TEXT (may be NULL) gets its content, free() it; NULL for none. */
+enum drop_in_state drop_in_look(const struct drop_in *drop_in, char **text);
+
+/* BODY with the line that makes it ours, in a fresh string (free() it); NULL when out of memory. */
+char *drop_in_text(const char *body);
+
+/* Write TEXT (of drop_in_text()) whole or not at all. Returns 0, or -1 with ERR "drop-in". Never over a foreign file.
+ */
+int drop_in_write(const struct drop_in *drop_in, const char *text, struct error *err);
+
+/* Remove it, and its directory where that is empty then. Returns 0 (also where there is none), or -1 with ERR
+ * "drop-in". */
+int drop_in_remove(const struct drop_in *drop_in, struct error *err);

@@ -1,0 +1,205 @@
+#include "ctl/exec_line.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define UNESCAPED_INSTANCE "hugexec-template"
+
+static const struct {
+	const char *name, *prefix;
+	unsigned flag;
+} flags[] = {
+    {"ignore-failure", "-", EXEC_IGNORE_FAILURE},
+    {"no-env-expand", ":", EXEC_NO_ENV_EXPAND},
+    {"privileged", "+", EXEC_PRIVILEGED},
+    {"no-setuid", "!", EXEC_NO_SETUID},
+    {"ambient", "!!", EXEC_AMBIENT},
+};
+
+unsigned exec_flag_of(const char *name)
+{
+	for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+		if (strcmp(flags[i].name, name) == 0)
+			return flags[i].flag;
+	}
+	return 0;
+}
+
+static void free_words(char **words)
+{
+	for (char **word = words; word && *word; word++)
+		free(*word);
+	free(words);
+}
+
+void exec_commands_free(struct exec_commands *commands)
+{
+	for (size_t i = 0; i < commands->count; i++) {
+		free(commands->list[i].path);
+		free_words(commands->list[i].argv);
+	}
+	free(commands->list);
+	*commands = (struct exec_commands){.count = 0};
+}
+
+bool exec_commands_equal(const struct exec_commands *a, const struct exec_commands *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		const struct exec_command *x = &a->list[i], *y = &b->list[i];
+		size_t word = 0;
+		if (x->flags != y->flags || strcmp(x->path, y->path) != 0)
+			return false;
+		while (x->argv[word] && y->argv[word] && strcmp(x->argv[word], y->argv[word]) == 0)
+			word++;
+		if (x->argv[word] || y->argv[word])
+			return false;
+	}
+	return true;
+}
+
+/* TEXT with every "$" doubled, which is how a command line has a "$" that starts no variable. */
+static char *without_variables(const char *text)
+{
+	char *out = calloc(2, strlen(text) + 1), *to = out;
+	for (; out && *text; *to++ = *text++) {
+		if (*text == '$')
+			*to++ = '$';
+	}
+	return out;
+}
+
+static int prefix_one(const struct exec_command *from, const char *hugexec, struct exec_command *out, struct error *err)
+{
+	size_t words = 0, used = 0;
+	while (from->argv[words])
+		words++;
+	if (words == 0)
+		return error_set(err, "unit-unfit", "a command without a name");
+	if (strcmp(from->path, hugexec) == 0)
+		return error_set(err, "unit-unfit", "%s is before the command already", hugexec);
+	const char *name = from->argv[0];
+	bool expands = !(from->flags & EXEC_NO_ENV_EXPAND), renamed = strcmp(name, from->path) != 0;
+	/* A whole word "$NAME" becomes as many words as the variable has; in the middle of a word it is none. */
+	if (renamed && expands && name[0] == '$' && name[1] != '$' && name[1] != '{')
+		return error_set(err, "unit-unfit", "the name after @ is the variable %s", name);
+	out->flags = from->flags;
+	out->path = strdup(hugexec);
+	out->argv = calloc(words + 4, sizeof out->argv[0]);
+	if (!out->path || !out->argv)
+		return error_set(err, "memory", "for a command line");
+	out->argv[used++] = strdup(hugexec);
+	if (renamed && asprintf(&out->argv[used++], "--argv0=%s", name) < 0)
+		out->argv[used - 1] = NULL;
+	out->argv[used++] = strdup("--");
+	out->argv[used++] = expands ? without_variables(from->path) : strdup(from->path);
+	for (size_t i = 1; i < words; i++)
+		out->argv[used++] = strdup(from->argv[i]);
+	for (size_t i = 0; i < used; i++) {
+		if (!out->argv[i])
+			return error_set(err, "memory", "for a command line");
+	}
+	return 0;
+}
+
+int exec_commands_prefix(const struct exec_commands *from, const char *hugexec, struct exec_commands *out,
+                         struct error *err)
+{
+	*out = (struct exec_commands){.list = calloc(from->count + 1, sizeof out->list[0])};
+	if (!out->list)
+		return error_set(err, "memory", "for %zu commands", from->count);
+	if (from->count == 0) {
+		exec_commands_free(out);
+		return error_set(err, "unit-unfit", "it has no ExecStart=");
+	}
+	for (size_t i = 0; i < from->count; i++) {
+		out->count++;
+		if (prefix_one(&from->list[i], hugexec, &out->list[i], err) < 0) {
+			exec_commands_free(out);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static bool needs_quotes(const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-${}";
+	return !*word || word[strspn(word, plain)] != '\0';
+}
+
+static void print_word(FILE *stream, const char *word, bool template)
+{
+	static const size_t escaped = sizeof EXEC_TEMPLATE_INSTANCE - 1, unescaped = sizeof UNESCAPED_INSTANCE - 1;
+	bool quotes = needs_quotes(word);
+	if (quotes)
+		fputc('"', stream);
+	for (; *word; word++) {
+		unsigned char c = (unsigned char)*word;
+		if (template && strncmp(word, EXEC_TEMPLATE_INSTANCE, escaped) == 0) {
+			fputs("%i", stream);
+			word += escaped - 1;
+		} else if (template && strncmp(word, UNESCAPED_INSTANCE, unescaped) == 0) {
+			fputs("%I", stream);
+			word += unescaped - 1;
+		} else if (c == '%') {
+			fputs("%%", stream);
+		} else if (c == '"' || c == '\\') {
+			fprintf(stream, "\\%c", c);
+		} else if (c < ' ' || c == 0x7f) {
+			fprintf(stream, "\\x%02x", c);
+		} else {
+			fputc(c, stream);
+		}
+	}
+	if (quotes)
+		fputc('"', stream);
+}
+
+void exec_line_print(FILE *stream, const struct exec_command *command, bool template)
+{
+	fputs("ExecStart=", stream);
+	for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+		if (command->flags & flags[i].flag)
+			fputs(flags[i].prefix, stream);
+	}
+	/* argv[0] of what we write is the path itself, so "@" is never needed. */
+	for (char **word = command->argv; *word; word++) {
+		if (word != command->argv)
+			fputc(' ', stream);
+		print_word(stream, *word, template);
+	}
+	fputc('\n', stream);
+}
+
+/* The first fleeting specifier in LENGTH characters of LINE. */
+static char fleeting_in(const char *line, size_t length)
+{
+	for (size_t i = 0; i + 1 < length; i++) {
+		if (line[i] == '%' && strchr("bvHlqABMowW", line[++i]))
+			return line[i];
+	}
+	return 0;
+}
+
+char exec_fleeting_specifier(const char *unit_text)
+{
+	bool goes_on = false;
+	while (*unit_text) {
+		size_t length = strcspn(unit_text, "\n");
+		const char *line = unit_text + strspn(unit_text, " \t");
+		bool comment = *line == '#' || *line == ';';
+		if (!comment) {
+			bool ours = goes_on || strncmp(line, "ExecStart", 9) == 0;
+			char found = ours ? fleeting_in(unit_text, length) : 0;
+			if (found)
+				return found;
+			goes_on = ours && length > 0 && unit_text[length - 1] == '\\';
+		}
+		unit_text += length + (unit_text[length] == '\n');
+	}
+	return 0;
+}

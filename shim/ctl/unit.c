@@ -1,0 +1,197 @@
+#include "ctl/unit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/size.h"
+
+#define SERVICE         "org.freedesktop.systemd1"
+#define MANAGER_OBJECT  "/org/freedesktop/systemd1"
+#define MANAGER         "org.freedesktop.systemd1.Manager"
+#define CALL_TIMEOUT_US (UINT64_C(90) * 1000 * 1000) /* a reload of a large host takes long */
+#define COMMANDS_MAX    1024
+
+static int fail(struct error *err, const char *word, const char *what, sd_bus_error *from, int result)
+{
+	if (sd_bus_error_is_set(from))
+		error_set(err, word, "%s: %s", what, from->message);
+	else
+		error_set_errno(err, -result, word, "%s", what);
+	sd_bus_error_free(from);
+	return -1;
+}
+
+int unit_connect(sd_bus **out, struct error *err)
+{
+	int result = sd_bus_open_system(out);
+	if (result < 0)
+		return error_set_errno(err, -result, "no-systemd", "the system's D-Bus");
+	sd_bus_set_method_call_timeout(*out, CALL_TIMEOUT_US);
+	return 0;
+}
+
+int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@";
+	static const char suffix[] = ".service";
+	size_t length = strlen(typed), suffix_length = sizeof suffix - 1;
+	bool has_suffix = length > suffix_length && strcmp(typed + length - suffix_length, suffix) == 0;
+	if (length == 0 || length > UNIT_NAME_MAX - suffix_length || typed[strspn(typed, allowed)] != '\0' ||
+	    *typed == '.')
+		return error_set(err, "usage", "'%s' is no unit's name", typed);
+	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, has_suffix ? "" : suffix);
+	return 0;
+}
+
+/* The name to load for a template, or NAME. */
+static void name_to_load(const char *name, bool *is_template, char *buf, size_t buf_bytes)
+{
+	const char *at = strstr(name, "@.service");
+	*is_template = at && at[sizeof "@.service" - 1] == '\0';
+	if (*is_template)
+		snprintf(buf, buf_bytes, "%.*s@" EXEC_TEMPLATE_INSTANCE ".service", (int)(at - name), name);
+	else
+		snprintf(buf, buf_bytes, "%s", name);
+}
+
+static int get_text(sd_bus *bus, const struct unit *unit, const char *interface, const char *property, char **out,
+                    struct error *err)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	int result = sd_bus_get_property_string(bus, SERVICE, unit->object, interface, property, &error, out);
+	return result < 0 ? fail(err, "no-systemd", property, &error, result) : 0;
+}
+
+/* (sasasttttuii): path, words, names of flags, and what became of it, which does not matter here. */
+static int read_command(sd_bus_message *message, struct exec_command *out)
+{
+	const char *path;
+	char **flags = NULL;
+	int result = sd_bus_message_read(message, "s", &path);
+	if (result < 0)
+		return result;
+	out->path = strdup(path);
+	result = sd_bus_message_read_strv(message, &out->argv);
+	if (result >= 0)
+		result = sd_bus_message_read_strv(message, &flags);
+	for (char **flag = flags; flag && *flag; flag++) {
+		unsigned known = exec_flag_of(*flag);
+		if (known == 0 && result >= 0)
+			result = -EOPNOTSUPP; /* a prefix that a later systemd has: what we write would lack it */
+		out->flags |= known;
+		free(*flag);
+	}
+	free(flags);
+	if (result < 0)
+		return result;
+	if (!out->path || !out->argv)
+		return -ENOMEM;
+	return sd_bus_message_skip(message, "ttttuii");
+}
+
+static int read_commands(sd_bus_message *message, struct exec_commands *out)
+{
+	int result = sd_bus_message_enter_container(message, 'a', "(sasasttttuii)");
+	out->list = calloc(COMMANDS_MAX, sizeof out->list[0]);
+	if (!out->list)
+		return -ENOMEM;
+	while (result >= 0) {
+		result = sd_bus_message_enter_container(message, 'r', "sasasttttuii");
+		if (result <= 0)
+			break;
+		if (out->count == COMMANDS_MAX)
+			return -E2BIG;
+		result = read_command(message, &out->list[out->count++]);
+		if (result >= 0)
+			result = sd_bus_message_exit_container(message);
+	}
+	return result;
+}
+
+int unit_read_commands(sd_bus *bus, const struct unit *unit, struct exec_commands *out, struct error *err)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	sd_bus_message *message = NULL;
+	*out = (struct exec_commands){.count = 0};
+	int result = sd_bus_get_property(bus, SERVICE, unit->object, SERVICE ".Service", "ExecStartEx", &error,
+	                                 &message, "a(sasasttttuii)");
+	if (result >= 0)
+		result = read_commands(message, out);
+	sd_bus_message_unref(message);
+	if (result >= 0)
+		return 0;
+	exec_commands_free(out);
+	return fail(err, "no-systemd", "ExecStart", &error, result);
+}
+
+static int load(sd_bus *bus, const char *name, struct unit *unit, struct error *err)
+{
+	char loaded[UNIT_NAME_MAX + 64];
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	sd_bus_message *reply = NULL;
+	const char *object = NULL;
+	name_to_load(name, &unit->is_template, loaded, sizeof loaded);
+	int result = sd_bus_call_method(bus, SERVICE, MANAGER_OBJECT, MANAGER, "LoadUnit", &error, &reply, "s", loaded);
+	if (result >= 0)
+		result = sd_bus_message_read(reply, "o", &object);
+	if (result >= 0 && !(unit->object = strdup(object)))
+		result = -ENOMEM;
+	sd_bus_message_unref(reply);
+	return result < 0 ? fail(err, "no-unit", name, &error, result) : 0;
+}
+
+static int read_unit(sd_bus *bus, const char *name, struct unit *unit, struct error *err)
+{
+	cleanup_free char *state = NULL;
+	cleanup_free char *id = NULL;
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	if (get_text(bus, unit, SERVICE ".Unit", "LoadState", &state, err) < 0 ||
+	    get_text(bus, unit, SERVICE ".Unit", "Id", &id, err) < 0)
+		return -1;
+	if (strcmp(state, "loaded") != 0)
+		return error_set(err, "no-unit", "%s: %s", name, state);
+	unit->name = strdup(unit->is_template ? name : id);
+	if (!unit->name)
+		return error_set(err, "memory", "for the unit's name");
+	if (get_text(bus, unit, SERVICE ".Unit", "FragmentPath", &unit->fragment, err) < 0 ||
+	    get_text(bus, unit, SERVICE ".Service", "RootDirectory", &unit->root_directory, err) < 0 ||
+	    get_text(bus, unit, SERVICE ".Service", "RootImage", &unit->root_image, err) < 0)
+		return -1;
+	int result = sd_bus_get_property_strv(bus, SERVICE, unit->object, SERVICE ".Unit", "DropInPaths", &error,
+	                                      &unit->drop_ins);
+	if (result < 0)
+		return fail(err, "no-systemd", "DropInPaths", &error, result);
+	return unit_read_commands(bus, unit, &unit->commands, err);
+}
+
+int unit_load(sd_bus *bus, const char *name, struct unit *unit, struct error *err)
+{
+	*unit = (struct unit){.is_template = false};
+	if (load(bus, name, unit, err) == 0 && read_unit(bus, name, unit, err) == 0)
+		return 0;
+	unit_free(unit);
+	return -1;
+}
+
+int unit_reload_all(sd_bus *bus, struct error *err)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	int result = sd_bus_call_method(bus, SERVICE, MANAGER_OBJECT, MANAGER, "Reload", &error, NULL, "");
+	return result < 0 ? fail(err, "no-systemd", "reload", &error, result) : 0;
+}
+
+void unit_free(struct unit *unit)
+{
+	for (char **path = unit->drop_ins; path && *path; path++)
+		free(*path);
+	free(unit->drop_ins);
+	free(unit->name);
+	free(unit->object);
+	free(unit->fragment);
+	free(unit->root_directory);
+	free(unit->root_image);
+	exec_commands_free(&unit->commands);
+	*unit = (struct unit){.is_template = false};
+}

@@ -1,0 +1,44 @@
+/*
+ * unit.h - what the systemd that runs knows of a unit, over D-Bus (org.freedesktop.systemd1).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <systemd/sd-bus.h>
+
+#include "base/error.h"
+#include "ctl/exec_line.h"
+
+struct unit {
+	char *name; /* the real one where an alias was asked for; of a template "foo@.service" */
+	bool is_template;
+	char *object;   /* its path on D-Bus; of a template that of the instance that stands for all */
+	char *fragment; /* file; may be "" */
+	char **drop_ins;
+	char *root_directory, *root_image; /* "" where there is none */
+	struct exec_commands commands;     /* ExecStart= */
+};
+
+#define UNIT_NAME_MAX 255
+
+/*
+ * Connect to the system's bus. Returns 0 (sd_bus_flush_close_unref() *OUT), or -1 with ERR "no-systemd".
+ */
+int unit_connect(sd_bus **out, struct error *err);
+
+/* A service's full NAME from what a person typed, into BUF. Returns 0, or -1 with ERR "usage". */
+int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err);
+
+/*
+ * Load NAME (of unit_full_name()) and read it. Returns 0 (unit_free() it), or -1 with ERR "no-unit" (not there, masked,
+ * broken) or "no-systemd".
+ */
+int unit_load(sd_bus *bus, const char *name, struct unit *unit, struct error *err);
+
+/* Read ExecStart= anew, into *OUT (exec_commands_free() it). */
+int unit_read_commands(sd_bus *bus, const struct unit *unit, struct exec_commands *out, struct error *err);
+
+/* Have systemd read all unit files again, as systemctl daemon-reload does. Returns 0, or -1 with ERR "no-systemd". */
+int unit_reload_all(sd_bus *bus, struct error *err);
+
+void unit_free(struct unit *unit);
