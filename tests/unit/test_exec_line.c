@@ -72,7 +72,7 @@ static void knows_templates(void **state)
 {
 	(void)state;
 	assert_line("/bin/a", WORDS("/bin/a", "x@" EXEC_TEMPLATE_INSTANCE ".service", "/hugexec-template%", "hugexec"),
-	            0, true, "ExecStart=/usr/bin/hugexec -- /bin/a x@%i.service /%I%% hugexec\n");
+	            0, true, "ExecStart=/usr/bin/hugexec -- /bin/a \"x@%i.service\" /%I%% hugexec\n");
 	assert_line("/bin/a", WORDS("/bin/a", "hugexec-template"), 0, false,
 	            "ExecStart=/usr/bin/hugexec -- /bin/a hugexec-template\n");
 }
