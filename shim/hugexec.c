@@ -101,7 +101,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 
 	bool expects_remap = program.kind == PROGRAM_ELF && decision.action != ACTION_SKIP &&
 	                     program.text_bytes >= decision.settings.min_text_bytes;
-	struct launch launch = {.policy = policy, .options = options, .expects_remap = expects_remap};
+	struct launch launch = {.policy = policy, .options = options, .via = VIA_SHIM, .expects_remap = expects_remap};
 	if (launch_begin(&launch, &err) < 0) {
 		bool fails = decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
 		report_untraced(options, program.path, &decision, OUTCOME_FAILED, &err, fails);

@@ -2,8 +2,9 @@
  * backing.h - where a private copy of text comes from: hugetlb pages or transparent huge pages, both in a memfd.
  *
  * A memfd, because it can be mapped read+exec without ever being writable there, because it can be sealed so that the
- * copy never changes again, and because nothing has to be written through the tracee. All functions run in the tracer
- * and none touches the tracee: memory is charged to the tracer's cgroup, which for the exec shim is the workload's own.
+ * copy never changes again, and because nothing has to be written through the tracee. Memory is charged to the cgroup
+ * of whoever takes it. For the exec shim that is the tracer, whose cgroup is the workload's own; a tracer that came
+ * from elsewhere (tracee.is_foreign) has the tracee take it, by allocate_inside().
  */
 #pragma once
 
@@ -11,6 +12,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "engine/tracee.h"
 #include "policy/policy.h"
 
 struct backing_copy {
@@ -22,6 +24,12 @@ struct backing_copy {
 	/* Give the empty MEMFD its size of BYTES, and its pages where that can be done at once. Returns 0, or -1 with
 	 * ERR. */
 	int (*allocate)(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err);
+	/*
+	 * The same by TRACEE (BORROWED), which has the memfd, sized already, open as TRACEE_FD and mapped at
+	 * ASIDE_ADDR: all of its pages, so that nothing is left to allocate. Returns 0, or -1 with ERR.
+	 */
+	int (*allocate_inside)(struct tracee *tracee, uint64_t tracee_fd, uint64_t aside_addr, uint64_t bytes,
+	                       uint64_t page_bytes, struct error *err);
 	/* Make the fresh shared writable mapping WINDOW of BYTES ready to be filled, on huge pages. Returns 0, or -1
 	 * with ERR. */
 	int (*open_window)(void *window, uint64_t bytes, struct error *err);

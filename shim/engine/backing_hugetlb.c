@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/memfd.h>
+#include <sys/syscall.h>
 
 #include "base/size.h"
 #include "engine/backing.h"
@@ -58,6 +59,15 @@ static int hugetlb_check(pid_t pid, uint64_t bytes, const struct settings *setti
 	return check_limit(pid, bytes, page_bytes, err);
 }
 
+static int allocation_failed(int errnum, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
+{
+	if (errnum == EFBIG)
+		return error_set(err, "file-size-limit", "RLIMIT_FSIZE is below the size of the text");
+	if ((errnum == ENOSPC || errnum == ENOMEM) && check_limit(pid, bytes, page_bytes, err) < 0)
+		return -1;
+	return error_set_errno(err, errnum, "hugetlb-pool", "taking %" PRIu64 " pages", bytes / page_bytes);
+}
+
 /* fallocate() takes and zeroes every page now: a shortage or a cgroup limit is an error here instead of a SIGBUS later.
  */
 static int hugetlb_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
@@ -66,17 +76,17 @@ static int hugetlb_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_
 	do {
 		failed = fallocate(memfd, 0, 0, (off_t)bytes);
 	} while (failed < 0 && errno == EINTR);
-	if (!failed)
-		return 0;
-	int saved = errno;
-	if (saved == EFBIG)
-		return error_set(err, "file-size-limit", "RLIMIT_FSIZE is below the size of the text");
-	if (saved == ENOSPC || saved == ENOMEM) {
-		if (check_limit(pid, bytes, page_bytes, err) < 0)
-			return -1;
-		return error_set_errno(err, saved, "hugetlb-pool", "taking %" PRIu64 " pages", bytes / page_bytes);
-	}
-	return error_set_errno(err, saved, "hugetlb-pool", "fallocate");
+	return failed ? allocation_failed(errno, pid, bytes, page_bytes, err) : 0;
+}
+
+static int hugetlb_allocate_inside(struct tracee *tracee, uint64_t tracee_fd, uint64_t aside_addr, uint64_t bytes,
+                                   uint64_t page_bytes, struct error *err)
+{
+	(void)aside_addr;
+	int64_t result = tracee_syscall(tracee, err, SYS_fallocate, tracee_fd, 0, 0, bytes, 0, 0);
+	if (result == INT64_MIN)
+		return -1;
+	return result < 0 ? allocation_failed((int)-result, tracee->pid, bytes, page_bytes, err) : 0;
 }
 
 static int hugetlb_open_window(void *window, uint64_t bytes, struct error *err)
@@ -90,5 +100,6 @@ const struct backing_copy backing_hugetlb = {
     .memfd_flags = hugetlb_memfd_flags,
     .check = hugetlb_check,
     .allocate = hugetlb_allocate,
+    .allocate_inside = hugetlb_allocate_inside,
     .open_window = hugetlb_open_window,
 };

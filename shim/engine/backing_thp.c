@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,6 +13,9 @@
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
 /* Room to leave below a memory limit: page tables, the tracer, and the workload's own first pages. */
@@ -51,6 +55,13 @@ static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_byte
 	return error_set_errno(err, errno, "thp-refused", "sizing the memfd");
 }
 
+static int collapse_failed(int errnum, struct error *err)
+{
+	if (errnum == ENOMEM)
+		return error_set_errno(err, errnum, "thp-refused", "no 2 MiB page could be had");
+	return error_set_errno(err, errnum, "thp-refused", "MADV_COLLAPSE of a memfd");
+}
+
 /*
  * One small page in each slot, then MADV_COLLAPSE: of an empty range it is EINVAL, and collapsing nearly empty slots
  * costs half of filling small pages first. Where shmem_enabled is "advise" or more the touch brings a huge page at once
@@ -68,9 +79,43 @@ static int thp_open_window(void *window, uint64_t bytes, struct error *err)
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
-	if (errno == ENOMEM)
-		return error_set_errno(err, errno, "thp-refused", "no 2 MiB page could be had");
-	return error_set_errno(err, errno, "thp-refused", "MADV_COLLAPSE of a memfd");
+	return collapse_failed(errno, err);
+}
+
+/* A call that the tracee makes for its copy: *RESULT is the kernel's. -1 where the tracee is lost. */
+static int advise_inside(struct tracee *tracee, uint64_t addr, uint64_t bytes, int advice, int64_t *result,
+                         struct error *err)
+{
+	*result = tracee_syscall(tracee, err, SYS_madvise, addr, bytes, (uint64_t)advice, 0, 0, 0);
+	return *result == INT64_MIN ? -1 : 0;
+}
+
+/*
+ * As thp_open_window(), of the whole copy. A read fault on a hole of a private mapping takes a page for the file, which
+ * is charged to who faults; so is the huge page that a collapse takes for it.
+ */
+static int thp_allocate_inside(struct tracee *tracee, uint64_t tracee_fd, uint64_t aside_addr, uint64_t bytes,
+                               uint64_t page_bytes, struct error *err)
+{
+	(void)tracee_fd, (void)page_bytes;
+	int64_t result;
+	if (advise_inside(tracee, aside_addr, bytes, MADV_HUGEPAGE, &result, err) < 0)
+		return -1;
+	for (uint64_t i = 0; i < bytes; i += 2 * MIB) {
+		if (advise_inside(tracee, aside_addr + i, 4096, MADV_POPULATE_READ, &result, err) < 0)
+			return -1;
+		if (result < 0)
+			return error_set_errno(err, (int)-result, "thp-refused", "no page for the copy");
+	}
+	for (int tries = 0;; tries++) {
+		if (advise_inside(tracee, aside_addr, bytes, MADV_COLLAPSE, &result, err) < 0)
+			return -1;
+		if (result == 0)
+			return 0;
+		if ((result != -EAGAIN && result != -EBUSY) || tries == COLLAPSE_TRIES)
+			return collapse_failed((int)-result, err);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
 }
 
 const struct backing_copy backing_thp = {
@@ -78,5 +123,6 @@ const struct backing_copy backing_thp = {
     .memfd_flags = thp_memfd_flags,
     .check = thp_check,
     .allocate = thp_allocate,
+    .allocate_inside = thp_allocate_inside,
     .open_window = thp_open_window,
 };

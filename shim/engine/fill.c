@@ -83,7 +83,7 @@ static int fill_part(const struct filling *filling, const struct plan_range *ran
 	if (mmap(window, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, filling->memfd, (off_t)copy_off) ==
 	    MAP_FAILED)
 		result = error_set_errno(err, errno, "remap", "mapping the copy to fill it");
-	if (!result)
+	if (!result && filling->backing)
 		result = filling->backing->open_window(window, bytes, err);
 	if (!result)
 		result = fill_window(filling, range, window, range_off, bytes, err);

@@ -16,8 +16,9 @@
 
 /*
  * Fill the copy in MEMFD (sized already) with what the pieces of PLAN name in TEXT_FD, on pages of PAGE_BYTES made
- * ready by BACKING. No more than a few MiB of it are mapped here at a time: the tracer stays small whatever the text's
- * size. Returns 0, or -1 with ERR: words "text-unreadable", "address-space-limit", "remap", or the backing's.
+ * ready by BACKING (NULL: they are all there already). No more than a few MiB of it are mapped here at a time: the
+ * tracer stays small whatever the text's size. Returns 0, or -1 with ERR: words "text-unreadable",
+ * "address-space-limit", "remap", or the backing's.
  */
 int fill_copy(int memfd, const struct plan *plan, const struct backing_copy *backing, uint64_t page_bytes, int text_fd,
               struct error *err);

@@ -86,6 +86,32 @@ static int fetch_fd(pid_t pid, int64_t tracee_fd, struct error *err)
 	return fd;
 }
 
+/* Sealed only later, so a private mapping; without a reservation, hugetlb pages come with the file. */
+static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
+{
+	int64_t mapped =
+	    tracee_syscall(copy->tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes, PROT_READ | PROT_EXEC,
+	                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)tracee_fd, 0);
+	fault_point("aside");
+	if (mapped == -ENOMEM)
+		return error_set(err, "address-space-limit", "no address space for a second mapping of the text");
+	if (mapped < 0)
+		return call_failed(mapped, "mmap", err);
+	copy->aside_addr = (uint64_t)mapped;
+	copy->aside_bytes = copy->plan->range_bytes;
+	return 0;
+}
+
+/* The size is set from here, so that no limit of the tracee's on file sizes sends it a signal. */
+static int allocate_inside(struct copy *copy, int64_t tracee_fd, struct error *err)
+{
+	uint64_t bytes = copy->plan->range_bytes;
+	if (ftruncate(copy->memfd, (off_t)bytes) < 0)
+		return error_set_errno(err, errno, "remap", "sizing the copy");
+	return copy->backing->allocate_inside(copy->tracee, (uint64_t)tracee_fd, copy->aside_addr, bytes,
+	                                      copy->page_bytes, err);
+}
+
 /* With the tracee borrowed: create the memfd, fetch it, map it aside, close it there. */
 static int create_aside(struct copy *copy, struct error *err)
 {
@@ -96,22 +122,9 @@ static int create_aside(struct copy *copy, struct error *err)
 	fault_point("memfd-created");
 	copy->memfd = fetch_fd(tracee->pid, fd, err);
 	fault_point("memfd-fetched");
-	int failed = copy->memfd < 0 ? -1 : 0;
-	if (!failed) {
-		/* Sealed only later, so a private mapping; without a reservation, hugetlb pages come with the file. */
-		int64_t mapped = tracee_syscall(tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes,
-		                                PROT_READ | PROT_EXEC,
-		                                MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)fd, 0);
-		if (mapped >= 0) {
-			copy->aside_addr = (uint64_t)mapped;
-			copy->aside_bytes = copy->plan->range_bytes;
-		} else {
-			failed = mapped == -ENOMEM ? error_set(err, "address-space-limit",
-			                                       "no address space for a second mapping of the text")
-			                           : call_failed(mapped, "mmap", err);
-		}
-		fault_point("aside");
-	}
+	int failed = copy->memfd < 0 ? -1 : map_aside(copy, fd, err);
+	if (!failed && tracee->is_foreign)
+		failed = allocate_inside(copy, fd, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
 	int64_t closed = tracee_syscall(tracee, failed ? NULL : err, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
@@ -123,7 +136,8 @@ static int create_aside(struct copy *copy, struct error *err)
 
 static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 {
-	if (fill_copy(copy->memfd, copy->plan, copy->backing, copy->page_bytes, text_fd, err) < 0)
+	const struct backing_copy *allocates = copy->tracee->is_foreign ? NULL : copy->backing;
+	if (fill_copy(copy->memfd, copy->plan, allocates, copy->page_bytes, text_fd, err) < 0)
 		return -1;
 	fault_point("filled");
 	if (fcntl(copy->memfd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
@@ -261,7 +275,8 @@ static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *er
 	if (while_borrowed(copy, create_aside, err) < 0)
 		return -1;
 	fault_point("aside-returned");
-	if (copy->backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
+	if (!copy->tracee->is_foreign &&
+	    copy->backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
 		return -1;
 	fault_point("allocated");
 	if (fill_and_seal(copy, text_fd, err) < 0)

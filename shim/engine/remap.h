@@ -15,7 +15,7 @@
  * Put the ranges of PLAN on huge pages that are a sealed private copy of the text.
  *
  *   tracee (borrowed)  memfd_create, mmap aside: address space only, read+exec, private; close
- *   tracer             allocate, fill from TEXT_FD, seal
+ *   tracer             allocate (a foreign tracee has done so itself before it closed), fill from TEXT_FD, seal
  *   tracee (borrowed)  MADV_POPULATE_READ aside; mremap over the text, a call per range
  *
  * All that can be refused is asked for before the first mremap. A tracer that is killed while it fills leaves nothing

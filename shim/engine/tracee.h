@@ -33,6 +33,7 @@ struct tracee {
 	enum tracee_state state;
 	long options;               /* PTRACE_O_* in force outside of the borrowed time */
 	bool suspends_seccomp;      /* while borrowed, no seccomp filter of the tracee's sees its calls */
+	bool is_foreign;            /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* of a syscall instruction in the tracee's vDSO; 0 until the first borrow */
 	struct arch_regs saved_regs;
 	uint64_t breakpoint_addr; /* 0: none is set */

@@ -110,6 +110,7 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	if (host_join_cgroups(peer->sender.pid, err) < 0)
 		return -1;
 	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
+	tracee->is_foreign = true;
 	alarm(0);
 	return 0;
 }
@@ -133,8 +134,9 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 	client.options.backing = client.peer.request.backing[0] ? client.peer.request.backing : NULL;
 	client.options.delivery = &client.delivery;
 	client.launch.options = &client.options;
+	client.launch.via = VIA_SHIM;
 	client.launch.tracer_is_orphan = true;
 	client.launch.exec_timeout_s = EXEC_S;
 	client.launch.may_begin = may_begin;
-	follow(&client.launch, &tracee);
+	follow(&client.launch, &tracee, 1);
 }

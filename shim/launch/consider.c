@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/io.h"
 #include "engine/engine.h"
 #include "facts.h"
 #include "launch/sink.h"
@@ -28,8 +31,10 @@ static int decide(const struct following *following, pid_t pid, struct fact_stor
                   struct error *err)
 {
 	const struct policy *policy = following->launch->policy;
-	if (facts_gather(store, pid, VIA_SHIM, policy_needs(policy), err) < 0)
+	if (facts_gather(store, pid, following->launch->via, policy_needs(policy), err) < 0)
 		return -1;
+	store->facts.annotations = following->launch->annotations;
+	store->facts.annotation_count = following->launch->annotation_count;
 	policy_decide(policy, &store->facts, decision);
 	if (decision->action == ACTION_UNDECIDED) {
 		facts_begin_build_id(store, pid);
@@ -42,15 +47,24 @@ static int decide(const struct following *following, pid_t pid, struct fact_stor
 	return 0;
 }
 
-static void report_begin(struct report *report, pid_t pid, const char *exe, const char *rule)
+static void report_begin(struct report *report, const struct following *following, pid_t pid, const char *exe,
+                         const char *rule)
 {
 	memset(report, 0, sizeof *report);
 	report->pid = pid;
-	report->via = VIA_SHIM;
+	report->via = following->launch->via;
 	report->backing = BACKING_NONE;
 	report->outcome = OUTCOME_SKIPPED;
 	snprintf(report->exe, sizeof report->exe, "%s", exe ? exe : "");
 	snprintf(report->rule, sizeof report->rule, "%s", rule ? rule : "");
+}
+
+static void tell(const struct following *following, const struct report *report, pid_t pid, bool fails)
+{
+	const struct launch *launch = following->launch;
+	sink_report(launch->options, report, pid, fails);
+	if (launch->done)
+		launch->done(launch, report);
 }
 
 /* End the workload before its first instruction, as the policy's on_error asks. */
@@ -83,15 +97,29 @@ static void remember_skip(struct followed *followed, const struct report *report
 	memcpy(followed->rule, report->rule, sizeof followed->rule);
 }
 
+/* A filter that we cannot keep from seeing the engine's calls might end the workload for one of them. */
+static int check_filter(const struct launch *launch, const struct tracee *tracee, struct error *err)
+{
+	char path[64];
+	cleanup_free char *status = NULL;
+	if (!launch->avoids_filters || tracee->suspends_seccomp)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)tracee->pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) == 0 && strstr(status, "\nSeccomp:\t0\n"))
+		return 0;
+	return error_set(err, "seccomp",
+	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");
+}
+
 /*
  * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for the report,
  * so it is read beside the work and not waited for beforehand.
  */
-static void remap(struct followed *followed, const struct decision *decision, struct fact_store *store,
-                  struct report *report)
+static void remap(const struct launch *launch, struct followed *followed, const struct decision *decision,
+                  struct fact_store *store, struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
-	if (tracee_finish_exec(tracee, &report->reason) < 0) {
+	if (tracee_finish_exec(tracee, &report->reason) < 0 || check_filter(launch, tracee, &report->reason) < 0) {
 		report->outcome = OUTCOME_FAILED;
 		return;
 	}
@@ -109,7 +137,7 @@ static void settle(struct following *following, struct followed *followed, struc
 {
 	bool fails = report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
 	report->latency_us = followed->held_us;
-	sink_report(following->launch->options, report, followed->tracee.pid, fails);
+	tell(following, report, followed->tracee.pid, fails);
 	fault_point("reported");
 	if (fails)
 		fail_launch(&followed->tracee);
@@ -176,7 +204,7 @@ enum considered consider(struct following *following, struct followed *followed,
 
 	int decided = decide(following, followed->tracee.pid, &store, &decision, &report.reason);
 	struct error reason = decided < 0 ? report.reason : (struct error){0};
-	report_begin(&report, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
+	report_begin(&report, following, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
 	report.reason = reason;
 	*settings = decision.settings;
 	bool may_follow = settings->follow != FOLLOW_NONE;
@@ -186,7 +214,7 @@ enum considered consider(struct following *following, struct followed *followed,
 		report.outcome = OUTCOME_FAILED;
 		may_follow = false;
 	} else if (decision.action == ACTION_REMAP) {
-		remap(followed, &decision, &store, &report);
+		remap(following->launch, followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
 		run_on = run_to_entry(followed, settings, &report);
 	} else if (decision.rule_matched) {
@@ -209,11 +237,11 @@ static void report_skip(struct following *following, struct followed *followed, 
                         const char *exe)
 {
 	struct report report;
-	report_begin(&report, followed->tracee.pid, exe, followed->rule);
+	report_begin(&report, following, followed->tracee.pid, exe, followed->rule);
 	report.reason = *reason;
 	report.text_bytes = followed->text_bytes;
 	report.latency_us = followed->held_us;
-	sink_report(following->launch->options, &report, followed->tracee.pid, false);
+	tell(following, &report, followed->tracee.pid, false);
 	followed->has_skipped = false;
 	free(followed->skipped_exe);
 	followed->skipped_exe = NULL;
@@ -222,7 +250,7 @@ static void report_skip(struct following *following, struct followed *followed, 
 void consider_end(struct following *following, struct followed *followed)
 {
 	if (followed->waiting) {
-		sink_report(following->launch->options, followed->waiting, followed->tracee.pid, false);
+		tell(following, followed->waiting, followed->tracee.pid, false);
 		report_free(followed->waiting);
 		free(followed->waiting);
 		followed->waiting = NULL;

@@ -13,7 +13,7 @@
 
 struct followed {
 	struct tracee tracee;
-	bool is_root;      /* our parent, the process that hugexec was started in */
+	bool is_root;      /* the process that hugexec was started in, or that we came to trace */
 	bool has_executed; /* runs a program of its own by now */
 	bool has_skipped;  /* SKIPPED and SKIPPED_EXE tell why the last program was left alone */
 	struct error skipped;
@@ -29,6 +29,7 @@ struct followed {
 struct following {
 	struct launch *launch;
 	bool may_trace_privileged;
+	bool has_begun;       /* the root has executed something: before, there are only threads of what it was */
 	uint64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
 	struct followed *list;
 	size_t count, capacity;

@@ -107,11 +107,20 @@ static void let_go(struct following *following, struct followed *followed)
 	forget(following, followed);
 }
 
-/* At COMMAND's own exec: whether the tracer may go on. */
-static bool begins(struct following *following)
+/* At COMMAND's own exec: whether the tracer may go on. Until then new threads were traced, now only what is asked for.
+ */
+static bool begins(struct following *following, struct followed *followed)
 {
 	struct launch *launch = following->launch;
+	struct tracee *tracee = &followed->tracee;
+	if (!followed->is_root)
+		return false; /* something that the root has cloned aside */
+	following->has_begun = true;
 	following->deadline_us = 0;
+	if (tracee->options & PTRACE_O_TRACECLONE) {
+		tracee->options &= ~(long)PTRACE_O_TRACECLONE;
+		ptrace(PTRACE_SETOPTIONS, tracee->pid, 0, tracee->options);
+	}
 	return !launch->may_begin || launch->may_begin(launch);
 }
 
@@ -120,7 +129,7 @@ static void on_exec(struct following *following, struct followed *followed)
 	followed->tracee.state = TRACEE_IN_EXEC;
 	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
 	fault_point("exec-stop");
-	if (!followed->has_executed && !begins(following)) {
+	if (!followed->has_executed && !begins(following, followed)) {
 		tracee_detach(&followed->tracee);
 		let_go(following, followed);
 		return;
@@ -202,7 +211,10 @@ static void on_new_child(struct following *following, const struct followed *par
 {
 	unsigned long child_pid = 0;
 	ptrace(PTRACE_GETEVENTMSG, parent->tracee.pid, 0, &child_pid);
-	struct tracee tracee = {.pid = (pid_t)child_pid, .options = parent->tracee.options};
+	struct tracee tracee = {.pid = (pid_t)child_pid,
+	                        .options = parent->tracee.options,
+	                        .suspends_seccomp = parent->tracee.suspends_seccomp,
+	                        .is_foreign = parent->tracee.is_foreign};
 	bool has_executed = parent->has_executed;
 	if (child_pid && !find(following, (pid_t)child_pid)) {
 		struct followed *child = add(following, &tracee);
@@ -249,13 +261,15 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	}
 }
 
-_Noreturn void follow(struct launch *launch, const struct tracee *root)
+_Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count)
 {
 	struct following following = {.launch = launch, .may_trace_privileged = launch_may_trace_privileged()};
-	struct followed *first = add(&following, root);
-	if (!first)
-		_exit(0);
-	first->is_root = true;
+	for (size_t i = 0; i < count; i++) {
+		struct followed *thread = add(&following, &threads[i]);
+		if (!thread)
+			_exit(0);
+		thread->is_root = i == 0;
+	}
 	if (launch->exec_timeout_s)
 		following.deadline_us = now_us() + (uint64_t)launch->exec_timeout_s * 1000000U;
 	while (following.count > 0) {
@@ -272,12 +286,13 @@ _Noreturn void follow(struct launch *launch, const struct tracee *root)
 			continue;
 		}
 		if (!followed) {
-			/* A new child may stop before its parent's event tells of it. Only what has executed something
-			 * forks. */
-			struct tracee tracee = {.pid = pid, .options = root->options | FORK_OPTIONS};
+			/* A new child or thread may stop before its parent's event tells of it. */
+			struct tracee tracee = threads[0];
+			tracee.pid = pid;
+			tracee.options |= following.has_begun ? FORK_OPTIONS : 0;
 			followed = add(&following, &tracee);
 			if (followed)
-				followed->has_executed = true;
+				followed->has_executed = following.has_begun;
 		}
 		if (followed)
 			on_stop(&following, followed, status);

@@ -9,7 +9,9 @@
 #include "launch/launch.h"
 
 /*
- * Follow ROOT, which is our parent and was just seized, until a rule matches it, it ends, or follow_timeout is over;
- * with "follow": "fork" its descendants too. Ends the calling process.
+ * Follow a process that was just seized, all COUNT of its THREADS (the first is the main one), until a rule matches
+ * what it executes, it ends, or follow_timeout is over; with "follow": "fork" its descendants too. Until it executes
+ * something it may start and end threads (with PTRACE_O_TRACECLONE in their options), and any of them may be the one
+ * that executes. Ends the calling process.
  */
-_Noreturn void follow(struct launch *launch, const struct tracee *root);
+_Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count);

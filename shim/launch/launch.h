@@ -34,6 +34,7 @@
 #include "base/error.h"
 #include "launch/options.h"
 #include "policy/policy.h"
+#include "report.h"
 
 struct launch {
 	const struct policy *policy;
@@ -43,8 +44,13 @@ struct launch {
 	pid_t tracer_pid;
 	bool tracer_is_orphan; /* T is not P's child */
 	struct launch_shared *shared;
+	enum via via;
 	/* Where P is no relative of the tracer's; 0 and NULL else. */
-	unsigned exec_timeout_s;                  /* until P executes COMMAND */
+	const struct annotation *annotations; /* of its container */
+	size_t annotation_count;
+	bool avoids_filters; /* leave alone who has a seccomp filter that we cannot suspend */
+	void (*done)(const struct launch *launch, const struct report *report); /* after each report */
+	unsigned exec_timeout_s;                                                /* until P executes COMMAND */
 	bool (*may_begin)(struct launch *launch); /* asked once, when P has executed COMMAND; false: let it go */
 };
 

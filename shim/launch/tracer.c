@@ -89,5 +89,5 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
 	handshake_set(launch->shared, HANDSHAKE_SEIZED);
-	follow(launch, &tracee);
+	follow(launch, &tracee, 1);
 }
