@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "bundle.h"
 #include "policy/strict.h"
 
 /* When the runtime calls it: before the container's program is executed, and when the container is gone. */
@@ -190,16 +191,8 @@ int inject_into_bundle(const char *bundle, const char *config, const char *hook,
 	cleanup_free char *text = NULL;
 	size_t bytes;
 	struct stat about;
-	cleanup_close int directory_fd = open(bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int directory_fd = bundle_read(bundle, config, &text, &bytes, &about, err);
 	if (directory_fd < 0)
-		return error_set_errno(err, errno, "bundle", "%s", bundle);
-	/* A link, or something else than a file, may be anything; it is the runtime's to complain about. */
-	cleanup_close int fd = openat(directory_fd, config, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &about) < 0)
-		return error_set_errno(err, errno, "bundle", "%s", config);
-	if (!S_ISREG(about.st_mode))
-		return error_set(err, "bundle", "%s is no file", config);
-	if (read_all(fd, INJECT_CONFIG_MAX_BYTES, &text, &bytes) < 0)
-		return error_set_errno(err, errno, "bundle", "%s", config);
+		return -1;
 	return edit(directory_fd, config, text, bytes, &about, hook, policy, err);
 }

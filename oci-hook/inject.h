@@ -12,8 +12,6 @@
 #include "base/error.h"
 #include "policy/policy.h"
 
-#define INJECT_CONFIG_MAX_BYTES (8 * 1024 * 1024) /* real ones have some 10 KiB */
-
 /* Whether POLICY may remap anything in the container that CONFIG (a parsed config.json) describes. */
 bool inject_is_wanted(json_object *config, const struct policy *policy, struct error *err);
 

@@ -1,0 +1,353 @@
+/*
+ * hugexec-oci-hook - a createRuntime (or prestart) hook: what the container will execute gets its text on huge pages.
+ *
+ * The runtime calls it while the container's init waits, in its namespaces already, for leave to execute the
+ * container's program. The tale of the two processes of ours:
+ *
+ *   the hook    reads the state, the bundle's annotations and the policy. If no rule can want this container that is
+ *               all. Else it starts the tracer, waits for its word, and returns to the runtime, milliseconds after it
+ *               was called, with status 0 whatever came of it ("on_error": "fail" excepted).
+ *   the tracer  is nobody's child and in a session of its own, holds none of the runtime's files, and is attached to
+ *               all threads of the container's init. It sleeps until one of them executes a program, perhaps hours
+ *               later; then it does what the exec shim's tracer does (launch/follow.h), reports to the journal, and
+ *               ends. If the container ends before, so does the tracer. If the tracer is killed, the container runs on
+ *               as if there had been none, but for the moments in which it had borrowed the program's registers: then
+ *               the kernel kills that.
+ *
+ * The tracer stays in the cgroup in which the runtime has called its hook, which is not the container's: in there it
+ * would be killed, frozen and counted with it, and keep its cgroup from being removed. Memory is charged to the
+ * container all the same, because the container's process itself allocates it (tracee.is_foreign).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/text.h"
+#include "bundle.h"
+#include "config.h"
+#include "launch/follow.h"
+#include "launch/seize.h"
+#include "launch/sink.h"
+#include "oci_state.h"
+#include "policy/policy.h"
+#include "policy/strict.h"
+#include "record.h"
+
+#define STATE_MS  2000 /* for the state to be there, all of it */
+#define TRACER_MS 2000 /* for the tracer to say that it is attached */
+
+_Static_assert(sizeof(struct error) <= PIPE_BUF, "the tracer's word is written at once");
+
+static const char help[] = "Usage: hugexec-oci-hook [OPTIONS] [STAGE] < STATE\n"
+                           "Have the program of a container get its machine code on huge pages, as the policy\n"
+                           "says. An OCI runtime calls this as a createRuntime or prestart hook, and as a\n"
+                           "poststop hook to forget the container; it passes the container's state on\n"
+                           "standard input. STAGE is only for people who read the configuration.\n"
+                           "\n"
+                           "  --policy=FILE    read this policy instead of /etc/hugexec/policy.json\n"
+                           "  --report=FILE    append a JSON line about what was done\n"
+                           "      --help       this text\n"
+                           "      --version    the version\n"
+                           "\n"
+                           "Exit status: 0, whatever came of it; 1 where the policy says \"on_error\": \"fail\"\n"
+                           "and the container cannot be traced; 2 wrong usage.\n"
+                           "\n"
+                           "See also hugexec-policy(5), hugexec-runtime(8), hugexecctl(1).\n";
+
+enum { EXIT_FAILS = 1, EXIT_USAGE = 2 };
+
+/* The one container that this process is about; what follows it is told nothing but a struct launch. */
+static struct {
+	struct options options;
+	struct oci_state state;
+	struct policy *policy;
+	enum on_error on_error;
+	struct launch launch;
+} container;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* All of standard input, within STATE_MS and OCI_STATE_MAX_BYTES, into a fresh NUL-terminated string. */
+static int read_state(char **text, size_t *bytes, struct error *err)
+{
+	int64_t deadline_ms = now_ms() + STATE_MS;
+	size_t capacity = 4096;
+	cleanup_free char *buf = malloc(capacity + 1);
+	*bytes = 0;
+	for (;;) {
+		if (buf && *bytes == capacity) {
+			capacity *= 2;
+			char *larger = capacity <= OCI_STATE_MAX_BYTES ? realloc(buf, capacity + 1) : NULL;
+			if (!larger)
+				return error_set(err, "oci-state", "more than %d bytes", OCI_STATE_MAX_BYTES / 2);
+			buf = larger;
+		}
+		int64_t left_ms = deadline_ms - now_ms();
+		struct pollfd poll_fd = {.fd = STDIN_FILENO, .events = POLLIN};
+		if (!buf || left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
+			return error_set(err, "oci-state", "standard input does not end within %d ms", STATE_MS);
+		ssize_t got = read(STDIN_FILENO, buf + *bytes, capacity - *bytes);
+		if (got < 0 && errno != EINTR && errno != EAGAIN)
+			return error_set_errno(err, errno, "oci-state", "standard input");
+		if (got == 0)
+			break;
+		*bytes += got > 0 ? (size_t)got : 0;
+	}
+	buf[*bytes] = '\0';
+	*text = buf;
+	buf = NULL;
+	return 0;
+}
+
+/* Tell why nothing will be done, where the runtime would show it and where people look later. Returns our status. */
+static int give_up(const struct error *reason)
+{
+	char text[sizeof *reason + 2], shown[sizeof text];
+	struct report report = {.pid = container.state.pid,
+	                        .via = VIA_HOOK,
+	                        .outcome = OUTCOME_FAILED,
+	                        .reason = *reason,
+	                        .backing = BACKING_NONE};
+	error_text(reason, text, sizeof text);
+	fprintf(stderr, "hugexec-oci-hook: %s%s%s\n", container.state.id, container.state.id[0] ? ": " : "",
+	        text_printable(text, shown, sizeof shown));
+	sink_report(&container.options, &report, 0, false);
+	return container.on_error == ON_ERROR_FAIL ? EXIT_FAILS : EXIT_SUCCESS;
+}
+
+/* The annotations that the state lacks. What is wrong with the bundle does not matter where the state has some. */
+static int read_bundle(struct oci_state *state, struct error *err)
+{
+	cleanup_free char *text = NULL;
+	size_t bytes, offset;
+	const char *what;
+	json_object *config = NULL;
+	cleanup_close int directory_fd = bundle_read(state->bundle, "config.json", &text, &bytes, NULL, err);
+	if (directory_fd < 0)
+		return -1;
+	if (strict_parse(text, bytes, &config, &offset, &what) < 0)
+		return error_set(err, "config", "config.json at byte %zu: %s", offset, what ? what : "out of memory");
+	/* Its strings are ours until the end. */
+	return oci_state_add_annotations(state, config, err);
+}
+
+static bool same_namespace(pid_t pid, const char *kind)
+{
+	char path[64];
+	struct stat own, other;
+	snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pid, kind);
+	if (stat(path, &other) < 0)
+		return false;
+	snprintf(path, sizeof path, "/proc/self/ns/%s", kind);
+	return stat(path, &own) == 0 && own.st_ino == other.st_ino && own.st_dev == other.st_dev;
+}
+
+/* Whether PIDFD's process, which is PID, can be a container's init that has not begun. */
+static int check_init(const struct oci_state *state, struct error *err)
+{
+	if (state->status == OCI_RUNNING)
+		return error_set(err, "oci-state", "the container runs already; use it as createRuntime hook");
+	if (same_namespace(state->pid, "mnt"))
+		return error_set(err, "oci-state", "process %d is in no container", (int)state->pid);
+	return 0;
+}
+
+/* The container's program was remapped: leave word whose it is. */
+static void remember(const struct launch *launch, const struct report *report)
+{
+	if (report->outcome == OUTCOME_REMAPPED)
+		record_write(RECORD_DIRECTORY, container.state.id, container.state.pid, launch->annotations,
+		             launch->annotation_count, NULL);
+}
+
+/* Nothing of the runtime's may stay with us but the words on our side of the pipe: its files, folder, signals. */
+static int settle_in(int word_fd)
+{
+	sigset_t all;
+	struct rlimit none = {0, 0};
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	signal(SIGCHLD, SIG_DFL);
+	setsid();
+	if (chdir("/") < 0)
+		return -1;
+	for (int fd = 0; fd < 3; fd++) {
+		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (null < 0 || (null != fd && dup3(null, fd, O_CLOEXEC) < 0))
+			return -1;
+	}
+	if (word_fd != 3 && dup3(word_fd, 3, O_CLOEXEC) < 0)
+		return -1;
+	close_range(4, ~0U, 0);
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
+	return 3;
+}
+
+/* Attach. The process was there when PIDFD was opened, and is now: so PID is still its own. */
+static int attach(int pidfd, struct seized *seized, struct error *err)
+{
+	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+	if (seize_threads(container.state.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, seized, err) < 0)
+		return -1;
+	if (poll(&poll_fd, 1, 0) != 0)
+		return error_set(err, "tracee-gone", "the container has ended");
+	bool may_suspend = tracee_may_suspend_seccomp();
+	for (size_t i = 0; i < seized->count; i++) {
+		seized->threads[i].suspends_seccomp = may_suspend;
+		seized->threads[i].is_foreign = true;
+	}
+	return 0;
+}
+
+_Noreturn static void run_tracer(int pidfd, int word_fd)
+{
+	struct error err = {0};
+	struct seized seized = {0};
+	int failed = attach(pidfd, &seized, &err);
+	word_fd = settle_in(word_fd);
+	if (word_fd < 0)
+		_exit(1);
+	if (!failed)
+		err = (struct error){0};
+	fault_point("hook-seized");
+	bool is_told = write(word_fd, &err, sizeof err) == sizeof err;
+	close(word_fd);
+	if (failed || !is_told)
+		_exit(0);
+	struct launch *launch = &container.launch;
+	*launch = (struct launch){
+	    .policy = container.policy,
+	    .options = &container.options,
+	    .tracer_is_orphan = true,
+	    .via = VIA_HOOK,
+	    .annotations = container.state.annotations,
+	    .annotation_count = container.state.annotation_count,
+	    .avoids_filters = true,
+	    .done = remember,
+	};
+	follow(launch, seized.threads, seized.count);
+}
+
+/* The tracer's word: an error that is not set where it is attached. */
+static int wait_for_word(int fd, struct error *err)
+{
+	struct error word;
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	if (TEMP_FAILURE_RETRY(poll(&poll_fd, 1, TRACER_MS)) != 1)
+		return error_set(err, "ptrace-refused", "the tracer is not attached within %d ms", TRACER_MS);
+	if (read(fd, &word, sizeof word) != sizeof word)
+		return error_set(err, "tracer-killed", "the tracer has ended");
+	if (!error_is_set(&word))
+		return 0;
+	*err = word;
+	return -1;
+}
+
+/* By a process between, which ends at once, so that the runtime is not the tracer's parent. */
+static int start_tracer(struct error *err)
+{
+	int words[2];
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, container.state.pid, 0);
+	if (pidfd < 0)
+		return error_set_errno(err, errno, "tracee-gone", "process %d", (int)container.state.pid);
+	if (check_init(&container.state, err) < 0)
+		return -1;
+	if (pipe2(words, O_CLOEXEC) < 0)
+		return error_set_errno(err, errno, "fork", "a pipe");
+	pid_t between = fork();
+	if (between == 0) {
+		close(words[0]);
+		if (fork() == 0)
+			run_tracer(pidfd, words[1]);
+		_exit(0);
+	}
+	close(words[1]);
+	int result = between < 0 ? error_set_errno(err, errno, "fork", "no process for the tracer") : 0;
+	if (between > 0) {
+		TEMP_FAILURE_RETRY(waitpid(between, NULL, 0));
+		result = wait_for_word(words[0], err);
+	}
+	close(words[0]);
+	return result;
+}
+
+static int run_hook(void)
+{
+	struct error err = {0}, bundle = {0};
+	struct oci_state *state = &container.state;
+	cleanup_free char *text = NULL;
+	size_t bytes;
+	struct policy_sources sources = {.file = container.options.policy_file, .require_root_owned = geteuid() == 0};
+	int no_policy = policy_load(&sources, &container.policy, &container.on_error, &err);
+	if (read_state(&text, &bytes, no_policy ? NULL : &err) < 0 ||
+	    oci_state_parse(text, bytes, state, no_policy ? NULL : &err) < 0)
+		return give_up(&err);
+	if (state->status == OCI_STOPPED) {
+		record_sweep(RECORD_DIRECTORY);
+		return EXIT_SUCCESS;
+	}
+	if (no_policy)
+		return give_up(&err);
+	if (!policy_may_remap(container.policy, VIA_HOOK))
+		return EXIT_SUCCESS;
+	bool has_annotations = state->annotation_count > 0;
+	if (read_bundle(state, &bundle) < 0 && !has_annotations)
+		return give_up(&bundle);
+	if (!policy_may_remap_container(container.policy, state->annotations, state->annotation_count))
+		return EXIT_SUCCESS;
+	return start_tracer(&err) < 0 ? give_up(&err) : EXIT_SUCCESS;
+}
+
+static int wrong_usage(const char *message)
+{
+	fprintf(stderr, "hugexec-oci-hook: %s\nTry 'hugexec-oci-hook --help'.\n", message);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {{"policy", required_argument, NULL, 'p'},
+	                                        {"report", required_argument, NULL, 'r'},
+	                                        {"help", no_argument, NULL, 'h'},
+	                                        {"version", no_argument, NULL, 'V'},
+	                                        {0}};
+	container.options.verbosity = VERBOSITY_QUIET;
+	for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+		switch (option) {
+		case 'p': container.options.policy_file = optarg; break;
+		case 'r': container.options.report_path = optarg; break;
+		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILS;
+		case 'V': return puts("hugexec-oci-hook " HUGEXEC_VERSION) >= 0 ? EXIT_SUCCESS : EXIT_FAILS;
+		default: fputs("Try 'hugexec-oci-hook --help'.\n", stderr); return EXIT_USAGE;
+		}
+	}
+	if (argc - optind > 1)
+		return wrong_usage("more than one stage");
+	if (container.options.report_path && strcmp(container.options.report_path, "-") == 0)
+		return wrong_usage("--report takes a file: standard error is the runtime's");
+	if (isatty(STDIN_FILENO))
+		return wrong_usage("an OCI runtime calls this, with the container's state on standard input");
+	return run_hook();
+}

@@ -1,0 +1,24 @@
+/*
+ * seize.h - attach to all threads of a process that is no relative of ours, so that it does not matter which one
+ * executes the program that it will become.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/error.h"
+#include "engine/tracee.h"
+
+#define SEIZE_THREADS_MAX 4096
+
+struct seized {
+	struct tracee *threads; /* the main thread first; free() them */
+	size_t count;
+};
+
+/*
+ * Attach to PID's threads, and to those that they start from now on, with the ptrace OPTIONS. The process runs on.
+ * Returns 0; or -1 with ERR word "ptrace-refused" (also where it has more threads than anybody can follow): then the
+ * caller must end, which lets go of those that were seized.
+ */
+int seize_threads(pid_t pid, long options, struct seized *out, struct error *err);
