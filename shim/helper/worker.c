@@ -110,7 +110,6 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	if (host_join_cgroups(peer->sender.pid, err) < 0)
 		return -1;
 	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
-	tracee->is_foreign = true;
 	alarm(0);
 	return 0;
 }
