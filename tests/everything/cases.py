@@ -84,7 +84,7 @@ class Prefix:
     def __call__(self, command, follow="exec", only="/**"):
         if self.backing is None:
             return list(map(str, command))
-        rules = [{"name": "all", "match": {"exe": only}, "min_text": 0, "libraries": True}]
+        rules = [{"name": "all", "match": {"exe": only}, "min_text": 0, "libraries": True, "round_out": True}]
         self.policy.write_text(json.dumps({"version": 1, "settings": {"follow": follow, "follow_timeout": 600}, "rules": rules}))
         self.policy.chmod(0o644)
         self.report.touch()
