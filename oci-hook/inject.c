@@ -37,12 +37,14 @@ static struct annotation *read_annotations(json_object *config, size_t *count)
 bool inject_is_wanted(json_object *config, const struct policy *policy, struct error *err)
 {
 	size_t count;
-	cleanup_free struct annotation *annotations = read_annotations(config, &count);
+	struct annotation *annotations = read_annotations(config, &count);
 	if (!annotations) {
 		error_set(err, "config", "out of memory");
 		return false;
 	}
-	return policy_may_remap_container(policy, annotations, count);
+	bool wanted = policy_may_remap_container(policy, annotations, count);
+	free(annotations);
+	return wanted;
 }
 
 /* {"path": HOOK, "args": [its name, STAGE]}. No timeout: at its end the runtime would fail the container. */

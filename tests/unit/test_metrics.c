@@ -92,7 +92,7 @@ static void many_at_once_lose_nothing(void **state)
 {
 	(void)state;
 	needs_root();
-	enum { WRITERS = 8, KINDS = 5, ROUNDS = 1500 };
+	enum { WRITERS = 8, KINDS = 5, ROUNDS = 400 };
 	pid_t writers[WRITERS];
 	for (int i = 0; i < WRITERS; i++) {
 		writers[i] = fork();
