@@ -1,7 +1,10 @@
 """containerd with hugexec-runtime: through ctr, and through the CRI as a kubelet does it."""
+import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -23,6 +26,9 @@ BUSYBOX = ["/bin/busybox", "sh", "-c"]
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
               pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
                                  reason="no containerd or runc here (tests/get-programs and tests/deps fetch them)")]
+
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext as bigtext_generator  # noqa: E402  (found through the line above)
 
 # In place of the hook: leaves the states it is given, one file a call.
 STAND_IN = """#!/bin/sh
@@ -133,3 +139,145 @@ def test_ctr_run(containers, stand_in, tmp_path):
     assert told == [(9, "out\n", "err\n")] * 2
     assert [state["id"] for state in states(stand_in, "createRuntime")] == ["ctr-1"]
     assert [state["id"] for state in states(stand_in, "poststop")] == ["ctr-1"]
+
+
+# From here on with the real hook.
+
+def libraries_of(program):
+    """{path: path} of what the dynamic loader would map for PROGRAM."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=30).stdout
+    words = [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
+    return {word: os.path.realpath(word) for word in words}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """{path in the image: path here}: programs with 8 MiB of text, and what starts them."""
+    folder = tmp_path_factory.mktemp("programs")
+    files = {"/bin/busybox": "/bin/busybox"}
+    compilers = {"pie": ("cc",), "static": ("cc", "-static"), "musl": ("musl-gcc", "-static")}
+    for name, command in compilers.items():
+        if not shutil.which(command[0]):
+            continue
+        files[f"/bin/{name}"] = str(folder / name)
+        bigtext_generator.build(8, files[f"/bin/{name}"], command)
+    files.update(libraries_of(files["/bin/pie"]))
+    go_server = PROGRAMS / "root" / "usr" / "bin" / "prometheus"
+    if go_server.exists():
+        files["/bin/prometheus"] = str(go_server)
+        files.update(libraries_of(go_server))
+    (folder / "start").write_text('#!/bin/busybox sh\nexec "$@"\n')
+    (folder / "start").chmod(0o755)
+    files["/bin/start"] = str(folder / "start")
+    (folder / "prometheus.yml").touch()
+    files["/etc/prometheus.yml"] = str(folder / "prometheus.yml")
+    os.sync()
+    return files
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory, programs):
+    """containerd on a node on which hugexec is installed; launches are counted there."""
+    folder = tmp_path_factory.mktemp("installed") / "bin"
+    folder.mkdir()
+    for name in ("oci-hook/hugexec-runtime", "oci-hook/hugexec-oci-hook", "shim/hugexecctl", "shim/hugexec-elf-reader"):
+        shutil.copy(BUILD / name, folder)
+    rule = {"name": "opted in", "min_text": "4M", "backing": ["thp"], "follow": "fork"}
+    policy = {"version": 1, "rules": [{**rule, "match": {"via": "hook", "annotation": ON}}]}
+    node = containerd_module.Containerd(tmp_path_factory.mktemp("node"), BINARIES, folder.parent, policy)
+    try:
+        node.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
+        node.add_image("localhost/programs:1", programs, ["/bin/busybox", "true"])
+        done = node.box.run(["sh", "-c", "mkdir -p /run/hugexec && : >/run/hugexec/metrics"])
+        assert done.returncode == 0, done.stderr
+        node.ctl = [folder / "hugexecctl"]
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture
+def pods(node):
+    yield node
+    node.remove_all()
+    wait_for(lambda: not node.processes(), what="the end of shims and tracers")
+    left = node.box.run(["ls", "-A", "/run/hugexec/containers"])
+    assert left.stdout == "", "records are left"
+
+
+def status_of(node, pod):
+    """What hugexecctl says of the processes of POD."""
+    done = node.box.run([*node.ctl, "status", "--json"])
+    assert done.returncode == 0, done.stderr
+    return [process for process in json.loads(done.stdout)["processes"]
+            if process["container"] and process["container"]["pod"] == pod]
+
+
+SERVERS = {
+    "pie": (["/bin/pie", "sleep"], "ready"),
+    "static": (["/bin/static", "sleep"], "ready"),
+    "musl": (["/bin/musl", "sleep"], "ready"),
+    "script": (["/bin/start", "/bin/pie", "sleep"], "ready"),
+    "child": ([*BUSYBOX, "/bin/pie sleep & wait"], "ready"),
+    "go": (["/bin/prometheus", "--config.file=/etc/prometheus.yml", "--storage.tsdb.path=/tmp/data",
+            "--web.listen-address=127.0.0.1:0"], "Server is ready"),
+}
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_pods_server_runs_on_huge_pages(pods, programs, kind):
+    command, ready = SERVERS[kind]
+    if command[0] not in programs:
+        pytest.skip(f"{command[0]} could not be fetched or built")
+    sandbox = pods.run_sandbox(f"web-{kind}", ON)
+    pods.start_container(sandbox, f"server-{kind}", "localhost/programs:1", command)
+    wait_for(lambda: ready in pods.output(f"server-{kind}"), what="the server")
+    (process,) = status_of(pods, f"web-{kind}")
+    assert process["container"] == {**process["container"], "namespace": "shop", "name": f"server-{kind}",
+                                    "image": "localhost/programs:1"}
+    assert sum(one["huge_bytes"] for one in process["objects"]) >= 4 << 20
+    assert f"shop/web-{kind}/server-{kind}" in pods.box.run([*pods.ctl, "status"]).stdout
+
+
+@pytest.mark.parametrize("kind,command", [
+    ("pie", ["/bin/pie", "exit", "7"]), ("static", ["/bin/static", "exit", "0"]), ("busybox", [*BUSYBOX, "echo out; exit 3"]),
+    ("script", ["/bin/start", "/bin/pie", "exit", "9"]), ("go", ["/bin/prometheus", "--version"])])
+def test_output_and_exit_status_are_as_without(pods, programs, kind, command):
+    if command[0] not in programs:
+        pytest.skip(f"{command[0]} could not be fetched")
+    seen = []
+    for name, annotations in (("with", ON), ("without", {})):
+        sandbox = pods.run_sandbox(f"exit-{kind}-{name}", annotations)
+        container = pods.start_container(sandbox, f"exit-{kind}-{name}", "localhost/programs:1", command)
+        seen.append((pods.wait_exit(container), pods.output(f"exit-{kind}-{name}")))
+        pods.remove_all()
+    assert seen[0] == seen[1] and seen[0][1]
+
+
+def test_containers_are_counted(pods):
+    def count():
+        text = pods.box.run([*pods.ctl, "metrics"]).stdout
+        return sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith("hugexec_launches_total{")
+                   and 'via="hook",outcome="remapped",backing="thp"' in line)
+    before = count()
+    sandbox = pods.run_sandbox("counted", ON)
+    for number in range(3):
+        container = pods.start_container(sandbox, f"counted-{number}", "localhost/programs:1", ["/bin/pie", "exit", "5"])
+        assert pods.wait_exit(container) == 5
+    assert count() == before + 3
+
+
+def test_the_containers_that_need_hugexec_are_known(pods):
+    """What keeps hugexec-node from removing the programs: the shims of all that this handler started, hook or not."""
+    def users():
+        done = subprocess.run([containerd_module.INSTALL, "users"], capture_output=True, text=True, timeout=30,
+                              env={**os.environ, "NODE_ROOT": f"/proc/{pods.box.keeper.pid}/root",
+                                   "PREFIX": str(pods.ctl[0].parent.parent)})
+        assert done.returncode == 0, done.stderr
+        return set(done.stdout.split())
+
+    pods.run_sandbox("not-ours", ON, handler="runc")
+    assert users() == set()
+    sandbox = pods.run_sandbox("ours", {})
+    container = pods.start_container(sandbox, "ours", "localhost/programs:1", ["/bin/pie", "sleep"])
+    assert users() == {sandbox[0], container}

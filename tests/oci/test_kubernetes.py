@@ -122,10 +122,10 @@ def test_it_writes_only_where_the_daemonset_lets_it(make_node):
 def test_the_programs_need_nothing_of_the_node(tree):
     """In a root that has nothing else: no library, no loader, no shell."""
     root = tree.parent.parent
-    for name in ("hugexec", "hugexecctl"):
-        done = subprocess.run(["chroot", root, f"/opt/hugexec/bin/{name}", "--version"], capture_output=True, text=True,
+    for name in ("bin/hugexec", "bin/hugexecctl", "libexec/hugexec/hugexec-oci-hook"):
+        done = subprocess.run(["chroot", root, f"/opt/hugexec/{name}", "--version"], capture_output=True, text=True,
                               timeout=30)
-        assert (done.returncode, done.stdout.split()[0]) == (0, name), done.stderr
+        assert (done.returncode, done.stdout.split()[0]) == (0, os.path.basename(name)), done.stderr
     done = subprocess.run(["chroot", root, "/opt/hugexec/bin/hugexec-runtime", "state", "x"], capture_output=True,
                           text=True, timeout=30)
     assert done.returncode == 127 and "there is no runc and no crun" in done.stderr
