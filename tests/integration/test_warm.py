@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from cached_files import ext4_fixture, huge_bytes, huge_ext4_fixture, read_small, small_user  # noqa: F401
 from conftest import BUILD, MIB, policy_with
-from test_page_cache import ext4_fixture, huge_bytes, huge_ext4_fixture, read_small, small_user  # noqa: F401
 
 TEXT = 8 * MIB
 

@@ -31,7 +31,7 @@ try() {
 	mv err plain.err
 	: >report.json
 	chmod 666 report.json
-	$as_user hugexec --policy=all.json --report=report.json --backing="$backing" -- "$@" >out 2>err
+	$as_user hugexec --policy=${policy:-all.json} --report=report.json --backing="$backing" -- "$@" >out 2>err
 	ours=$?
 	mv out ours.out
 	mv err ours.err
@@ -67,6 +67,22 @@ try "hugetlb with an empty pool" hugetlb hugetlb-pool /programs/bigtext-pie
 pages 2
 try "hugetlb with a small pool" hugetlb hugetlb-pool /programs/bigtext-pie
 pages 0
+
+# A page of 1 GiB, which the kernel was told at boot to set aside. The rest of the program's file is made here.
+if [ "$(cat /sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages 2>/dev/null)" = 1 ]; then
+	cp /programs/giga . && truncate -s 1G giga && printf Z | dd of=giga bs=1 seek=1073741823 conv=notrunc 2>/dev/null
+	sed 's/"min_text": 0/"min_text": 0, "page_size": "1G"/' all.json >giga.json
+	chmod 644 giga.json
+	policy=giga.json
+	try "hugetlb, a page of 1 GiB" hugetlb remapped /tmp/giga
+	grep -q '"huge_bytes":1073741824' report.json && echo "ok all of it" || fail "all of it" "$(cat report.json)"
+	policy=giga.json
+	try "hugetlb, no slot of 1 GiB in the text" hugetlb no-huge-slot /programs/bigtext-pie
+	policy=
+	rm giga
+else
+	fail "a page of 1 GiB" "the kernel has none"
+fi
 
 # The file backing, by filesystem. What this kernel cannot do must be refused with a reason, and the next backing serve.
 mkdir -p advise xfs

@@ -19,6 +19,7 @@ BOOT_SECONDS = 300
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext  # noqa: E402
+import gigatext  # noqa: E402
 
 PROGRAMS = {"bigtext-pie": ["cc"], "bigtext-static": ["cc", "-static"],
             "bigtext-static-pie": ["cc", "-static-pie"]}
@@ -97,6 +98,8 @@ def make_initramfs(build, kernel, folder):
     for name, command in PROGRAMS.items():
         if shutil.which(command[0]):
             bigtext.build(8, str(initramfs / "programs" / name), tuple(command))
+    gigatext.build(initramfs / "programs" / "giga", whole=False)
+    (initramfs / "programs" / "giga").chmod(0o755)
     text = folder / "probe.s"
     text.write_text(bigtext.assembly(8))
     probe = initramfs / "programs" / "probe-pie"
@@ -121,8 +124,8 @@ def make_initramfs(build, kernel, folder):
 
 def boot(kernel, initramfs):
     image = next((kernel / "boot").glob("vmlinuz-*"))
-    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "2048", "-smp", "2", "-nographic", "-no-reboot",
-               "-kernel", image, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 init=/init rdinit=/init"]
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "3072", "-smp", "2", "-nographic", "-no-reboot",
+               "-kernel", image, "-initrd", initramfs, "-append", "console=ttyS0 quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init"]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                               timeout=BOOT_SECONDS, check=False)

@@ -1,0 +1,47 @@
+"""
+Write a program with 1 GiB of text that lies at a multiple of 1 GiB: gigatext.py OUTPUT [--head]. It is a file with a hole; --head
+leaves that to be made elsewhere (truncate it to 1 GiB, let its last byte be Z). It prints "giga", reads the last byte of its text and
+exits 0 where that is right.
+"""
+import struct
+import sys
+
+GIB = 1 << 30
+ADDRESS = 2 * GIB
+MESSAGE = b"giga\n"
+HEADERS = 64 + 56
+
+
+def code():
+    start = ADDRESS + HEADERS
+    message = start + 64
+    parts = [b"\xb8\x01\x00\x00\x00",  # mov $1, %eax: write
+             b"\xbf\x01\x00\x00\x00",  # mov $1, %edi
+             b"\x48\xbe" + struct.pack("<Q", message),  # movabs $message, %rsi
+             b"\xba" + struct.pack("<I", len(MESSAGE)),  # mov $5, %edx
+             b"\x0f\x05",  # syscall
+             b"\x48\xb8" + struct.pack("<Q", ADDRESS + GIB - 1),  # movabs $last, %rax
+             b"\x0f\xb6\x38",  # movzbl (%rax), %edi
+             b"\x83\xf7" + b"Z",  # xor $'Z', %edi
+             b"\xb8\x3c\x00\x00\x00",  # mov $60, %eax: exit
+             b"\x0f\x05"]
+    return b"".join(parts).ljust(64, b"\xcc") + MESSAGE
+
+
+def head():
+    elf = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
+        "<HHIQQQIHHHHHH", 2, 62, 1, ADDRESS + HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, ADDRESS, ADDRESS, GIB, GIB, 4096)
+    return elf + segment + code()
+
+
+def build(output, whole=True):
+    with open(output, "wb") as file:
+        file.write(head())
+        if whole:
+            file.seek(GIB - 1)
+            file.write(b"Z")
+
+
+if __name__ == "__main__":
+    build(sys.argv[1], "--head" not in sys.argv)
