@@ -25,7 +25,7 @@ def build(output):
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "throws_frames.h"), "w", encoding="ascii") as header:
             header.write(frames())
-        subprocess.run(["c++", "-O1", "-fno-toplevel-reorder", "-I", folder, "-o", output,
+        subprocess.run(["c++", "-O1", "-rdynamic", "-fno-toplevel-reorder", "-I", folder, "-o", output,
                         os.path.join(here, "throws.cc")], check=True)
 
 
