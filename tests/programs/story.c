@@ -1,7 +1,7 @@
 /*
- * story - what a program finds out about itself, without a word that differs from run to run: its mappings by its program
- * headers, the auxiliary vector, and the names of the frames that it stands in. Built with big text around (story_pad.s, and
- * bigtext.py's behind), so that its own functions lie in the middle of huge pages.
+ * story - what a program finds out about itself, without a word that differs from run to run: its mappings by its
+ * program headers, the auxiliary vector, and the names of the frames that it stands in. Built with big text around
+ * (story_pad.s, and bigtext.py's behind), so that its own functions lie in the middle of huge pages.
  *
  *   story          print all of that
  *   story maps     and which part of which file lies where a program header says

@@ -1,0 +1,177 @@
+"""Libraries loaded at start: DT_NEEDED and LD_PRELOAD, glibc and musl, in place where address and offset agree, else a copy."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import HUGE, Process, bigtext_generator, policy_with, read_report, run, smaps
+from test_programs import pool_for
+
+LIBRARY = """
+#include <stdint.h>
+extern uint64_t bigtext_walk(uint64_t start);
+extern const uint64_t bigtext_pages;
+/* Whether the sum over all pages of text is right. */
+int text_is_right(void)
+{
+	uint64_t sum = 1;
+	for (uint64_t i = 0; i < bigtext_pages; i++) {
+		sum += (i * 2654435761U) & 0x7fffffff;
+		sum = sum << 1 | sum >> 63;
+	}
+	return sum == bigtext_walk(1);
+}
+"""
+MAIN = """
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int text_is_right(void) __attribute__((weak));
+int main(int argc, char **argv)
+{
+	printf("%s\\n", !text_is_right ? "no library" : text_is_right() ? "right" : "wrong");
+	fflush(stdout);
+	while (argc > 1 && strcmp(argv[1], "sleep") == 0)
+		pause();
+	return 0;
+}
+"""
+# An address in the text, which ld.so has to write there.
+TEXT_RELOCATION = """
+	.text
+	.globl relocated
+	.type relocated, @function
+relocated:
+	movabs $relocated, %rax
+	ret
+	.size relocated, .-relocated
+	.section .note.GNU-stack,"",@progbits
+"""
+
+
+class Built:
+    def __init__(self, compiler, folder):
+        self.compiler, self.folder = compiler, folder
+        (folder / "main.c").write_text(MAIN)
+        (folder / "library.c").write_text(LIBRARY)
+        (folder / "text.s").write_text(bigtext_generator.assembly(6))
+        (folder / "relocated.s").write_text(TEXT_RELOCATION)
+
+    def call(self, *words):
+        subprocess.run([self.compiler, "-O1", *words], check=True, cwd=self.folder, timeout=100)
+
+    def library(self, name, *flags):
+        path = self.folder / f"lib{name}.so"
+        self.call("-shared", "-fPIC", "-o", path, "library.c", "text.s", *flags)
+        os.sync()
+        return path
+
+    def program(self, name, *libraries):
+        path = self.folder / name
+        self.call("-fPIE", "-pie", "-o", path, "main.c", "-Wl,--no-as-needed", *libraries)
+        return path
+
+
+@pytest.fixture(params=["cc", "musl-gcc"])
+def built(request, tmp_path):
+    if not shutil.which(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    return Built(request.param, tmp_path)
+
+
+def look(words, report, path, **options):
+    """What the report and the kernel say of the library at PATH while the program waits; and what it printed."""
+    with Process(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, **options) as process:
+        try:
+            told = process.stdout.readline()
+            line = read_report(report)[0]
+            entries = smaps(process.pid)
+        finally:
+            process.kill()
+    objects = [each for each in line["objects"] if each["path"] == str(path)]
+    return told, line, objects[0] if objects else None, entries
+
+
+def policy(**settings):
+    return policy_with(**{"libraries": True, "min_text": "2M", "follow": "none", "file_timeout": "20s", **settings})
+
+
+@pytest.mark.parametrize("way", ["needed", "preloaded"])
+@pytest.mark.parametrize("backing", ["file,thp", "hugetlb", "thp"])
+def test_library(hugexec_command, built, way, backing):
+    library = built.library("big", "-Wl,-z,max-page-size=0x200000")
+    program = built.program("program", *[library] if way == "needed" else [])
+    environment = {**os.environ, **({"LD_PRELOAD": str(library)} if way == "preloaded" else {})}
+    words, report = hugexec_command(["env", f"LD_PRELOAD={environment['LD_PRELOAD']}", program, "sleep"] if way == "preloaded"
+                                    else [program, "sleep"], policy(follow="exec"), backing)
+    with pool_for(backing, 16):
+        told, line, found, entries = look(words, report, library)
+    assert told == "right\n" and line["outcome"] == "remapped" and line["exe"] == str(program), line
+    assert found["huge_bytes"] >= found["text_bytes"] - 2 * HUGE > 0, found
+    inside = [entry for entry in entries if int(found["start"], 16) <= entry["start"] < int(found["end"], 16)]
+    agrees = all((entry["start"] - entry["offset"]) % HUGE == 0 for entry in entries if entry["path"] == str(library))
+    if backing != "file,thp":
+        assert found["backing"] == backing and any(entry["path"].startswith("/memfd:") for entry in inside)
+    elif agrees and found["backing"] == "file":
+        assert {entry["path"] for entry in inside} == {str(library)}
+        assert sum(entry["FilePmdMapped"] for entry in inside) == found["huge_bytes"]
+    else:
+        # musl's ld.so does not care for a segment's alignment; and no library is moved.
+        assert found["backing"] == "thp" and found["reason"].startswith("file-misaligned"), found
+        assert built.compiler == "musl-gcc"
+
+
+def test_library_out_of_step_is_copied(hugexec_command, built):
+    """Linked for small pages a library lies anywhere; it is not moved."""
+    library = built.library("big")
+    program = built.program("program", library)
+    words, report = hugexec_command([program, "sleep"], policy(), "file,thp")
+    told, _, found, entries = look(words, report, library)
+    assert told == "right\n" and found["huge_bytes"] > 0
+    in_step = [(entry["start"] - entry["offset"]) % HUGE == 0 for entry in entries if entry["path"] == str(library) and
+               "x" in entry["perms"]]
+    assert found["backing"] == ("file" if in_step and all(in_step) else "thp"), found
+    assert found["backing"] == "file" or found["reason"].startswith("file-misaligned")
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_text_relocations_are_left_alone(hugexec_command, built, backing):
+    library = built.library("relocated", "relocated.s", "-Wl,-z,notext", "-Wl,-z,max-page-size=0x200000")
+    if "TEXTREL" not in run(["readelf", "-d", library]).stdout:
+        pytest.skip("this linker makes no text relocations")
+    program = built.program("program", library)
+    if run([program]).stdout != "right\n":
+        pytest.skip("this ld.so does not do text relocations")
+    words, report = hugexec_command([program, "sleep"], policy(), backing)
+    told, line, found, entries = look(words, report, library)
+    assert told == "right\n" and line["outcome"] != "remapped"
+    text = [entry for entry in entries if entry["path"] == str(library) and "x" in entry["perms"]]
+    assert text
+    if any("w" in entry["perms"] for entry in text):
+        assert built.compiler == "musl-gcc" and found is None  # whose ld.so leaves it writable: no text that could be replaced
+    else:
+        assert found["huge_bytes"] == 0 and found["reason"].startswith("text-changed"), found
+
+
+@pytest.mark.parametrize("libraries,wanted", [(True, {"one", "two"}), ({"include": ["**/libone.so"]}, {"one"}),
+                                              ({"exclude": ["**/libone.so"]}, {"two"}), (False, set()),
+                                              ({"include": ["**/lib*.so"], "exclude": ["**/libtwo.so"]}, {"one"})])
+def test_include_and_exclude(hugexec_run, tmp_path, libraries, wanted):
+    built = Built("cc", tmp_path)
+    first = built.library("one")
+    shutil.copy(first, tmp_path / "libtwo.so")
+    os.sync()
+    program = built.program("program")
+    done, report = hugexec_run(["env", f"LD_PRELOAD={first}:{tmp_path}/libtwo.so", program],
+                               policy(libraries=libraries, follow="exec"), "thp")
+    assert done.stdout == "right\n"
+    remapped = {each["path"] for line in report for each in line["objects"] if each["huge_bytes"]}
+    assert remapped == {f"{tmp_path}/lib{name}.so" for name in wanted}
+
+
+def test_small_libraries_are_not_worth_it(hugexec_run, tmp_path):
+    built = Built("cc", tmp_path)
+    program = built.program("program", built.library("one"))
+    done, report = hugexec_run([program], policy(min_text="32M"), "thp")
+    assert done.stdout == "right\n" and report[0]["outcome"] == "skipped"
