@@ -234,6 +234,12 @@ CASES = {"python3 -m test": python_tests, "perl": perl, "sqlite3": sqlite, "node
 def run_case(case, build, backing, seconds):
     """(result, seconds, programs remapped, MiB, note) of one run in a folder that is its own and always has the same name."""
     folder = pathlib.Path(tempfile.gettempdir(), "hugexec-case")
+    with open(f"{folder}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return run_in(folder, case, build, backing, seconds)
+
+
+def run_in(folder, case, build, backing, seconds):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     folder.chmod(0o777)
