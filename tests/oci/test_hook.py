@@ -1,0 +1,291 @@
+"""hugexec-oci-hook under real runtimes: what a container executes has its text on huge pages, and nothing else differs."""
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from box import wait_for
+from containers import BUILD, HUGE, PROGRAMS, Containers, big, huge_text_bytes, policy, tracers
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
+RUNTIMES = ["runc", "crun"]
+POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+
+
+@pytest.fixture
+def containers(tmp_path):
+    made = []
+
+    def make(runtime="runc", **settings):
+        if not shutil.which(runtime):
+            pytest.skip(f"{runtime} is not installed")
+        made.append(Containers(runtime, tmp_path / f"{runtime}{len(made)}", policy(**settings)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    wait_for(lambda: not tracers(), what="all tracers to be gone")
+
+
+def script(text):
+    def prepare(rootfs):
+        path = rootfs / "bin" / "entrypoint"
+        path.write_text(text)
+        path.chmod(0o755)
+    return prepare
+
+
+def musl():
+    return big(8, "dynamic-musl", ("musl-gcc", "-fPIE", "-pie"))
+
+
+# What runs in the container: arguments, programs, settings of the rule, what else to prepare, huge bytes at least.
+KINDS = {
+    "static PIE": (["/bin/big", "exit", "9"], lambda: {"/bin/big": big()}, {}, None, 3 * HUGE),
+    "PIE with libraries": (["/bin/big", "exit", "9"], lambda: {"/bin/big": big(8, "pie", ("cc",))}, {}, None, 3 * HUGE),
+    "musl": (["/bin/big", "exit", "9"], lambda: {"/bin/big": musl()}, {}, None, 3 * HUGE),
+    "static busybox": (["/bin/busybox", "sh", "-c", "echo out; echo err >&2; exit 7"], dict, {}, None, 0),
+    "entrypoint script": (["/bin/entrypoint", "9"], lambda: {"/bin/big": big()}, {},
+                          script("#!/bin/sh\necho begins\nexec /bin/big exit $1\n"), 3 * HUGE),
+    "not PID 1": (["/bin/sh", "-c", "/bin/big exit 9; echo $?; exit 8"], lambda: {"/bin/big": big()}, {"follow": "fork"}, None,
+                  3 * HUGE),
+}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_as_without(containers, runtime, kind):
+    args, programs, settings, prepare, least = KINDS[kind]
+    if kind == "musl" and not shutil.which("musl-gcc"):
+        pytest.skip("musl-gcc is not installed")
+    ours = containers(runtime, **settings)
+    told = []
+    for name, hook in (("plain", False), ("ours", True)):
+        done = ours.run(ours.bundle(name, args, programs(), prepare=prepare, hook=hook))
+        told.append((done.returncode, done.stdout, done.stderr))
+    assert told[0] == told[1]
+    lines = wait_for(ours.reports, what="a report")
+    if least == 0:
+        assert lines[-1]["outcome"] == "skipped" and lines[-1]["reason"].startswith("no-huge-slot")
+        return
+    line, = [line for line in lines if line["outcome"] == "remapped"]
+    assert line["via"] == "hook" and line["rule"] == "opted in" and line["reason"] is None
+    assert line["exe"] == "/bin/big" and line["huge_bytes"] >= least
+    assert ours.records() == []
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_text_is_huge_and_nothing_stays(containers, runtime, backing):
+    ours = containers(runtime, backing=[backing])
+    bundle = ours.bundle("sleeps", ["/bin/big", "sleep"], {"/bin/big": big()}, annotations={
+        "io.hugexec.remap": "true", "io.kubernetes.cri.sandbox-name": "web-1", "io.kubernetes.cri.sandbox-namespace": "shop"})
+    name, pid = ours.start(bundle)
+    line = ours.report()
+    assert line["backing"] == backing and line["pid"] == pid
+    assert huge_text_bytes(pid) == line["huge_bytes"] >= 3 * HUGE
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    assert "TracerPid:\t0\n" in status
+    assert pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text() == ""
+    assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
+    wait_for(lambda: not tracers(), what="the tracer to be gone")
+    assert len(ours.records()) == 1
+    said = ours.box.run([BUILD / "shim" / "hugexecctl", "status"]).stdout
+    assert "shop/web-1" in said, said
+    ours.call("kill", name, "KILL")
+    ours.delete(name)
+    assert ours.records() == []
+
+
+def test_hugetlb_is_the_containers_own(containers):
+    """With pages in the pool and no limit: from the pool; with a limit of 0: the reason, and the next backing."""
+    if not os.access(POOL, os.W_OK):
+        pytest.skip("the hugetlb pool cannot be changed here")
+    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = POOL.read_text()
+        try:
+            POOL.write_text(str(int(before) + 8))
+            ours = containers(backing=["hugetlb"])
+            name, pid = ours.start(ours.bundle("pool", ["/bin/big", "sleep"], {"/bin/big": big()}))
+            line = ours.report()
+            assert line["backing"] == "hugetlb" and huge_text_bytes(pid) == line["huge_bytes"] >= 3 * HUGE
+            ours.delete(name)
+            wait_for(lambda: int((POOL.parent / "free_hugepages").read_text()) >= int(before) + 8, what="the pool")
+        finally:
+            POOL.write_text(before)
+
+
+def memory_of(pid):
+    """The memory controller's files of a process, for version 1 and 2."""
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        if controllers == "memory":
+            return pathlib.Path("/sys/fs/cgroup/memory" + path)
+    pytest.skip("the memory controller is not on a version 1 hierarchy here")
+
+
+def test_memory_is_charged_to_the_container(containers):
+    ours = containers(backing=["thp"])
+    _, pid = ours.start(ours.bundle("charged", ["/bin/big", "sleep"], {"/bin/big": big()}))
+    line = ours.report()
+    stat = dict(text.split() for text in (memory_of(pid) / "memory.stat").read_text().splitlines())
+    assert int(stat["shmem"]) == line["huge_bytes"] >= 3 * HUGE
+
+
+def test_memory_limit_near_the_text(containers):
+    """No room for a copy: the container runs as without."""
+    def limit(config):
+        config["linux"]["resources"]["memory"] = {"limit": 9 << 20}
+
+    ours = containers(backing=["thp"])
+    done = ours.run(ours.bundle("limited", ["/bin/big", "exit", "9"], {"/bin/big": big()}, change=limit))
+    assert done.returncode == 9, done.stderr
+    assert ours.report()["reason"].startswith("memory-limit")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("call", ["memfd_create", "mremap"])
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
+def test_seccomp_profile_of_its_own(containers, runtime, call, action):
+    """The container's own filter does not see what is done for it."""
+    def filtered(config):
+        config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+                                      "syscalls": [{"names": [call], "action": action}]}
+
+    ours = containers(runtime, backing=["thp"])
+    done = ours.run(ours.bundle("filtered", ["/bin/big", "exit", "9"], {"/bin/big": big()}, change=filtered))
+    assert done.returncode == 9, done.stderr
+    assert ours.report()["outcome"] == "remapped"
+
+
+def locked_down(config):
+    config["root"]["readonly"] = True
+    config["process"]["noNewPrivileges"] = True
+    config["process"]["capabilities"] = {}
+    config["process"]["user"] = {"uid": 12345, "gid": 12345}
+
+
+def in_a_user_namespace(config):
+    config["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("change", [locked_down, in_a_user_namespace])
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_walls(containers, runtime, change, backing):
+    ours = containers(runtime, backing=[backing])
+    bundle = ours.bundle("walled", ["/bin/big", "exit", "9"], {"/bin/big": big()}, change=change)
+    for folder in (bundle, *bundle.parents):  # a user of the namespace has to reach its root
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    done = ours.run(bundle)
+    assert done.returncode == 9, done.stderr
+    line = ours.report()
+    assert line["outcome"] == "remapped" and line["backing"] == backing
+
+
+def test_not_asked_for(containers):
+    """No annotation, no tracer and no report."""
+    ours = containers()
+    bundle = ours.bundle("plain", ["/bin/big", "sleep"], {"/bin/big": big()}, annotations={"io.hugexec.remap": "no"})
+    _, pid = ours.start(bundle)
+    assert ours.reports() == [] and tracers() == [] and huge_text_bytes(pid) == 0
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_waits_for_start(containers, runtime):
+    """Created, and started much later; meanwhile the tracer sleeps, holds no file of the runtime's, and is nobody's child."""
+    ours = containers(runtime)
+    bundle = ours.bundle("waits", ["/bin/big", "sleep"], {"/bin/big": big()})
+    name = ours.create(bundle)
+    tracer, = tracers()
+    time.sleep(3)
+    assert tracers() == [tracer] and ours.reports() == []
+    files = {os.readlink(f"/proc/{tracer}/fd/{fd}") for fd in os.listdir(f"/proc/{tracer}/fd")}
+    assert files == {"/dev/null"}
+    status = pathlib.Path(f"/proc/{tracer}/status").read_text()
+    assert "State:\tS" in status
+    assert ours.call("start", name).returncode == 0
+    wait_for(lambda: "ready" in (bundle / "out").read_text(), what="the program")
+    assert ours.report()["outcome"] == "remapped"
+    assert huge_text_bytes(ours.pid(name)) >= 3 * HUGE
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("way", ["delete", "kill"])
+def test_ended_while_it_waits(containers, runtime, way):
+    ours = containers(runtime)
+    name = ours.create(ours.bundle("ended", ["/bin/big", "sleep"], {"/bin/big": big()}))
+    assert len(tracers()) == 1
+    begin = time.monotonic()
+    if way == "kill":
+        assert ours.call("kill", name, "KILL").returncode == 0
+        wait_for(lambda: json.loads(ours.call("state", name).stdout)["status"] == "stopped", what="its end")
+    assert ours.delete(name).returncode == 0
+    assert time.monotonic() - begin < 10
+    wait_for(lambda: not tracers(), what="the tracer to be gone")
+    assert ours.reports() == [] and ours.records() == []
+
+
+def test_tracer_killed_while_it_waits(containers):
+    """The container starts as if there had been no hook."""
+    ours = containers()
+    bundle = ours.bundle("orphaned", ["/bin/big", "exit", "9"], {"/bin/big": big()})
+    name = ours.create(bundle)
+    os.kill(tracers()[0], signal.SIGKILL)
+    wait_for(lambda: not tracers(), what="the tracer to be gone")
+    assert ours.call("start", name).returncode == 0
+    wait_for(lambda: json.loads(ours.call("state", name).stdout)["status"] == "stopped", what="its end")
+    assert "bigtext:" in (bundle / "out").read_text() and ours.reports() == []
+
+
+def test_exec_pause_and_resume(containers):
+    ours = containers()
+    name, pid = ours.start(ours.bundle("paused", ["/bin/big", "sleep"], {"/bin/big": big()}))
+    done = ours.call("exec", name, "/bin/echo", "inside")
+    assert (done.returncode, done.stdout) == (0, "inside\n")
+    for verb, status in (("pause", "paused"), ("resume", "running")):
+        assert ours.call(verb, name).returncode == 0
+        assert json.loads(ours.call("state", name).stdout)["status"] == status
+    assert huge_text_bytes(pid) >= 3 * HUGE
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_many_at_once(containers, runtime):
+    """None lost, and nothing left."""
+    ours = containers(runtime)
+    bundles = [ours.bundle(f"many{i}", ["/bin/big", "exit", "9"], {"/bin/big": big()}) for i in range(12)]
+    running = [subprocess.Popen(ours.box.inside(ours.words("run", "--bundle", bundle, ours.name(bundle))),
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+               for bundle in bundles]
+    try:
+        assert {process.wait(120) for process in running} == {9}
+    finally:
+        for process in running:
+            process.kill()
+            process.wait(20)
+    assert [line["outcome"] for line in ours.reports()] == ["remapped"] * len(bundles)
+    assert ours.records() == [] and tracers() == []
+
+
+@pytest.mark.parametrize("program", ["prometheus"])
+def test_go_server(containers, program):
+    path = PROGRAMS / "root" / "usr" / "bin" / program
+    if not path.exists():
+        pytest.skip(f"{path} is not there (tests/get-programs fetches it from Debian)")
+    ours = containers()
+    told = []
+    for name, hook in (("plain", False), ("ours", True)):
+        done = ours.run(ours.bundle(name, ["/bin/server", "--version"], {"/bin/server": path}, hook=hook))
+        told.append((done.returncode, done.stdout, done.stderr))
+    assert told[0] == told[1] and told[0][0] == 0
+    assert ours.report()["outcome"] == "remapped" and ours.report()["huge_bytes"] > 8 * HUGE

@@ -1,0 +1,195 @@
+"""What hugexec-oci-hook is given may be anything: a clear word, status 0, in bounded time and memory."""
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import time
+
+import pytest
+from box import Box, wait_for
+from containers import HOOK, OPTED_IN, policy, tracers
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+MEMORY = 64 << 20
+
+
+@pytest.fixture
+def hook(tmp_path):
+    """Call the hook with INPUT (bytes) as its standard input: CompletedProcess, and its report lines."""
+    boxes = []
+
+    def call(text, rules=None, stdin=None):
+        if not boxes:
+            boxes.append(Box(tmp_path / "box", {"hugexec/policy.json": rules or policy()}))
+            call.host = boxes[0]
+        report = tmp_path / "report.json"
+        begin = time.monotonic()
+        done = subprocess.run(boxes[0].inside([HOOK, f"--report={report}", "createRuntime"]), capture_output=True, timeout=60,
+                              check=False, **({"stdin": stdin} if stdin else {"input": text}),
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)))
+        assert time.monotonic() - begin < 20
+        lines = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
+        return done, lines
+
+    yield call
+    for box in boxes:
+        box.close()
+    wait_for(lambda: not tracers(), what="all tracers to be gone")
+
+
+@pytest.fixture
+def contained():
+    """A process in a mount namespace of its own, as a container's init is."""
+    process = subprocess.Popen(["unshare", "--mount", "sh", "-c", "echo ready; exec sleep 1000"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait(20)
+        process.stdout.close()
+
+
+def state(pid, bundle="/nowhere", **changes):
+    return {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": pid, "bundle": str(bundle),
+            "annotations": OPTED_IN, **changes}
+
+
+def without(key, pid=2):
+    return {name: value for name, value in state(pid).items() if name != key}
+
+
+BAD = {
+    "empty": b"",
+    "not JSON": b"hello",
+    "cut": json.dumps(state(2)).encode()[:-5],
+    "an array": b"[]",
+    "NUL": b"{\0}",
+    "not UTF-8": b'{"id": "\xff"}',
+    "deep": b"[" * 100000,
+    "twice": b'{"id": "a", "id": "b"}',
+    **{f"no {key}": json.dumps(without(key)).encode() for key in ("id", "status", "pid", "bundle")},
+    "long id": json.dumps(state(2, id="x" * 5000)).encode(),
+    "strange status": json.dumps(state(2, status="dreaming")).encode(),
+    "relative bundle": json.dumps(state(2, bundle="here")).encode(),
+    "annotations of another kind": json.dumps(state(2, annotations={"a": 1})).encode(),
+    **{f"pid {pid}": json.dumps(state(pid)).encode() for pid in (0, 1, -1, 1 << 40, 1.5, "2", None)},
+    "pid of nobody": json.dumps(state(4194303)).encode(),
+    "running": json.dumps(state(2, status="running")).encode(),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_state(hook, name):
+    done, lines = hook(BAD[name])
+    assert done.returncode == 0 and done.stdout == b""
+    assert done.stderr.startswith(b"hugexec-oci-hook: ") and done.stderr.count(b"\n") == 1
+    line, = lines
+    assert line["outcome"] == "failed" and line["via"] == "hook"
+    assert line["reason"].split(":")[0] in ("oci-state", "tracee-gone", "ptrace-refused")
+
+
+def test_in_no_container(hook):
+    """A process in the hook's own mount namespace."""
+    with open("/dev/null", "rb") as nothing:
+        hook(None, stdin=nothing)
+    done, lines = hook(json.dumps(state(hook.host.keeper.pid)).encode())
+    assert done.returncode == 0 and lines[-1]["reason"].endswith("is in no container")
+
+
+def test_endless_state(hook):
+    """More than anybody needs: refused without reading it to its end, which there is not."""
+    with open("/dev/zero", "rb") as endless:
+        done, lines = hook(None, stdin=endless)
+    assert done.returncode == 0 and "more than" in lines[0]["reason"]
+
+
+def test_silent_runtime(hook):
+    """Standard input that stays open, with nothing in it."""
+    reader, writer = os.pipe()
+    try:
+        done, lines = hook(None, stdin=reader)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert done.returncode == 0 and "does not end" in lines[0]["reason"]
+
+
+BUNDLES = {
+    "missing": lambda folder: folder / "nowhere",
+    "without config.json": lambda folder: folder,
+    "not JSON": lambda folder: (folder / "config.json").write_text("{") and folder,
+    "100 MiB": lambda folder: (folder / "config.json").write_bytes(b" " * (100 << 20)) and folder,
+    "FIFO": lambda folder: os.mkfifo(folder / "config.json") or folder,
+    "link": lambda folder: os.symlink("/etc/passwd", folder / "config.json") or folder,
+}
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_bad_bundle(hook, contained, tmp_path, name):
+    """It would have the annotations that the state lacks."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    text = state(contained, BUNDLES[name](folder))
+    del text["annotations"]
+    done, lines = hook(json.dumps(text).encode())
+    assert done.returncode == 0 and lines[0]["outcome"] == "failed"
+    assert lines[0]["reason"].split(":")[0] in ("bundle", "config")
+    assert tracers() == []
+
+
+def test_annotations_of_the_bundle(hook, contained, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"annotations": OPTED_IN}))
+    text = state(contained, tmp_path)
+    del text["annotations"]
+    done, lines = hook(json.dumps(text).encode())
+    assert (done.returncode, done.stderr, lines) == (0, b"", [])
+    assert len(tracers()) == 1
+    os.kill(contained, 9)
+
+
+def test_on_error_fail(hook):
+    done, _ = hook(b"{}", rules={**policy(), "settings": {"on_error": "fail"}})
+    assert done.returncode == 1
+
+
+def test_broken_policy(hook):
+    done, lines = hook(json.dumps(state(2)).encode(), rules="{")
+    assert done.returncode == 0 and lines[0]["reason"].startswith("policy-invalid")
+
+
+def test_no_rule_about_containers(hook):
+    """Nothing to do, so nothing is looked at."""
+    done, lines = hook(json.dumps(state(2)).encode(), rules={"version": 1, "rules": [{"match": {"via": "shim"}}]})
+    assert (done.returncode, done.stderr, lines) == (0, b"", [])
+
+
+def test_traced_by_somebody_else(hook, contained):
+    """An init that has a tracer already: refused, and left alone."""
+    with subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-p", str(contained)], stdin=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True) as strace:
+        try:
+            assert "attached" in strace.stderr.readline()
+            done, lines = hook(json.dumps(state(contained)).encode())
+        finally:
+            strace.kill()
+    assert done.returncode == 0 and lines[0]["reason"].startswith("ptrace-refused")
+    assert "State:\tZ" not in pathlib.Path(f"/proc/{contained}/status").read_text()
+
+
+def test_help_fits_a_screen(hook):
+    done = subprocess.run([HOOK, "--help"], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) <= 24 and done.stderr == ""
+
+
+def test_quick(hook, contained):
+    """A runtime waits for its hooks: well under the 20 ms that a container's start may notice, process start included."""
+    spent = []
+    for _ in range(15):
+        begin = time.monotonic()
+        subprocess.run([HOOK, "createRuntime"], input=json.dumps(state(contained)).encode(), timeout=20, check=False,
+                       stderr=subprocess.DEVNULL)
+        spent.append(time.monotonic() - begin)
+    assert min(spent) < 0.02
