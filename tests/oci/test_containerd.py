@@ -1,4 +1,5 @@
 """containerd with hugexec-runtime: through ctr, and through the CRI as a kubelet does it."""
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -254,17 +255,43 @@ def test_output_and_exit_status_are_as_without(pods, programs, kind, command):
     assert seen[0] == seen[1] and seen[0][1]
 
 
-def test_containers_are_counted(pods):
-    def count():
-        text = pods.box.run([*pods.ctl, "metrics"]).stdout
-        return sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith("hugexec_launches_total{")
-                   and 'via="hook",outcome="remapped",backing="thp"' in line)
-    before = count()
-    sandbox = pods.run_sandbox("counted", ON)
-    for number in range(3):
-        container = pods.start_container(sandbox, f"counted-{number}", "localhost/programs:1", ["/bin/pie", "exit", "5"])
-        assert pods.wait_exit(container) == 5
-    assert count() == before + 3
+def remapped(node):
+    """How many launches of containers have been counted that came on huge pages."""
+    text = node.box.run([*node.ctl, "metrics"]).stdout
+    assert text.endswith("# EOF\n")
+    return sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith("hugexec_launches_total{")
+               and 'via="hook",outcome="remapped",backing="thp"' in line)
+
+
+def test_many_containers_at_once(pods):
+    """None is lost: each is on huge pages, named, counted once; afterwards each record is gone (the fixture looks)."""
+    count, before = 16, remapped(pods)
+    sandbox = pods.run_sandbox("many", ON)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        starts = [threads.submit(pods.start_container, sandbox, f"many-{number}", "localhost/programs:1",
+                                 ["/bin/pie", "sleep"]) for number in range(count)]
+        for start in starts:
+            start.result(timeout=60)
+    for number in range(count):
+        wait_for(lambda n=number: "ready" in pods.output(f"many-{n}"), what="all servers")
+    processes = status_of(pods, "many")
+    assert {process["container"]["name"] for process in processes} == {f"many-{number}" for number in range(count)}
+    assert all(sum(one["huge_bytes"] for one in process["objects"]) >= 4 << 20 for process in processes)
+    assert remapped(pods) == before + count
+
+
+def test_ctr_run_with_the_hook(pods, programs, tmp_path):
+    for inside, outside in programs.items():
+        if inside != "/bin/prometheus":
+            (tmp_path / inside[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(outside, tmp_path / inside[1:])
+    told, before = [], remapped(pods)
+    for number, extra in enumerate(([], ["--runc-binary", pods.ctl[0].parent / "hugexec-runtime"])):
+        done = pods.ctr("run", "--rm", "--rootfs", "--annotation", "io.hugexec.remap=true", "--cgroup",
+                        f"{pods.cgroup}/ctr", *extra, tmp_path, f"ctr-hook-{number}", "/bin/pie", "exit", "9")
+        told.append((done.returncode, done.stdout, done.stderr))
+    assert told[0] == told[1] and told[0][0] == 9
+    assert remapped(pods) == before + 1
 
 
 def test_the_containers_that_need_hugexec_are_known(pods):
