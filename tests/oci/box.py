@@ -20,19 +20,24 @@ exec "$@"
 
 
 class Box:
-    """Processes that share the namespace: the first command is started with unshare, and the others join it."""
+    """
+    Processes that share the namespace: the first command is started with unshare, and the others join it. With INIT, the
+    words of a command, that is PID 1 of a namespace of process ids, too.
+    """
 
-    def __init__(self, folder, etc, modes=None):
+    def __init__(self, folder, etc, modes=None, init=None, env=None):
         self.etc = pathlib.Path(folder) / "etc"
         self.etc.mkdir(parents=True)
         (self.etc.parent / "work").mkdir()
         os.chmod(self.etc, 0o755)
         self.write(etc, modes or {})
+        self.has_init = bool(init)
+        pid_options = ["--pid", "--fork", "--kill-child", "--mount-proc"] if init else []
         self.keeper = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", SET_UP, str(self.etc.parent),
-             "sh", "-c", "echo ready; exec sleep 100000"],
+            ["unshare", "--mount", "--propagation", "private", *pid_options, "sh", "-c", SET_UP, str(self.etc.parent),
+             "sh", "-c", 'echo ready; exec "$@"', "sh", *(init or ["sleep", "100000"])],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True)
+            start_new_session=True, env=env)
         first = self.keeper.stdout.readline()
         if first != "ready\n":
             self.close()
@@ -48,7 +53,9 @@ class Box:
 
     def inside(self, command):
         """The words of a command line that runs COMMAND in the box."""
-        return ["nsenter", f"--mount=/proc/{self.keeper.pid}/ns/mnt", f"--wd={os.getcwd()}", *map(str, command)]
+        pid_options = [f"--pid=/proc/{self.keeper.pid}/ns/pid_for_children"] if self.has_init else []
+        return ["nsenter", f"--mount=/proc/{self.keeper.pid}/ns/mnt", *pid_options, f"--wd={os.getcwd()}",
+                *map(str, command)]
 
     def run(self, command, **options):
         options.setdefault("timeout", 60)

@@ -45,6 +45,10 @@ def install(folder, prefix, policy):
     return {str(path.relative_to(node / "etc")): path.read_text() for path in (node / "etc").rglob("*") if path.is_file()}
 
 
+# PID 1 that has containerd as its service, as systemd has it (Restart=always).
+SUPERVISOR = 'while :; do "$0" >>"$1" 2>&1; sleep 0.2; done'
+
+
 def find_containerd(programs):
     """The folder of containerd, its shim and ctr: installed, or unpacked by tests/get-programs; None: there is none."""
     unpacked = pathlib.Path(programs) / "root" / "usr" / "bin"
@@ -55,21 +59,35 @@ def find_containerd(programs):
 
 
 class Containerd:
+    """
+    PREFIX: where hugexec is, of which hugexec-node has put the handler into the configuration beforehand. Without, the node
+    has none, and containerd is a service that is started again when it ends.
+    """
+
     def __init__(self, folder, binaries, prefix, policy):
         self.folder = pathlib.Path(folder)
         self.cgroup = f"/hugexec-test-{os.getpid()}-{time.monotonic_ns()}"
         self.containers, self.sandboxes = [], []
         self.logs = self.folder / "logs"
         self.logs.mkdir()
-        self.box = Box(self.folder / "box", install(self.folder, prefix, policy))
         self.environment = {**os.environ, "PATH": f"{binaries}:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.process = self.client = None
+        log = self.folder / "containerd.log"
+        if prefix:
+            self.box = Box(self.folder / "box", install(self.folder, prefix, policy))
+        else:
+            config = CONFIG.format(root=self.folder / "root", socket=SOCKET)
+            self.box = Box(self.folder / "box", {"containerd/config.toml": config},
+                           init=["sh", "-c", SUPERVISOR, str(binaries / "containerd"), str(log)], env=self.environment)
         try:
-            with open(self.folder / "containerd.log", "wb") as log:
-                self.process = subprocess.Popen(self.box.inside(["containerd"]), stdin=subprocess.DEVNULL, stdout=log,
-                                                stderr=log, env=self.environment, start_new_session=True)
+            if prefix:
+                with open(log, "wb") as file:
+                    self.process = subprocess.Popen(self.box.inside(["containerd"]), stdin=subprocess.DEVNULL,
+                                                    stdout=file, stderr=file, env=self.environment,
+                                                    start_new_session=True)
             socket = f"/proc/{self.box.keeper.pid}/root/{SOCKET}"
-            wait_for(lambda: self.process.poll() is not None or os.path.exists(socket), what="containerd's socket")
+            wait_for(lambda: self.process and self.process.poll() is not None or os.path.exists(socket),
+                     what="containerd's socket")
             self.client = cri.Cri(socket)
         except BaseException:
             self.close()
@@ -80,6 +98,14 @@ class Containerd:
 
     def ctr(self, *words, **options):
         return self.box.run(["ctr", "-n", "k8s.io", *words], env=self.environment, **options)
+
+    def answers(self):
+        """Whether its CRI does: after a restart it takes a moment."""
+        try:
+            self.client.ContainerStatus(container_id="none")
+        except cri.grpc.RpcError as error:
+            return error.code() == cri.grpc.StatusCode.NOT_FOUND
+        return False
 
     def add_image(self, name, files, entrypoint):
         archive = self.folder / "image.tar"

@@ -176,15 +176,21 @@ def programs(tmp_path_factory):
     return files
 
 
+RULE = {"name": "opted in", "min_text": "4M", "backing": ["thp"], "follow": "fork"}
+
+
+def copy_programs(folder):
+    folder.mkdir()
+    for name in ("oci-hook/hugexec-runtime", "oci-hook/hugexec-oci-hook", "shim/hugexecctl", "shim/hugexec-elf-reader"):
+        shutil.copy(BUILD / name, folder)
+
+
 @pytest.fixture(scope="module")
 def node(tmp_path_factory, programs):
     """containerd on a node on which hugexec is installed; launches are counted there."""
     folder = tmp_path_factory.mktemp("installed") / "bin"
-    folder.mkdir()
-    for name in ("oci-hook/hugexec-runtime", "oci-hook/hugexec-oci-hook", "shim/hugexecctl", "shim/hugexec-elf-reader"):
-        shutil.copy(BUILD / name, folder)
-    rule = {"name": "opted in", "min_text": "4M", "backing": ["thp"], "follow": "fork"}
-    policy = {"version": 1, "rules": [{**rule, "match": {"via": "hook", "annotation": ON}}]}
+    copy_programs(folder)
+    policy = {"version": 1, "rules": [{**RULE, "match": {"via": "hook", "annotation": ON}}]}
     node = containerd_module.Containerd(tmp_path_factory.mktemp("node"), BINARIES, folder.parent, policy)
     try:
         node.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
@@ -308,3 +314,55 @@ def test_the_containers_that_need_hugexec_are_known(pods):
     sandbox = pods.run_sandbox("ours", {})
     container = pods.start_container(sandbox, "ours", "localhost/programs:1", ["/bin/pie", "sleep"])
     assert users() == {sandbox[0], container}
+
+
+def test_a_node_gets_hugexec_and_loses_it_again(tmp_path, programs):
+    """
+    hugexec-node beside a containerd that pods run on: it restarts containerd, which they do not notice; new pods are on
+    huge pages; it is not removed before these have gone, and then the node is as it was.
+    """
+    prefix = tmp_path / "hugexec"
+    prefix.mkdir()
+    copy_programs(prefix / "bin")
+    (tmp_path / "policy.json").write_text(json.dumps(
+        {"version": 1, "rules": [{**RULE, "match": {"via": "hook", "annotation": ON}}]}))
+    daemon = containerd_module.Containerd(tmp_path, BINARIES, None, None)
+    try:
+        daemon.ctl = [prefix / "bin" / "hugexecctl"]
+        daemon.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
+        daemon.add_image("localhost/programs:1", {path: file for path, file in programs.items() if "prom" not in path},
+                         ["/bin/busybox", "true"])
+        config = pathlib.Path(f"/proc/{daemon.box.keeper.pid}/root/etc/containerd/config.toml")
+        before = config.read_text()
+
+        def hugexec_node(verb):
+            return daemon.box.run([containerd_module.INSTALL, verb], timeout=100,
+                                  env={**daemon.environment, "NODE_ROOT": "/", "SOURCE": str(prefix), "STAY": "no",
+                                       "PREFIX": str(prefix), "POLICY": str(tmp_path / "policy.json")})
+
+        old = daemon.start_container(daemon.run_sandbox("old", ON, handler="runc"), "old", "localhost/programs:1",
+                                     ["/bin/pie", "sleep"])
+        done = hugexec_node("install")
+        assert done.returncode == 0 and "containerd is back" in done.stdout, done.stdout + done.stderr
+        wait_for(daemon.answers, what="containerd's answer")
+        assert daemon.client.ContainerStatus(container_id=old).status.state == cri.RUNNING
+
+        sandbox = daemon.run_sandbox("new", ON)
+        daemon.start_container(sandbox, "new", "localhost/programs:1", ["/bin/pie", "sleep"])
+        wait_for(lambda: "ready" in daemon.output("new"), what="the server")
+        (process,) = status_of(daemon, "new")
+        assert sum(one["huge_bytes"] for one in process["objects"]) >= 4 << 20
+
+        done = hugexec_node("remove")
+        assert done.returncode == 1 and "2 containers still run with it" in done.stdout, done.stdout + done.stderr
+        assert config.read_text() == before
+        wait_for(daemon.answers, what="containerd's answer")
+        assert daemon.client.ContainerStatus(container_id=old).status.state == cri.RUNNING
+        with pytest.raises(cri.grpc.RpcError, match='no runtime for "hugexec"'):
+            daemon.run_sandbox("late", ON)
+        daemon.remove_all()
+        done = hugexec_node("remove")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not (prefix / "bin").exists()
+    finally:
+        daemon.close()
