@@ -233,12 +233,6 @@ int tracee_return(struct tracee *tracee, struct error *err)
 	return 0;
 }
 
-static int clear_breakpoint(struct tracee *tracee)
-{
-	tracee->breakpoint_addr = 0;
-	return arch_clear_breakpoint(tracee->pid);
-}
-
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err)
 {
 	if (arch_set_breakpoint(tracee->pid, tracee_addr) < 0)
@@ -254,8 +248,12 @@ bool tracee_is_at_breakpoint(struct tracee *tracee)
 	siginfo_t info;
 	if (!tracee->breakpoint_addr || ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0 ||
 	    info.si_code != TRAP_HWBKPT || get_regs(tracee, &regs, NULL) < 0 ||
-	    arch_pc(&regs) != tracee->breakpoint_addr || clear_breakpoint(tracee) < 0)
+	    arch_pc(&regs) != tracee->breakpoint_addr)
 		return false;
+	/* Should it stay, it costs nothing: the entry point is never executed again. Its SIGTRAP would end the program.
+	 */
+	arch_clear_breakpoint(tracee->pid);
+	tracee->breakpoint_addr = 0;
 	tracee->state = TRACEE_STOPPED;
 	return true;
 }

@@ -38,7 +38,7 @@ WAYS = {
     "file": ({}, "file", [], [], "probe"),
     "hugetlb": ({}, "hugetlb", [], [], "probe"),
     "libraries, thp": ({"libraries": True}, "thp", [], [], "probe"),
-    "a library, file": ({"libraries": True}, "file", [], [], "probe-lib"),
+    "a library, file": ({"libraries": True, "follow": "none"}, "file", [], [], "probe-lib"),
     "file, else thp": ({"libraries": True}, "file,thp", [], [], "probe"),
     "through a script": ({"follow": "exec"}, "thp", [], ["/bin/sh", "-c", 'exec "$@"', "sh"], "probe"),
     "with a filter in sight": ({}, "thp", ["--honest"], [], "probe"),
