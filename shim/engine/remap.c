@@ -180,6 +180,13 @@ static int populate(struct copy *copy, struct error *err)
 	if (result < 0)
 		return call_failed(result, "madvise(MADV_POPULATE_READ)", err);
 	fault_point("populated");
+	/* Private hugetlb pages are in every core file by default (core(5), bit 5), a file's text is not; it is not
+	 * lost that way, since the debugger has the program's file. A core file that grows is no reason to give up. */
+	if (copy->backing->backing == BACKING_HUGETLB)
+		tracee_syscall(copy->tracee, NULL, SYS_madvise, copy->aside_addr, copy->plan->range_bytes,
+		               MADV_DONTDUMP, 0, 0, 0);
+	if (copy->tracee->state == TRACEE_GONE)
+		return error_set(err, "tracee-gone", "process %d has ended", (int)copy->tracee->pid);
 	cleanup_free char *smaps = remap_read_smaps(copy->tracee->pid);
 	uint64_t huge_bytes =
 	    remap_huge_bytes(smaps, copy->aside_addr, copy->aside_addr + copy->plan->range_bytes, NULL);
