@@ -14,6 +14,7 @@ help:
 	@echo 'make soak         20,000 launches, 12 at once, under memory pressure'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
+	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
 	@echo 'make build        only build, into $(BUILD)'
 	@echo 'make install      install below $$DESTDIR$(PREFIX)'
 	@echo 'make deps         have the packages that building needs; make check-deps adds those of the tests'
@@ -75,10 +76,14 @@ bench: build
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py
 	@/usr/bin/python3 tests/bench/chart.py $(BUILD)/bench/results.json $(BUILD)/bench/bench.svg
 
+# 10,000 starts of a rebased program; fails below 24 bits.
+bench-entropy: build
+	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/entropy.py
+
 install: build
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-fuzz build-coverage
 
-.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything coverage soak bench install clean
+.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything coverage soak bench bench-entropy install clean

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -174,6 +175,33 @@ def throughput(rounds, backings):
     return result
 
 
+def node_costs(rounds, backings):
+    """node, which can copy its own text into transparent huge pages: its way beside hugexec's, start to exit. None: no node."""
+    node = shutil.which("node")
+    if not node:
+        return None
+    script = ["-e", "0"]
+    commands = {"plain": [node, *script], "node --use-largepages=on": [node, "--use-largepages=on", *script]}
+    told = subprocess.run(commands["node --use-largepages=on"], capture_output=True, text=True, check=False)
+    result, refused = {}, {}
+    if told.returncode or told.stderr.strip():
+        refused["node --use-largepages=on"] = told.stderr.strip().splitlines()[-1] if told.stderr.strip() else "it fails"
+        if told.returncode:
+            del commands["node --use-largepages=on"]
+    for backing in backings:
+        command = [HUGEXEC, f"--policy={WORK}/all.json", f"--backing={backing}", "--", node, *script]
+        line = reports_of(command, 3)[-1]
+        if line["outcome"] == "remapped":
+            commands[f"hugexec, {backing}"] = command
+        else:
+            refused[f"hugexec, {backing}"] = line["reason"]
+    times = interleaved(commands, rounds)
+    for name, values in times.items():
+        result[name] = {"median_ms": statistics.median(values), "added_ms": added(times, name, "plain"),
+                        "ratio_to_plain": ratio(times, name, "plain")}
+    return {"commands": result, "refused": refused}
+
+
 def linearity(rounds, backings):
     """Added milliseconds for each size of text, and the straight line through them."""
     everything = str(WORK / "all.json")
@@ -280,6 +308,7 @@ def main():
             results["copy"] = copy_baseline(options.rounds)
         results["memory"] = peak_memory(backings)
         results["throughput"] = throughput(options.rounds, backings)
+        results["node"] = node_costs(options.rounds, backings)
     after = processor_seconds()
 
     print(f"\nA PIE with {MAIN_MIB} MiB of text, {options.rounds} rounds, medians")
@@ -297,6 +326,12 @@ def main():
     for name, row in results["throughput"].items():
         print(f"{name:<28}{row['once']['median_ms']:>20.1f}{row['once']['ratio_to_plain']:>9.2f}"
               f"{row['loops']['median_ms']:>20.0f}{row['loops']['ratio_to_plain']:>9.2f}")
+    if results["node"]:
+        print(f"\n{'node -e 0, start to exit':<28}{'ms':>9}{'added ms':>10}{'x plain':>9}")
+        for name, row in results["node"]["commands"].items():
+            print(f"{name:<28}{row['median_ms']:>9.1f}{row['added_ms']:>10.1f}{row['ratio_to_plain']:>9.2f}")
+        for name, reason in results["node"]["refused"].items():
+            print(f"{name}: {reason}")
     print()
     others = results["machine"]["others_share"] = others_share(before, after)
     if others > OTHERS_SHARE_MAX:
