@@ -21,8 +21,8 @@ exec "$@"
 
 class Box:
     """
-    Processes that share the namespace: the first command is started with unshare, and the others join it. With INIT, the
-    words of a command, that is PID 1 of a namespace of process ids, too.
+    Processes that share the namespace: the first command is started with unshare, and the others join it. With INIT,
+    the words of a command, that is PID 1 of a namespace of process ids, too.
     """
 
     def __init__(self, folder, etc, modes=None, init=None, env=None):

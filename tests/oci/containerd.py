@@ -1,6 +1,6 @@
 """
-containerd in a box: started for the tests with folders, sockets and a configuration of its own, and spoken to as ctr and
-as a kubelet do. The handlers are those that hugexec-node configures on a node.
+containerd in a box: started for the tests with folders, sockets and a configuration of its own, and spoken to as ctr
+and as a kubelet do. The handlers are those that hugexec-node configures on a node.
 """
 import contextlib
 import json
@@ -42,7 +42,8 @@ def install(folder, prefix, policy):
                           env={**os.environ, "NODE_ROOT": str(node), "SOURCE": str(prefix), "PREFIX": str(prefix),
                                "POLICY": str(folder / "policy.json"), "RESTART": "no"})
     assert done.returncode == 0, done.stdout + done.stderr
-    return {str(path.relative_to(node / "etc")): path.read_text() for path in (node / "etc").rglob("*") if path.is_file()}
+    etc = node / "etc"
+    return {str(path.relative_to(etc)): path.read_text() for path in etc.rglob("*") if path.is_file()}
 
 
 # PID 1 that has containerd as its service, as systemd has it (Restart=always).
@@ -60,8 +61,8 @@ def find_containerd(programs):
 
 class Containerd:
     """
-    PREFIX: where hugexec is, of which hugexec-node has put the handler into the configuration beforehand. Without, the node
-    has none, and containerd is a service that is started again when it ends.
+    PREFIX: where hugexec is, of which hugexec-node has put the handler into the configuration beforehand. Without, the
+    node has none, and containerd is a service that is started again when it ends.
     """
 
     def __init__(self, folder, binaries, prefix, policy):

@@ -30,7 +30,8 @@ MESSAGES = {
                                       (11, "no_new_privs", BOOL)],
     "LinuxContainerConfig": [(2, "security_context", "LinuxContainerSecurityContext")],
     "ContainerConfig": [(1, "metadata", "ContainerMetadata"), (2, "image", "ImageSpec"), (3, "command", [STRING]),
-                        (10, "annotations", ["Entry"]), (11, "log_path", STRING), (15, "linux", "LinuxContainerConfig")],
+                        (10, "annotations", ["Entry"]), (11, "log_path", STRING),
+                        (15, "linux", "LinuxContainerConfig")],
     "CreateContainerRequest": [(1, "pod_sandbox_id", STRING), (2, "config", "ContainerConfig"),
                                (3, "sandbox_config", "PodSandboxConfig")],
     "ContainerId": [(1, "container_id", STRING)],
@@ -43,7 +44,8 @@ METHODS = {
     "RunPodSandbox": ("RunPodSandboxRequest", "PodSandboxId"), "StopPodSandbox": ("PodSandboxId", "Empty"),
     "RemovePodSandbox": ("PodSandboxId", "Empty"), "CreateContainer": ("CreateContainerRequest", "ContainerId"),
     "StartContainer": ("ContainerId", "Empty"), "StopContainer": ("StopContainerRequest", "Empty"),
-    "RemoveContainer": ("ContainerId", "Empty"), "ContainerStatus": ("ContainerStatusRequest", "ContainerStatusResponse"),
+    "RemoveContainer": ("ContainerId", "Empty"),
+    "ContainerStatus": ("ContainerStatusRequest", "ContainerStatusResponse"),
 }
 NODE = 2  # NamespaceMode: the host's
 RUNNING, EXITED = 1, 2  # ContainerState

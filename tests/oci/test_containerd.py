@@ -247,7 +247,8 @@ def test_a_pods_server_runs_on_huge_pages(pods, programs, kind):
 
 
 @pytest.mark.parametrize("kind,command", [
-    ("pie", ["/bin/pie", "exit", "7"]), ("static", ["/bin/static", "exit", "0"]), ("busybox", [*BUSYBOX, "echo out; exit 3"]),
+    ("pie", ["/bin/pie", "exit", "7"]), ("static", ["/bin/static", "exit", "0"]),
+    ("busybox", [*BUSYBOX, "echo out; exit 3"]),
     ("script", ["/bin/start", "/bin/pie", "exit", "9"]), ("go", ["/bin/prometheus", "--version"])])
 def test_output_and_exit_status_are_as_without(pods, programs, kind, command):
     if command[0] not in programs:

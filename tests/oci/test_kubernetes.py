@@ -1,6 +1,6 @@
 """
-The Kubernetes pieces: manifests that say what they should, programs that need nothing of the node, and hugexec-node, which
-installs and removes them, on a node that is a folder.
+The Kubernetes pieces: manifests that say what they should, programs that need nothing of the node, and hugexec-node,
+which installs and removes them, on a node that is a folder.
 """
 import os
 import pathlib
@@ -50,7 +50,7 @@ class Node:
         shutil.copytree(tree, self.source)
         # The image's programs are linked for /opt/hugexec, which this machine does not have.
         check = self.source / "bin" / "hugexecctl"
-        check.write_text(f'#!/bin/sh\nexec chroot {tree.parent.parent} /opt/hugexec/bin/hugexecctl "$1" "/policy.json"\n')
+        check.write_text(f'#!/bin/sh\nexec chroot {tree.parent.parent} /opt/hugexec/bin/hugexecctl "$1" /policy.json\n')
         self.chroot_policy = tree.parent.parent / "policy.json"
 
     def run(self, verb, wrap=(), **environment):
@@ -82,7 +82,8 @@ def test_manifests():
                 assert yaml.safe_load(patch["patch"]), path
             for generator in document.get("configMapGenerator", []):
                 assert all((path.parent / file).exists() for file in generator["files"])
-    assert {document["kind"] for document in names.values()} == {"Kustomization", "Namespace", "RuntimeClass", "DaemonSet"}
+    kinds = {document["kind"] for document in names.values()}
+    assert kinds == {"Kustomization", "Namespace", "RuntimeClass", "DaemonSet"}
     script = SCRIPT.read_text()
     runtime_class = names[pathlib.Path("base/runtimeclass.yaml")]
     assert f"containerd.runtimes.{runtime_class['handler']}]" in script
