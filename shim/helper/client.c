@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "config.h"
 #include "helper/protocol.h"
 #include "launch/rehearse.h"
 #include "launch/sink.h"
@@ -19,7 +20,8 @@
  * How long a start may be held by a helper that does not answer. It answers within a few milliseconds where it runs;
  * the service manager may have to start it first, on a machine that is busy starting everything else.
  */
-#define ANSWER_MS 1000
+#define ANSWER_MS (HUGEXEC_FAULTS ? 4000 : 1000) /* builds with faults have sanitizers too, and are that much slower \
+	                                          */
 
 const char *helper_socket(void)
 {

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import ALL, Process, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
+from conftest import ALL, SANITIZED, Process, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
 from helper_daemon import (KILLS_PTRACE, REFUSED, Client, asking, credentials, files, request, start_daemon,  # noqa: F401
                            word)
 from test_fail_open import seccomp_filter
@@ -31,7 +32,7 @@ def works(daemon, hugexec_command, bigtext, seconds=15):
     began = time.monotonic()
     process = Process(words, env=asking(daemon.path), preexec_fn=seccomp_filter(*KILLS_PTRACE))
     assert process.wait(60) == 9
-    assert [line["outcome"] for line in read_report(report)] == ["remapped"]
+    assert [line["outcome"] for line in read_report(report)] == ["remapped"], read_report(report)
     assert time.monotonic() - began < seconds
 
 
@@ -137,8 +138,9 @@ def test_garbage(start_daemon, hugexec_command, bigtext, mark):  # noqa: F811
     before = daemon.files()
     chance = random.Random(4)
     refusals = 0
+    requests = 2000 if SANITIZED else 10000
     with own_pidfd() as pidfd, open("/dev/null", "wb") as null:
-        for _ in range(10000):
+        for _ in range(requests):
             data = bytearray(chance.choice([request(), word(), chance.randbytes(chance.randrange(200))]))
             for _ in range(chance.randrange(1, 8)):
                 if data:
@@ -151,7 +153,7 @@ def test_garbage(start_daemon, hugexec_command, bigtext, mark):  # noqa: F811
                     answer = client.ask(bytes(data), *attached)
                     assert answer is not None and answer[0] == REFUSED and answer[1].startswith("helper-"), answer
                     refusals += 1
-    assert refusals > 8000
+    assert refusals > 0.8 * requests
     wait_until(lambda: not daemon.workers(), process=daemon.process)
     assert daemon.files() == before
     works(daemon, hugexec_command, bigtext)
@@ -172,9 +174,9 @@ def test_stalling(start_daemon, hugexec_command, bigtext):  # noqa: F811
     wait_until(lambda: not daemon.workers())
 
 
-def send_lingering_socket(daemon, listener, data, waits):
+def send_lingering_socket(daemon, listener, data):
     """
-    Send DATA with a TCP socket whose last close would last for minutes: data that nobody takes, and SO_LINGER. In a
+    Send DATA with a TCP socket whose last close would last for minutes: data that nobody takes, and SO_LINGER. By a
     process that ends, because for one that ends no close lasts.
     """
     child = os.fork()
@@ -187,26 +189,26 @@ def send_lingering_socket(daemon, listener, data, waits):
             while True:
                 sender.send(b"x" * 65536)
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 300))
-        client = Client(daemon.path)
-        client.sendmsg([data], [credentials(), files(sender.fileno())])
-        if waits:
-            client.answer()
+        Client(daemon.path).sendmsg([data], [credentials(), files(sender.fileno())])
     os._exit(0)
 
 
 def test_files_that_block_when_closed(start_daemon, hugexec_command, bigtext):  # noqa: F811
-    """The server never has the last reference to what a client has sent."""
+    """The server never has the last reference to what a client has sent, and who has it ends with it."""
     daemon = start_daemon(ALL, "--clients=4")
+    daemon.wait_until_serving()
+    os.kill(daemon.pid, signal.SIGSTOP)  # until the senders have ended: nobody else has their sockets then
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        children = [send_lingering_socket(daemon, listener, request() if number % 2 else b"rubbish", number % 4 < 2)
-                    for number in range(8)]
+        children = [send_lingering_socket(daemon, listener, request() if number % 2 else b"rubbish") for number in range(8)]
         for child in children:
             stack.enter_context(listener.accept()[0])
         for child in children:
             assert os.waitpid(child, 0)[1] == 0
-        wait_until(lambda: not daemon.workers(), process=daemon.process)
+        os.kill(daemon.pid, signal.SIGCONT)
+        # With half as many seats as such clients: were they taken for long, an honest one would be told nothing in time.
         works(daemon, hugexec_command, bigtext)
+        wait_until(lambda: not daemon.workers(), process=daemon.process)
 
 
 def test_too_many_of_one_user(start_daemon, hugexec_command, bigtext, nobody):  # noqa: F811
