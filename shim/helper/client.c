@@ -20,8 +20,9 @@
  * How long a start may be held by a helper that does not answer. It answers within a few milliseconds where it runs;
  * the service manager may have to start it first, on a machine that is busy starting everything else.
  */
-#define ANSWER_MS (HUGEXEC_FAULTS ? 4000 : 1000) /* builds with faults have sanitizers too, and are that much slower \
-	                                          */
+#define ANSWER_MS                                                                                          \
+	(HUGEXEC_FAULTS ? 4000 : 1000) /* builds with faults have sanitizers too, and are that much slower \
+	                                */
 
 const char *helper_socket(void)
 {

@@ -96,7 +96,7 @@ static int on_worker_end(sd_event_source *source, const siginfo_t *info, void *c
 	return 0;
 }
 
-/* A worker may be stopped for ever in its client's cgroup, which the client may freeze. */
+/* A worker waits for its client, which may be frozen for ever by those who own its cgroup. */
 static int on_life_limit(sd_event_source *source, uint64_t usec, void *context)
 {
 	(void)source, (void)usec;

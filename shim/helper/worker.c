@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/fault.h"
-#include "host/host.h"
 #include "launch/follow.h"
 #include "launch/sink.h"
 #include "policy/policy.h"
@@ -106,10 +105,8 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	/* Alive still, so the PID has been its own all the time. */
 	if (!peer_is_alive(peer->pidfd))
 		return error_set(err, "helper-identity", "process %d has ended", (int)peer->sender.pid);
-	/* What is allocated for the client is charged to it. */
-	if (host_join_cgroups(peer->sender.pid, err) < 0)
-		return -1;
 	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
+	tracee->is_foreign = true;
 	alarm(0);
 	return 0;
 }

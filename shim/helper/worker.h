@@ -12,8 +12,8 @@ struct worker_options {
 };
 
 /*
- * Serve the client at CONNECTION and end: identify it, attach, join its cgroups, so that it pays for what it gets,
- * answer, and trace it as the tracer of launch.h does. TOO_MANY: its user has more workers than one may have; it is
- * told so. Runs in a child that hugexecd.c has just forked.
+ * Serve the client at CONNECTION and end: identify it, attach, answer, and trace it as the tracer of launch.h does.
+ * TOO_MANY: its user has more workers than one may have; it is told so. Runs in a child that hugexecd.c has just
+ * forked.
  */
 _Noreturn void worker_main(const struct worker_options *options, int connection, bool too_many);

@@ -264,33 +264,6 @@ int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes)
 	return 0;
 }
 
-/* The caller joins PLACE. Writing 0 moves the writer (cgroups(7); Documentation/admin-guide/cgroup-v2.rst). */
-static int join(const struct cgroup_place *place, struct error *err)
-{
-	char path[sizeof place->directory + 64];
-	snprintf(path, sizeof path, "%s/cgroup.procs", place->directory);
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write_all(fd, "0", 1) < 0)
-		return error_set_errno(err, errno, "cgroup", "joining %s", place->directory);
-	return 0;
-}
-
-int host_join_cgroups(pid_t pid, struct error *err)
-{
-	static const char *const controllers[] = {"memory", "hugetlb"};
-	char joined[sizeof((struct cgroup_place *)0)->directory] = "";
-	for (size_t i = 0; i < sizeof controllers / sizeof controllers[0]; i++) {
-		struct cgroup_place place;
-		if (cgroup_find(pid, controllers[i], &place) < 0 || strcmp(place.directory, place.mount) == 0 ||
-		    strcmp(place.directory, joined) == 0)
-			continue;
-		if (join(&place, err) < 0)
-			return -1;
-		memcpy(joined, place.directory, sizeof joined);
-	}
-	return 0;
-}
-
 char *host_cgroup_of(pid_t pid)
 {
 	char path[64], found[4096];

@@ -29,13 +29,6 @@ int host_memory_headroom(pid_t pid, uint64_t *out_bytes);
 /* The same for the hugetlb controller and pages of PAGE_BYTES. */
 int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes);
 
-/*
- * Move the calling process to the cgroups in which PID's memory and huge pages are charged, so that its own are from
- * now on. Takes write access to the cgroup mounts. Returns 0, also where PID is in none but the root; -1 with ERR word
- * "cgroup", and the caller may be in some of them.
- */
-int host_join_cgroups(pid_t pid, struct error *err);
-
 /* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL where unknown. */
 char *host_cgroup_of(pid_t pid);
 

@@ -41,7 +41,7 @@ int launch_begin(struct launch *launch, struct error *err)
 	bool filtered = may_be_filtered();
 	if (filtered && helper_is_there() && ask(launch, filtered, &helper) == 0)
 		return 0;
-	if (launch_start_tracer(launch, err) == 0)
+	if (launch_start_tracer(launch, filtered, err) == 0)
 		return 0;
 	if (!error_is_set(&helper) && ask(launch, filtered, &helper) == 0)
 		return 0;

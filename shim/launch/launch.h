@@ -64,10 +64,11 @@ struct launch {
 int launch_begin(struct launch *launch, struct error *err);
 
 /*
- * Start the tracer and have it attached to the calling process. Returns 0; or -1 with ERR and nothing left behind:
- * words "no-proc", "pid-namespace", "fork", "ptrace-refused", "ptrace-killed", "seccomp".
+ * Start the tracer and have it attached to the calling process. IS_FILTERED: a seccomp filter may be in force, so a
+ * child makes the calls first that this takes. Returns 0; or -1 with ERR and nothing left behind: words "no-proc",
+ * "pid-namespace", "fork", "ptrace-refused", "ptrace-killed", "seccomp".
  */
-int launch_start_tracer(struct launch *launch, struct error *err);
+int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *err);
 
 /* End the tracer and reap it: exec failed. */
 void launch_stop_tracer(struct launch *launch);

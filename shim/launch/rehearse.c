@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <linux/prctl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -27,6 +28,9 @@ static void tracee_calls(void)
 {
 	int memfd = (int)syscall(SYS_memfd_create, "rehearsal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	void *text = mmap(NULL, 2 * MIB, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_NORESERVE, memfd, 0);
+	/* What a tracer outside of our cgroup leaves to the tracee. */
+	if (ftruncate(memfd, 0) == 0)
+		fallocate(memfd, FALLOC_FL_KEEP_SIZE, 0, 4096);
 	if (text != MAP_FAILED) {
 		madvise(text, 4096, MADV_POPULATE_READ);
 		void *moved = mremap(text, 2 * MIB, 2 * MIB, MREMAP_MAYMOVE);
@@ -36,6 +40,8 @@ static void tracee_calls(void)
 	close(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
 	siginfo_t info;
 	sigaction(SIGCHLD, NULL, NULL);
+	prctl(PR_SET_MM, PR_SET_MM_MAP_SIZE, 0, 0, 0);
+	syscall(SYS_brk, 0);
 	waitid(P_PID, (id_t)getpid(), &info, WEXITED | WNOHANG | __WALL);
 	getpid();
 }
