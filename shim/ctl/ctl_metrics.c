@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "ctl/ctl.h"
 #include "metrics.h"
+#include "record.h"
 
 static const char help[] =
     "Usage: hugexecctl metrics\n"
@@ -91,6 +93,19 @@ static void print_histogram(const char *name, const struct metric *metric)
 	printf("} %" PRIu64 "\n", below);
 }
 
+/* Those that left a record and have not ended; only root may read them. Processes are not counted: that is all smaps.
+ */
+static void print_containers(void)
+{
+	struct records records;
+	if (geteuid() != 0)
+		return;
+	records_read(RECORD_DIRECTORY, &records);
+	print_family("hugexec_containers", "gauge", NULL, "Containers that run now and came on huge pages.");
+	printf("hugexec_containers %zu\n", records.count);
+	records_free(&records);
+}
+
 static void print_all(const struct metric *metrics, int count)
 {
 	print_family("hugexec_launches", "counter", NULL,
@@ -106,6 +121,7 @@ static void print_all(const struct metric *metrics, int count)
 	print_family("hugexec_held_seconds", "histogram", "seconds", "How long the programs were held at their start.");
 	for (int i = 0; i < count; i++)
 		print_histogram("hugexec_held_seconds", &metrics[i]);
+	print_containers();
 	puts("# EOF");
 }
 

@@ -77,7 +77,7 @@ def test_counting_is_off_without_the_file(script):
 def test_nothing_counted_yet(script):
     done = script(": >/run/hugexec/metrics; $ctl metrics")
     assert done.returncode == 0
-    assert samples(done.stdout) == ({}, {})
+    assert samples(done.stdout) == ({("hugexec_containers", ()): 0}, {})
 
 
 def test_reasons_of_any_text_are_escaped(script, tmp_path):

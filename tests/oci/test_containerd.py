@@ -285,6 +285,7 @@ def test_many_containers_at_once(pods):
     assert {process["container"]["name"] for process in processes} == {f"many-{number}" for number in range(count)}
     assert all(sum(one["huge_bytes"] for one in process["objects"]) >= 4 << 20 for process in processes)
     assert remapped(pods) == before + count
+    assert f"\nhugexec_containers {count}\n" in pods.box.run([*pods.ctl, "metrics"]).stdout
 
 
 def test_ctr_run_with_the_hook(pods, programs, tmp_path):
