@@ -12,9 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/size.h"
 #include "ctl/explain.h"
+#include "host/host.h"
 #include "launch/launch.h"
 #include "launch/options.h"
 #include "launch/program.h"
@@ -90,7 +92,10 @@ static int run_under(const struct policy *policy, const struct options *options)
 	program_inspect(options->command[0], &program);
 	if (program.kind == PROGRAM_NOT_FOUND)
 		return execute(options, NULL);
-	struct facts facts = {.via = VIA_SHIM, .exe = program.path, .uid = geteuid()};
+	unsigned needs = policy_needs(policy);
+	cleanup_free char *unit = needs & FACT_UNIT ? host_unit_of(getpid()) : NULL;
+	cleanup_free char *cgroup = needs & FACT_CGROUP ? host_cgroup_of(getpid()) : NULL;
+	struct facts facts = {.via = VIA_SHIM, .exe = program.path, .uid = geteuid(), .unit = unit, .cgroup = cgroup};
 	struct decision decision;
 	policy_decide(policy, &facts, &decision);
 

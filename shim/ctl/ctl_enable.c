@@ -144,6 +144,27 @@ static int check_unit(const struct unit *unit, struct error *err)
 	return 0;
 }
 
+/*
+ * What the journal calls a unit's output is the name of the program in ExecStart=, which is hugexec from now on: name
+ * the one of before, where all commands have the same and the unit names none.
+ */
+static void keep_identifier(FILE *stream, const struct unit *unit)
+{
+	const char *first = NULL;
+	if (*unit->syslog_identifier)
+		return;
+	for (size_t i = 0; i < unit->commands.count; i++) {
+		const char *path = unit->commands.list[i].path, *slash = strrchr(path, '/');
+		const char *name = slash ? slash + 1 : path;
+		if (first && strcmp(first, name) != 0)
+			return;
+		first = name;
+	}
+	fputs("SyslogIdentifier=", stream);
+	exec_text_print(stream, first, unit->is_template);
+	fputc('\n', stream);
+}
+
 /* The drop-in's text, in a fresh string; NULL when out of memory. */
 static char *compose(const struct unit *unit, const struct exec_commands *commands)
 {
@@ -155,6 +176,7 @@ static char *compose(const struct unit *unit, const struct exec_commands *comman
 	fputs("[Service]\nExecStart=\n", stream);
 	for (size_t i = 0; i < commands->count; i++)
 		exec_line_print(stream, &commands->list[i], unit->is_template);
+	keep_identifier(stream, unit);
 	return fclose(stream) == 0 ? drop_in_text(body) : NULL;
 }
 

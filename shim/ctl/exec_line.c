@@ -131,12 +131,10 @@ static bool needs_quotes(const char *word)
 	return !*word || word[strspn(word, plain)] != '\0';
 }
 
-static void print_word(FILE *stream, const char *word, bool template)
+/* TEXT with specifiers escaped; ESCAPES: C escapes too, as in command lines. */
+static void print_escaped(FILE *stream, const char *word, bool template, bool escapes)
 {
 	static const size_t escaped = sizeof EXEC_TEMPLATE_INSTANCE - 1, unescaped = sizeof UNESCAPED_INSTANCE - 1;
-	bool quotes = needs_quotes(word);
-	if (quotes)
-		fputc('"', stream);
 	for (; *word; word++) {
 		unsigned char c = (unsigned char)*word;
 		if (template && strncmp(word, EXEC_TEMPLATE_INSTANCE, escaped) == 0) {
@@ -147,14 +145,27 @@ static void print_word(FILE *stream, const char *word, bool template)
 			word += unescaped - 1;
 		} else if (c == '%') {
 			fputs("%%", stream);
-		} else if (c == '"' || c == '\\') {
+		} else if (escapes && (c == '"' || c == '\\')) {
 			fprintf(stream, "\\%c", c);
-		} else if (c < ' ' || c == 0x7f) {
+		} else if (escapes && (c < ' ' || c == 0x7f)) {
 			fprintf(stream, "\\x%02x", c);
 		} else {
 			fputc(c, stream);
 		}
 	}
+}
+
+void exec_text_print(FILE *stream, const char *text, bool template)
+{
+	print_escaped(stream, text, template, false);
+}
+
+static void print_word(FILE *stream, const char *word, bool template)
+{
+	bool quotes = needs_quotes(word);
+	if (quotes)
+		fputc('"', stream);
+	print_escaped(stream, word, template, true);
 	if (quotes)
 		fputc('"', stream);
 }

@@ -58,6 +58,9 @@ int exec_commands_prefix(const struct exec_commands *from, const char *hugexec, 
 /* Write one "ExecStart=" line to STREAM. TEMPLATE: EXEC_TEMPLATE_INSTANCE stands for the instance. */
 void exec_line_print(FILE *stream, const struct exec_command *command, bool template);
 
+/* Write TEXT as the value of a setting that takes one string with specifiers. */
+void exec_text_print(FILE *stream, const char *text, bool template);
+
 /*
  * Look in the text of a unit file for a specifier in ExecStart= whose value is another one after a reboot or an upgrade
  * (%b, %v, %H, %o ...), which D-Bus has resolved. Returns its letter, or 0.

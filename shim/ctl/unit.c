@@ -157,7 +157,8 @@ static int read_unit(sd_bus *bus, const char *name, struct unit *unit, struct er
 		return error_set(err, "memory", "for the unit's name");
 	if (get_text(bus, unit, SERVICE ".Unit", "FragmentPath", &unit->fragment, err) < 0 ||
 	    get_text(bus, unit, SERVICE ".Service", "RootDirectory", &unit->root_directory, err) < 0 ||
-	    get_text(bus, unit, SERVICE ".Service", "RootImage", &unit->root_image, err) < 0)
+	    get_text(bus, unit, SERVICE ".Service", "RootImage", &unit->root_image, err) < 0 ||
+	    get_text(bus, unit, SERVICE ".Service", "SyslogIdentifier", &unit->syslog_identifier, err) < 0)
 		return -1;
 	int result = sd_bus_get_property_strv(bus, SERVICE, unit->object, SERVICE ".Unit", "DropInPaths", &error,
 	                                      &unit->drop_ins);
@@ -192,6 +193,7 @@ void unit_free(struct unit *unit)
 	free(unit->fragment);
 	free(unit->root_directory);
 	free(unit->root_image);
+	free(unit->syslog_identifier);
 	exec_commands_free(&unit->commands);
 	*unit = (struct unit){.is_template = false};
 }

@@ -15,8 +15,8 @@ struct unit {
 	char *object;   /* its path on D-Bus; of a template that of the instance that stands for all */
 	char *fragment; /* file; may be "" */
 	char **drop_ins;
-	char *root_directory, *root_image; /* "" where there is none */
-	struct exec_commands commands;     /* ExecStart= */
+	char *root_directory, *root_image, *syslog_identifier; /* "" where there is none */
+	struct exec_commands commands;                         /* ExecStart= */
 };
 
 #define UNIT_NAME_MAX 255

@@ -57,6 +57,31 @@ const char *host_switch(const char *path, char *buf, size_t buf_bytes)
 	return buf;
 }
 
+/*
+ * The unit in a path of cgroups: what follows the slices, without the "_" that systemd puts before names which would
+ * clash with the kernel's own (cg_unescape() in systemd). NULL where that is no unit.
+ */
+static char *unit_in_cgroup(const char *path)
+{
+	static const char *const kinds[] = {".service", ".scope", ".socket", ".mount", ".swap"};
+	char name[256];
+	for (;;) {
+		path += strspn(path, "/");
+		size_t length = strcspn(path, "/");
+		snprintf(name, sizeof name, "%.*s", (int)length, path);
+		const char *dot = strrchr(name, '.');
+		if (length >= sizeof name || !dot)
+			return NULL;
+		for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+			if (strcmp(dot, kinds[i]) == 0)
+				return strdup(name + (name[0] == '_'));
+		}
+		if (strcmp(dot, ".slice") != 0)
+			return NULL;
+		path += length;
+	}
+}
+
 char *host_unit_of(pid_t pid)
 {
 	/* Loaded on first use: only a rule that names units pays for it. */
@@ -65,7 +90,9 @@ char *host_unit_of(pid_t pid)
 	if (library)
 		*(void **)&get_unit = dlsym(library, "sd_pid_get_unit");
 	char *unit = NULL;
-	if (!get_unit || get_unit(pid, &unit) < 0)
-		return NULL;
-	return unit;
+	if (get_unit && get_unit(pid, &unit) >= 0)
+		return unit;
+	/* It looks at process 1 too (seen with 252), which ProtectProc=invisible hides from everyone but root. */
+	cleanup_free char *cgroup = host_cgroup_of(pid);
+	return cgroup ? unit_in_cgroup(cgroup) : NULL;
 }

@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 	action.sa_handler = deaf ? SIG_IGN : on_term;
 	sigaction(SIGTERM, &action, NULL);
 	if (child && fork() == 0) {
+		signal(SIGTERM, SIG_DFL);
 		for (;;)
 			pause();
 	}

@@ -22,6 +22,10 @@ over() {
 layers=$*
 over /usr usr
 over /etc etc
+# Packages of before Debian 13 have their units in /lib, which is a link to /usr/lib.
+for layer in $layers; do
+	if [ -d "$layer/lib/systemd/system" ]; then cp -an "$layer/lib/systemd/system/." /usr/lib/systemd/system/; fi
+done
 over /var var
 for place in /run /srv; do mount -t tmpfs -o mode=755 bed "$place"; done
 mount -t tmpfs -o mode=1777 bed /tmp

@@ -15,7 +15,7 @@ spec = importlib.util.spec_from_file_location("integration", ROOT / "tests" / "i
 integration = importlib.util.module_from_spec(spec)
 sys.modules["integration"] = integration
 spec.loader.exec_module(integration)
-from integration import (BUILD, GENERATED, PROGRAMS, bigtext, hugetlb_pool, pytest_configure)  # noqa: E402,F401
+from integration import (BUILD, GENERATED, PROGRAMS, bigtext, bigtext_generator, hugetlb_pool, pytest_configure)  # noqa: E402,F401
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from bed import Bed  # noqa: E402
@@ -36,12 +36,28 @@ def installed(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def booted(installed):
+def service_program():
+    """tests/programs/service.c with 8 MiB of text, as /srv/programs/service-8 in the bed."""
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    path = GENERATED / "service-8"
+    source = ROOT / "tests" / "programs" / "service.c"
+    if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
+        text = GENERATED / "service-8.s"
+        text.write_text(bigtext_generator.assembly(8))
+        partial = GENERATED / f"service-8.{os.getpid()}"
+        subprocess.run(["cc", "-O1", "-Wall", "-o", partial, source, text], check=True, timeout=120)
+        partial.rename(path)
+        os.sync()  # the file backing leaves dirty pages alone
+    return path
+
+
+@pytest.fixture(scope="session")
+def booted(installed, service_program):
     if os.geteuid() != 0:
         pytest.skip("booting a systemd takes root")
     GENERATED.mkdir(parents=True, exist_ok=True)
-    debian = PROGRAMS / "systemd-root"
-    bed = Bed([installed, *([debian] if debian.exists() else [])], GENERATED)
+    unpacked = [folder for folder in (PROGRAMS / "systemd" / "root", PROGRAMS / "root") if folder.exists()]
+    bed = Bed([installed, *unpacked], GENERATED)
     try:
         yield bed
     finally:

@@ -1,0 +1,68 @@
+"""What the tests of units ask the test program service (tests/programs/service.c), and what they see of it."""
+import contextlib
+import os
+import re
+import socket
+
+from bed import wait_for
+from integration import children_of, huge_text_bytes, status_of
+
+PROGRAM = "/srv/programs/service-8"
+MIB = 1 << 20
+ENOUGH = 6 * MIB  # of 8: all whole slots
+
+
+def tell(bed, path, line, seconds=20):
+    """Send LINE to the service that listens on PATH in the bed; what it answers ("" where it ends)."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(seconds)
+        client.connect(str(bed.path(path)))
+        client.sendall(line.encode() + b"\n")
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while not answer.endswith(b"\n"):
+                got = client.recv(4096)
+                if not got:
+                    break
+                answer += got
+    return answer.decode()
+
+
+def ask(bed, path, seconds=20):
+    """Its answer to "ask" as a dict, as soon as it listens."""
+    answer = wait_for(lambda: tell(bed, path, "ask"), seconds, f"an answer from {path}")
+    return dict(pair.split("=", 1) for pair in answer.split())
+
+
+def untouched(pid, children=0):
+    """Nothing of hugexec is left about the process."""
+    assert status_of(pid)["TracerPid"] == "0"
+    assert len(children_of(pid)) == children
+    assert not [fd for fd in os.listdir(f"/proc/{pid}/fd") if "memfd" in os.readlink(f"/proc/{pid}/fd/{fd}")]
+
+
+def on_huge_pages(bed, unit):
+    """Bytes of the main process's text on huge pages."""
+    return huge_text_bytes(bed.main_pid(unit))
+
+
+def words_of(pid):
+    """The command line of a process."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().split(b"\0")[:-1]
+
+
+# What a restart changes by itself.
+OF_A_RUN = re.compile("Timestamp|PID$|InvocationID|Current$|NSec$|CPUUsage|ControlGroupId|^IO(Read|Write)|^IP.*gress|^Memory.*"
+                      "(Peak|Available)|^NRestarts|^SubState|^ActiveState|^Result|^ExecMain|^ControlGroup$|^StatusErrno")
+
+
+# Sets of units, which systemd shows in no order.
+SETS = re.compile("(Requires|Requisite|Wants|BindsTo|PartOf|Conflicts|Before|After|RequiredBy|WantedBy|TriggeredBy|Names)=")
+
+
+def settings_of(bed, unit):
+    """All that systemctl show has but what is of a run."""
+    lines = bed.systemctl("show", "--all", "--", unit).stdout.splitlines()
+    lines = [" ".join(sorted(re.split("[= ]", line))) if SETS.match(line) else line for line in lines]
+    return [re.sub(r" ; start_time=.*", "", line) for line in lines if not OF_A_RUN.search(line.split("=", 1)[0])]

@@ -1,0 +1,95 @@
+"""Debian's own units, through hugexecctl enable --now and back: a real client is served before, with and after."""
+import os
+
+import pytest
+
+from bed import wait_for
+from integration import huge_text_bytes
+from service import MIB, settings_of, untouched
+
+
+def user(bed, name):
+    bed.run(["sh", "-c", f"id -u {name} >/dev/null 2>&1 || useradd --system --home-dir /nonexistent --shell /bin/false {name}"])
+
+
+def http(bed, url):
+    program = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode())"
+    return bed.run(["/usr/bin/python3", "-c", program], check=False).stdout
+
+
+def mariadb(bed):
+    user(bed, "mysql")
+    # What the package does when it is installed.
+    bed.run(["sh", "-c", "ln -sf mariadb.cnf /etc/mysql/my.cnf; install -d -o mysql -g mysql /var/lib/mysql /var/log/mysql /run/mysqld"
+                         " && printf '#!/bin/sh\\n' >/etc/mysql/debian-start"
+                         " && printf '[mariadbd]\\ninnodb_log_file_size=8M\\ninnodb_buffer_pool_size=32M\\n' >/etc/mysql/conf.d/small.cnf"])
+    bed.run(["mariadb-install-db", "--user=mysql", "--skip-test-db"], seconds=120)
+
+
+def postgresql(bed):
+    user(bed, "postgres")
+    bed.run(["sh", "-c", "install -d -o postgres -g postgres /var/lib/postgresql /var/log/postgresql /etc/postgresql /run/postgresql"])
+    bed.run(["pg_createcluster", "--port=5444", "15", "test", "--", "--no-sync"], seconds=120)
+
+
+def prometheus(bed):
+    user(bed, "prometheus")
+    bed.run(["install", "-d", "-o", "prometheus", "-g", "prometheus", "/var/lib/prometheus", "/var/lib/prometheus/metrics2"])
+
+
+def nginx(bed):
+    bed.run(["sh", "-c", "mkdir -p /var/lib/nginx /var/log/nginx /etc/nginx/sites-enabled /var/www/html /etc/nginx/modules-enabled;"
+                         "ln -sf /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default; echo served >/var/www/html/index.html"])
+
+
+# unit, program, what makes it ready, what a client asks, what it gets, least bytes of text on huge pages
+SERVICES = {
+    "mariadb": ("mariadb.service", "/usr/sbin/mariadbd", mariadb,
+                lambda bed: bed.run(["mariadb", "-NBe", "select 40+2"], check=False).stdout, "42\n", 4 * MIB),
+    "postgresql": ("postgresql@15-test.service", "/usr/lib/postgresql/15/bin/postgres", postgresql,
+                   lambda bed: bed.run(["runuser", "-u", "postgres", "--", "/usr/lib/postgresql/15/bin/psql", "-p", "5444", "-Atc",
+                                        "select 40+2"], check=False).stdout, "42\n", 0),
+    "prometheus": ("prometheus.service", "/usr/bin/prometheus", prometheus,
+                   lambda bed: http(bed, "http://localhost:9090/-/ready"), "Prometheus Server is Ready.\n\n", 16 * MIB),
+    # Its text is smaller than a huge page.
+    "nginx": ("nginx.service", "/usr/sbin/nginx", nginx, lambda bed: http(bed, "http://localhost/"), "served\n\n", 0),
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_debian(bed, name):
+    unit, program, prepare, ask, expected, least = SERVICES[name]
+    if bed.run(["test", "-x", program], check=False).returncode != 0:
+        pytest.skip(f"Debian's package with {program} could not be had")
+    prepare(bed)
+
+    def served():
+        wait_for(lambda: ask(bed) == expected, 60, f"{unit} to answer {expected!r}, not {ask(bed)!r}")
+        pid = bed.main_pid(unit)
+        assert os.readlink(f"/proc/{pid}/exe") == program
+        return pid
+
+    try:
+        bed.systemctl("start", unit, seconds=100)
+        served()
+        plain = settings_of(bed, unit)
+        done = bed.run(["hugexecctl", "enable", "--now", unit], seconds=100)
+        assert f"{unit}.d/50-hugexec.conf" in done.stdout
+        pid = served()
+        entries = bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_UNIT={unit}")
+        assert entries, "the journal says nothing"
+        if least:
+            assert huge_text_bytes(pid) >= least, entries[-1]
+            assert entries[-1]["HUGEXEC_OUTCOME"] == "remapped"
+        else:
+            assert entries[-1]["HUGEXEC_REASON"], entries[-1]
+        if name != "postgresql" and name != "nginx":  # those have children
+            untouched(pid)
+        bed.systemctl("reload", unit, check=False)
+        served()
+        bed.run(["hugexecctl", "disable", "--now", unit], seconds=100)
+        served()
+        assert settings_of(bed, unit) == plain
+    finally:
+        bed.systemctl("stop", unit, check=False, seconds=60)
+        bed.run(["hugexecctl", "disable", unit], check=False)

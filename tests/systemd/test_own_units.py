@@ -1,0 +1,137 @@
+"""What hugexec itself installs for systemd: its services, their sandboxes, the journal's catalog, templates."""
+import re
+
+import pytest
+
+from bed import wait_for
+from integration import POOL, take_hugetlb_pool
+from service import ENOUGH, PROGRAM, ask, on_huge_pages
+
+UNITS = "/usr/lib/systemd/system"
+# What systemd-analyze may find at most. The helper traces and reads others' processes, and joins their cgroups.
+SERVICES = {"hugexec-pool.service": 2.0, "hugexec-warm.service": 2.0, "hugexecd.service": 2.1}
+MASKED = ("hugexec-pool.service", "hugexec-warm.service")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_exposure(bed, name):
+    done = bed.run(["systemd-analyze", "security", "--offline=true", "--no-pager", f"{UNITS}/{name}"])
+    exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", done.stdout).group(1))
+    assert exposure <= SERVICES[name], done.stdout
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_units_are_right(bed, name):
+    done = bed.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"{UNITS}/{name}"], check=False)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+@pytest.fixture
+def unmasked(bed):
+    """The services that the bed does not start at boot."""
+    masks = [bed.path(f"/etc/systemd/system/{name}") for name in MASKED]
+    for mask in masks:
+        mask.unlink()
+    bed.systemctl("daemon-reload")
+    yield bed
+    bed.systemctl("stop", *MASKED, check=False)
+    bed.systemctl("reset-failed", check=False)
+    for mask in masks:
+        mask.symlink_to("/dev/null")
+    bed.path("/etc/hugexec/pool.conf").unlink(missing_ok=True)
+    bed.systemctl("daemon-reload")
+
+
+def messages(bed, unit):
+    return [entry["MESSAGE"] for entry in bed.journal(f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout")]
+
+
+def test_pool(unmasked):
+    bed, unit = unmasked, "hugexec-pool.service"
+    with take_hugetlb_pool(3):
+        have = int((POOL / "nr_hugepages").read_text())
+        bed.write("/etc/hugexec/pool.conf", f"# two more\n2M {have + 2}\n")
+        bed.systemctl("start", unit)
+        assert int((POOL / "nr_hugepages").read_text()) == have + 2
+        assert wait_for(lambda: messages(bed, unit))[-1] == f"2.0 MiB pages: {have + 2}, asked for {have + 2}"
+        # What is there already is not taken away.
+        bed.write("/etc/hugexec/pool.conf", "2M 1\n")
+        bed.systemctl("restart", unit)
+        assert int((POOL / "nr_hugepages").read_text()) == have + 2
+        bed.write("/etc/hugexec/pool.conf", f"2M {have + 3} node=0\n")
+        bed.systemctl("restart", unit)
+        assert int((POOL / "nr_hugepages").read_text()) >= have + 3
+    for text, reason in (("2M 1 node=99\n", "pool-size"), ("2M\n", "/etc/hugexec/pool.conf:1: ")):
+        bed.write("/etc/hugexec/pool.conf", text)
+        assert bed.systemctl("restart", unit, check=False).returncode != 0
+        wait_for(lambda: any(reason in message for message in messages(bed, unit)), what=reason)
+
+
+def test_pool_without_a_file(unmasked):
+    """Nothing is asked for: the service does not run, and has not failed."""
+    unmasked.systemctl("start", "hugexec-pool.service")
+    assert unmasked.show("hugexec-pool.service", "ConditionResult", "Result") == {"ConditionResult": "no", "Result": "success"}
+
+
+def test_warm(unmasked):
+    bed = unmasked
+    bed.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {"exe": PROGRAM}}]})
+    bed.systemctl("start", "hugexec-warm.service")
+    line = wait_for(lambda: [text for text in messages(bed, "hugexec-warm.service") if PROGRAM in text])[-1]
+    assert line.split()[2] == "6.0", line
+
+
+def test_catalog(bed, make_unit):
+    """journalctl -x explains the message."""
+    bed.run(["journalctl", "--update-catalog"])
+    unit = make_unit("told.service", f"[Service]\nExecStart=/usr/bin/hugexec {PROGRAM} --socket=/run/told\n")
+    bed.systemctl("start", unit)
+    ask(bed, "/run/told")
+    wait_for(lambda: bed.journal(f"HUGEXEC_UNIT={unit}"))
+    text = bed.run(["journalctl", "-x", "--no-pager", f"HUGEXEC_UNIT={unit}"]).stdout
+    assert f"hugexec looked at the machine code of {PROGRAM}: remapped" in text
+    assert re.search(r"remapped: \d+ of its \d+ bytes", text) and "man:hugexec(1)" in text
+
+
+HIDDEN = "User=nobody\nProtectProc=invisible"
+
+
+@pytest.mark.parametrize("sandbox", ["", HIDDEN, "Slice=deep-er.slice"])
+@pytest.mark.parametrize("name, matches", [("matched-a.service", True), ("other.service", False)])
+@pytest.mark.parametrize("match", [{"unit": "matched-*.service"}, {"cgroup": "/**/matched-*"}], ids=["unit", "cgroup"])
+def test_rules_that_name_units(bed, make_unit, match, name, matches, sandbox):
+    """Also where process 1 is hidden from the service."""
+    bed.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": match, "min_text": 0, "file_timeout": "60s"}]})
+    make_unit("rules.socket", f"[Socket]\nListenStream=/run/rules\nSocketMode=0666\nService={name}\n")
+    make_unit(name, f"[Service]\nExecStart=/usr/bin/hugexec {PROGRAM}\n{sandbox}\n")
+    bed.systemctl("start", "rules.socket")
+    assert ask(bed, "/run/rules")["right"] == "1"
+    huge = on_huge_pages(bed, name)
+    assert huge >= ENOUGH if matches else huge == 0, bed.journal(f"HUGEXEC_UNIT={name}")
+    bed.systemctl("stop", "rules.socket", name, check=False)
+
+
+def test_status_of_a_unit(bed, make_unit):
+    one = make_unit("seen-one.service", f"[Service]\nExecStart={PROGRAM} --socket=/run/seen-one --child\n", enable=True)
+    two = make_unit("seen-two.service", f"[Service]\nExecStart={PROGRAM} --socket=/run/seen-two\n")
+    bed.systemctl("start", one, two)
+    ask(bed, "/run/seen-one"), ask(bed, "/run/seen-two")
+    lines = bed.run(["hugexecctl", "status", "--unit", "seen-one"]).stdout.splitlines()
+    assert len([line for line in lines if line.endswith(PROGRAM)]) == 2, lines  # and its child, which has not run yet
+    assert any("6.0 MiB" in line for line in lines), lines
+    lines = bed.run(["hugexecctl", "status", "--unit", two]).stdout.splitlines()
+    line, = [line for line in lines if line.endswith(PROGRAM)]
+    assert "0 %" in line
+    assert bed.run(["hugexecctl", "status", "--unit", "no-such"], check=False).returncode == 1
+    assert bed.run(["hugexecctl", "status", "--unit", one, "1"], check=False).returncode == 2
+
+
+def test_drop_in_template(bed, make_unit):
+    """The template as it is installed, with a program of ours, does what it says."""
+    unit = make_unit("by-hand.service", f"[Service]\nEnvironment=ARGS=--socket=/run/by-hand\nExecStart={PROGRAM} $ARGS\n")
+    text = bed.path("/usr/share/doc/hugexec/drop-in.conf").read_text(encoding="utf-8")
+    bed.write(f"/etc/systemd/system/{unit}.d/50-hugexec.conf", text.replace("/usr/bin/prometheus", PROGRAM))
+    bed.systemctl("daemon-reload")
+    bed.systemctl("start", unit)
+    assert ask(bed, "/run/by-hand")["right"] == "1"
+    assert on_huge_pages(bed, unit) >= ENOUGH

@@ -1,0 +1,113 @@
+"""
+Each sandboxing option of systemd.exec(5) alone, and all together: the service runs and answers, and its text is on huge
+pages, or the journal says why not. What comes out is kept as JSON, of which table.py makes the table in docs/systemd.md.
+"""
+import json
+
+import pytest
+
+from bed import wait_for
+from integration import BUILD
+from service import ENOUGH, PROGRAM, ask, on_huge_pages, untouched
+
+ALL = """User=nobody
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateUsers=yes
+PrivateNetwork=yes
+PrivateIPC=yes
+ProtectSystem=strict
+ProtectHome=yes
+ProtectProc=invisible
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+NoNewPrivileges=yes
+MemoryDenyWriteExecute=yes
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+CapabilityBoundingSet=
+AmbientCapabilities=
+DevicePolicy=closed
+IPAddressDeny=any
+KeyringMode=private
+RemoveIPC=yes
+UMask=0077"""
+
+SANDBOXES = {name: name for name in (
+    "User=nobody", "DynamicUser=yes", "PrivateTmp=yes", "PrivateUsers=yes", "PrivateDevices=yes", "PrivateNetwork=yes",
+    "PrivateIPC=yes", "ProtectSystem=strict", "ProtectHome=yes", "ProtectProc=invisible", "ProcSubset=pid",
+    "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "NoNewPrivileges=yes", "MemoryDenyWriteExecute=yes",
+    "RestrictNamespaces=yes", "RestrictAddressFamilies=AF_UNIX", "RestrictRealtime=yes", "LockPersonality=yes",
+    "RestrictSUIDSGID=yes", "SystemCallFilter=@system-service", "SystemCallArchitectures=native",
+    "CapabilityBoundingSet=", "LimitNOFILE=16", "LimitAS=64M", "MemoryMax=64M")}
+SANDBOXES["SystemCallFilter=@system-service, SystemCallErrorNumber=EPERM"] = \
+    "SystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM"
+SANDBOXES["ProtectProc=invisible, User=nobody"] = "ProtectProc=invisible\nUser=nobody"
+SANDBOXES["RootDirectory="] = "RootDirectory=/srv/root\nBindReadOnlyPaths=/usr /srv/programs /run/systemd/journal /run/hugexec\nMountAPIVFS=yes"
+SANDBOXES["all of these that systemd-analyze security counts"] = ALL
+
+# What cannot be, with the word that the journal has for it.
+SMALL = {}
+
+RESULTS = BUILD / "systemd" / "sandbox.json"
+
+
+@pytest.fixture(scope="module")
+def results():
+    """What the tests of this module have found out, written when they are over."""
+    found = {}
+    yield found
+    if set(found) == set(SANDBOXES):
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def surroundings(booted):
+    """The helper's socket, as where hugexec is installed; a root directory for one that has its own."""
+    booted.systemctl("start", "hugexecd.socket")
+    booted.run(["sh", "-c", "mkdir -p /srv/root/usr /srv/root/srv/programs /srv/root/run /srv/root/etc && cd /srv/root && "
+                            "for i in bin sbin lib lib64; do ln -sf usr/$i $i; done && mkdir -p var tmp proc sys dev etc/hugexec"])
+    yield booted
+    booted.systemctl("stop", "hugexecd.service", "hugexecd.socket", check=False)
+
+
+@pytest.mark.parametrize("name", SANDBOXES)
+def test_sandbox(surroundings, bed, make_unit, results, name):
+    bed.write("/srv/root/etc/hugexec/policy.json", bed.path("/etc/hugexec/policy.json").read_text(encoding="utf-8"))
+    make_unit("boxed.socket", "[Socket]\nListenStream=/run/boxed.sock\nSocketMode=0666\n")
+    unit = make_unit("boxed.service", f"[Service]\nType=notify\nExecStart=/usr/bin/hugexec {PROGRAM} --notify\n{SANDBOXES[name]}\n")
+    try:
+        bed.systemctl("stop", "hugexecd.service")
+        bed.systemctl("start", "boxed.socket")
+        bed.systemctl("start", unit)
+        answer = ask(bed, "/run/boxed.sock")
+        pid = answer["pid"]
+        assert answer["right"] == "1" and pid == answer["listen_pid"] == bed.show(unit, "MainPID")["MainPID"]
+        untouched(bed.main_pid(unit))
+        entry = wait_for(lambda: [entry for entry in bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_PID={pid}") +
+                                  bed.journal("SYSLOG_IDENTIFIER=hugexecd", f"HUGEXEC_PID={pid}")],
+                         seconds=10, what="the journal")[-1]
+        huge = on_huge_pages(bed, unit)
+        reason = entry.get("HUGEXEC_REASON", "")
+        helped = bed.show("hugexecd.service", "ActiveState")["ActiveState"] == "active"
+        results[name] = {"outcome": entry["HUGEXEC_OUTCOME"], "helped": helped, "huge_bytes": huge,
+                         "backing": entry.get("HUGEXEC_BACKING", ""), "reason": reason}
+        assert entry["HUGEXEC_UNIT"] == unit
+        if name in SMALL:
+            assert huge == 0 and reason.startswith(SMALL[name]), entry
+        else:
+            assert huge >= ENOUGH and entry["HUGEXEC_OUTCOME"] == "remapped", entry
+    finally:
+        bed.systemctl("stop", "boxed.socket", unit, check=False)
