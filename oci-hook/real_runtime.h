@@ -7,7 +7,7 @@
  *
  * Itself is left out by device and inode. A longer circle, over another wrapper, is noticed by a mark in the
  * environment, which execve(2) keeps like the process id that it holds: the second time round the configuration is not
- * asked, the third time there is an error. The runtimes pass their own environment neither to containers nor to hooks.
+ * asked, the third time there is an error. Containers do not see it: their environment is what config.json says.
  */
 #pragma once
 
