@@ -215,6 +215,12 @@ static _Noreturn void run_command(char **command, volatile int *listener)
 	if (fd < 0 || unshare(CLONE_FILES) < 0)
 		_exit(98);
 	close(fd);
+	signal(SIGTERM, SIG_DFL);
+	if (getenv("LISTEN_FDS")) { /* for a daemon with a socket, as systemd starts it */
+		char pid[16];
+		snprintf(pid, sizeof pid, "%d", (int)getpid());
+		setenv("LISTEN_PID", pid, 1);
+	}
 	execv(command[0], command);
 	_exit(98);
 }
@@ -264,6 +270,7 @@ int main(int argc, char **argv)
 	volatile int *listener = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (!command || listener == MAP_FAILED)
 		return 98;
+	signal(SIGTERM, SIG_IGN); /* it is COMMAND's: we end with it */
 	/* What is orphaned comes to us. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	*listener = -2;

@@ -16,9 +16,12 @@ import os
 import pathlib
 import random
 import re
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from errnos import numbers_of
@@ -27,12 +30,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext  # noqa: E402
 
+NO_FAULT = ("none", 0, 0, 0)
 POOL = pathlib.Path("/proc/sys/vm/nr_hugepages")
 LOCK = "/tmp/hugexec-test-pool.lock"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "MARK": "fault-run"}
 COUNTS_MAX = 40  # of one call in one role: smaps is read in many pieces
 
-# Ways to launch: policy settings, backing, options of the injector, words before the program, program.
+# Ways to launch: policy settings, backing, options of the injector, words before the program, program, and whether it goes
+# through a helper: calls of the client fail, or of the helper ("server") and its workers ("tracer").
 WAYS = {
     "thp": ({}, "thp", [], [], "probe"),
     "file": ({}, "file", [], [], "probe"),
@@ -42,6 +47,8 @@ WAYS = {
     "file, else thp": ({"libraries": True}, "file,thp", [], [], "probe"),
     "through a script": ({"follow": "exec"}, "thp", [], ["/bin/sh", "-c", 'exec "$@"', "sh"], "probe"),
     "with a filter in sight": ({}, "thp", ["--honest"], [], "probe"),
+    "through hugexecd": ({}, "thp", ["--honest"], [], "probe", "client"),
+    "hugexecd itself": ({}, "thp", ["--honest"], [], "probe", "helper"),
 }
 
 # (role, call) whose failure may show, and what then is right.
@@ -81,25 +88,66 @@ def build_tools(folder):
 
 class Way:
     def __init__(self, name, folder, build):
-        settings, backing, self.options, before, program = WAYS[name]
+        settings, backing, self.options, before, program, *through = WAYS[name]
+        self.through = through[0] if through else None
+        self.socket, self.environment = folder / f"{name.replace(' ', '-')}.socket", dict(ENVIRONMENT)
+        if self.through:
+            self.environment["HUGEXEC_HELPER"] = str(self.socket)
         self.name, self.folder = name, folder
         self.program = [*before, str(folder / program)]
         policy = folder / f"{name.replace(' ', '-')}.json"
         policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(folder / program)}, "min_text": 0, **settings}]}))
         policy.chmod(0o644)
+        self.helper = [str(build / "shim" / "hugexecd"), f"--policy={policy}"]
         self.report = folder / f"{name.replace(' ', '-')}.report"
         self.ours = [str(build / "shim" / "hugexec"), f"--policy={policy}", f"--backing={backing}", f"--report={self.report}", "--",
                      *self.program]
 
+    @contextlib.contextmanager
+    def daemon(self, words):
+        """hugexecd through the injector, on a socket of its own."""
+        path = pathlib.Path(f"{self.socket}.{threading.get_ident()}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            path.chmod(0o666)
+            listener.listen(64)
+            number = listener.fileno()
+            process = subprocess.Popen([*self.injector(words), *self.helper], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env={**self.environment, "LISTEN_FDS": "1"},
+                                       preexec_fn=lambda: os.dup2(number, 3), pass_fds=[3, number], start_new_session=True)
+            try:
+                yield path
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                try:
+                    process.wait(40)
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+
+    def injector(self, words):
+        return [str(self.folder / "inject"), *map(str, words), *self.options, "--"]
+
     def run(self, words, command):
-        """(status, output) of COMMAND through the injector."""
-        with tempfile.TemporaryFile(dir=self.folder) as out:
-            done = subprocess.run([str(self.folder / "inject"), *map(str, words), *self.options, "--", *command],
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT,
-                                  timeout=60, check=False, cwd="/")
-            out.write(done.stdout)
+        """(status, output) of COMMAND, with the injector for it or for the helper that it asks."""
+        if self.through == "helper":
+            with self.daemon(words) as path:
+                return self.run_command(NO_FAULT, command, path)
+        if self.through == "client":
+            with self.daemon(NO_FAULT) as path:
+                return self.run_command(words, command, path)
+        return self.run_command(words, command, None)
+
+    def run_command(self, words, command, path):
+        environment = {**self.environment, "HUGEXEC_HELPER": str(path)} if path else self.environment
+        done = subprocess.run([*self.injector(words), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env=environment, timeout=60, check=False, cwd="/")
         text = re.sub(r"pipe:\[\d+\]", "pipe", done.stdout.decode(errors="replace"))
         text = re.sub(r"status PPid:\t\d+", "status PPid", text)
+        text = text.replace(str(path), "HELPER") if path else text
+        text = re.sub(r"(environ: )\d+", r"\1", text)
         if self.program[-1].endswith("probe-lib"):
             # Where an aligned library comes to stand is chance, and so are the order of mappings and which of them join.
             text = "".join(sorted(line for line in text.splitlines(True) if not re.fullmatch(r"map: \w+ rw-p 0 00:00 \n", line)))
@@ -108,7 +156,7 @@ class Way:
     def record(self):
         """The calls of a launch without a failure: [(role, number, count)], and what is the same in all plain runs."""
         file = self.folder / "record"
-        self.plain = self.run(["none", 0, 0, 0], self.program)
+        self.plain = self.run(NO_FAULT, self.program)
         assert self.plain[0] == 42, self.plain
         calls = collections.OrderedDict()
         for _ in range(2):  # what only one of two launches did may be met, too
