@@ -2,6 +2,7 @@
  * Private copy on transparent huge pages: plain shared memory, made huge before it is filled.
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -30,19 +31,23 @@ static unsigned thp_memfd_flags(uint64_t page_bytes)
 }
 
 /*
- * Going over a memory limit with small pages wakes the cgroup's OOM killer instead of failing, so the limit is asked
- * first.
+ * Going over a memory limit with small pages wakes the OOM killer, the cgroup's or the machine's, instead of failing,
+ * so the limits are asked first.
  */
 static int thp_check(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err)
 {
 	(void)settings;
 	uint64_t headroom_bytes = UINT64_MAX;
 	host_memory_headroom(pid, &headroom_bytes);
-	if (headroom_bytes == UINT64_MAX || headroom_bytes >= bytes + MEMORY_SLACK_BYTES)
+	uint64_t available_bytes = host_memory_available();
+	bool is_limit = headroom_bytes <= available_bytes;
+	uint64_t left_bytes = is_limit ? headroom_bytes : available_bytes;
+	if (left_bytes >= bytes + MEMORY_SLACK_BYTES)
 		return 0;
 	char left[16], wanted[16];
-	return error_set(err, "memory-limit", "the memory cgroup has %s left, a copy needs %s",
-	                 size_format(headroom_bytes, left, sizeof left), size_format(bytes, wanted, sizeof wanted));
+	return error_set(err, "memory-limit", "%s has %s left, a copy needs %s",
+	                 is_limit ? "the memory cgroup" : "this machine", size_format(left_bytes, left, sizeof left),
+	                 size_format(bytes, wanted, sizeof wanted));
 }
 
 static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)

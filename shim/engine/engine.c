@@ -12,6 +12,7 @@
 #include "engine/object.h"
 #include "engine/plan.h"
 #include "engine/remap.h"
+#include "host/host.h"
 
 /* A fresh object at the end of the report's list; NULL where there is no room. */
 static struct report_object *add_object(struct report *report)
@@ -106,17 +107,6 @@ static bool is_wanted_library(const struct image *image, size_t i, const struct 
 	       !is_listed(settings->library_exclude, mapping->path, false);
 }
 
-/* A constructor may have started threads: text must not be switched under them. */
-static bool is_single_threaded(pid_t pid)
-{
-	char path[64];
-	cleanup_free char *status = NULL;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	const char *threads =
-	    read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? NULL : strstr(status, "\nThreads:\t");
-	return threads && strtoul(threads + strlen("\nThreads:\t"), NULL, 10) == 1;
-}
-
 static bool is_copied(const struct report_object *object)
 {
 	return object->backing == BACKING_HUGETLB || object->backing == BACKING_THP;
@@ -141,7 +131,8 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
 	struct image image;
-	if (!is_single_threaded(tracee->pid) || image_read(tracee->pid, &image, NULL) < 0)
+	/* A constructor may have started threads: text must not be switched under them. */
+	if (!host_is_single_threaded(tracee->pid) || image_read(tracee->pid, &image, NULL) < 0)
 		return;
 	cleanup_free char *smaps = remap_read_smaps(tracee->pid);
 	image_note_changes(&image, smaps);

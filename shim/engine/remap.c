@@ -31,6 +31,9 @@
 
 #define SMAPS_LIMIT_BYTES (64 * MIB)
 
+/* No program has so much code; a sparse file that claims to would hold its launch for minutes. */
+#define COPY_MAX_BYTES (4096 * MIB)
+
 /* A copy in the making. */
 struct copy {
 	struct tracee *tracee;
@@ -303,6 +306,11 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	    .memfd = -1,
 	    .gap_addr = image_find_gap(image, plan->range_bytes, plan->page_bytes, 0),
 	};
+	if (plan->range_bytes > COPY_MAX_BYTES) {
+		char text[16];
+		return error_set(err, "text-large", "no copy is made of %s",
+		                 size_format(plan->range_bytes, text, sizeof text));
+	}
 	if (!copy.gap_addr)
 		return error_set(err, "address-space-limit", "no free address range for a second mapping of the text");
 	if (copy.backing->check(tracee->pid, plan->range_bytes, settings, err) < 0)

@@ -96,3 +96,23 @@ char *host_unit_of(pid_t pid)
 	cleanup_free char *cgroup = host_cgroup_of(pid);
 	return cgroup ? unit_in_cgroup(cgroup) : NULL;
 }
+
+uint64_t host_memory_available(void)
+{
+	static const char key[] = "\nMemAvailable:";
+	cleanup_free char *text = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL) < 0)
+		return UINT64_MAX;
+	const char *line = strstr(text, key);
+	return line ? strtoull(line + sizeof key - 1, NULL, 10) * 1024 : UINT64_MAX;
+}
+
+bool host_is_single_threaded(pid_t pid)
+{
+	static const char key[] = "\nThreads:\t";
+	char path[64];
+	cleanup_free char *status = NULL;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	const char *threads = read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? NULL : strstr(status, key);
+	return threads && strtoul(threads + sizeof key - 1, NULL, 10) == 1;
+}

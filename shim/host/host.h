@@ -29,6 +29,13 @@ int host_memory_headroom(pid_t pid, uint64_t *out_bytes);
 /* The same for the hugetlb controller and pages of PAGE_BYTES. */
 int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes);
 
+/* What new programs could have without swapping (MemAvailable of proc_meminfo(5)); UINT64_MAX where that is not told.
+ */
+uint64_t host_memory_available(void);
+
+/* Whether PID has one thread. False where that cannot be told. */
+bool host_is_single_threaded(pid_t pid);
+
 /* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL where unknown. */
 char *host_cgroup_of(pid_t pid);
 

@@ -14,6 +14,7 @@
 struct followed {
 	struct tracee tracee;
 	bool is_root;      /* the process that hugexec was started in, or that we came to trace */
+	bool is_stranger;  /* attached with the others, but not to be followed: let go at its first stop */
 	bool has_executed; /* runs a program of its own by now */
 	bool has_skipped;  /* SKIPPED and SKIPPED_EXE tell why the last program was left alone */
 	struct error skipped;
@@ -31,6 +32,7 @@ struct following {
 	bool may_trace_privileged;
 	bool has_begun;       /* the root has executed something: before, there are only threads of what it was */
 	uint64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
+	long child_options;   /* of what the kernel attaches for us */
 	struct followed *list;
 	size_t count, capacity;
 };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "host/host.h"
 #include "launch/consider.h"
 #include "launch/program.h"
 
@@ -86,17 +87,20 @@ static pid_t next_event(const struct following *following, int *status)
 	}
 }
 
-/* Turn tracing of children on where the rule says so; it stays on for all that they start. */
+/*
+ * Have new threads traced, because any of them may be the one that executes (a Go program's does so where it happens to
+ * be), and children where the rule says so; it stays on for all that they start.
+ */
 static void apply_follow_setting(struct following *following, struct followed *followed,
                                  const struct settings *settings)
 {
 	if (!following->deadline_us)
 		following->deadline_us = now_us() + (uint64_t)settings->follow_timeout_s * 1000000U;
-	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : 0);
+	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);
 	if (wanted == followed->tracee.options)
 		return;
 	if (ptrace(PTRACE_SETOPTIONS, followed->tracee.pid, 0, wanted) == 0)
-		followed->tracee.options = wanted;
+		followed->tracee.options = following->child_options = wanted;
 }
 
 /* FOLLOWED was released. Where it is the root that happens only now, by our end. */
@@ -107,20 +111,14 @@ static void let_go(struct following *following, struct followed *followed)
 	forget(following, followed);
 }
 
-/* At COMMAND's own exec: whether the tracer may go on. Until then new threads were traced, now only what is asked for.
- */
+/* At COMMAND's own exec: whether the tracer may go on. */
 static bool begins(struct following *following, struct followed *followed)
 {
 	struct launch *launch = following->launch;
-	struct tracee *tracee = &followed->tracee;
 	if (!followed->is_root)
 		return false; /* something that the root has cloned aside */
 	following->has_begun = true;
 	following->deadline_us = 0;
-	if (tracee->options & PTRACE_O_TRACECLONE) {
-		tracee->options &= ~(long)PTRACE_O_TRACECLONE;
-		ptrace(PTRACE_SETOPTIONS, tracee->pid, 0, tracee->options);
-	}
 	return !launch->may_begin || launch->may_begin(launch);
 }
 
@@ -206,6 +204,17 @@ static void on_syscall(struct following *following, struct followed *followed)
 	resume(following, followed, 0);
 }
 
+/*
+ * Whether the child that the kernel has attached for us is one to follow: a thread of PARENT's process, or any child
+ * where those are traced. What was cloned without SIGCHLD as its exit signal is told of as threads are, and is none.
+ */
+static bool is_wanted(pid_t parent, long options, pid_t child)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/task/%d", (int)parent, (int)child);
+	return (options & PTRACE_O_TRACEFORK) || access(path, F_OK) == 0;
+}
+
 /* A child that the kernel attached for us, at its first stop. */
 static void on_new_child(struct following *following, const struct followed *parent)
 {
@@ -217,9 +226,12 @@ static void on_new_child(struct following *following, const struct followed *par
 	                        .is_foreign = parent->tracee.is_foreign};
 	bool has_executed = parent->has_executed;
 	if (child_pid && !find(following, (pid_t)child_pid)) {
+		bool is_stranger = !is_wanted(parent->tracee.pid, parent->tracee.options, (pid_t)child_pid);
 		struct followed *child = add(following, &tracee);
-		if (child)
+		if (child) {
 			child->has_executed = has_executed;
+			child->is_stranger = is_stranger;
+		}
 	}
 }
 
@@ -231,7 +243,9 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	switch (event) {
 	case PTRACE_EVENT_EXEC: on_exec(following, followed); return;
 	case PTRACE_EVENT_EXIT:
-		consider_end(following, followed);
+		/* Of a main thread that another one is executing over, the process does not end. */
+		if (host_is_single_threaded(pid))
+			consider_end(following, followed);
 		resume(following, followed, 0);
 		return;
 	case PTRACE_EVENT_FORK:
@@ -270,6 +284,7 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 			_exit(0);
 		thread->is_root = i == 0;
 	}
+	following.child_options = threads[0].options;
 	if (launch->exec_timeout_s)
 		following.deadline_us = now_us() + (uint64_t)launch->exec_timeout_s * 1000000U;
 	while (following.count > 0) {
@@ -281,23 +296,31 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 		}
 		struct followed *followed = find(&following, pid);
 		if (!WIFSTOPPED(status)) {
-			if (followed)
+			if (followed) {
+				consider_end(&following, followed);
 				forget(&following, followed);
+			}
 			continue;
 		}
 		if (!followed) {
 			/* A new child or thread may stop before its parent's event tells of it. */
 			struct tracee tracee = threads[0];
 			tracee.pid = pid;
-			tracee.options |= following.has_begun ? FORK_OPTIONS : 0;
+			tracee.options = following.child_options;
 			followed = add(&following, &tracee);
-			if (followed)
+			if (followed) {
 				followed->has_executed = following.has_begun;
+				followed->is_stranger = !is_wanted(threads[0].pid, tracee.options, pid);
+			}
 		}
-		if (followed)
-			on_stop(&following, followed, status);
-		else
+		if (!followed) {
 			ptrace(PTRACE_DETACH, pid, 0, 0);
+		} else if (followed->is_stranger) {
+			tracee_detach(&followed->tracee);
+			forget(&following, followed);
+		} else {
+			on_stop(&following, followed, status);
+		}
 	}
 	_exit(0);
 }

@@ -22,6 +22,8 @@ CHAINS = {
     "sh, env, nice, setsid": ["sh", "-c", "exec env nice setsid {program} exit 9"],
     "setpriv": ["setpriv", "--no-new-privs", "env", "{program}", "exit", "9"],
     "script": ["{folder}/outer"],
+    "exec from a thread": ["python3", "-c", "import os, threading\nthreading.Thread(target=os.execv, args=('{program}', "
+                                            "['big', 'exit', '9'])).start()\nthreading.Event().wait()"],
 }
 
 
