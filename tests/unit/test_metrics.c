@@ -9,9 +9,13 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -238,6 +242,38 @@ static void file_size_limits_do_no_harm(void **state)
 	assert_int_equal(metrics_read(file, metrics), 0);
 }
 
+/* One whose seccomp filter kills for what only the first has to do. */
+static void filters_that_kill_do_no_harm(void **state)
+{
+	(void)state;
+	needs_root();
+	struct sock_filter filter[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fallocate, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+	struct report report = report_of(OUTCOME_REMAPPED, BACKING_FILE, "", 500);
+	for (int round = 0; round < 2; round++) {
+		int status;
+		pid_t pid = fork();
+		if (pid == 0) {
+			if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+			    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+				_exit(1);
+			metrics_add(file, &report);
+			_exit(0);
+		}
+		waitpid(pid, &status, 0);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		/* It is counted once somebody else has begun the file. */
+		assert_int_equal(metrics_read(file, metrics), round);
+		metrics_add(file, &report);
+	}
+	assert_int_equal(count_of(&metrics[0]), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +282,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_full_table_still_counts, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(strange_files_are_left_alone, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(broken_rows_are_passed_over, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(filters_that_kill_do_no_harm, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(rows_of_one_kind_are_added_up, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(file_size_limits_do_no_harm, set_up, tear_down),
 	};
