@@ -8,6 +8,7 @@ help:
 	@echo 'make demo         build, run prometheus plain and under hugexec, print what changed'
 	@echo 'make check        build, run every test, with sanitizers and analyzers too (a quarter of an hour)'
 	@echo 'make check-quick  the unit and integration tests of the plain build (five minutes)'
+	@echo 'make check-systemd  units of a systemd that is booted for it; make systemd-table: the table in docs/systemd.md'
 	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
 	@echo 'make check-faults  every failure of every system call of hugexec'\''s'
 	@echo 'make coverage     all tests on a build that counts, and how many lines they run'
@@ -42,6 +43,13 @@ check: check-deps
 # The first two of these only.
 check-quick: check-deps
 	@tests/run-checks unit integration
+
+# Units of a real systemd; the table of sandboxes in docs/systemd.md is made of what its tests find out.
+check-systemd: check-deps
+	@tests/run-checks systemd
+systemd-table: check-deps
+	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 -m pytest -p no:cacheprovider -q --timeout=300 tests/systemd/test_sandbox.py
+	@/usr/bin/python3 tests/systemd/table.py $(BUILD)
 
 # hugexec on other kernels, in qemu; part of check.
 check-kernels: check-deps
@@ -86,4 +94,4 @@ install: build
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-fuzz build-coverage
 
-.PHONY: help deps check-deps build demo check check-quick check-kernels fuzz check-faults check-everything coverage soak bench bench-entropy install clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels fuzz check-faults check-everything coverage soak bench bench-entropy install clean
