@@ -106,8 +106,10 @@ def test_rules_that_name_units(bed, make_unit, match, name, matches, sandbox):
     make_unit(name, f"[Service]\nExecStart=/usr/bin/hugexec {PROGRAM}\n{sandbox}\n")
     bed.systemctl("start", "rules.socket")
     assert ask(bed, "/run/rules")["right"] == "1"
-    huge = on_huge_pages(bed, name)
-    assert huge >= ENOUGH if matches else huge == 0, bed.journal(f"HUGEXEC_UNIT={name}")
+    # By chance a plain program's text may be mapped in huge pages too: whether hugexec did it the journal knows.
+    if matches:
+        assert on_huge_pages(bed, name) >= ENOUGH
+    assert bool(bed.journal(f"HUGEXEC_UNIT={name}")) == matches
     bed.systemctl("stop", "rules.socket", name, check=False)
 
 
@@ -120,8 +122,7 @@ def test_status_of_a_unit(bed, make_unit):
     assert len([line for line in lines if line.endswith(PROGRAM)]) == 2, lines  # and its child, which has not run yet
     assert any("6.0 MiB" in line for line in lines), lines
     lines = bed.run(["hugexecctl", "status", "--unit", two]).stdout.splitlines()
-    line, = [line for line in lines if line.endswith(PROGRAM)]
-    assert "0 %" in line
+    assert len([line for line in lines if line.endswith(PROGRAM)]) == 1, lines
     assert bed.run(["hugexecctl", "status", "--unit", "no-such"], check=False).returncode == 1
     assert bed.run(["hugexecctl", "status", "--unit", one, "1"], check=False).returncode == 2
 
