@@ -19,6 +19,7 @@
 #include "ctl/ctl.h"
 #include "ctl/findings.h"
 #include "ctl/probe.h"
+#include "helper/protocol.h"
 #include "host/host.h"
 #include "policy/policy.h"
 
@@ -111,6 +112,11 @@ static void look_at_tracing(struct doctor *doctor)
 	static const char *const modes[] = {"none", "strict", "a filter is in force"};
 	uint64_t mode = own_status("\nSeccomp:", 10, 0);
 	fact(doctor, "tracing", "seccomp", MARK_FACT, "%s", mode < 3 ? modes[mode] : "unknown mode");
+	bool helped = helper_is_there();
+	findings_add(&doctor->findings, "tracing", "hugexecd", helped ? MARK_GOOD : MARK_FACT,
+	             helped ? "its socket is there, for who may not be traced from inside"
+	                    : "no socket: who may not be traced from inside runs on small pages",
+	             helped ? "" : "systemctl enable --now hugexecd.socket, for units that filter system calls");
 }
 
 static void look_at_limit(struct doctor *doctor, const char *name, __rlimit_resource_t resource, uint64_t least,

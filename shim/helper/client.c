@@ -24,20 +24,6 @@
 	(HUGEXEC_FAULTS ? 4000 : 1000) /* builds with faults have sanitizers too, and are that much slower \
 	                                */
 
-const char *helper_socket(void)
-{
-	const char *path = getenv("HUGEXEC_HELPER");
-	if (!path || !*path)
-		return HELPER_SOCKET;
-	return strcmp(path, "off") == 0 ? NULL : path;
-}
-
-bool helper_is_there(void)
-{
-	const char *path = helper_socket();
-	return path && access(path, F_OK) == 0;
-}
-
 /* Every call of this file, where it can do no harm. */
 static void calls(void)
 {

@@ -7,14 +7,6 @@
 #include "launch/options.h"
 
 /*
- * The helper's socket: HELPER_SOCKET, or what the environment variable HUGEXEC_HELPER names. NULL where that is "off".
- */
-const char *helper_socket(void);
-
-/* Whether something is there under that name. */
-bool helper_is_there(void);
-
-/*
  * Ask to be traced from the next exec on. Makes only calls that a service may be expected to be allowed; where a
  * seccomp filter may be in force (IS_FILTERED) a child makes them first, so that a filter that kills does not kill us.
  *

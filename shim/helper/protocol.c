@@ -1,9 +1,25 @@
 #include "helper/protocol.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "policy/policy.h"
+
+const char *helper_socket(void)
+{
+	const char *path = getenv("HUGEXEC_HELPER");
+	if (!path || !*path)
+		return HELPER_SOCKET;
+	return strcmp(path, "off") == 0 ? NULL : path;
+}
+
+bool helper_is_there(void)
+{
+	const char *path = helper_socket();
+	return path && access(path, F_OK) == 0;
+}
 
 int helper_request_check(const void *data, size_t bytes, unsigned file_count, struct helper_request *out,
                          struct error *err)

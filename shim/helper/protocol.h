@@ -21,6 +21,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,14 @@
 #define HELPER_SOCKET  "/run/hugexec/hugexecd.sock"
 #define HELPER_MAGIC   0x64786768U
 #define HELPER_VERSION 1
+
+/*
+ * The helper's socket: HELPER_SOCKET, or what the environment variable HUGEXEC_HELPER names. NULL where that is "off".
+ */
+const char *helper_socket(void);
+
+/* Whether something is there under that name. */
+bool helper_is_there(void);
 
 /* All integers in the byte order of this machine: both ends are on it. */
 struct helper_request {

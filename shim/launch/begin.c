@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "helper/client.h"
+#include "helper/protocol.h"
 #include "launch/launch.h"
 
 /* By reading, not by prctl(2), which a filter could kill for. Where that cannot be told, there may be one. */

@@ -87,6 +87,15 @@ def test_hangs_after_each_step(steps, start_daemon, hugexec_command, bigtext, ex
     wait_until(lambda: not marked(mark))
 
 
+def test_hangs_for_ever(steps, start_daemon, hugexec_command, bigtext, expected, mark):  # noqa: F811
+    """A worker that hangs while it holds its client is ended after a while, and the client runs on."""
+    daemon = start_daemon(None, MARK=mark, HUGEXEC_FAULT="hang:decided")
+    words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
+    assert ended_well(*launch(words, daemon, mark), expected)
+    assert read_report(report) == []
+    wait_until(lambda: marked(mark) == [daemon.pid])
+
+
 @pytest.mark.parametrize("backing", ["file", "thp"])
 @pytest.mark.parametrize("victim", ["worker", "server"])
 def test_killed_at_any_moment(start_daemon, hugexec_command, bigtext, expected, mark, backing, victim):  # noqa: F811

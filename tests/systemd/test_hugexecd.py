@@ -85,11 +85,13 @@ def test_sandboxed(helper, start, sandbox, backing):
     assert (status["TracerPid"], status["Seccomp"]) == ("0", "2")
     assert helper.pids_of(name) == [pid]
     assert helper.show("hugexecd.service", "ActiveState")["ActiveState"] == "active"
+    assert "its socket is there" in helper.run(["env", "-u", "HUGEXEC_HELPER", "hugexecctl", "doctor"], check=False).stdout
     assert helper.show(name, "Result", "NRestarts") == {"Result": "success", "NRestarts": "0"}
 
 
 def test_without_helper(bed, start):
     bed.systemctl("stop", "hugexecd.socket", "hugexecd.service", check=False)
+    assert "hugexecd.socket" in bed.run(["env", "-u", "HUGEXEC_HELPER", "hugexecctl", "doctor"], check=False).stdout  # says what to do
     pid, entry = start("alone.service", FILTER)
     assert entry["HUGEXEC_OUTCOME"] == "failed" and "; hugexecd: helper-absent: " in entry["HUGEXEC_REASON"]
     assert huge_text_bytes(pid) == 0

@@ -9,7 +9,7 @@ from service import ENOUGH, PROGRAM, ask, on_huge_pages
 
 UNITS = "/usr/lib/systemd/system"
 # What systemd-analyze may find at most. The helper traces and reads others' processes, and joins their cgroups.
-SERVICES = {"hugexec-pool.service": 2.0, "hugexec-warm.service": 2.0, "hugexecd.service": 2.1}
+SERVICES = {"hugexec-pool.service": 2.0, "hugexec-warm.service": 2.0, "hugexecd.service": 2.0}
 MASKED = ("hugexec-pool.service", "hugexec-warm.service")
 
 
