@@ -31,7 +31,8 @@ static const char help[] =
     "Show the processes whose text is on huge pages, with how much of it is; of PID, or of the processes of\n"
     "the systemd unit NAME, all their text.\n"
     "\n"
-    "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process; 2 for wrong usage.\n";
+    "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process; 2 for wrong\n"
+    "usage.\n";
 
 struct status {
 	bool json, bar;
