@@ -1,17 +1,17 @@
 #!/usr/bin/python3
 """How random the base of a rebased program is: entropy.py [--starts N]. Fails where it is less than 24 bits.
 
-Every start of a program that has to be moved is reported with the address that its text got. All of them agree modulo 2 MiB, so a
-base is a number of 2 MiB steps. What is printed as its entropy is a lower estimate, from three looks at N such numbers:
+Every start of a program that has to be moved is reported with the address that its text got. All of them agree modulo
+2 MiB, so a base is a number of 2 MiB steps. What is printed as its entropy is a lower estimate, from three looks at N of them:
 
   each bit       the entropies of the single bits, added up: the entropy of a number whose bits are independent
   bits by two    minus what every two bits tell of each other, which is what they have less together
-  equal bases    independent numbers of B bits agree in N(N-1)/2 / 2^B pairs; many more of them, and bits depend on one another in
-                 some way that the first two do not see (a generator with few states), and the estimate is lowered to what
-                 the pairs allow for
+  equal bases    independent numbers of B bits agree in N(N-1)/2 / 2^B pairs; many more of them, and bits depend on one
+                 another in some way that the first two do not see (a generator with few states), and the estimate is
+                 lowered to what the pairs allow for
 
-So a number with 25 fair bits comes out as a little below 25: N looks at a fair bit show an entropy of 1 - 0.7/N, and 300 pairs of
-bits an accidental dependence of 0.7/N each.
+A number with 25 fair bits comes out as a little below 25: N looks at a fair bit show an entropy of 1 - 0.7/N, and 300 pairs
+of bits an accidental dependence of 0.7/N each.
 """
 import argparse
 import itertools

@@ -64,7 +64,8 @@ def pytest_configure(config):
 
 
 # Topics about what is in the page cache.
-ABOUT_PAGE_CACHE = ("page_cache", "filesystems", "files_change", "libraries", "programs", "rebase", "status", "tools", "warm")
+ABOUT_PAGE_CACHE = ("page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
+                    "round_out", "status", "tools", "warm")
 
 
 def takes_pages_back():

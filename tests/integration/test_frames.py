@@ -62,7 +62,8 @@ def cxx_program():
     program = GENERATED / "throws-frames"
     GENERATED.mkdir(parents=True, exist_ok=True)
     sources = ROOT / "tests" / "programs"
-    if not program.exists() or program.stat().st_mtime < max((sources / f"throws.{end}").stat().st_mtime for end in ("cc", "py")):
+    newest = max((sources / f"throws.{end}").stat().st_mtime for end in ("cc", "py"))
+    if not program.exists() or program.stat().st_mtime < newest:
         subprocess.run([sys.executable, sources / "throws.py", program], check=True, timeout=120)
     return [program, "uncaught"], -signal.SIGABRT, r"\(_Z\d+frame_(\d+)i"
 

@@ -10,8 +10,8 @@ from conftest import GENERATED, HUGE, ROOT, Process, bigtext_generator, policy_w
 from test_programs import pool_for
 
 SOURCE = ROOT / "tests" / "programs" / "story.c"
-# A static PIE is mapped by the kernel as any large file is, at a multiple of 2 MiB where it can. lld links text so that it does not
-# agree with its offset even then: this one is moved in any case.
+# A static PIE is mapped by the kernel as any large file is, at a multiple of 2 MiB where it can. lld links text so that it
+# does not agree with its offset even then: this one is moved in any case.
 VARIANTS = {"pie": [], "static-pie": ["-static-pie"], "static-lld": ["-static-pie", "-fuse-ld=lld"], "no-pie": ["-no-pie"]}
 
 
@@ -24,8 +24,8 @@ def story(request):
     if not path.exists() or path.stat().st_mtime < SOURCE.stat().st_mtime:
         text.write_text(bigtext_generator.assembly(4))
         pad.write_text("\t.text\n\t.skip 0x400000, 0xcc\n\t.section .note.GNU-stack,\"\",@progbits\n")
-        subprocess.run(["cc", "-D_GNU_SOURCE", "-O1", "-fno-optimize-sibling-calls", "-rdynamic", *VARIANTS[request.param], "-o", path, pad, SOURCE,
-                        text], check=True)
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-O1", "-fno-optimize-sibling-calls", "-rdynamic", *VARIANTS[request.param],
+                        "-o", path, pad, SOURCE, text], check=True)
     os.sync()
     return str(path)
 

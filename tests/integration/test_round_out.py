@@ -1,4 +1,4 @@
-"""round_out: head and tail of the text too, over the object's own read-only memory and nothing else; every byte is the file's."""
+"""round_out: head and tail of the text too, over the object's own read-only memory and no more; every byte is the file's."""
 import pathlib
 import re
 import shutil
@@ -10,14 +10,16 @@ from conftest import GENERATED, HUGE, ROOT, Process, bigtext_generator, policy_w
 from test_programs import pool_for
 
 MAIN = ROOT / "tests" / "programs" / "bigtext.c"
-# Read-only memory of several slots beside the text: GNU ld puts constants behind it and notes before it, lld constants before it
-# with a hole of a page between, so that nothing can be covered there.
+# Read-only memory of several slots beside the text: GNU ld puts constants behind it and notes before it, lld constants
+# before it with a hole of a page between, so that nothing can be covered there.
 DATA = '\t.section {section}\n\t.balign 4096\n\t.rept 0x500000 / 8\n\t.quad 0x1122334455667788\n\t.endr\n'
 WRITABLE = DATA.format(section=".data")
 BEHIND, BEFORE = DATA.format(section=".rodata"), DATA.format(section='.note.pad,"a",@note')
-VARIANTS = {"data behind": (["cc"], BEHIND, "behind"), "data before": (["cc"], BEFORE, "before"), "both": (["cc"], BEHIND + BEFORE, "before behind"),
+VARIANTS = {"data behind": (["cc"], BEHIND, "behind"), "data before": (["cc"], BEFORE, "before"),
+            "both": (["cc"], BEHIND + BEFORE, "before behind"),
             "a hole before": (["clang", "-fuse-ld=lld"], BEHIND, ""), "fixed address": (["cc", "-no-pie"], BEHIND, "behind"),
-            "static PIE": (["cc", "-static-pie"], BEHIND, "behind"), "writable data behind": (["cc", "-Wl,-z,noseparate-code,-z,norelro"], WRITABLE, ""),
+            "static PIE": (["cc", "-static-pie"], BEHIND, "behind"),
+            "writable data behind": (["cc", "-Wl,-z,noseparate-code,-z,norelro"], WRITABLE, ""),
             "headers in the text": (["cc", "-Wl,-z,noseparate-code"], BEHIND, "")}
 
 

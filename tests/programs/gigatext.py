@@ -1,7 +1,8 @@
 """
-Write a program with 1 GiB of text that lies at a multiple of 1 GiB: gigatext.py OUTPUT [--head]. It is a file with a hole; --head
-leaves that to be made elsewhere (truncate it to 1 GiB, let its last byte be Z). It prints "giga", reads the last byte of its text and
-exits 0 where that is right.
+Write a program with 1 GiB of text that lies at a multiple of 1 GiB: gigatext.py OUTPUT [--head].
+
+It is a file with a hole; --head leaves that to be made elsewhere (truncate it to 1 GiB, let its last byte be Z). It prints
+"giga", reads the last byte of its text and exits 0 where that is right.
 """
 import struct
 import sys
