@@ -92,6 +92,27 @@ def test_manifests():
     assert f"\n{pod['containers'][0]['args'][0]})" in script
 
 
+def test_what_the_variant_for_cri_o_leaves_out_is_there():
+    """A patch that deletes by a name that the base does not have would delete nothing."""
+    base = documents(KUBERNETES / "base" / "daemonset.yaml")[0]["spec"]["template"]["spec"]
+    (variant,) = documents(KUBERNETES / "cri-o" / "kustomization.yaml")
+    patches = [yaml.safe_load(patch["patch"]) for patch in variant["patches"]]
+    (daemonset,) = [patch for patch in patches if patch["kind"] == "DaemonSet"]
+    assert [patch for patch in patches if patch.get("$patch") == "delete"][0]["kind"] == "RuntimeClass"
+    pod = daemonset["spec"]["template"]["spec"]
+    for mine, its, key in ((pod["volumes"], base["volumes"], "name"),
+                           (pod["containers"][0]["volumeMounts"], base["containers"][0]["volumeMounts"], "mountPath")):
+        deleted = {item[key] for item in mine if item.get("$patch") == "delete"}
+        there = {item[key] for item in its}
+        added = {item[key] for item in mine} - deleted
+        assert deleted and deleted <= there and added and not added & there
+    volumes = {item["name"] for item in base["volumes"] + pod["volumes"]} - {
+        item["name"] for item in pod["volumes"] if item.get("$patch") == "delete"}
+    mounts = {item["mountPath"]: item.get("name") for item in
+              base["containers"][0]["volumeMounts"] + pod["containers"][0]["volumeMounts"]}
+    assert {name for name in mounts.values() if name} == volumes
+
+
 def test_the_daemonset_has_no_privilege_that_it_does_not_need():
     pod = documents(KUBERNETES / "base" / "daemonset.yaml")[0]["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
