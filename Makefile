@@ -12,7 +12,7 @@ help:
 	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
 	@echo 'make check-faults  every failure of every system call of hugexec'\''s'
 	@echo 'make coverage     all tests on a build that counts, and how many lines they run'
-	@echo 'make soak         20,000 launches, 12 at once, under memory pressure'
+	@echo 'make soak         20,000 launches, 12 at once, under memory pressure; 1,000 containers'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
@@ -71,6 +71,7 @@ coverage: check-deps
 # 20,000 launches, 12 at once, under memory pressure.
 soak: build check-deps
 	@/usr/bin/python3 tests/soak/run.py $(BUILD)
+	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/soak/containers.py
 
 # Every program of this machine, and some large ones for longer, plain and under hugexec.
 check-everything: build check-deps
