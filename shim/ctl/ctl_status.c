@@ -28,11 +28,11 @@
 
 static const char help[] =
     "Usage: hugexecctl status [--json] [PID | --unit NAME]\n"
-    "Show the processes whose text is on huge pages, with how much of it is; of PID, or of the processes of\n"
-    "the systemd unit NAME, all their text.\n"
+    "Show the processes whose text is on huge pages, with how much of it is; of PID, or of the\n"
+    "processes of the systemd unit NAME, all their text.\n"
     "\n"
-    "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process; 2 for wrong\n"
-    "usage.\n";
+    "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process;\n"
+    "2 for wrong usage.\n";
 
 struct status {
 	bool json, bar;
