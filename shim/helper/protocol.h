@@ -13,9 +13,9 @@
  *   execve(), which closes the connection           at the exec stop: policy, engine, report; let go
  *
  * The word is what makes a client safe that has lost patience: without it nothing is done to the program that it
- * executes. The files come that late because a helper that hangs would keep them open. There is no answer after the
- * word, because nobody is left to read one: the report goes to the journal, and to the files, which the client has
- * opened and which are written to with no more than its rights.
+ * executes. It is the main thread that is traced and has to execute. The files come that late because a helper that
+ * hangs would keep them open. There is no answer after the word, because nobody is left to read one: the report goes to
+ * the journal, and to the files, which the client has opened and which are written to with no more than its rights.
  *
  * What may be done is never the client's to say: the host's policy decides, and it decides about the sender only.
  */
