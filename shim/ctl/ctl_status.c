@@ -26,13 +26,12 @@
 #define COMM_BYTES        64
 #define CONTAINER_COLUMNS 30
 
-static const char help[] =
-    "Usage: hugexecctl status [--json] [PID | --unit NAME]\n"
-    "Show the processes whose text is on huge pages, with how much of it is; of PID, or of the\n"
-    "processes of the systemd unit NAME, all their text.\n"
-    "\n"
-    "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process;\n"
-    "2 for wrong usage.\n";
+static const char help[] = "Usage: hugexecctl status [--json] [PID | --unit NAME]\n"
+                           "Show the processes whose text is on huge pages, with how much of it is; of PID, or of the\n"
+                           "processes of the systemd unit NAME, all their text.\n"
+                           "\n"
+                           "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process;\n"
+                           "2 for wrong usage.\n";
 
 struct status {
 	bool json, bar;
