@@ -250,7 +250,11 @@ static int enable(sd_bus *bus, const struct options *options, struct unit *unit,
 	if (check_unit(unit, err) < 0 || exec_commands_prefix(&unit->commands, HUGEXEC, &commands, err) < 0)
 		return -1;
 	cleanup_free char *text = compose(unit, &commands);
-	int result = text ? validate(unit->name, text, err) : error_set(err, "memory", "for the drop-in");
+	if (!text) {
+		exec_commands_free(&commands);
+		return error_set(err, "memory", "for the drop-in");
+	}
+	int result = validate(unit->name, text, err);
 	if (result == 0 && options->dry_run)
 		fputs(text, stdout);
 	else if (result == 0)

@@ -72,36 +72,60 @@ static char *without_variables(const char *text)
 	return out;
 }
 
-static int prefix_one(const struct exec_command *from, const char *hugexec, struct exec_command *out, struct error *err)
+/* Whether FROM can be prefixed at all. */
+static int check_command(const struct exec_command *from, const char *hugexec, struct error *err)
+{
+	const char *name = from->argv[0];
+	if (!name)
+		return error_set(err, "unit-unfit", "a command without a name");
+	if (strcmp(from->path, hugexec) == 0)
+		return error_set(err, "unit-unfit", "%s is before the command already", hugexec);
+	/* A whole word "$NAME" becomes as many words as the variable has; in the middle of a word it is none. */
+	bool expands = !(from->flags & EXEC_NO_ENV_EXPAND) && strcmp(name, from->path) != 0;
+	if (expands && name[0] == '$' && name[1] != '$' && name[1] != '{')
+		return error_set(err, "unit-unfit", "the name after @ is the variable %s", name);
+	return 0;
+}
+
+/* The words of FROM with HUGEXEC before them, as a fresh NULL-terminated list; NULL when out of memory. */
+static char **prefix_words(const struct exec_command *from, const char *hugexec)
 {
 	size_t words = 0, used = 0;
 	while (from->argv[words])
 		words++;
-	if (words == 0)
-		return error_set(err, "unit-unfit", "a command without a name");
-	if (strcmp(from->path, hugexec) == 0)
-		return error_set(err, "unit-unfit", "%s is before the command already", hugexec);
-	const char *name = from->argv[0];
-	bool expands = !(from->flags & EXEC_NO_ENV_EXPAND), renamed = strcmp(name, from->path) != 0;
-	/* A whole word "$NAME" becomes as many words as the variable has; in the middle of a word it is none. */
-	if (renamed && expands && name[0] == '$' && name[1] != '$' && name[1] != '{')
-		return error_set(err, "unit-unfit", "the name after @ is the variable %s", name);
-	out->flags = from->flags;
-	out->path = strdup(hugexec);
-	out->argv = calloc(words + 4, sizeof out->argv[0]);
-	if (!out->path || !out->argv)
-		return error_set(err, "memory", "for a command line");
-	out->argv[used++] = strdup(hugexec);
-	if (renamed && asprintf(&out->argv[used++], "--argv0=%s", name) < 0)
-		out->argv[used - 1] = NULL;
-	out->argv[used++] = strdup("--");
-	out->argv[used++] = expands ? without_variables(from->path) : strdup(from->path);
+	char **argv = calloc(words + 4, sizeof argv[0]);
+	if (!argv)
+		return NULL;
+	argv[used++] = strdup(hugexec);
+	if (strcmp(from->argv[0], from->path) != 0 && asprintf(&argv[used++], "--argv0=%s", from->argv[0]) < 0)
+		argv[used - 1] = NULL;
+	argv[used++] = strdup("--");
+	argv[used++] = from->flags & EXEC_NO_ENV_EXPAND ? strdup(from->path) : without_variables(from->path);
 	for (size_t i = 1; i < words; i++)
-		out->argv[used++] = strdup(from->argv[i]);
+		argv[used++] = strdup(from->argv[i]);
 	for (size_t i = 0; i < used; i++) {
-		if (!out->argv[i])
-			return error_set(err, "memory", "for a command line");
+		if (argv[i])
+			continue;
+		for (size_t j = 0; j < used; j++)
+			free(argv[j]);
+		free(argv);
+		return NULL;
 	}
+	return argv;
+}
+
+static int prefix_one(const struct exec_command *from, const char *hugexec, struct exec_command *out, struct error *err)
+{
+	if (check_command(from, hugexec, err) < 0)
+		return -1;
+	char *path = strdup(hugexec);
+	char **argv = prefix_words(from, hugexec);
+	if (!path || !argv) {
+		free(path);
+		free_words(argv);
+		return error_set(err, "memory", "for a command line");
+	}
+	*out = (struct exec_command){.path = path, .argv = argv, .flags = from->flags};
 	return 0;
 }
 

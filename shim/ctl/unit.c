@@ -64,31 +64,36 @@ static int get_text(sd_bus *bus, const struct unit *unit, const char *interface,
 	return result < 0 ? fail(err, "no-systemd", property, &error, result) : 0;
 }
 
-/* (sasasttttuii): path, words, names of flags, and what became of it, which does not matter here. */
-static int read_command(sd_bus_message *message, struct exec_command *out)
+static int read_flags(sd_bus_message *message, unsigned *out)
 {
-	const char *path;
 	char **flags = NULL;
-	int result = sd_bus_message_read(message, "s", &path);
-	if (result < 0)
-		return result;
-	out->path = strdup(path);
-	result = sd_bus_message_read_strv(message, &out->argv);
-	if (result >= 0)
-		result = sd_bus_message_read_strv(message, &flags);
+	int result = sd_bus_message_read_strv(message, &flags);
 	for (char **flag = flags; flag && *flag; flag++) {
 		unsigned known = exec_flag_of(*flag);
 		if (known == 0 && result >= 0)
 			result = -EOPNOTSUPP; /* a prefix that a later systemd has: what we write would lack it */
-		out->flags |= known;
+		*out |= known;
 		free(*flag);
 	}
 	free(flags);
+	return result;
+}
+
+/* (sasasttttuii): path, words, names of flags, and what became of it, which does not matter here. */
+static int read_command(sd_bus_message *message, struct exec_command *out)
+{
+	const char *path = NULL;
+	int result = sd_bus_message_read(message, "s", &path);
+	if (result >= 0)
+		result = sd_bus_message_read_strv(message, &out->argv);
+	if (result >= 0)
+		result = read_flags(message, &out->flags);
+	if (result >= 0)
+		result = sd_bus_message_skip(message, "ttttuii");
 	if (result < 0)
 		return result;
-	if (!out->path || !out->argv)
-		return -ENOMEM;
-	return sd_bus_message_skip(message, "ttttuii");
+	out->path = strdup(path);
+	return out->path && out->argv ? 0 : -ENOMEM;
 }
 
 static int read_commands(sd_bus_message *message, struct exec_commands *out)

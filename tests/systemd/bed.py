@@ -42,6 +42,14 @@ def unified_cgroups():
     raise RuntimeError("no cgroup v2 tree is mounted")
 
 
+def remove_cgroups(top):
+    """Remove a cgroup and those below it; whether nothing of it is left."""
+    for folder, _, _ in os.walk(top, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+    return not top.exists()
+
+
 class Bed:
     """LAYERS: folders laid over the machine's /usr, /etc and /var. PROGRAMS: a folder seen as /srv/programs."""
 
@@ -57,6 +65,9 @@ class Bed:
             raise
 
     def _boot(self, layers, programs):
+        for left in self.cgroup.parent.glob("hugexec-bed-*"):  # by a pytest that was killed
+            if not pathlib.Path("/proc", left.name.split("-")[2]).exists():
+                remove_cgroups(left)
         self.cgroup.mkdir()
         environment = dict(os.environ, BED_PROGRAMS=str(programs or ""))
         # Joins its cgroup before unshare(1) makes that the root of what systemd sees.
@@ -98,18 +109,12 @@ class Bed:
                 self.keeper.send_signal(signal.SIGKILL)  # --kill-child: its child too, where that has no name yet
             self.keeper.wait(20)
         for _ in range(200):  # processes end when they do
-            if self._remove_cgroups():
+            if remove_cgroups(self.cgroup):
                 break
             time.sleep(0.05)
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.unlink(f"{self.folder}.log")
-
-    def _remove_cgroups(self):
-        for folder, _, _ in os.walk(self.cgroup, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-        return not self.cgroup.exists()
 
     def inside(self, words, seconds=60):
         """The words of a command line that runs WORDS in the bed, for SECONDS at most."""
