@@ -103,8 +103,53 @@ def test_text_is_huge_and_nothing_stays(containers, runtime, backing):
     assert ours.records() == []
 
 
+@pytest.fixture
+def no_huge_pages():
+    """Make a version 2 cgroup that allows no huge pages, as a pod has that requests none, of the name that is given."""
+    root = pathlib.Path("/sys/fs/cgroup/unified")
+    switch = root / "cgroup.subtree_control"
+    if not switch.exists() or "hugetlb" not in (root / "cgroup.controllers").read_text().split():
+        pytest.skip("the hugetlb controller is not on a version 2 hierarchy beside version 1 here")
+    was_on = "hugetlb" in switch.read_text().split()
+    folders = []
+
+    def make(name):
+        folders.append(root / name)
+        folders[-1].mkdir()
+        (folders[-1] / "hugetlb.2MB.max").write_text("0")
+
+    try:
+        if not was_on:
+            switch.write_text("+hugetlb")
+        yield make
+    finally:
+        for folder in folders:
+            if folder.exists():
+                folder.rmdir()
+        if not was_on:
+            switch.write_text("-hugetlb")
+
+
+def test_hugetlb_limit_of_0(no_huge_pages, containers):
+    """A clear reason and the next backing, no SIGBUS. Beside version 1 runc takes the container's id for the cgroup's name."""
+    before = POOL.read_text()
+    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            POOL.write_text(str(int(before) + 8))
+            ours = containers(backing=["hugetlb", "thp"])
+            bundle = ours.bundle("limited", ["/bin/big", "exit", "9"], {"/bin/big": big()})
+            no_huge_pages(ours.name(bundle))
+            done = ours.run(bundle)
+            assert done.returncode == 9, done.stderr
+            line = ours.report()
+            assert line["backing"] == "thp" and line["reason"].startswith("hugetlb-limit"), line
+        finally:
+            POOL.write_text(before)
+
+
 def test_hugetlb_is_the_containers_own(containers):
-    """With pages in the pool and no limit: from the pool; with a limit of 0: the reason, and the next backing."""
+    """With pages in the pool and no limit: from the pool, and back to it."""
     if not os.access(POOL, os.W_OK):
         pytest.skip("the hugetlb pool cannot be changed here")
     with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
