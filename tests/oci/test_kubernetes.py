@@ -271,13 +271,47 @@ def test_programs_stay_while_containers_need_them(make_node):
     bundle = node.root / "run/containerd/io.containerd.runtime.v2.task/k8s.io/0123"
     bundle.mkdir(parents=True)
     (bundle / "options.json").write_text('{"binary_name":"/opt/hugexec/bin/hugexec-runtime"}')
+    # hugexec-node's own container is none of them.
+    (bundle.parent / "own").mkdir()
+    (bundle.parent / "own" / "config.json").write_text('{"args":["/opt/hugexec/bin/hugexec-node","remove"]}')
     done = node.run("remove")
     assert done.returncode == 1 and "1 containers still run with it: 0123" in done.stdout
     assert node.config.read_text() == KUBEADM  # no new ones can come
     assert (node.root / "opt/hugexec/bin/hugexec-runtime").exists()
     shutil.rmtree(bundle)
+    bundle = node.root / "run/containers/storage/overlay-containers/4567/userdata"  # CRI-O's
+    bundle.mkdir(parents=True)
+    (bundle / "config.json").write_text('{"path":"/opt/hugexec/libexec/hugexec/hugexec-oci-hook"}')
+    done = node.run("remove")
+    assert done.returncode == 1 and "1 containers still run with it: 4567" in done.stdout
+    shutil.rmtree(bundle)
     assert node.run("remove").returncode == 0
     assert not (node.root / "opt/hugexec/bin/hugexec-runtime").exists()
+
+
+def test_what_an_administrator_has_made_stays(make_node):
+    node = make_node(OTHER_RUNTIME)
+    runtime = node.root / "etc" / "hugexec" / "runtime.json"
+    runtime.parent.mkdir(parents=True)
+    runtime.write_text('{"version": 1, "runtime": "/usr/bin/crun"}')
+    assert node.run("install").returncode == 0
+    assert node.run("remove").returncode == 0
+    assert runtime.read_text() == '{"version": 1, "runtime": "/usr/bin/crun"}'
+
+
+def test_a_disk_that_is_full_leaves_no_half_program(make_node, tmp_path):
+    """The node's folder is a file system that is too small: nothing that is there is cut short, and it is told."""
+    node = make_node(KUBEADM)
+    prefix = node.root / "opt" / "hugexec"
+    prefix.mkdir(parents=True)
+    script = f'mount -t tmpfs -o size=600k tmpfs {prefix} && "$0" install; echo $?; ls -RA {prefix}'
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, SCRIPT],
+                          capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                          env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NODE_ROOT": str(node.root),
+                               "SOURCE": str(node.source), "POLICY": str(node.policy), "RESTART": "no"})
+    assert "cannot write" in done.stderr and "\n1\n" in "\n" + done.stdout
+    assert node.config.read_text() == KUBEADM
+    assert ".ready" not in done.stdout and "hugexec-new" not in done.stdout
 
 
 SUPERVISE = """
@@ -309,8 +343,9 @@ def test_containerd_is_restarted_and_a_bad_configuration_taken_back(make_node, t
     supervisor = tmp_path / "supervisor"
     supervisor.write_text(f"#!/bin/sh\n{SUPERVISE}")
     supervisor.chmod(0o755)
-    done = node.run("install", wrap=["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", supervisor],
-                    RESTART="yes", PATIENCE="8", CONTAINERD=str(fake), PIDS=str(pids), TASTE=taste)
+    wrap = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", supervisor]
+    environment = {"RESTART": "yes", "PATIENCE": "8", "CONTAINERD": str(fake), "PIDS": str(pids), "TASTE": taste}
+    done = node.run("install", wrap=wrap, **environment)
     starts = pids.read_text().split()
     if taste == "good":
         assert done.returncode == 0, done.stdout + done.stderr
@@ -320,4 +355,9 @@ def test_containerd_is_restarted_and_a_bad_configuration_taken_back(make_node, t
         assert done.returncode == 1 and "as before again" in done.stdout
         assert len(starts) > 2
         assert node.config.read_text() == KUBEADM
+        # A pod that fails is started again and again; containerd must not be.
+        pids.unlink()
+        done = node.run("install", wrap=wrap, **environment)
+        assert done.returncode == 1 and "did not come back with this configuration" in done.stdout
+        assert len(pids.read_text().split()) == 1
     assert not list(node.config.parent.glob("*.hugexec-*"))
