@@ -232,6 +232,39 @@ def test_stripped_program_has_what_it_exports(hugexec_command, bigtext):
         assert line["reason"] is None and map_of(process.pid).read_text() == ""
 
 
+def test_names_that_would_forge_lines(hugexec_command, bigtext, run, tmp_path):
+    program = tmp_path / "forged"
+    run(["objcopy", "--redefine-sym", "work_12=ev\nil \x1b[2J\u00fc", bigtext(8), program], check=True)
+    words, report = hugexec_command([program, "sleep"], POLICY, "thp")
+    with started(words, report) as (process, line):
+        assert line["reason"] is None
+        text = map_of(process.pid).read_bytes()
+    assert b" ev?il??[2J??\n" in text
+    assert all(re.fullmatch(rb"[0-9a-f]+ [0-9a-f]+ [!-~]+", each) for each in text.splitlines())
+
+
+# Of a section header: where in the file, how many bytes, which section has the names, how large an entry is.
+ABSURD = {"offset": (24, 8, 1 << 62), "bytes": (32, 8, 1 << 62), "many bytes": (32, 8, 1 << 31), "no bytes": (32, 8, 0),
+          "names": (40, 4, (1 << 32) - 1), "entry": (56, 8, 1), "no entry": (56, 8, 0)}
+
+
+@pytest.mark.parametrize("field", ABSURD)
+def test_absurd_symbol_tables(hugexec_run, bigtext, run, tmp_path, field):
+    """A section header that lies about the symbols: the program runs on huge pages, with a map or the reason why there is none."""
+    image = bytearray(pathlib.Path(bigtext(8)).read_bytes())
+    headers, count = int.from_bytes(image[40:48], "little"), int.from_bytes(image[60:62], "little")
+    at = next(at for at in range(headers, headers + 64 * count, 64) if int.from_bytes(image[at + 4:at + 8], "little") == 2)
+    place, size, value = ABSURD[field]
+    image[at + place:at + place + size] = value.to_bytes(size, "little")
+    program = tmp_path / "absurd"
+    program.write_bytes(image)
+    program.chmod(0o755)
+    done, report = hugexec_run([program], POLICY, "thp")
+    assert done.returncode == 0 and done.stdout == run([bigtext(8)]).stdout
+    assert report[0]["outcome"] == "remapped" and report[0]["huge_bytes"] >= 3 * HUGE
+    assert report[0]["reason"] is None or report[0]["reason"].startswith("perf-map: its symbols"), report
+
+
 def test_libraries_are_added(hugexec_command, run):
     clang = shutil.which("clang")
     if not clang:
