@@ -93,7 +93,8 @@ def make_initramfs(build, kernel, folder):
         if applet not in ("busybox", "setpriv"):
             (initramfs / "bin" / applet).symlink_to("busybox")
     copy_with_libraries(shutil.which("setpriv"), initramfs / "bin" / "setpriv", initramfs)
-    for name in ("hugexec", "hugexec-elf-reader", "hugexecctl"):
+    copy_with_libraries(shutil.which("systemd-socket-activate"), initramfs / "bin" / "systemd-socket-activate", initramfs)
+    for name in ("hugexec", "hugexecd", "hugexec-elf-reader", "hugexecctl"):
         copy_with_libraries(build / "shim" / name, initramfs / "bin" / name, initramfs)
     for name, command in PROGRAMS.items():
         if shutil.which(command[0]):
