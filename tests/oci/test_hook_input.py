@@ -19,13 +19,13 @@ def hook(tmp_path):
     """Call the hook with INPUT (bytes) as its standard input: CompletedProcess, and its report lines."""
     boxes = []
 
-    def call(text, rules=None, stdin=None):
+    def call(text, rules=None, stdin=None, before=()):
         if not boxes:
             boxes.append(Box(tmp_path / "box", {"hugexec/policy.json": rules or policy()}))
             call.host = boxes[0]
         report = tmp_path / "report.json"
         begin = time.monotonic()
-        done = subprocess.run(boxes[0].inside([HOOK, f"--report={report}", "createRuntime"]), capture_output=True, timeout=60,
+        done = subprocess.run(boxes[0].inside([*before, HOOK, f"--report={report}", "createRuntime"]), capture_output=True, timeout=60,
                               check=False, **({"stdin": stdin} if stdin else {"input": text}),
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)))
         assert time.monotonic() - begin < 20
@@ -177,6 +177,14 @@ def test_traced_by_somebody_else(hook, contained):
             strace.kill()
     assert done.returncode == 0 and lines[0]["reason"].startswith("ptrace-refused")
     assert "State:\tZ" not in pathlib.Path(f"/proc/{contained}/status").read_text()
+
+
+def test_pid_of_another_user(hook, contained):
+    """Who may not trace a process cannot have it traced."""
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done, _ = hook(json.dumps(state(contained)).encode(), before=nobody)
+    assert done.returncode == 0 and b"ptrace-refused" in done.stderr, done.stderr
+    assert "TracerPid:\t0\n" in pathlib.Path(f"/proc/{contained}/status").read_text()
 
 
 def test_help_fits_a_screen(hook):
