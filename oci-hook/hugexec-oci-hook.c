@@ -76,6 +76,7 @@ enum { EXIT_FAILS = 1, EXIT_USAGE = 2 };
 static struct {
 	struct options options;
 	struct oci_state state;
+	json_object *config; /* config.json, whose annotations the state borrows */
 	struct policy *policy;
 	enum on_error on_error;
 	struct launch launch;
@@ -142,14 +143,12 @@ static int read_bundle(struct oci_state *state, struct error *err)
 	cleanup_free char *text = NULL;
 	size_t bytes, offset;
 	const char *what;
-	json_object *config = NULL;
 	cleanup_close int directory_fd = bundle_read(state->bundle, "config.json", &text, &bytes, NULL, err);
 	if (directory_fd < 0)
 		return -1;
-	if (strict_parse(text, bytes, &config, &offset, &what) < 0)
+	if (strict_parse(text, bytes, &container.config, &offset, &what) < 0)
 		return error_set(err, "config", "config.json at byte %zu: %s", offset, what ? what : "out of memory");
-	/* Its strings are ours until the end. */
-	return oci_state_add_annotations(state, config, err);
+	return oci_state_add_annotations(state, container.config, err);
 }
 
 static bool same_namespace(pid_t pid, const char *kind)
