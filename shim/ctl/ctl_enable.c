@@ -202,24 +202,23 @@ static int put(sd_bus *bus, const struct unit *unit, const struct exec_commands 
 	return result;
 }
 
-static int restart(const struct unit *unit)
+static int finish(const struct options *options, const struct unit *unit, const char *how)
 {
 	/* Of a template, all instances that run: systemctl takes patterns. */
 	char pattern[UNIT_NAME_MAX + 2];
 	const char *at = unit->is_template ? strchr(unit->name, '@') : NULL;
-	snprintf(pattern, sizeof pattern, at ? "%.*s@*.service" : "%.*s",
-	         at ? (int)(at - unit->name) : (int)strlen(unit->name), unit->name);
+	if (at)
+		snprintf(pattern, sizeof pattern, "%.*s@*.service", (int)(at - unit->name), unit->name);
+	else
+		snprintf(pattern, sizeof pattern, "%s", unit->name);
+	if (!options->now) {
+		printf("%s starts %s hugexec from its next start on: systemctl restart '%s'\n", unit->name, how,
+		       pattern);
+		return CTL_OK;
+	}
+	fflush(stdout);
 	const char *words[] = {"systemctl", "try-restart", "--", pattern, NULL};
 	return run_tool(words, NULL, -1) == 0 ? CTL_OK : CTL_NO;
-}
-
-static int finish(const struct options *options, const struct unit *unit, const char *how)
-{
-	fflush(stdout);
-	if (options->now)
-		return restart(unit);
-	printf("%s starts %s hugexec from its next start on: systemctl restart '%s'\n", unit->name, how, unit->name);
-	return CTL_OK;
 }
 
 /* The unit as it is without a drop-in of ours, which is away from here to the end; *OLD: its text. */

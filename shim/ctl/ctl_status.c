@@ -212,7 +212,7 @@ static void finish(struct status *status)
 		ctl_print_json(json);
 		return;
 	}
-	if (status->shown == 0)
+	if (status->shown == 0 && !(status->unit && status->in_unit == 0))
 		puts(status->only || status->unit ? "It has no text." : "No process has text on huge pages.");
 	if (status->unreadable)
 		printf("%u process%s could not be read%s.\n", status->unreadable, status->unreadable == 1 ? "" : "es",

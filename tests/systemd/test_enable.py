@@ -108,7 +108,7 @@ def test_templates_and_instances(bed, make_unit):
     one, other = r"many@a\x2db.service", "many@x.service"
     expected = run_and_say(bed, one)
     assert r"a\x2db" in expected and "a-b" in expected and "/a-b" in expected
-    bed.run(["hugexecctl", "enable", "many@.service"])
+    assert "systemctl restart 'many@*.service'" in bed.run(["hugexecctl", "enable", "many@.service"]).stdout
     assert "%i" in bed.path(drop_in("many@.service")).read_text(encoding="utf-8")
     assert run_and_say(bed, one) == expected
     words = run_and_say(bed, other)

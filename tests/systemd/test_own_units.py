@@ -123,7 +123,8 @@ def test_status_of_a_unit(bed, make_unit):
     assert any("6.0 MiB" in line for line in lines), lines
     lines = bed.run(["hugexecctl", "status", "--unit", two]).stdout.splitlines()
     assert len([line for line in lines if line.endswith(PROGRAM)]) == 1, lines
-    assert bed.run(["hugexecctl", "status", "--unit", "no-such"], check=False).returncode == 1
+    done = bed.run(["hugexecctl", "status", "--unit", "no-such"], check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "hugexecctl: no-such.service has no process\n")
     assert bed.run(["hugexecctl", "status", "--unit", one, "1"], check=False).returncode == 2
 
 
