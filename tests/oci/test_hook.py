@@ -238,6 +238,18 @@ def test_walls(containers, runtime, change, backing):
     assert line["outcome"] == "remapped" and line["backing"] == backing
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_prestart(containers, runtime):
+    """The older name of the same moment."""
+    def prestart(config):
+        config["hooks"]["prestart"] = config["hooks"].pop("createRuntime")
+
+    ours = containers(runtime)
+    done = ours.run(ours.bundle("prestart", ["/bin/big", "exit", "9"], {"/bin/big": big()}, change=prestart))
+    assert done.returncode == 9, done.stderr
+    assert ours.report()["outcome"] == "remapped"
+
+
 def test_not_asked_for(containers):
     """No annotation, no tracer and no report."""
     ours = containers()
