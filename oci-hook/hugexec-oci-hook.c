@@ -89,35 +89,26 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* All of standard input, within STATE_MS and OCI_STATE_MAX_BYTES, into a fresh NUL-terminated string. */
-static int read_state(char **text, size_t *bytes, struct error *err)
+/* All of standard input, within STATE_MS and OCI_STATE_MAX_BYTES, into BUF, which has room for one byte more. */
+static int read_state(char *buf, size_t *bytes, struct error *err)
 {
 	int64_t deadline_ms = now_ms() + STATE_MS;
-	size_t capacity = 4096;
-	cleanup_free char *buf = malloc(capacity + 1);
 	*bytes = 0;
 	for (;;) {
-		if (buf && *bytes == capacity) {
-			capacity *= 2;
-			char *larger = capacity <= OCI_STATE_MAX_BYTES ? realloc(buf, capacity + 1) : NULL;
-			if (!larger)
-				return error_set(err, "oci-state", "more than %d bytes", OCI_STATE_MAX_BYTES / 2);
-			buf = larger;
-		}
 		int64_t left_ms = deadline_ms - now_ms();
 		struct pollfd poll_fd = {.fd = STDIN_FILENO, .events = POLLIN};
-		if (!buf || left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
+		if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
 			return error_set(err, "oci-state", "standard input does not end within %d ms", STATE_MS);
-		ssize_t got = read(STDIN_FILENO, buf + *bytes, capacity - *bytes);
+		ssize_t got = read(STDIN_FILENO, buf + *bytes, OCI_STATE_MAX_BYTES + 1 - *bytes);
 		if (got < 0 && errno != EINTR && errno != EAGAIN)
 			return error_set_errno(err, errno, "oci-state", "standard input");
 		if (got == 0)
 			break;
 		*bytes += got > 0 ? (size_t)got : 0;
+		if (*bytes > OCI_STATE_MAX_BYTES)
+			return error_set(err, "oci-state", "more than %d bytes", OCI_STATE_MAX_BYTES);
 	}
 	buf[*bytes] = '\0';
-	*text = buf;
-	buf = NULL;
 	return 0;
 }
 
@@ -296,11 +287,13 @@ static int run_hook(void)
 {
 	struct error err = {0}, bundle = {0};
 	struct oci_state *state = &container.state;
-	cleanup_free char *text = NULL;
+	cleanup_free char *text = malloc(OCI_STATE_MAX_BYTES + 1);
 	size_t bytes;
+	if (!text)
+		return EXIT_SUCCESS;
 	struct policy_sources sources = {.file = container.options.policy_file, .require_root_owned = geteuid() == 0};
 	int no_policy = policy_load(&sources, &container.policy, &container.on_error, &err);
-	if (read_state(&text, &bytes, no_policy ? NULL : &err) < 0 ||
+	if (read_state(text, &bytes, no_policy ? NULL : &err) < 0 ||
 	    oci_state_parse(text, bytes, state, no_policy ? NULL : &err) < 0)
 		return give_up(&err);
 	if (state->status == OCI_STOPPED) {
