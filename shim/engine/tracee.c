@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -51,12 +52,19 @@ int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *e
 	return 0;
 }
 
+/* Capabilities in another one do not count. Its number is fixed (PROC_USER_INIT_INO, since Linux 3.8). */
+static bool is_initial_user_namespace(void)
+{
+	struct stat st;
+	return stat("/proc/self/ns/user", &st) == 0 && st.st_ino == 0xEFFFFFFDU;
+}
+
 bool tracee_may_suspend_seccomp(void)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2] = {{0}};
 	return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0 && syscall(SYS_capget, &header, data) == 0 &&
-	       (data[0].effective & (1U << CAP_SYS_ADMIN));
+	       (data[0].effective & (1U << CAP_SYS_ADMIN)) && is_initial_user_namespace();
 }
 
 /*

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from box import Box, wait_for
-from containers import HOOK, OPTED_IN, policy, tracers
+from containers import HOOK, OPTED_IN, big, policy, tracers
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 MEMORY = 64 << 20
@@ -185,6 +185,27 @@ def test_pid_of_another_user(hook, contained):
     done, _ = hook(json.dumps(state(contained)).encode(), before=nobody)
     assert done.returncode == 0 and b"ptrace-refused" in done.stderr, done.stderr
     assert "TracerPid:\t0\n" in pathlib.Path(f"/proc/{contained}/status").read_text()
+
+
+def test_in_a_user_namespace(hook, tmp_path):
+    """As below a rootless podman: capabilities that do not count outside suspend no filter, and none is in the way."""
+    program = big()
+    init = subprocess.Popen(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'echo ready; read go; exec "$0" exit 0',
+                             program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert init.stdout.readline() == "ready\n"
+        done, _ = hook(json.dumps(state(init.pid)).encode(), rules=policy(backing=["thp"]),
+                       before=["nsenter", "--user", "--preserve-credentials", f"--target={init.pid}"])
+        assert (done.returncode, done.stderr) == (0, b"")
+        init.communicate("go\n", timeout=60)
+        assert init.returncode == 0
+    finally:
+        init.kill()
+        init.wait(20)
+    report = tmp_path / "report.json"
+    wait_for(lambda: report.exists() and report.read_text().endswith("\n"), what="a report")
+    [line] = [json.loads(text) for text in report.read_text().splitlines()]
+    assert (line["outcome"], line["reason"], line["backing"]) == ("remapped", None, "thp")
 
 
 def test_help_fits_a_screen(hook):
