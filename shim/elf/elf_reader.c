@@ -203,7 +203,7 @@ static int hand_on(int fd, int64_t deadline_ms, int (*each)(const struct elf_sym
 int elf_read_symbols(int file_fd, int timeout_ms, int (*each)(const struct elf_symbol *symbol, void *context),
                      void *context, struct error *err)
 {
-	struct elf_reader reader;
+	struct elf_reader reader = {.answer_fd = -1};
 	int64_t deadline_ms = now_ms() + timeout_ms;
 	if (start(&reader, file_fd, ELF_READER_SYMBOLS, err) < 0)
 		return -1;
