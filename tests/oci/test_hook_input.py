@@ -187,25 +187,48 @@ def test_pid_of_another_user(hook, contained):
     assert "TracerPid:\t0\n" in pathlib.Path(f"/proc/{contained}/status").read_text()
 
 
-def test_in_a_user_namespace(hook, tmp_path):
-    """As below a rootless podman: capabilities that do not count outside suspend no filter, and none is in the way."""
-    program = big()
-    init = subprocess.Popen(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'echo ready; read go; exec "$0" exit 0',
-                             program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def launched(hook, tmp_path, init, before=lambda pid: ()):
+    """The one report about INIT, a command that says "ready" and executes its last word once it is told to."""
+    process = subprocess.Popen(init, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        assert init.stdout.readline() == "ready\n"
-        done, _ = hook(json.dumps(state(init.pid)).encode(), rules=policy(backing=["thp"]),
-                       before=["nsenter", "--user", "--preserve-credentials", f"--target={init.pid}"])
+        assert process.stdout.readline() == "ready\n"
+        done, _ = hook(json.dumps(state(process.pid)).encode(), rules=policy(backing=["thp"]), before=before(process.pid))
         assert (done.returncode, done.stderr) == (0, b"")
-        init.communicate("go\n", timeout=60)
-        assert init.returncode == 0
+        process.communicate("go\n", timeout=60)
+        assert process.returncode == 0
     finally:
-        init.kill()
-        init.wait(20)
+        process.kill()
+        process.wait(20)
     report = tmp_path / "report.json"
     wait_for(lambda: report.exists() and report.read_text().endswith("\n"), what="a report")
     [line] = [json.loads(text) for text in report.read_text().splitlines()]
-    assert (line["outcome"], line["reason"], line["backing"]) == ("remapped", None, "thp")
+    return line["outcome"], line["reason"], line["backing"]
+
+
+def test_in_a_user_namespace(hook, tmp_path):
+    """As below a rootless podman: capabilities that do not count outside suspend no filter, and none is in the way."""
+    init = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'echo ready; read go; exec "$0" exit 0', big()]
+    entered = launched(hook, tmp_path, init, lambda pid: ["nsenter", "--user", "--preserve-credentials", f"--target={pid}"])
+    assert entered == ("remapped", None, "thp")
+
+
+EXECUTE = """import os, sys, threading
+def execute():
+    if {waits}: sys.stdin.readline()
+    os.execv(sys.argv[1], [sys.argv[1], "exit", "0"])
+thread = threading.Thread(target=execute)
+if {waits}: thread.start()
+print("ready", flush=True)
+if not {waits}: sys.stdin.readline(); thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["thread is there", "thread starts later"])
+def test_any_thread_may_execute(hook, tmp_path, waits):
+    """Real runtimes execute from the main thread mostly; their init has more, and it may be another one."""
+    init = ["unshare", "--mount", "/usr/bin/python3", "-c", EXECUTE.format(waits=waits), big()]
+    assert launched(hook, tmp_path, init) == ("remapped", None, "thp")
 
 
 def test_help_fits_a_screen(hook):
