@@ -112,8 +112,8 @@ static int check_filter(const struct launch *launch, const struct tracee *tracee
 }
 
 /*
- * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for the report,
- * so it is read beside the work and not waited for beforehand.
+ * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for a
+ * report in JSON: where nobody gets one it is not read, else it is read beside the work.
  */
 static void remap(const struct launch *launch, struct followed *followed, const struct decision *decision,
                   struct fact_store *store, struct report *report)
@@ -124,7 +124,8 @@ static void remap(const struct launch *launch, struct followed *followed, const 
 		return;
 	}
 	fault_point("exec-finished");
-	facts_begin_build_id(store, tracee->pid);
+	if (sink_tells_build_id(launch->options))
+		facts_begin_build_id(store, tracee->pid);
 	engine_run(tracee, &decision->settings, report);
 	facts_finish_build_id(store);
 	if (report->object_count > 0)

@@ -132,6 +132,11 @@ static void deliver(const struct delivery *delivery, const struct report *report
 	TEMP_FAILURE_RETRY(waitpid(child, NULL, __WALL));
 }
 
+bool sink_tells_build_id(const struct options *options)
+{
+	return options->report_path || (options->delivery && options->delivery->report_fd >= 0);
+}
+
 void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch)
 {
 	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it. */

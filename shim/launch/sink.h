@@ -18,6 +18,9 @@
  */
 void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch);
 
+/* Whether anybody gets the report as JSON: only that tells build ids, which take a process of their own to read. */
+bool sink_tells_build_id(const struct options *options);
+
 /* The report's file, and standard error, opened so that they can be handed on; -1 where there is none. */
 int sink_open_report(const struct options *options);
 int sink_open_stderr(void);
