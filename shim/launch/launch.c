@@ -1,6 +1,7 @@
 #include "launch/launch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -13,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/io.h"
 #include "launch/rehearse.h"
 #include "launch/shared.h"
 #include "launch/tracer.h"
@@ -48,12 +51,24 @@ static bool children_get_another_pid_namespace(void)
 	return a != b || memcmp(own, children, sizeof own) != 0;
 }
 
+/* Whether PID has ended, reaped or not: who has to reap an orphan may be in no hurry, or never do it. */
+static bool is_dead(pid_t pid)
+{
+	char path[64];
+	cleanup_free char *stat = NULL;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	const char *name_end = read_file_at(AT_FDCWD, path, 4096, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
+	if (name_end && strlen(name_end) > 2)
+		return name_end[2] == 'Z' || name_end[2] == 'X';
+	return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
 /* Whether the tracer has ended; then it is reaped where it is ours to reap, with its *STATUS (-1: not known). */
 static bool has_ended(const struct launch *launch, int *status)
 {
 	*status = -1;
 	if (launch->tracer_is_orphan)
-		return kill(launch->tracer_pid, 0) < 0 && errno == ESRCH;
+		return is_dead(launch->tracer_pid);
 	return waitpid(launch->tracer_pid, status, __WALL | WNOHANG) == launch->tracer_pid;
 }
 

@@ -146,6 +146,8 @@ class Way:
                               stderr=subprocess.STDOUT, env=environment, timeout=60, check=False, cwd="/")
         text = re.sub(r"pipe:\[\d+\]", "pipe", done.stdout.decode(errors="replace"))
         text = re.sub(r"status PPid:\t\d+", "status PPid", text)
+        # Signals 32 and 33 are libc's own: posix_spawn(3) has a child ignore them or not, by what its parent has done before.
+        text = re.sub(r"(status SigIgn:\t\w{7})\w(\w{8})", lambda found: f"{found[1]}-{int(found[2], 16) & 0x7fffffff:08x}", text)
         text = text.replace(str(path), "HELPER") if path else text
         text = re.sub(r"(environ: )\d+", r"\1", text)
         if self.program[-1].endswith("probe-lib"):

@@ -102,3 +102,20 @@ def test_helper_killed(steps, hugexec_run, bigtext, run):
     assert (done.stdout, done.stderr, done.returncode) == (expected.stdout, "", 9)
     assert report[0]["outcome"] == "failed" and report[0]["reason"].startswith("remap: the process that helped")
     assert report[0]["huge_bytes"] == 0
+
+
+NEVER_REAPS = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come here, and stay dead
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_killed_and_never_reaped(steps, hugexec_command, bigtext, mark):
+    """A tracer that is nobody's to reap in time dies before it is attached: the launch does not wait for a zombie."""
+    assert "tracer-started" in steps
+    words, _ = hugexec_command(["env", bigtext(4), "exit", "9"], policy_with(min_text="3M"), "thp")
+    command = ["/usr/bin/python3", "-c", NEVER_REAPS, *words]
+    process, out, _ = launch(command, mark, HUGEXEC_FAULT="kill:tracer-started")
+    assert process.returncode == 9 and out.startswith("bigtext: ")
