@@ -57,7 +57,7 @@ check-kernels: check-deps
 
 # Every fuzzer for TIME seconds.
 fuzz: check-deps
-	@FUZZ_SECONDS=$(TIME) tests/run-checks fuzz
+	@FUZZ_SECONDS=$(TIME) FUZZ_SEED= tests/run-checks fuzz
 
 # Every system call of hugexec's fails once, with each error that it can return.
 check-faults: check-deps

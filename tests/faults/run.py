@@ -242,7 +242,8 @@ def main():
     ways = sys.argv[4].split(";") if len(sys.argv) > 4 else list(WAYS)
     seconds = float(sys.argv[3]) / len(ways) if quick else 0
     failed = 0
-    chance = random.Random(int(time.time()) if quick else 0)
+    # The same every time, so that a commit is not refused by chance; FAULT_SEED chooses others.
+    chance = random.Random(int(os.environ.get("FAULT_SEED", "0")))
     with tempfile.TemporaryDirectory(prefix="hugexec-faults-") as folder:
         folder = pathlib.Path(folder)
         folder.chmod(0o755)
