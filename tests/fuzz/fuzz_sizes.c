@@ -19,7 +19,7 @@ static void check_size(const char *text)
 		return;
 	}
 	/* Read once more, with more bits. */
-	unsigned __int128 wide = 0;
+	__extension__ unsigned __int128 wide = 0;
 	while (*text >= '0' && *text <= '9')
 		wide = wide * 10 + (unsigned)(*text++ - '0');
 	static const char suffixes[] = "kmgt";
