@@ -215,6 +215,9 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 {
 	struct error err = {0};
 	struct seized seized = {0};
+	struct pollfd hook = {.fd = word_fd};
+	if (poll(&hook, 1, 0) > 0) /* its end of the pipe is closed: it waits no longer */
+		_exit(0);
 	int failed = attach(pidfd, &seized, &err);
 	word_fd = settle_in(word_fd);
 	if (word_fd < 0)
@@ -245,9 +248,10 @@ static int wait_for_word(int fd, struct error *err)
 {
 	struct error word;
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-	if (TEMP_FAILURE_RETRY(poll(&poll_fd, 1, TRACER_MS)) != 1)
+	if (TEMP_FAILURE_RETRY(poll(&poll_fd, 1, TRACER_MS)) == 0)
 		return error_set(err, "ptrace-refused", "the tracer is not attached within %d ms", TRACER_MS);
-	if (read(fd, &word, sizeof word) != sizeof word)
+	/* Also where poll has failed: a hook that ended now would have the container begin beside an attaching tracer. */
+	if (TEMP_FAILURE_RETRY(read(fd, &word, sizeof word)) != sizeof word)
 		return error_set(err, "tracer-killed", "the tracer has ended");
 	if (!error_is_set(&word))
 		return 0;

@@ -4,6 +4,7 @@
  * tests/faults/inject.c, which then leaves the process alone.
  */
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -17,9 +18,20 @@ int __wrap_kill(pid_t pid, int signal_number);
 int __real___gcov_execvp(const char *file, char *const argv[]);
 int __wrap___gcov_execvp(const char *file, char *const argv[]);
 
-_Noreturn void __wrap__exit(int status)
+static void tell(void)
 {
 	prctl(WRITES_COUNTS);
+}
+
+/* By exit() the counts are written after all handlers have been called. */
+__attribute__((constructor)) static void tell_at_exit(void)
+{
+	atexit(tell);
+}
+
+_Noreturn void __wrap__exit(int status)
+{
+	tell();
 	__gcov_dump();
 	__real__exit(status);
 }
@@ -27,7 +39,7 @@ _Noreturn void __wrap__exit(int status)
 int __wrap_kill(pid_t pid, int signal_number)
 {
 	if (signal_number == SIGKILL && pid == getpid()) {
-		prctl(WRITES_COUNTS);
+		tell();
 		__gcov_dump();
 	}
 	return __real_kill(pid, signal_number);
@@ -36,6 +48,6 @@ int __wrap_kill(pid_t pid, int signal_number)
 /* What gcc makes of execvp(), because the counts are gone after it. */
 int __wrap___gcov_execvp(const char *file, char *const argv[])
 {
-	prctl(WRITES_COUNTS);
+	tell();
 	return __real___gcov_execvp(file, argv);
 }

@@ -21,7 +21,7 @@ ERRNOS = {
     "getdents64": "EIO", "getrandom": "ENOSYS EINTR EAGAIN", "getsockopt": "ENOPROTOOPT", "getxattr": "ENODATA ENOTSUP EIO",
     "kill": "EPERM", "lseek": "EINVAL", "lstat": "EACCES ENOENT", "madvise": "ENOMEM EAGAIN EINVAL EIO EBUSY EPERM",
     "memfd_create": "EMFILE ENFILE ENOMEM EACCES EINVAL ENOSYS", "mincore": "EAGAIN ENOMEM EPERM", "mmap": "ENOMEM EACCES EAGAIN EPERM",
-    "mprotect": "ENOMEM EACCES", "mremap": "ENOMEM EAGAIN EFAULT EINVAL", "munmap": "ENOMEM", "newfstatat": "ENOENT EACCES ENOMEM",
+    "linkat": "EEXIST ENOSPC EPERM", "mkdir": "EEXIST EACCES ENOSPC EROFS", "mprotect": "ENOMEM EACCES", "mremap": "ENOMEM EAGAIN EFAULT EINVAL", "munmap": "ENOMEM", "newfstatat": "ENOENT EACCES ENOMEM",
     "nanosleep": "EINTR", "clock_nanosleep": "EINTR", "openat": OPEN, "open": OPEN, "pidfd_getfd": "EMFILE ENFILE EPERM ENOSYS",
     "pidfd_open": "EMFILE ENFILE ENOMEM ENOSYS", "pidfd_send_signal": "EPERM", "pipe2": "EMFILE ENFILE", "poll": "EINTR ENOMEM",
     "prctl": "EINVAL EPERM", "pread64": "EIO EINTR ENOMEM", "prlimit64": "EPERM EINVAL", "process_vm_readv": "EPERM ENOMEM EFAULT",
@@ -30,7 +30,7 @@ ERRNOS = {
     "seccomp": "ENOMEM EINVAL EACCES", "sendmsg": "EAGAIN ENOBUFS EPIPE EMSGSIZE", "sendto": "EAGAIN ENOBUFS EPIPE",
     "setgroups": "EPERM ENOMEM", "setresgid": "EPERM EAGAIN", "setresuid": "EPERM EAGAIN", "setrlimit": "EPERM", "setsid": "EPERM",
     "setsockopt": "EPERM", "socket": "EMFILE ENFILE EAFNOSUPPORT EACCES", "stat": "EACCES ENOENT", "statfs": "EACCES EIO",
-    "statx": "ENOENT ENOMEM", "uname": "EFAULT", "wait4": "EINTR", "write": "EIO ENOSPC EPIPE EINTR EFBIG", "writev": "EIO ENOSPC EPIPE",
+    "statx": "ENOENT ENOMEM", "uname": "EFAULT", "unlinkat": "ENOENT EACCES EROFS", "wait4": "EINTR", "write": "EIO ENOSPC EPIPE EINTR EFBIG", "writev": "EIO ENOSPC EPIPE",
     "sysinfo": "EFAULT", "sched_getaffinity": "EINVAL", "arch_prctl": "EINVAL", "rseq": "EINVAL", "sigaltstack": "EPERM",
 }
 

@@ -1,9 +1,13 @@
 /*
  * inject - run COMMAND and make one system call of hugexec's fail, once:
  *
- *   inject record FILE [--honest] -- COMMAND...            write a line "ROLE NUMBER COUNT LOADER FIRST-ARGUMENT" for
- * each call inject ROLE NUMBER COUNT ERRNO [--honest] -- COMMAND... the COUNTth call NUMBER of that role fails with
- * ERRNO
+ *   inject record FILE [OPTIONS] -- COMMAND...
+ *       write a line "ROLE NUMBER COUNT LOADER FIRST-ARGUMENT" for each call
+ *   inject ROLE NUMBER COUNT ERRNO [OPTIONS] -- COMMAND...
+ *       the COUNTth call NUMBER of that role fails with ERRNO
+ *
+ *   --honest    hugexec may know that there is a filter
+ *   --tell=FD   write a byte to FD when COMMAND itself has ended, though processes of its may go on
  *
  * COMMAND runs under a seccomp filter that asks us about system calls (seccomp_unotify(2)); hugexec's tracer, its
  * children and what it makes the workload call are all under it, because filters are inherited and an injected call is
@@ -64,6 +68,7 @@ static enum role fail_role;
 static int fail_number = -1, fail_errno;
 static unsigned fail_count;
 static bool honest;
+static int tell_fd = -1;
 
 static pid_t parent_of(pid_t pid)
 {
@@ -215,6 +220,8 @@ static _Noreturn void run_command(char **command, volatile int *listener)
 	if (fd < 0 || unshare(CLONE_FILES) < 0)
 		_exit(98);
 	close(fd);
+	if (tell_fd >= 0)
+		close(tell_fd);
 	signal(SIGTERM, SIG_DFL);
 	if (getenv("LISTEN_FDS")) { /* for a daemon with a socket, as systemd starts it */
 		char pid[16];
@@ -229,13 +236,21 @@ static _Noreturn void run_command(char **command, volatile int *listener)
 static bool supervise(int listener)
 {
 	time_t began = time(NULL);
-	struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
+	struct pollfd poll_fds[2] = {
+	    {.fd = listener, .events = POLLIN},
+	    {.fd = tell_fd < 0 ? -1 : (int)syscall(SYS_pidfd_open, first_pid, 0), .events = POLLIN},
+	};
 	while (time(NULL) - began < PATIENCE_S) {
-		if (poll(&poll_fd, 1, 1000) <= 0)
+		if (poll(poll_fds, 2, 1000) <= 0)
 			continue;
-		if (poll_fd.revents & POLLIN)
+		if (poll_fds[1].revents) {
+			poll_fds[1].fd = -1;
+			if (write(tell_fd, "", 1) < 0)
+				break;
+		}
+		if (poll_fds[0].revents & POLLIN)
 			answer(listener);
-		else if (poll_fd.revents & POLLHUP)
+		else if (poll_fds[0].revents & POLLHUP)
 			return true;
 	}
 	for (unsigned i = 0; i < process_count; i++)
@@ -259,8 +274,10 @@ static char **parse(int argc, char **argv)
 		fail_errno = atoi(argv[4]);
 		at = 5;
 	}
-	honest = at < argc && strcmp(argv[at], "--honest") == 0;
-	at += honest;
+	for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
+		honest |= strcmp(argv[at], "--honest") == 0;
+		sscanf(argv[at], "--tell=%d", &tell_fd);
+	}
 	return at + 1 < argc && strcmp(argv[at], "--") == 0 ? argv + at + 1 : NULL;
 }
 

@@ -16,6 +16,7 @@ import os
 import pathlib
 import random
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -36,8 +37,9 @@ LOCK = "/tmp/hugexec-test-pool.lock"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "MARK": "fault-run"}
 COUNTS_MAX = 40  # of one call in one role: smaps is read in many pieces
 
-# Ways to launch: policy settings, backing, options of the injector, words before the program, program, and whether it goes
-# through a helper: calls of the client fail, or of the helper ("server") and its workers ("tracer").
+# Ways to launch: policy settings, backing, options of the injector, words before the program, program, and what it goes
+# through: a helper, where calls of the client fail or those of the helper; or the container hook, before the container's
+# program begins ("hook") or when all is over ("poststop").
 WAYS = {
     "thp": ({}, "thp", [], [], "probe"),
     "file": ({}, "file", [], [], "probe"),
@@ -48,8 +50,15 @@ WAYS = {
     "through a script": ({"follow": "exec"}, "thp", [], ["/bin/sh", "-c", 'exec "$@"', "sh"], "probe"),
     "with a filter in sight": ({}, "thp", ["--honest"], [], "probe"),
     "through hugexecd": ({}, "thp", ["--honest"], [], "probe", "client"),
+    "through hugexecd, libraries": ({"libraries": True}, "file,thp", ["--honest"], [], "probe", "client"),
     "hugexecd itself": ({}, "thp", ["--honest"], [], "probe", "helper"),
+    "the hook, thp": ({}, "thp", ["--honest"], [], "probe", "hook"),
+    "the hook, file": ({}, "file", ["--honest"], [], "probe", "hook"),
+    "the hook, libraries": ({"libraries": True}, "hugetlb,file,thp", ["--honest"], [], "probe", "hook"),
+    "the hook, at the end": ({}, "thp", ["--honest"], [], "probe", "poststop"),
 }
+CONTAINER = "faulty-1"
+OPTED_IN = {"io.hugexec.remap": "true"}
 
 # (role, call) whose failure may show, and what then is right.
 ALLOWED = {
@@ -58,6 +67,14 @@ ALLOWED = {
     # An undo or a tidying that is refused leaves address space that nobody uses; all else is the same.
     ("injected", "munmap"): lambda plain, ours: ours[0] == plain[0] and extra_mappings_only(plain[1], ours[1]),
 }
+
+# The container's init, waiting for leave to execute its program as a runtime's does: in a mount namespace of its own.
+INIT = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'echo ready; read go; exec "$@" </dev/null', "sh"]
+# The hook leaves words in /run.
+PRIVATE_RUN = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
+# Words of two containers that have ended, as the hook writes them: what a poststop hook has to sweep.
+ENDED = ["sh", "-c", 'mkdir -p /run/hugexec/containers && cd /run/hugexec/containers && touch one.4194300.1 two.4194301.1 && exec "$@"',
+         "sh"]
 
 
 def extra_mappings_only(plain, ours):
@@ -96,12 +113,17 @@ class Way:
         self.name, self.folder = name, folder
         self.program = [*before, str(folder / program)]
         policy = folder / f"{name.replace(' ', '-')}.json"
-        policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(folder / program)}, "min_text": 0, **settings}]}))
+        policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(folder / program)}, "min_text": 0,
+                                                               **self.settings(backing), **settings}]}))
         policy.chmod(0o644)
         self.helper = [str(build / "shim" / "hugexecd"), f"--policy={policy}"]
         self.report = folder / f"{name.replace(' ', '-')}.report"
         self.ours = [str(build / "shim" / "hugexec"), f"--policy={policy}", f"--backing={backing}", f"--report={self.report}", "--",
                      *self.program]
+
+    @staticmethod
+    def settings(backing):  # of the rule; the backing is said on the command line
+        return {}
 
     @contextlib.contextmanager
     def daemon(self, words):
@@ -144,7 +166,11 @@ class Way:
         environment = {**self.environment, "HUGEXEC_HELPER": str(path)} if path else self.environment
         done = subprocess.run([*self.injector(words), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, env=environment, timeout=60, check=False, cwd="/")
-        text = re.sub(r"pipe:\[\d+\]", "pipe", done.stdout.decode(errors="replace"))
+        return done.returncode, self.without_chance(done.stdout.decode(errors="replace"), path)
+
+    def without_chance(self, text, path):
+        """The probe's output without what differs from one plain run to the next."""
+        text = re.sub(r"pipe:\[\d+\]", "pipe", text)
         text = re.sub(r"status PPid:\t\d+", "status PPid", text)
         # Signals 32 and 33 are libc's own: posix_spawn(3) has a child ignore them or not, by what its parent has done before.
         text = re.sub(r"(status SigIgn:\t\w{7})\w(\w{8})", lambda found: f"{found[1]}-{int(found[2], 16) & 0x7fffffff:08x}", text)
@@ -153,13 +179,16 @@ class Way:
         if self.program[-1].endswith("probe-lib"):
             # Where an aligned library comes to stand is chance, and so are the order of mappings and which of them join.
             text = "".join(sorted(line for line in text.splitlines(True) if not re.fullmatch(r"map: \w+ rw-p 0 00:00 \n", line)))
-        return done.returncode, text
+        return text
 
     def record(self):
         """The calls of a launch without a failure: [(role, number, count)], and what is the same in all plain runs."""
-        file = self.folder / "record"
         self.plain = self.run(NO_FAULT, self.program)
         assert self.plain[0] == 42, self.plain
+        return self.recorded()
+
+    def recorded(self):
+        file = self.folder / "record"
         calls = collections.OrderedDict()
         for _ in range(2):  # what only one of two launches did may be met, too
             assert self.run(["record", file], self.ours) == self.plain, f"{self.name}: differs without a failure"
@@ -167,15 +196,96 @@ class Way:
                 role, number, count, by_loader, argument = line.split()
                 if role != "workload" and by_loader == "0" and int(count) < COUNTS_MAX:
                     calls[role, int(number), int(count)] = int(argument)
+        self.check_outcome()
+        return calls
+
+    def check_outcome(self):
         outcome = json.loads(self.report.read_text().splitlines()[-1])["outcome"]
         assert outcome == "remapped", f"{self.name}: {self.report.read_text()}"
-        return calls
 
     def is_right(self, role, name, ours):
         # That a report which was asked for cannot be written is said on standard error.
         ours = ours[0], re.sub("hugexec: cannot write the report to [^\n]*\n", "", ours[1])
         allowed = ALLOWED.get((role, name))
         return ours == self.plain or (allowed is not None and allowed(self.plain, ours))
+
+
+class HookWay(Way):
+    """The hook is called for a container's init, which then executes the program. Only the hook's calls fail, its tracer's
+    among them: what the container is made to call is as through hugexecd. "hugexec" is the hook, "tracer" the process that
+    starts the tracer, "child" the tracer and its children."""
+
+    def __init__(self, name, folder, build):
+        super().__init__(name, folder, build)
+        self.ours = [str(build / "oci-hook" / "hugexec-oci-hook"), f"--policy={folder / name.replace(' ', '-')}.json",
+                     f"--report={self.report}", "createRuntime"]
+
+    @staticmethod
+    def settings(backing):
+        return {"backing": backing.split(",")}
+
+    @contextlib.contextmanager
+    def init(self):
+        """A process that executes the program when a line is written to its standard input."""
+        process = subprocess.Popen([*INIT, *self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   env=ENVIRONMENT, cwd="/", start_new_session=True)
+        try:
+            assert os.read(process.stdout.fileno(), 6) == b"ready\n"
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+    def hook(self, words, command, state):
+        """Popen of the hook with its injector, and a descriptor from which a byte comes when the hook has ended."""
+        ended = os.pipe()
+        with tempfile.TemporaryFile() as said:
+            said.write(json.dumps({"ociVersion": "1.0.2", "id": CONTAINER, "bundle": str(self.folder), **state}).encode())
+            said.seek(0)
+            process = subprocess.Popen([*PRIVATE_RUN, *ENDED, *self.injector([*words, f"--tell={ended[1]}"]), *command], stdin=said,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT, pass_fds=[ended[1]])
+        os.close(ended[1])
+        return process, ended[0]
+
+    def run(self, words, command):
+        if command is self.program:
+            command = ["/bin/true"]
+        with self.init() as init:
+            state = {"status": "created", "pid": init.pid, "annotations": OPTED_IN}
+            hook, ended = self.hook(words, command, state)
+            try:
+                assert select.select([ended], [], [], 40)[0], "the hook does not end"
+                text = init.communicate(b"go\n", timeout=60)[0].decode(errors="replace")
+                said = hook.communicate(timeout=60)[0].decode(errors="replace")
+            finally:
+                os.close(ended)
+                hook.kill()
+                hook.wait(10)
+        text = re.sub(r"mnt:\[\d+\]", "mnt", self.without_chance(text, None))
+        return init.returncode, f"{text}the hook: {hook.returncode} {said}"
+
+    def is_right(self, role, name, ours):
+        # Why it can do nothing is said to the runtime.
+        return super().is_right(role, name, (ours[0], re.sub(r"(?<=the hook: 0 )hugexec-oci-hook: [^\n]*\n$", "", ours[1])))
+
+
+class PoststopWay(HookWay):
+    """The container has ended: the hook forgets it, and those that ended without anybody's telling it so."""
+
+    def run(self, words, command):
+        command = ["/bin/true"] if command is self.program else command
+        hook, ended = self.hook(words, command, {"status": "stopped"})
+        said = hook.communicate(timeout=60)[0].decode(errors="replace")
+        os.close(ended)
+        return hook.returncode, f"the hook: {hook.returncode} {said}"
+
+    def record(self):
+        self.plain = self.run(NO_FAULT, self.program)
+        return self.recorded()
+
+    def check_outcome(self):
+        pass
 
 
 @contextlib.contextmanager
@@ -190,6 +300,9 @@ def pool(pages):
             assert int(free) >= pages, f"only {free} of {pages} huge pages are free again"
         finally:
             POOL.write_text(before)
+
+
+KINDS = {"hook": HookWay, "poststop": PoststopWay}
 
 
 def run_way(way, names, seconds, chance):
@@ -249,8 +362,8 @@ def main():
         folder.chmod(0o755)
         build_tools(folder)
         for name in ways:
-            way = Way(name, folder, build)
-            with pool(16) if name == "hugetlb" else contextlib.nullcontext():
+            way = KINDS.get(WAYS[name][-1], Way)(name, folder, build)
+            with pool(16) if "hugetlb" in WAYS[name][1] else contextlib.nullcontext():
                 tried, faults, calls, different = run_way(way, names, seconds, chance)
             print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
             for fault, ours in different[:20]:
