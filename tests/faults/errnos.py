@@ -1,4 +1,4 @@
-"""Which errors a system call can return here: (names), by its man page, for those that hugexec makes itself or injected."""
+"""Which errors a system call can return here: by its man page, for those that hugexec makes itself or injected."""
 import errno
 
 # Calls that cannot fail on Linux, or whose failure is no event of its own: there is nothing to inject.
@@ -42,7 +42,16 @@ PTRACE_SEIZE, PTRACE_POKEUSER = 0x4206, 6
 PTRACE_ERRNOS = {PTRACE_SEIZE: "EPERM ESRCH", PTRACE_POKEUSER: "ENOSPC EINVAL EIO"}
 
 
-def numbers_of(call, argument):
-    """The errors that the call can return, given its first argument. A call not in the table: refused, or not there."""
+READS = {"read", "pread64"}
+
+
+def faults_of(role, call, argument):
+    """How the call can go wrong, given its role and first argument: errors by number, and words for the injector. A call not
+    in the table: refused, or not there. Of the workload's own death hugexec hears by whatever call it makes next."""
     names = (PTRACE_ERRNOS.get(argument, "") if call == "ptrace" else ERRNOS.get(call, "EPERM ENOSYS")).split()
-    return [] if call in NEVER_FAIL else [getattr(errno, name) for name in names]
+    faults = [] if call in NEVER_FAIL else [getattr(errno, name) for name in names]
+    if call in READS:
+        faults += ["end", "nonsense"]
+    if role in ("tracer", "child", "reader", "injected"):
+        faults.append("killed")
+    return faults

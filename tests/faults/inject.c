@@ -3,11 +3,15 @@
  *
  *   inject record FILE [OPTIONS] -- COMMAND...
  *       write a line "ROLE NUMBER COUNT LOADER FIRST-ARGUMENT" for each call
- *   inject ROLE NUMBER COUNT ERRNO [OPTIONS] -- COMMAND...
- *       the COUNTth call NUMBER of that role fails with ERRNO
+ *   inject ROLE NUMBER COUNT FAULT [OPTIONS] -- COMMAND...
+ *       the COUNTth call NUMBER of that role fails with FAULT, an errno or:
+ *       "killed"    the workload is dead when the call is made
+ *       "end"       it reads nothing, as at the end of a file
+ *       "nonsense"  where it reads a file of /proc or /sys, what it reads is none that a kernel writes
  *
- *   --honest    hugexec may know that there is a filter
- *   --tell=FD   write a byte to FD when COMMAND itself has ended, though processes of its may go on
+ *   --honest      hugexec may know that there is a filter
+ *   --tell=FD     write a byte to FD when COMMAND itself has ended, though processes of its may go on
+ *   --victim=PID  the workload, where it is not COMMAND
  *
  * COMMAND runs under a seccomp filter that asks us about system calls (seccomp_unotify(2)); hugexec's tracer, its
  * children and what it makes the workload call are all under it, because filters are inherited and an injected call is
@@ -37,6 +41,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +52,13 @@
 #define WRITES_COUNTS 0x67636f76 /* the prctl() of tests/coverage/flush.c */
 #define LOADER_BYTES  0x40000
 #define VDSO_BYTES    0x2000
+
+/* Faults that are no errno. */
+#define KILLED   10000
+#define END      10001
+#define NONSENSE 10002
+
+#define NONSENSE_BYTES 512
 
 enum role { NONE, HUGEXEC, TRACER, CHILD, READER, INJECTED, WORKLOAD, ROLES };
 static const char *const role_names[] = {"none", "hugexec", "tracer", "child", "reader", "injected", "workload"};
@@ -62,10 +74,10 @@ struct process {
 static struct process processes[PROCESSES_MAX];
 static unsigned process_count;
 static unsigned counts[ROLES][CALLS_MAX];
-static pid_t first_pid;
+static pid_t first_pid, victim_pid;
 static FILE *record;
 static enum role fail_role;
-static int fail_number = -1, fail_errno;
+static int fail_number = -1, fail_how;
 static unsigned fail_count;
 static bool honest;
 static int tell_fd = -1;
@@ -142,7 +154,43 @@ static void note_exec(struct process *process)
 		process->role = READER;
 }
 
-/* What to answer: an errno, or 0 to let the call go on. */
+/* Kill the workload, and wait until it is a zombie; one that is traced may stop on the way and be none so soon. */
+static void kill_victim(void)
+{
+	char path[64], text[512];
+	pid_t pid = victim_pid ? victim_pid : first_pid;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	kill(pid, SIGKILL);
+	for (int tries = 0; tries < 50; tries++) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+		close(fd);
+		text[got > 0 ? got : 0] = '\0';
+		const char *state = strrchr(text, ')');
+		if (!state || strchr("ZX", state[2]))
+			return;
+		usleep(200);
+	}
+}
+
+/* Whether ASKED reads a file of the kernel's, and has nonsense in its buffer now. Returns how much, or -1. */
+static int64_t write_nonsense(const struct seccomp_notif *asked)
+{
+	char path[64], file[256], nonsense[NONSENSE_BYTES];
+	snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)asked->pid, (int)asked->data.args[0]);
+	ssize_t got = readlink(path, file, sizeof file - 1);
+	file[got > 0 ? got : 0] = '\0';
+	if (strncmp(file, "/proc/", 6) != 0 && strncmp(file, "/sys/", 5) != 0)
+		return -1;
+	for (unsigned i = 0; i < sizeof nonsense; i++)
+		nonsense[i] = "7f- x\n(Z"[i * 7 % 9];
+	size_t bytes = asked->data.args[2] < sizeof nonsense ? asked->data.args[2] : sizeof nonsense;
+	struct iovec own = {nonsense, bytes};
+	struct iovec other = {(void *)(uintptr_t)asked->data.args[1], bytes}; // NOLINT(performance-no-int-to-ptr)
+	return process_vm_writev((pid_t)asked->pid, &own, 1, &other, 1, 0);
+}
+
+/* What to answer: a fault, or 0 to let the call go on. */
 static int judge(const struct seccomp_notif *asked)
 {
 	struct process *process = find((pid_t)asked->pid);
@@ -162,7 +210,7 @@ static int judge(const struct seccomp_notif *asked)
 		fprintf(record, "%s %d %u %d %llu\n", role_names[role], number, count, by_loader,
 		        (unsigned long long)asked->data.args[0]);
 	if (role == fail_role && number == fail_number && count == fail_count)
-		return fail_errno;
+		return fail_how;
 	if (number == SYS_execve)
 		note_exec(process);
 	return 0;
@@ -181,9 +229,14 @@ static void answer(int listener)
 	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
 		return;
 	told.resp.id = asked.notif.id;
-	int errnum = judge(&asked.notif);
-	if (errnum)
-		told.resp.error = -errnum;
+	int fault = judge(&asked.notif);
+	int64_t written = fault == NONSENSE ? write_nonsense(&asked.notif) : -1;
+	if (fault == KILLED)
+		kill_victim();
+	if (fault && fault < KILLED)
+		told.resp.error = -fault;
+	else if (fault == END || written >= 0)
+		told.resp.val = fault == END ? 0 : written;
 	else if (!honest && asked.notif.data.nr == SYS_prctl && asked.notif.data.args[0] == PR_GET_SECCOMP)
 		told.resp.val = 0;
 	else
@@ -271,12 +324,16 @@ static char **parse(int argc, char **argv)
 		}
 		fail_number = atoi(argv[2]);
 		fail_count = (unsigned)atoi(argv[3]);
-		fail_errno = atoi(argv[4]);
+		fail_how = strcmp(argv[4], "killed") == 0     ? KILLED
+		             : strcmp(argv[4], "end") == 0      ? END
+		             : strcmp(argv[4], "nonsense") == 0 ? NONSENSE
+		                                                : atoi(argv[4]);
 		at = 5;
 	}
 	for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
 		honest |= strcmp(argv[at], "--honest") == 0;
 		sscanf(argv[at], "--tell=%d", &tell_fd);
+		sscanf(argv[at], "--victim=%d", &victim_pid);
 	}
 	return at + 1 < argc && strcmp(argv[at], "--") == 0 ? argv + at + 1 : NULL;
 }

@@ -1,15 +1,17 @@
 """Containers that mean no good, and one that looks closely at itself."""
 import os
 import re
-import struct
 import subprocess
+import sys
 
 import pytest
 from box import wait_for
 from containers import GENERATED, HUGE, ROOT, Containers, big, policy, tracers
 
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+from elf import elf64, write  # noqa: E402  (found through the line above)
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
-EXIT_9 = bytes.fromhex("bf09000000" "b83c000000" "0f05")  # exit(9)
 TIB = 1 << 40
 
 
@@ -27,25 +29,15 @@ def containers(tmp_path):
     wait_for(lambda: not tracers(), what="all tracers to be gone")
 
 
-def elf(segments, phnum=None, shoff=0, shnum=0):
-    """A program that exits with 9, with these segments: (type, flags, offset, address, bytes in the file, in memory)."""
-    code = 64 + 56 * len(segments)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, 0x400000 + code, 64, shoff, 0, 64, 56,
-                         len(segments) if phnum is None else phnum, 64, shnum, 0)
-    body = b"".join(struct.pack("<IIQQQQQQ", kind, flags, offset, address, address, in_file, in_memory, 4096)
-                    for kind, flags, offset, address, in_file, in_memory in segments)
-    return header + body + EXIT_9
-
-
 TEXT = (1, 5, 0, 0x400000, 8 * HUGE, 8 * HUGE)
 HOSTILE = {  # content, size of the (sparse) file
-    "text of 1 TiB": (elf([(1, 5, 0, 0x400000, TIB, TIB)]), TIB),
-    "text behind the end of the file": (elf([TEXT]), 4096),
-    "section headers beyond all": (elf([TEXT], shoff=2**63 + 8, shnum=65535), 8 * HUGE),
-    "a note of 4 GiB": (elf([TEXT, (4, 4, 0, 0x400000, 1 << 32, 1 << 32)]), 8 * HUGE),
-    "a note behind all": (elf([TEXT, (4, 4, 2**64 - 8, 0, 2**63, 2**63)]), 8 * HUGE),
-    "overlapping text": (elf([TEXT, (1, 5, 0, 0x400000 + 4 * HUGE, 8 * HUGE, 8 * HUGE)]), 16 * HUGE),
-    "more program headers than there are": (elf([TEXT], phnum=70), 8 * HUGE),
+    "text of 1 TiB": (elf64([(1, 5, 0, 0x400000, TIB, TIB)]), TIB),
+    "text behind the end of the file": (elf64([TEXT]), 4096),
+    "section headers beyond all": (elf64([TEXT], shoff=2**63 + 8, shnum=65535), 8 * HUGE),
+    "a note of 4 GiB": (elf64([TEXT, (4, 4, 0, 0x400000, 1 << 32, 1 << 32)]), 8 * HUGE),
+    "a note behind all": (elf64([TEXT, (4, 4, 2**64 - 8, 0, 2**63, 2**63)]), 8 * HUGE),
+    "overlapping text": (elf64([TEXT, (1, 5, 0, 0x400000 + 4 * HUGE, 8 * HUGE, 8 * HUGE)]), 16 * HUGE),
+    "more program headers than there are": (elf64([TEXT], phnum=70), 8 * HUGE),
 }
 
 
@@ -56,11 +48,7 @@ def test_absurd_program(containers, name, backing):
     content, size = HOSTILE[name]
 
     def prepare(rootfs):
-        path = rootfs / "bin" / "absurd"
-        with open(path, "wb") as file:
-            file.write(content)
-            file.truncate(max(size, len(content)))
-        path.chmod(0o755)
+        write(rootfs / "bin" / "absurd", content, max(size, len(content)))
 
     ours = containers(backing=[backing])
     told = []

@@ -1,0 +1,318 @@
+"""The ways in which a program comes to be remapped, each run under the injector (inject.c) and compared with a plain run."""
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext  # noqa: E402
+
+NO_FAULT = ("none", 0, 0, 0)
+# More pointers than are read from the stack at once.
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "MARK": "fault-run", **{f"V{number}": "" for number in range(600)}}
+COUNTS_MAX = 40  # of one call in one role: smaps is read in many pieces
+
+# Ways to launch: policy settings, backing, options of the injector, words before the program, program, and what it goes
+# through: a helper, where calls of the client fail or those of the helper; or the container hook, before the container's
+# program begins ("hook") or when all is over ("poststop").
+WAYS = {
+    "thp": ({}, "thp", [], [], "probe"),
+    "file": ({}, "file", [], [], "probe"),
+    "hugetlb": ({}, "hugetlb", [], [], "probe"),
+    "thp, much text": ({}, "thp", [], [], "probe-large"),
+    "thp, rounded out": ({"round_out": True, "perf_map": True}, "thp", [], [], "probe"),
+    "libraries, thp": ({"libraries": True}, "thp", [], [], "probe"),
+    "a library, file": ({"libraries": {"include": ["/**/libtext.so"], "exclude": ["/**/libc.so*"]}, "follow": "none"}, "file", [], [], "probe-lib"),
+    "file, else thp": ({"libraries": True}, "file,thp", [], [], "probe"),
+    "through a script": ({"follow": "exec"}, "thp", [], ["/bin/sh", "-c", 'exec "$@"', "sh"], "probe"),
+    "with a filter in sight": ({}, "thp", ["--honest"], [], "probe"),
+    "through hugexecd": ({}, "thp", ["--honest"], [], "probe", "client"),
+    "through hugexecd, libraries": ({"libraries": True}, "file,thp", ["--honest"], [], "probe", "client"),
+    "hugexecd itself": ({}, "thp", ["--honest"], [], "probe", "helper"),
+    "the hook, thp": ({}, "thp", ["--honest"], [], "probe", "hook"),
+    "the hook, file": ({}, "file", ["--honest"], [], "probe", "hook"),
+    "the hook, libraries": ({"libraries": True}, "hugetlb,file,thp", ["--honest"], [], "probe", "hook"),
+    "the hook, at the end": ({}, "thp", ["--honest"], [], "probe", "poststop"),
+    "hugexecctl explain": ({}, "file", ["--honest"], [], "probe", "explain"),
+}
+CONTAINER = "faulty-1"
+OPTED_IN = {"io.hugexec.remap": "true"}
+
+# (role, call) whose failure may show, and what then is right.
+ALLOWED = {
+    # COMMAND could not be executed: 126 or 127 and a line about it, as env(1) does, and nothing has run.
+    ("hugexec", "execve"): lambda plain, ours: ours[0] in (126, 127) and re.fullmatch("hugexec: [^\n]*\n", ours[1]),
+    # An undo or a tidying that is refused leaves address space that nobody uses; all else is the same.
+    ("injected", "munmap"): lambda plain, ours: ours[0] == plain[0] and extra_mappings_only(plain[1], ours[1]),
+}
+
+# The container's init, waiting for leave to execute its program as a runtime's does: in a mount namespace of its own.
+INIT = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'echo ready; read go; exec "$@" </dev/null', "sh"]
+# The hook leaves words in /run.
+PRIVATE_RUN = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
+# Words of two containers that have ended, as the hook writes them: what a poststop hook has to sweep.
+ENDED = ["sh", "-c", 'mkdir -p /run/hugexec/containers && cd /run/hugexec/containers && touch one.4194300.1 two.4194301.1 && exec "$@"',
+         "sh"]
+
+
+def extra_mappings_only(plain, ours):
+    plain, ours = plain.splitlines(), ours.splitlines()
+    counted = collections.Counter(ours)
+    counted.subtract(plain)
+    return all(line.startswith(("map: ", "text: ")) for line, count in counted.items() if count)
+
+
+def build_tools(folder):
+    (folder / "text.s").write_text(bigtext.assembly(4))
+    probe = ["cc", "-O1", "-w", "-DPROBE_WITHOUT_PIDS", ROOT / "tests/programs/probe.c"]
+    (folder / "much-text.s").write_text(bigtext.assembly(24))
+    for name, options in {"probe": ["text.s"], "probe-large": ["much-text.s"], "probe-small": [],
+                          "probe-fixed": ["text.s", "-no-pie", "-Wl,-Ttext-segment=0x403000"]}.items():
+        subprocess.run([*probe, "-o", name, *options], cwd=folder, check=True)
+    # Text in a library; aligned, or offset and address would hardly ever agree.
+    subprocess.run(["cc", "-shared", "-Wl,-z,max-page-size=0x200000", "-o", folder / "libtext.so", folder / "text.s"], check=True)
+    subprocess.run([*probe, "-o", folder / "probe-lib", "-Wl,--no-as-needed", folder / "libtext.so"], check=True)
+    subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-o", folder / "inject", ROOT / "tests/faults/inject.c"], check=True)
+    os.sync()
+
+
+class Way:
+    def __init__(self, name, folder, build):
+        settings, backing, self.options, before, program, *through = WAYS[name]
+        self.through = through[0] if through else None
+        self.socket, self.environment = folder / f"{name.replace(' ', '-')}.socket", dict(ENVIRONMENT)
+        if self.through:
+            self.environment["HUGEXEC_HELPER"] = str(self.socket)
+        self.name, self.folder = name, folder
+        self.program = [*before, str(folder / program)]
+        policy = folder / f"{name.replace(' ', '-')}.json"
+        policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(folder / program)}, "min_text": 0,
+                                                               **self.settings(backing), **settings}]}))
+        policy.chmod(0o644)
+        self.helper = [str(build / "shim" / "hugexecd"), f"--policy={policy}"]
+        self.report = folder / f"{name.replace(' ', '-')}.report"
+        self.ours = [str(build / "shim" / "hugexec"), f"--policy={policy}", f"--backing={backing}", f"--report={self.report}", "--",
+                     *self.program]
+
+    @staticmethod
+    def settings(backing):  # of the rule; the backing is said on the command line
+        return {}
+
+    @contextlib.contextmanager
+    def daemon(self, words):
+        """hugexecd through the injector, on a socket of its own."""
+        path = pathlib.Path(f"{self.socket}.{threading.get_ident()}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            path.chmod(0o666)
+            listener.listen(64)
+            number = listener.fileno()
+            process = subprocess.Popen([*self.injector(words), *self.helper], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env={**self.environment, "LISTEN_FDS": "1"},
+                                       preexec_fn=lambda: os.dup2(number, 3), pass_fds=[3, number], start_new_session=True)
+            try:
+                yield path
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                try:
+                    process.wait(40)
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+
+    def injector(self, words):
+        return [str(self.folder / "inject"), *map(str, words), *self.options, "--"]
+
+    def run(self, words, command):
+        """(status, output) of COMMAND, with the injector for it or for the helper that it asks."""
+        if self.through == "helper":
+            with self.daemon(words) as path:
+                return self.run_command(NO_FAULT, command, path)
+        if self.through == "client":
+            with self.daemon(NO_FAULT) as path:
+                return self.run_command(words, command, path)
+        return self.run_command(words, command, None)
+
+    def run_command(self, words, command, path):
+        environment = {**self.environment, "HUGEXEC_HELPER": str(path)} if path else self.environment
+        done = subprocess.run([*self.injector(words), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env=environment, timeout=60, check=False, cwd="/")
+        return done.returncode, self.without_chance(done.stdout.decode(errors="replace"), path)
+
+    @staticmethod
+    def without_numbers(text):
+        """The numbers of pipes, processes, namespaces."""
+        text = re.sub(r"pipe:\[\d+\]", "pipe", text)
+        text = re.sub(r"mnt:\[\d+\]", "mnt", text)
+        text = re.sub(r"status PPid:\t\d+", "status PPid", text)
+        # Signals 32 and 33 are libc's own: posix_spawn(3) has a child ignore them or not, by what its parent has done before.
+        text = re.sub(r"(status SigIgn:\t\w{7})\w(\w{8})", lambda found: f"{found[1]}-{int(found[2], 16) & 0x7fffffff:08x}", text)
+        return text
+
+    def without_chance(self, text, path):
+        """The probe's output without what differs from one plain run to the next."""
+        text = self.without_numbers(text)
+        text = text.replace(str(path), "HELPER") if path else text
+        text = re.sub(r"(environ: )\d+", r"\1", text)
+        if "round_out" in WAYS[self.name][0]:
+            # Whether a slot is filled by what lies before and behind the text depends on the load address.
+            text = re.sub(r"^(text: .*|map: \w+ r--p .*/probe)\n", "", text, flags=re.M)
+        if self.program[-1].endswith("probe-lib"):
+            # Where an aligned library comes to stand is chance, and so are the order of mappings and which of them join.
+            text = "".join(sorted(line for line in text.splitlines(True) if not re.fullmatch(r"map: \w+ rw-p 0 00:00 \n", line)))
+        return text
+
+    def record(self):
+        """The calls of a launch without a failure: [(role, number, count)], and what is the same in all plain runs."""
+        self.plain = self.run(NO_FAULT, self.program)
+        assert self.plain[0] == 42, self.plain
+        return self.calls()
+
+    def calls(self):
+        file = self.folder / "record"
+        calls = collections.OrderedDict()
+        for _ in range(2):  # what only one of two launches did may be met, too
+            ours = self.run(["record", file], self.ours)
+            assert ours == self.plain or self.plain is None, f"{self.name}: differs without a failure"
+            for line in file.read_text().splitlines():
+                role, number, count, by_loader, argument = line.split()
+                if role != "workload" and by_loader == "0" and int(count) < COUNTS_MAX:
+                    calls[role, int(number), int(count)] = int(argument)
+        self.check_outcome()
+        return calls
+
+    def check_outcome(self):
+        outcome = json.loads(self.report.read_text().splitlines()[-1])["outcome"]
+        assert outcome == "remapped", f"{self.name}: {self.report.read_text()}"
+
+    def is_right(self, role, name, fault, ours):
+        if fault == "killed" and self.has_been_killed(ours):
+            return True
+        # That a report which was asked for cannot be written is said on standard error.
+        ours = ours[0], re.sub("hugexec: cannot write the report to [^\n]*\n", "", ours[1])
+        allowed = ALLOWED.get((role, name))
+        return ours == self.plain or (allowed is not None and allowed(self.plain, ours))
+
+
+    @staticmethod
+    def has_been_killed(ours):
+        """The program has, and nothing else: what it had said by then does not matter."""
+        return ours[0] == 128 + signal.SIGKILL
+
+
+class HookWay(Way):
+    """The hook is called for a container's init, which then executes the program. Only the hook's calls fail, its tracer's
+    among them: what the container is made to call is as through hugexecd. "hugexec" is the hook, "tracer" the process that
+    starts the tracer, "child" the tracer and its children."""
+
+    def __init__(self, name, folder, build):
+        super().__init__(name, folder, build)
+        self.ours = [str(build / "oci-hook" / "hugexec-oci-hook"), f"--policy={folder / name.replace(' ', '-')}.json",
+                     f"--report={self.report}", "createRuntime"]
+
+    @staticmethod
+    def settings(backing):
+        return {"backing": backing.split(",")}
+
+    @contextlib.contextmanager
+    def init(self):
+        """A process that executes the program when a line is written to its standard input."""
+        process = subprocess.Popen([*INIT, *self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   env=ENVIRONMENT, cwd="/", start_new_session=True)
+        try:
+            assert os.read(process.stdout.fileno(), 6) == b"ready\n"
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+    @staticmethod
+    def has_been_killed(ours):
+        return ours[0] == -signal.SIGKILL and re.search(r"the hook: 0 (hugexec-oci-hook: [^\n]*\n)?$", ours[1])
+
+    def hook(self, words, command, state):
+        """Popen of the hook with its injector, and a descriptor from which a byte comes when the hook has ended."""
+        ended = os.pipe()
+        with tempfile.TemporaryFile() as said:
+            said.write(json.dumps({"ociVersion": "1.0.2", "id": CONTAINER, "bundle": str(self.folder), **state}).encode())
+            said.seek(0)
+            process = subprocess.Popen([*PRIVATE_RUN, *ENDED, *self.injector([*words, f"--tell={ended[1]}", f"--victim={state.get('pid', 0)}"]),
+                                        *command], stdin=said,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT, pass_fds=[ended[1]])
+        os.close(ended[1])
+        return process, ended[0]
+
+    def run(self, words, command):
+        if command is self.program:
+            command = ["/bin/true"]
+        with self.init() as init:
+            state = {"status": "created", "pid": init.pid, "annotations": OPTED_IN}
+            hook, ended = self.hook(words, command, state)
+            try:
+                assert select.select([ended], [], [], 40)[0], "the hook does not end"
+                text = init.communicate(b"go\n", timeout=60)[0].decode(errors="replace")
+                said = hook.communicate(timeout=60)[0].decode(errors="replace")
+            finally:
+                os.close(ended)
+                hook.kill()
+                hook.wait(10)
+        return init.returncode, f"{self.without_chance(text, None)}the hook: {hook.returncode} {said}"
+
+    def is_right(self, role, name, fault, ours):
+        # Why it can do nothing is said to the runtime.
+        return super().is_right(role, name, fault, (ours[0], re.sub(r"(?<=the hook: 0 )hugexec-oci-hook: [^\n]*\n$", "", ours[1])))
+
+
+class PoststopWay(HookWay):
+    """The container has ended: the hook forgets it, and those that ended without anybody's telling it so."""
+
+    def run(self, words, command):
+        command = ["/bin/true"] if command is self.program else command
+        hook, ended = self.hook(words, command, {"status": "stopped"})
+        said = hook.communicate(timeout=60)[0].decode(errors="replace")
+        os.close(ended)
+        return hook.returncode, f"the hook: {hook.returncode} {said}"
+
+    def record(self):
+        self.plain = self.run(NO_FAULT, self.program)
+        return self.calls()
+
+    def check_outcome(self):
+        pass
+
+
+class ToolWay(Way):
+    """hugexecctl looks at the program: it answers, or says why not, and ends by itself."""
+
+    def __init__(self, name, folder, build):
+        super().__init__(name, folder, build)
+        self.ours = [str(build / "shim" / "hugexecctl"), "explain", f"--policy={folder / name.replace(' ', '-')}.json", *self.program]
+
+    def record(self):
+        self.plain = None
+        assert self.run(NO_FAULT, self.ours)[0] == 0
+        return self.calls()
+
+    def check_outcome(self):
+        pass
+
+    def is_right(self, role, name, fault, ours):
+        return ours[0] in (0, 1) or (fault == "killed" and self.has_been_killed(ours))  # hugexecctl itself has been
+
+
+def way(name, folder, build):
+    kinds = {"hook": HookWay, "poststop": PoststopWay, "explain": ToolWay}
+    return kinds.get(WAYS[name][-1], Way)(name, folder, build)
