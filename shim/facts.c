@@ -71,6 +71,22 @@ void facts_finish_build_id(struct fact_store *store)
 	store->facts.build_id = store->build_id;
 }
 
+int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
+                 struct decision *decision, struct error *err)
+{
+	if (facts_gather(store, pid, given->via, policy_needs(policy), err) < 0)
+		return -1;
+	store->facts.annotations = given->annotations;
+	store->facts.annotation_count = given->annotation_count;
+	policy_decide(policy, &store->facts, decision);
+	if (decision->action == ACTION_UNDECIDED) {
+		facts_begin_build_id(store, pid);
+		facts_finish_build_id(store);
+		policy_decide(policy, &store->facts, decision);
+	}
+	return 0;
+}
+
 void facts_free(struct fact_store *store)
 {
 	free(store->unit);

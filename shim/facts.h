@@ -34,4 +34,12 @@ int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned nee
 void facts_begin_build_id(struct fact_store *store, pid_t pid);
 void facts_finish_build_id(struct fact_store *store);
 
+/*
+ * What POLICY says of PID: gather what it asks for, the build id only where the rest does not decide. VIA and
+ * annotations are taken from GIVEN. Returns 0 with DECISION (its strings are the policy's, those of STORE the caller's
+ * to free), or -1 with ERR word "no-proc" and nothing to free.
+ */
+int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
+                 struct decision *decision, struct error *err);
+
 void facts_free(struct fact_store *store);

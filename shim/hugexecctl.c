@@ -16,9 +16,9 @@ static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"check", ctl_check},   {"explain", ctl_explain}, {"doctor", ctl_doctor},
-    {"status", ctl_status}, {"metrics", ctl_metrics}, {"warm", ctl_warm},
-    {"enable", ctl_enable}, {"disable", ctl_disable}, {"pool", ctl_pool},
+    {"check", ctl_check},     {"explain", ctl_explain}, {"doctor", ctl_doctor}, {"status", ctl_status},
+    {"metrics", ctl_metrics}, {"attach", ctl_attach},   {"warm", ctl_warm},     {"enable", ctl_enable},
+    {"disable", ctl_disable}, {"pool", ctl_pool},
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
@@ -29,13 +29,14 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  doctor                    what this host can do, and the setting that would change it\n"
                            "  status [PID]              processes whose text is on huge pages, with coverage\n"
                            "  metrics                   what was done since boot, counted, for OpenMetrics\n"
+                           "  attach PID...             put the text of processes that run on huge pages\n"
                            "  warm FILE...              have the page cache hold programs in huge pages beforehand\n"
                            "  enable UNIT, disable UNIT start a systemd service through hugexec, or no longer\n"
                            "  pool [FILE]               reserve the huge pages that " POOL_CONF " asks for\n"
                            "\n"
                            "  --help, --version         and 'hugexecctl VERB --help' for a verb's options\n"
                            "\n"
-                           "explain, doctor, status and warm take --json.\n"
+                           "attach, explain, doctor, status and warm take --json.\n"
                            "Exit status: 0; 1 where the answer is no; 2 for wrong usage.\n"
                            "\n"
                            "See also hugexec(1), hugexec-policy(5).\n";
@@ -71,7 +72,8 @@ int main(int argc, char **argv)
 			return finish(verbs[i].run(argc - 1, argv + 1));
 	}
 	fprintf(stderr,
-	        "hugexecctl: unknown verb '%s': it is one of check, disable, doctor, enable, explain, metrics, pool, "
+	        "hugexecctl: unknown verb '%s': it is one of attach, check, disable, doctor, enable, explain, metrics, "
+	        "pool, "
 	        "status, warm\n",
 	        argv[1]);
 	return CTL_USAGE;

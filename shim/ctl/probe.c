@@ -82,7 +82,7 @@ static int64_t map_as_text(int fd)
 	int64_t huge_bytes = -1;
 	if (mmap(text, 2 * MIB, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 0) != MAP_FAILED) {
 		madvise(text, 2 * MIB, MADV_POPULATE_READ);
-		cleanup_free char *smaps = remap_read_smaps(getpid());
+		cleanup_free char *smaps = remap_read_smaps(getpid(), UINT64_MAX);
 		huge_bytes = (int64_t)remap_huge_bytes(smaps, (uintptr_t)text, (uintptr_t)text + 2 * MIB, NULL);
 	}
 	int saved = errno;

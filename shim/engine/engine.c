@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
@@ -11,7 +12,7 @@
 #include "engine/image.h"
 #include "engine/object.h"
 #include "engine/plan.h"
-#include "engine/remap.h"
+#include "engine/private_pages.h"
 #include "host/host.h"
 
 /* A fresh object at the end of the report's list; NULL where there is no room. */
@@ -47,18 +48,48 @@ static void sum_up(struct report *report)
 		report->reason = (struct error){0};
 }
 
-void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report)
+/* Of a program that has run: where it is, and what of it is not to be copied. */
+static void look_at_running(struct image *image, pid_t pid)
+{
+	char path[64], exe[4096];
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	ssize_t got = readlink(path, exe, sizeof exe - 1);
+	exe[got > 0 ? got : 0] = '\0';
+	image_find_exe(image, exe);
+	if (image->has_exe)
+		private_pages_note(image, image->exe_index, pid);
+}
+
+/* Text between START and END, copies among it. */
+static uint64_t text_bytes_between(const struct image *image, uint64_t start, uint64_t end)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < image->count; i++) {
+		const struct mapping *mapping = &image->mappings[i];
+		if (mapping_is_text(mapping) && mapping->start >= start && mapping->end <= end)
+			bytes += mapping->end - mapping->start;
+	}
+	return bytes;
+}
+
+/* The program, which has run or not. */
+static void run_program(struct tracee *tracee, const struct settings *settings, bool has_run, struct report *report)
 {
 	struct image image;
 	report->outcome = OUTCOME_FAILED;
 	report->backing = BACKING_NONE;
 	if (image_read(tracee->pid, &image, &report->reason) < 0)
 		return;
+	if (has_run)
+		look_at_running(&image, tracee->pid);
 	struct report_object *out = image.has_exe ? add_object(report) : NULL;
 	if (out) {
-		struct object program = {tracee, &image, settings, image.exe_index, .is_program = true};
-		if (object_remap(&program, out))
+		struct object program = {
+		    tracee, &image, settings, image.exe_index, .is_program = true, .may_move = !has_run};
+		if (object_remap(&program, out) || has_run)
 			objects_measure(tracee->pid, out, 1);
+		if (has_run && out->huge_bytes > 0) /* perhaps from before */
+			out->text_bytes = text_bytes_between(&image, out->start, out->end);
 		report->rebased = program.rebased;
 		sum_up(report);
 		fault_point("verified");
@@ -66,6 +97,11 @@ void engine_run(struct tracee *tracee, const struct settings *settings, struct r
 		error_set(&report->reason, "no-text", "the program is no mapped file");
 	}
 	image_free(&image);
+}
+
+void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	run_program(tracee, settings, false, report);
 }
 
 /* Whether LIST (NULL-terminated; NULL: ABSENT holds) has a pattern that matches PATH. */
@@ -120,6 +156,7 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 	if (!out)
 		return false;
 	struct object library = {tracee, image, settings, map_index, .is_program = false};
+	private_pages_note(image, map_index, tracee->pid);
 	for (unsigned i = 0; i + 1 < report->object_count; i++)
 		library.has_perf_map |= is_copied(&report->objects[i]);
 	bool changed = object_remap(&library, out);
@@ -128,14 +165,12 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 	return changed;
 }
 
-void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
+/* All libraries; no thread runs. */
+static void run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
 	struct image image;
-	/* A constructor may have started threads: text must not be switched under them. */
-	if (!host_is_single_threaded(tracee->pid) || image_read(tracee->pid, &image, NULL) < 0)
+	if (image_read(tracee->pid, &image, NULL) < 0)
 		return;
-	cleanup_free char *smaps = remap_read_smaps(tracee->pid);
-	image_note_changes(&image, smaps);
 	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start
 	 * anew. */
 	uint64_t done_up_to = 0;
@@ -148,11 +183,24 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 		    image_read(tracee->pid, &now, NULL) == 0) {
 			image_free(&image);
 			image = now;
-			image_note_changes(&image, smaps);
 			i = 0;
 		}
 	}
 	image_free(&image);
 	objects_measure(tracee->pid, report->objects, report->object_count);
 	sum_up(report);
+}
+
+void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	/* A constructor may have started threads: text must not be switched under them. */
+	if (host_is_single_threaded(tracee->pid))
+		run_libraries(tracee, settings, report);
+}
+
+void engine_run_frozen(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	run_program(tracee, settings, true, report);
+	if (settings->libraries && tracee->state == TRACEE_STOPPED)
+		run_libraries(tracee, settings, report);
 }

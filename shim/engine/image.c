@@ -18,6 +18,8 @@
 #define MAPS_LIMIT_BYTES (64 * MIB)
 #define AUXV_WORDS_MAX   256
 
+#define LOWEST_ADDR 0x100000 /* above what vm.mmap_min_addr forbids */
+
 /* Room to leave below a stack, so that what is put there for a moment never stops it from growing. */
 #define STACK_ROOM_BYTES (1 * GIB)
 
@@ -95,6 +97,10 @@ int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struc
 		return error_set(err, "image", "the list of mappings makes no sense");
 	}
 	note_auxv(&image, auxv, auxv_words);
+	if (!image.entry_addr) {
+		image_free(&image);
+		return error_set(err, "image", "the auxiliary vector makes no sense");
+	}
 	ssize_t exe = image_find(&image, image.entry_addr);
 	image.has_exe = exe >= 0 && image.mappings[exe].inode != 0;
 	image.exe_index = exe >= 0 ? (size_t)exe : 0;
@@ -118,18 +124,12 @@ int image_read(pid_t pid, struct image *out, struct error *err)
 	return image_parse(maps, auxv, (size_t)got / sizeof auxv[0], out, err);
 }
 
-void image_note_changes(struct image *image, const char *smaps)
+void image_find_exe(struct image *image, const char *path)
 {
-	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
-	struct smaps_entry entry;
-	size_t first = 0;
-	for (size_t i = 0; i < image->count; i++)
-		image->mappings[i].changed = !smaps;
-	while (smaps_next(&cursor, &entry) == 1) {
-		while (first < image->count && image->mappings[first].end <= entry.start)
-			first++;
-		for (size_t i = first; i < image->count && image->mappings[i].start < entry.end; i++)
-			image->mappings[i].changed |= entry.anonymous_bytes > 0;
+	image->has_exe = false;
+	for (size_t i = 0; i < image->count && !image->has_exe; i++) {
+		image->has_exe = mapping_is_text(&image->mappings[i]) && strcmp(image->mappings[i].path, path) == 0;
+		image->exe_index = i;
 	}
 }
 
@@ -156,6 +156,11 @@ ssize_t image_find(const struct image *image, uint64_t tracee_addr)
 	return -1;
 }
 
+bool mapping_is_text(const struct mapping *mapping)
+{
+	return mapping->prot == (PROT_READ | PROT_EXEC) && !mapping->shared && mapping->inode != 0;
+}
+
 bool mapping_same_file(const struct mapping *a, const struct mapping *b)
 {
 	return a->inode != 0 && a->inode == b->inode && a->dev_major == b->dev_major && a->dev_minor == b->dev_minor;
@@ -167,21 +172,23 @@ static uint64_t room_below(const struct mapping *mapping)
 	return strcmp(mapping->path, "[stack]") == 0 ? STACK_ROOM_BYTES : 0;
 }
 
-uint64_t image_find_gap(const struct image *image, uint64_t bytes, uint64_t align, uint64_t phase)
+uint64_t image_find_gap(const struct image *image, size_t top, uint64_t bytes, uint64_t align, uint64_t phase)
 {
-	for (size_t i = image->count; i > 1; i--) {
+	for (size_t i = top + 1; i > 0 && i <= image->count; i--) {
 		const struct mapping *above = &image->mappings[i - 1];
-		const struct mapping *below = &image->mappings[i - 2];
+		uint64_t below_end = i > 1 ? image->mappings[i - 2].end : LOWEST_ADDR;
 		uint64_t room = room_below(above);
+		if (above->start < below_end)
+			continue;
 		if (above->start > ARCH_USER_TOP) /* [vsyscall] */
 			continue;
-		if (above->start - below->end < bytes || above->start - below->end - bytes < room)
+		if (above->start - below_end < bytes || above->start - below_end - bytes < room)
 			continue;
 		uint64_t highest = above->start - room - bytes;
 		if (highest < phase)
 			continue;
 		uint64_t start = ((highest - phase) & ~(align - 1)) + phase;
-		if (start > below->end)
+		if (start > below_end)
 			return start;
 	}
 	return 0;

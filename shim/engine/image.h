@@ -22,7 +22,7 @@ struct mapping {
 	bool shared;         /* MAP_SHARED */
 	unsigned dev_major, dev_minor;
 	uint64_t inode;   /* 0: anonymous */
-	bool changed;     /* has pages that are no longer what its file says; only known after image_note_changes() */
+	bool changed;     /* has pages that are no longer what its file says; only known after private_pages_note() */
 	const char *path; /* "" where there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the image */
 };
 
@@ -47,24 +47,26 @@ int image_read(pid_t pid, struct image *out, struct error *err);
 /* The same from the text of a maps file and the raw words of an auxv: no I/O. */
 int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struct image *out, struct error *err);
 
-void image_free(struct image *image);
-
 /*
- * Set `changed` in every mapping with private pages by what SMAPS (the text of the process's smaps file) says: ld.so
- * has written there, text relocations or, before it made that read-only, RELRO. Where SMAPS is NULL nothing is known,
- * and all count as changed. No I/O.
+ * Take the program that runs to be the file at PATH, as its mappings name it: AT_ENTRY may lie in a copy by now. Where
+ * none of the mappings has code from there, has_exe is false afterwards.
  */
-void image_note_changes(struct image *image, const char *smaps);
+void image_find_exe(struct image *image, const char *path);
+
+void image_free(struct image *image);
 
 /* Index of the mapping that holds TRACEE_ADDR, or -1. */
 ssize_t image_find(const struct image *image, uint64_t tracee_addr);
+
+/* Whether MAPPING is text that may be replaced. */
+bool mapping_is_text(const struct mapping *mapping);
 
 /* Whether two mappings are of the same file. */
 bool mapping_same_file(const struct mapping *a, const struct mapping *b);
 
 /*
- * A gap of BYTES at an address that is PHASE modulo ALIGN (a power of two), as high as possible below the topmost
- * mapping and not touching any; 0 where there is none. No I/O, so ask again after every change of the tracee's
+ * A gap of BYTES at an address that is PHASE modulo ALIGN (a power of two), as high as possible below the mapping with
+ * index TOP and not touching any; 0 where there is none. No I/O, so ask again after every change of the tracee's
  * mappings.
  */
-uint64_t image_find_gap(const struct image *image, uint64_t bytes, uint64_t align, uint64_t phase);
+uint64_t image_find_gap(const struct image *image, size_t top, uint64_t bytes, uint64_t align, uint64_t phase);

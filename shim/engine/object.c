@@ -77,9 +77,9 @@ static int try_backing(struct object *object, unsigned index, int fd, struct pla
 	bool is_last = index + 1 == settings->backing_count;
 	if (backing == BACKING_FILE) {
 		int result = backing_file_apply(object->tracee, object->image, object->map_index, settings, fd,
-		                                object->is_program, is_last, &object->rebased, plan, refusal);
+		                                object->may_move, is_last, &object->rebased, plan, refusal);
 		/* The image may be a new one. */
-		object->map_index = object->is_program ? object->image->exe_index : object->map_index;
+		object->map_index = object->may_move ? object->image->exe_index : object->map_index;
 		return result;
 	}
 	uint64_t page_bytes = backing == BACKING_HUGETLB ? settings->page_size_bytes : 2 * MIB;
@@ -151,7 +151,10 @@ bool object_remap(struct object *object, struct report_object *out)
 
 void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
 {
-	cleanup_free char *smaps = remap_read_smaps(pid);
+	uint64_t end_addr = 0;
+	for (unsigned i = 0; i < count; i++)
+		end_addr = objects[i].end > end_addr ? objects[i].end : end_addr;
+	cleanup_free char *smaps = remap_read_smaps(pid, end_addr);
 	for (unsigned i = 0; i < count; i++) {
 		enum backing found = BACKING_NONE;
 		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &found);

@@ -13,10 +13,11 @@
 
 struct object {
 	struct tracee *tracee;
-	struct image *image; /* read anew where the object had to move; with image_note_changes() where it has run */
+	struct image *image; /* read anew where the object had to move; with private_pages_note() where it has run */
 	const struct settings *settings;
 	size_t map_index;  /* a mapping of the object in IMAGE */
-	bool is_program;   /* not a library: it may be moved */
+	bool is_program;   /* not a library */
+	bool may_move;     /* a program that has not run yet */
 	bool has_perf_map; /* one was begun for an object before */
 	bool rebased;
 };

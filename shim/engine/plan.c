@@ -5,11 +5,6 @@
 
 #include "base/size.h"
 
-bool mapping_is_text(const struct mapping *mapping)
-{
-	return mapping->prot == (PROT_READ | PROT_EXEC) && !mapping->shared && mapping->inode != 0;
-}
-
 /*
  * May a slot of text reach into this mapping? Only where it is the object's own, nobody can write to it, and nobody
  * has: RELRO is read-only by now, but what ld.so has put there is not in the file.

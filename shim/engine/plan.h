@@ -44,9 +44,6 @@ struct plan {
 	struct error reason; /* why there is no range, or not all; unset where whole slots are all covered */
 };
 
-/* Whether MAPPING is text that may be replaced. */
-bool mapping_is_text(const struct mapping *mapping);
-
 /*
  * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, with huge pages of PAGE_BYTES. Never fails: a plan
  * with no range says why in its reason ("no-text", "text-small", "text-large", "text-writable", "no-huge-slot").

@@ -7,6 +7,8 @@
 #include <linux/memfd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +19,7 @@
 #include "base/size.h"
 #include "engine/backing.h"
 #include "engine/fill.h"
+#include "engine/private_pages.h"
 #include "engine/smaps.h"
 
 #ifndef MADV_POPULATE_READ
@@ -30,6 +33,7 @@
 #endif
 
 #define SMAPS_LIMIT_BYTES (64 * MIB)
+#define SMAPS_CHUNK_BYTES 4096 /* more is made at once of a few mappings that may take long */
 
 /* No program has so much code; a sparse file that claims to would hold its launch for minutes. */
 #define COPY_MAX_BYTES (4096 * MIB)
@@ -40,6 +44,7 @@ struct copy {
 	const struct plan *plan;
 	const struct settings *settings;
 	const struct backing_copy *backing;
+	const struct mapping *text; /* one of the object's, of the image that was planned with */
 	uint64_t page_bytes;
 	int memfd;           /* ours; -1: not yet */
 	uint64_t gap_addr;   /* free address space in the tracee */
@@ -149,12 +154,47 @@ static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 	return 0;
 }
 
-char *remap_read_smaps(pid_t pid)
+/* Whether TEXT has the line of a mapping at END_ADDR or above in or behind the line at FROM. */
+static bool reaches(const char *text, size_t from, uint64_t end_addr)
+{
+	while (from > 0 && text[from - 1] != '\n')
+		from--;
+	for (const char *line = text + from; line; line = strchr(line, '\n')) {
+		char *end;
+		line += *line == '\n';
+		uint64_t start = strtoull(line, &end, 16);
+		if (*end == '-' && end > line && start >= end_addr)
+			return true;
+	}
+	return false;
+}
+
+char *remap_read_smaps(pid_t pid, uint64_t end_addr)
 {
 	char path[64];
+	size_t used = 0, room = 0;
 	char *text = NULL;
 	snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
-	return read_file_at(AT_FDCWD, path, SMAPS_LIMIT_BYTES, &text, NULL) < 0 ? NULL : text;
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && used < SMAPS_LIMIT_BYTES) {
+		if (room - used < SMAPS_CHUNK_BYTES + 1) {
+			room = room ? room * 2 : 8 * SMAPS_CHUNK_BYTES;
+			char *larger = realloc(text, room);
+			if (!larger)
+				break;
+			text = larger;
+		}
+		ssize_t got = TEMP_FAILURE_RETRY(read(fd, text + used, SMAPS_CHUNK_BYTES));
+		if (got < 0)
+			break;
+		text[used + (size_t)got] = '\0';
+		size_t before = used;
+		used += (size_t)got;
+		if (got == 0 || reaches(text, before, end_addr))
+			return text;
+	}
+	free(text);
+	return NULL;
 }
 
 uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how)
@@ -190,9 +230,9 @@ static int populate(struct copy *copy, struct error *err)
 		               MADV_DONTDUMP, 0, 0, 0);
 	if (copy->tracee->state == TRACEE_GONE)
 		return error_set(err, "tracee-gone", "process %d has ended", (int)copy->tracee->pid);
-	cleanup_free char *smaps = remap_read_smaps(copy->tracee->pid);
-	uint64_t huge_bytes =
-	    remap_huge_bytes(smaps, copy->aside_addr, copy->aside_addr + copy->plan->range_bytes, NULL);
+	uint64_t end_addr = copy->aside_addr + copy->plan->range_bytes;
+	cleanup_free char *smaps = remap_read_smaps(copy->tracee->pid, end_addr);
+	uint64_t huge_bytes = remap_huge_bytes(smaps, copy->aside_addr, end_addr, NULL);
 	if (huge_bytes < copy->plan->range_bytes) {
 		char have[16], want[16];
 		return error_set(err, copy->backing->backing == BACKING_THP ? "thp-refused" : "hugetlb-pool",
@@ -203,18 +243,18 @@ static int populate(struct copy *copy, struct error *err)
 	return 0;
 }
 
-/* Whether the text of RANGE is still the file's own mapping, after an mremap that failed. */
-static bool range_is_untouched(pid_t pid, const struct plan *plan, const struct plan_range *range)
+/* Whether the text of RANGE is still the file's own mapping. */
+static bool range_is_untouched(const struct copy *copy, const struct plan_range *range)
 {
 	struct image now;
-	if (image_read(pid, &now, NULL) < 0)
+	if (image_read(copy->tracee->pid, &now, NULL) < 0)
 		return false;
 	bool untouched = true;
 	for (unsigned i = 0; i < range->piece_count && untouched; i++) {
-		const struct plan_piece *piece = &plan->pieces[range->first_piece + i];
+		const struct plan_piece *piece = &copy->plan->pieces[range->first_piece + i];
 		ssize_t at = image_find(&now, piece->start);
 		const struct mapping *mapping = at < 0 ? NULL : &now.mappings[at];
-		untouched = mapping && mapping->end >= piece->end &&
+		untouched = mapping && mapping->end >= piece->end && mapping_same_file(mapping, copy->text) &&
 		            mapping->file_off + (piece->start - mapping->start) == piece->file_off;
 	}
 	image_free(&now);
@@ -236,8 +276,7 @@ static int switch_text(struct copy *copy, struct error *err)
 		                               MREMAP_MAYMOVE | MREMAP_FIXED, range->start, 0);
 		if (moved < 0) {
 			call_failed(moved, "mremap", err);
-			if (copy->tracee->state != TRACEE_GONE &&
-			    !range_is_untouched(copy->tracee->pid, copy->plan, range)) {
+			if (copy->tracee->state != TRACEE_GONE && !range_is_untouched(copy, range)) {
 				kill(copy->tracee->pid, SIGKILL);
 				copy->tracee->state = TRACEE_GONE;
 			}
@@ -248,13 +287,6 @@ static int switch_text(struct copy *copy, struct error *err)
 	}
 	fault_point("switched");
 	return 0;
-}
-
-static int populate_and_switch(struct copy *copy, struct error *err)
-{
-	if (populate(copy, err) < 0)
-		return -1;
-	return switch_text(copy, err);
 }
 
 static int unmap_aside(struct copy *copy, struct error *err)
@@ -280,6 +312,31 @@ static int while_borrowed(struct copy *copy, int (*step)(struct copy *, struct e
 	return result;
 }
 
+/* Nobody runs any more who could: what was copied must be what is there still. */
+static int check_ranges(const struct copy *copy, struct error *err)
+{
+	for (unsigned i = 0; i < copy->plan->range_count; i++) {
+		const struct plan_range *range = &copy->plan->ranges[i];
+		if (!range_is_untouched(copy, range) ||
+		    private_pages_between(copy->tracee->pid, range->start, range->end))
+			return error_set(err, "text-changed", "its text was changed while it was copied");
+	}
+	return 0;
+}
+
+/* Switch while no other thread runs. */
+static int switch_alone(struct copy *copy, struct error *err)
+{
+	struct tracee *tracee = copy->tracee;
+	if (!tracee->stop_others)
+		return while_borrowed(copy, switch_text, err);
+	if (tracee->stop_others(tracee, err) < 0)
+		return -1;
+	int result = check_ranges(copy, err) < 0 ? -1 : while_borrowed(copy, switch_text, err);
+	tracee->start_others(tracee);
+	return result;
+}
+
 static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *err)
 {
 	if (while_borrowed(copy, create_aside, err) < 0)
@@ -291,7 +348,9 @@ static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *er
 	fault_point("allocated");
 	if (fill_and_seal(copy, text_fd, err) < 0)
 		return -1;
-	return while_borrowed(copy, populate_and_switch, err);
+	if (while_borrowed(copy, populate, err) < 0)
+		return -1;
+	return switch_alone(copy, err);
 }
 
 int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
@@ -302,10 +361,16 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	    .plan = plan,
 	    .settings = settings,
 	    .backing = backing == BACKING_HUGETLB ? &backing_hugetlb : &backing_thp,
+	    .text = &image->mappings[plan->map_index],
 	    .page_bytes = plan->page_bytes,
 	    .memfd = -1,
-	    .gap_addr = image_find_gap(image, plan->range_bytes, plan->page_bytes, 0),
 	};
+	/* Below the text of a program that runs, so that its smaps need not be read beyond its heap
+	 * (remap_read_smaps()). */
+	if (tracee->stop_others)
+		copy.gap_addr = image_find_gap(image, plan->map_index, plan->range_bytes, plan->page_bytes, 0);
+	if (!copy.gap_addr)
+		copy.gap_addr = image_find_gap(image, image->count - 1, plan->range_bytes, plan->page_bytes, 0);
 	if (plan->range_bytes > COPY_MAX_BYTES) {
 		char text[16];
 		return error_set(err, "text-large", "no copy is made of %s",

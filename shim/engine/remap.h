@@ -28,9 +28,11 @@
 int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
                const struct settings *settings, enum backing backing, int text_fd, struct error *err);
 
-/* The smaps of PID in a fresh string (free() it); NULL where it cannot be read. It costs milliseconds for a large
- * process. */
-char *remap_read_smaps(pid_t pid);
+/*
+ * The smaps of PID up to END_ADDR, or a bit more, in a fresh string (free() it); NULL where it cannot be read. The
+ * kernel counts each page of what it tells, with the process's mappings locked: seconds for a heap of hundreds of GiB.
+ */
+char *remap_read_smaps(pid_t pid, uint64_t end_addr);
 
 /*
  * Bytes of [START, END) that are on huge pages, as SMAPS (the text of a smaps file; NULL: nothing is known) says; by

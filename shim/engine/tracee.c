@@ -67,6 +67,19 @@ bool tracee_may_suspend_seccomp(void)
 	       (data[0].effective & (1U << CAP_SYS_ADMIN)) && is_initial_user_namespace();
 }
 
+int tracee_check_filter(const struct tracee *tracee, struct error *err)
+{
+	char path[64];
+	cleanup_free char *status = NULL;
+	if (tracee->suspends_seccomp)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)tracee->pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) == 0 && strstr(status, "\nSeccomp:\t0\n"))
+		return 0;
+	return error_set(err, "seccomp",
+	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");
+}
+
 /*
  * Resume with PTRACE_SYSCALL until the next syscall-entry or -exit stop. The only other stops that can come are those
  * of SIGSTOP (nothing else is left unblocked): the signal is delivered, so that the kernel keeps the account of who is
@@ -180,7 +193,7 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 {
 	if (get_regs(tracee, &tracee->saved_regs, err) < 0 || find_syscall_insn(tracee, err) < 0)
 		return -1;
-	arch_no_restart(&tracee->saved_regs);
+	arch_restart_interrupted(&tracee->saved_regs);
 	if (ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof tracee->saved_mask, &tracee->saved_mask) < 0)
 		return ptrace_failed(tracee, "reading the signal mask", err);
 	long suspend = tracee->suspends_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;

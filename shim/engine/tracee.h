@@ -7,6 +7,7 @@
  *   tracee_seize()            RUNNING
  *   PTRACE_EVENT_EXEC         IN_EXEC      still inside execve: its result is written over the registers on return
  *   tracee_finish_exec()      STOPPED      at the system call's exit: registers are ours to change
+ *                                          (freeze.h leads there, too, from a stop anywhere in a running program)
  *   tracee_borrow()           BORROWED     registers saved, all signals blocked, PTRACE_O_EXITKILL set
  *   tracee_syscall() ...      BORROWED
  *   tracee_return()           STOPPED      registers and mask as they were, EXITKILL off
@@ -35,6 +36,12 @@ struct tracee {
 	bool suspends_seccomp;      /* while borrowed, no seccomp filter of the tracee's sees its calls */
 	bool is_foreign;            /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* of a syscall instruction in the tracee's vDSO; 0 until the first borrow */
+	/*
+	 * Where other threads of its process may run: stop them all (0, or -1 with an error), let them go on. NULL:
+	 * there are none, or none that could. See freeze.h.
+	 */
+	int (*stop_others)(struct tracee *tracee, struct error *err);
+	void (*start_others)(struct tracee *tracee);
 	struct arch_regs saved_regs;
 	uint64_t breakpoint_addr; /* 0: none is set */
 	uint64_t saved_mask;      /* kernel sigset: bit N-1 is signal N */
@@ -53,13 +60,22 @@ int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *e
 bool tracee_may_suspend_seccomp(void);
 
 /*
+ * Whether calls can be injected without a seccomp filter's seeing them: it might end the workload for one of them.
+ * Returns 0, or -1 with ERR word "seccomp".
+ */
+int tracee_check_filter(const struct tracee *tracee, struct error *err);
+
+/*
  * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result
  * of execve over them on the way). Stop signals that arrive are delivered and overridden: they hold again once we let
  * go. Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
  */
 int tracee_finish_exec(struct tracee *tracee, struct error *err);
 
-/* Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. */
+/*
+ * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. A system call
+ * that the stop has cut short will be made again afterwards, as the kernel would have it.
+ */
 int tracee_borrow(struct tracee *tracee, struct error *err);
 
 /*

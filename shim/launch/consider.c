@@ -30,19 +30,13 @@ static uint64_t now_us(void)
 static int decide(const struct following *following, pid_t pid, struct fact_store *store, struct decision *decision,
                   struct error *err)
 {
-	const struct policy *policy = following->launch->policy;
-	if (facts_gather(store, pid, following->launch->via, policy_needs(policy), err) < 0)
+	const struct launch *launch = following->launch;
+	const struct facts given = {
+	    .via = launch->via, .annotations = launch->annotations, .annotation_count = launch->annotation_count};
+	if (facts_decide(store, pid, &given, launch->policy, decision, err) < 0)
 		return -1;
-	store->facts.annotations = following->launch->annotations;
-	store->facts.annotation_count = following->launch->annotation_count;
-	policy_decide(policy, &store->facts, decision);
-	if (decision->action == ACTION_UNDECIDED) {
-		facts_begin_build_id(store, pid);
-		facts_finish_build_id(store);
-		policy_decide(policy, &store->facts, decision);
-	}
-	if (following->launch->options->backing)
-		settings_override_backing(&decision->settings, following->launch->options->backing, NULL);
+	if (launch->options->backing)
+		settings_override_backing(&decision->settings, launch->options->backing, NULL);
 	fault_point("decided");
 	return 0;
 }
@@ -97,20 +91,6 @@ static void remember_skip(struct followed *followed, const struct report *report
 	memcpy(followed->rule, report->rule, sizeof followed->rule);
 }
 
-/* A filter that we cannot keep from seeing the engine's calls might end the workload for one of them. */
-static int check_filter(const struct launch *launch, const struct tracee *tracee, struct error *err)
-{
-	char path[64];
-	cleanup_free char *status = NULL;
-	if (!launch->avoids_filters || tracee->suspends_seccomp)
-		return 0;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)tracee->pid);
-	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) == 0 && strstr(status, "\nSeccomp:\t0\n"))
-		return 0;
-	return error_set(err, "seccomp",
-	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");
-}
-
 /*
  * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for a
  * report in JSON: where nobody gets one it is not read, else it is read beside the work.
@@ -119,7 +99,8 @@ static void remap(const struct launch *launch, struct followed *followed, const 
                   struct fact_store *store, struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
-	if (tracee_finish_exec(tracee, &report->reason) < 0 || check_filter(launch, tracee, &report->reason) < 0) {
+	if (tracee_finish_exec(tracee, &report->reason) < 0 ||
+	    (launch->avoids_filters && tracee_check_filter(tracee, &report->reason) < 0)) {
 		report->outcome = OUTCOME_FAILED;
 		return;
 	}

@@ -21,8 +21,7 @@ static bool is_seized(const struct seized *seized, pid_t tid)
 	return false;
 }
 
-/* One thread more. Returns 1; 0 where it has ended meanwhile, or is attached already; -1 with ERR. */
-static int seize_one(struct seized *seized, pid_t tid, long options, struct error *err)
+static int add(struct seized *seized, const struct tracee *thread, struct error *err)
 {
 	if (seized->count == SEIZE_THREADS_MAX)
 		return error_set(err, "ptrace-refused", "more than %d threads", SEIZE_THREADS_MAX);
@@ -30,17 +29,16 @@ static int seize_one(struct seized *seized, pid_t tid, long options, struct erro
 	if (!larger)
 		return error_set_errno(err, ENOMEM, "ptrace-refused", "attaching");
 	seized->threads = larger;
-	if (tracee_seize(&larger[seized->count], tid, options, err) == 0) {
-		seized->count++;
-		return 1;
-	}
-	/* EPERM of a thread whose process we trace: the kernel has attached it to us as it was started. */
-	bool is_main = seized->count == 0;
-	return !is_main && (errno == ESRCH || errno == EPERM) ? 0 : -1;
+	seized->threads[seized->count++] = *thread;
+	return 0;
 }
 
-/* Attach to those of PID's threads that are not seized yet. Returns how many, or -1 with ERR. */
-static int seize_new(struct seized *seized, pid_t pid, long options, struct error *err)
+/*
+ * Attach to those threads of PID that are not in SEIZED yet, nor KNOWN (0: none). A thread that refuses with EPERM
+ * while others of its process are ours was attached by the kernel as one of these started it: COUNT_ALL has it counted,
+ * too. Returns how many came, or -1 with ERR.
+ */
+static int seize_new(struct seized *seized, pid_t pid, pid_t known, long options, bool count_all, struct error *err)
 {
 	char path[64];
 	int found = 0;
@@ -49,27 +47,42 @@ static int seize_new(struct seized *seized, pid_t pid, long options, struct erro
 	if (!tasks)
 		return error_set_errno(err, errno, "ptrace-refused", "%s", path);
 	for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
+		struct tracee thread;
 		pid_t tid = atoi(entry->d_name);
-		if (tid <= 0 || is_seized(seized, tid))
+		if (tid <= 0 || tid == known || is_seized(seized, tid))
 			continue;
-		int result = seize_one(seized, tid, options, err);
-		if (result < 0)
+		if (tracee_seize(&thread, tid, options, err) < 0) {
+			if (errno == ESRCH || (errno == EPERM && !count_all))
+				continue;
+			if (errno != EPERM)
+				return -1;
+		}
+		if (add(seized, &thread, err) < 0)
 			return -1;
-		found += result;
+		found++;
 	}
 	return found;
 }
 
 int seize_threads(pid_t pid, long options, struct seized *out, struct error *err)
 {
+	struct tracee main_thread;
 	*out = (struct seized){0};
-	int found = seize_one(out, pid, options | PTRACE_O_TRACECLONE, err);
+	options |= PTRACE_O_TRACECLONE;
+	if (tracee_seize(&main_thread, pid, options, err) < 0)
+		return -1;
+	int found = add(out, &main_thread, err) < 0 ? -1 : 1;
 	for (int pass = 0; found > 0 && pass < PASSES_MAX; pass++)
-		found = seize_new(out, pid, options | PTRACE_O_TRACECLONE, err);
+		found = seize_new(out, pid, 0, options, false, err);
 	if (found < 0) {
 		free(out->threads);
 		out->threads = NULL;
 		return -1;
 	}
 	return 0;
+}
+
+int seize_others(const struct tracee *main_thread, struct seized *others, struct error *err)
+{
+	return seize_new(others, main_thread->pid, main_thread->pid, PTRACE_O_TRACECLONE, true, err) < 0 ? -1 : 0;
 }

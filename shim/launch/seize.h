@@ -22,3 +22,10 @@ struct seized {
  * caller must end, which lets go of those that were seized.
  */
 int seize_threads(pid_t pid, long options, struct seized *out, struct error *err);
+
+/*
+ * Attach to the threads beside MAIN_THREAD, which is ours, that OTHERS (empty at first) does not have yet, and add
+ * them. It also gets those that are ours already, because a thread of ours has started them, and those that are another
+ * tracer's: waiting for them tells. Returns 0, or -1 with ERR word "ptrace-refused"; OTHERS->threads is the caller's.
+ */
+int seize_others(const struct tracee *main_thread, struct seized *others, struct error *err);

@@ -109,6 +109,7 @@ def one(name, before, folder, build):
     settings, backing, _, program, reason = CIRCUMSTANCES[name]
     policy, report, path = folder / "circumstance.json", folder / "circumstance.report", folder / program
     policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(path)}, "min_text": 0, "follow": "none", **settings}]}))
+    policy.chmod(0o644)
     report.unlink(missing_ok=True)
     before = [word.format(folder=folder) if "{folder}" in word else word for word in before]
     plain = run([*before, path])

@@ -325,9 +325,9 @@ static char **parse(int argc, char **argv)
 		fail_number = atoi(argv[2]);
 		fail_count = (unsigned)atoi(argv[3]);
 		fail_how = strcmp(argv[4], "killed") == 0     ? KILLED
-		             : strcmp(argv[4], "end") == 0      ? END
-		             : strcmp(argv[4], "nonsense") == 0 ? NONSENSE
-		                                                : atoi(argv[4]);
+		           : strcmp(argv[4], "end") == 0      ? END
+		           : strcmp(argv[4], "nonsense") == 0 ? NONSENSE
+		                                              : atoi(argv[4]);
 		at = 5;
 	}
 	for (; at < argc && strcmp(argv[at], "--") != 0; at++) {

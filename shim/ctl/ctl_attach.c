@@ -1,0 +1,145 @@
+/*
+ * hugexecctl attach: put the text of processes that run already on huge pages.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/size.h"
+#include "base/text.h"
+#include "ctl/ctl.h"
+#include "launch/attach.h"
+
+static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
+                           "Put the text of processes that run already on huge pages, as the policy says\n"
+                           "(\"via\": \"attach\"). The main thread is held while a copy is made, some milliseconds\n"
+                           "for each 10 MiB of text; the others run on until it takes the place of the text,\n"
+                           "which takes a millisecond or two.\n"
+                           "\n"
+                           "  --policy=FILE    read this policy instead of the host's\n"
+                           "  --backing=LIST   in place of the rule's: file, hugetlb, thp\n"
+                           "  --json           a report for each process, as hugexec --report writes it\n"
+                           "\n"
+                           "A program that runs stays where it is in memory, so that 'file' rarely fits: have\n"
+                           "hugetlb or thp in the list. For the process of a systemd unit:\n"
+                           "  hugexecctl attach $(systemctl show -P MainPID UNIT)\n"
+                           "\n"
+                           "Exit status: 0 where text of every process is on huge pages now; 1 where not, or the\n"
+                           "policy is broken; 2 for wrong usage.\n";
+
+static void print_attached(const struct attached *attached)
+{
+	const struct report *report = &attached->report;
+	char text[16], huge[16], shown[sizeof report->exe], why[sizeof report->reason + 2];
+	printf("%8d  %10s  %10s  %-7s  %7.1f ms  %7.1f ms  %s%s%s\n", (int)report->pid,
+	       size_format(report->text_bytes, text, sizeof text), size_format(report->huge_bytes, huge, sizeof huge),
+	       report->backing == BACKING_NONE ? "-" : backing_name(report->backing), (double)report->latency_us / 1000,
+	       (double)attached->all_held_us / 1000, text_printable(report->exe, shown, sizeof shown),
+	       error_is_set(&report->reason) ? ": " : "",
+	       error_is_set(&report->reason) ? error_text(&report->reason, why, sizeof why) : "");
+}
+
+static void print_json(const struct report *report)
+{
+	char *json = report_to_json(report);
+	puts(json ? json : "{}");
+	free(json);
+}
+
+/* In a process of its own, whose end lets go of everything. Returns whether text is on huge pages now. */
+static bool attach_one(pid_t pid, const struct policy *policy, const struct options *options, bool json)
+{
+	int status;
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0) {
+		struct attached attached;
+		attach_run(pid, policy, options, &attached);
+		if (json)
+			print_json(&attached.report);
+		else
+			print_attached(&attached);
+		_exit(fflush(stdout) == 0 && attached.report.outcome == OUTCOME_REMAPPED ? CTL_OK : CTL_NO);
+	}
+	if (child < 0 || TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) < 0) {
+		fprintf(stderr, "hugexecctl: %d: %s\n", (int)pid, strerror(errno));
+		return false;
+	}
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "hugexecctl: %d: the tracer was killed by signal %d\n", (int)pid, WTERMSIG(status));
+	return WIFEXITED(status) && WEXITSTATUS(status) == CTL_OK;
+}
+
+/* WORD as the number of a process; 0 where it is none. */
+static pid_t parse_pid(const char *word)
+{
+	char *end;
+	errno = 0;
+	long pid = strtol(word, &end, 10);
+	return errno || *end || pid < 1 || pid > 1 << 22 ? 0 : (pid_t)pid;
+}
+
+static int attach_all(char **words, const struct options *options, bool json)
+{
+	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
+	struct policy *policy = NULL;
+	struct error err = {0};
+	int result = CTL_OK;
+	if (policy_load(&sources, &policy, NULL, &err) < 0) {
+		fprintf(stderr, "hugexecctl: %s\n", err.detail);
+		return CTL_NO;
+	}
+	if (!json)
+		printf("%8s  %10s  %10s  %-7s  %10s  %10s  %s\n", "PID", "TEXT", "HUGE", "BACKING", "MAIN HELD",
+		       "ALL HELD", "PROGRAM");
+	for (; *words; words++) {
+		if (!attach_one(parse_pid(*words), policy, options, json))
+			result = CTL_NO;
+	}
+	policy_free(policy);
+	return result;
+}
+
+/* "hugexecctl: BEFORE WORD AFTER" */
+static int wrong_usage(const char *before, const char *word, const char *after)
+{
+	fprintf(stderr, "hugexecctl: %s%s%s\nTry 'hugexecctl attach --help'.\n", before, word, after);
+	return CTL_USAGE;
+}
+
+int ctl_attach(int argc, char **argv)
+{
+	static const struct option known[] = {{"policy", required_argument, NULL, 'p'},
+	                                      {"backing", required_argument, NULL, 'b'},
+	                                      {"json", no_argument, NULL, 'j'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
+	struct options options = {.verbosity = VERBOSITY_QUIET};
+	struct settings ignored;
+	struct error err = {0};
+	bool json = false;
+	for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+		switch (option) {
+		case 'p': options.policy_file = optarg; break;
+		case 'b': options.backing = optarg; break;
+		case 'j': json = true; break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: fputs("Try 'hugexecctl attach --help'.\n", stderr); return CTL_USAGE;
+		}
+	}
+	if (options.backing && settings_override_backing(&ignored, options.backing, &err) < 0)
+		return wrong_usage("", err.detail, "");
+	if (optind == argc)
+		return wrong_usage("attach takes the numbers of processes", "", "");
+	for (int i = optind; i < argc; i++) {
+		if (!parse_pid(argv[i]))
+			return wrong_usage("'", argv[i], "' is not the number of a process");
+		if (parse_pid(argv[i]) == getpid())
+			return wrong_usage("", argv[i], " is this very process");
+	}
+	return attach_all(argv + optind, &options, json);
+}

@@ -1,0 +1,159 @@
+#include "launch/freeze.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/io.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+/* For all others to stand still. They are asked at once; this is for one that the kernel does not let go of. */
+#define OTHERS_MS 500
+
+#define LOOK_AGAIN_NS 50000
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
+}
+
+/* Whether TID is a thread of PID's that could run. */
+static bool is_alive(pid_t pid, pid_t tid)
+{
+	char path[64];
+	cleanup_free char *status = NULL;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
+	return read_file_at(AT_FDCWD, path, 65536, &status, NULL) == 0 && !strstr(status, "\nState:\tZ") &&
+	       !strstr(status, "\nState:\tX");
+}
+
+/* Wait for thread TID of PID to stop or end: *STATUS is waitpid()'s, 0 where it has gone. Returns 0, or -1 with ERR. */
+static int wait_for(pid_t pid, pid_t tid, uint64_t deadline_us, int *status, struct error *err)
+{
+	*status = 0;
+	for (;;) {
+		pid_t got = waitpid(tid, status, __WALL | WNOHANG);
+		if (got > 0)
+			return 0;
+		/* Not ours: it has ended, or was another tracer's before. */
+		if (got < 0 && errno != EINTR)
+			return is_alive(pid, tid)
+			           ? error_set(err, "ptrace-refused", "thread %d is traced already", (int)tid)
+			           : 0;
+		if (now_us() >= deadline_us)
+			return error_set(err, "threads-busy", "thread %d cannot be stopped just now", (int)tid);
+		nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
+	}
+}
+
+/*
+ * THREAD was asked to stop; wait until it stands. What it stops for on the way is passed on: a signal is delivered, so
+ * that none has to be kept, and the stop that we asked for comes before the first instruction of its handler.
+ */
+static int await_stop(struct tracee *thread, pid_t pid, uint64_t deadline_us, struct error *err)
+{
+	for (;;) {
+		int status;
+		if (wait_for(pid, thread->pid, deadline_us, &status, err) < 0)
+			return -1;
+		thread->state = WIFSTOPPED(status) ? TRACEE_STOPPED : TRACEE_GONE;
+		int event = status >> 16;
+		if (thread->state == TRACEE_GONE || event == PTRACE_EVENT_STOP)
+			return 0;
+		thread->state = TRACEE_RUNNING;
+		ptrace(PTRACE_CONT, thread->pid, 0, event ? 0L : (long)WSTOPSIG(status));
+	}
+}
+
+/* Stop those of the others from the one with index FIRST on. */
+static int stop_from(struct seized *others, size_t first, pid_t pid, uint64_t deadline_us, struct error *err)
+{
+	for (size_t i = first; i < others->count; i++)
+		ptrace(PTRACE_INTERRUPT, others->threads[i].pid, 0, 0);
+	for (size_t i = first; i < others->count; i++) {
+		if (await_stop(&others->threads[i], pid, deadline_us, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Until there is no thread that was not there before: those that start meanwhile are attached by the kernel. */
+static int stop_all(struct frozen *frozen, struct error *err)
+{
+	uint64_t deadline_us = now_us() + OTHERS_MS * 1000U;
+	size_t stopped = 0;
+	while (seize_others(&frozen->main, &frozen->others, err) == 0) {
+		if (frozen->others.count == stopped)
+			return 0;
+		if (stop_from(&frozen->others, stopped, frozen->main.pid, deadline_us, err) < 0)
+			return -1;
+		stopped = frozen->others.count;
+	}
+	return -1;
+}
+
+static struct frozen *frozen_of(struct tracee *tracee)
+{
+	return (struct frozen *)((char *)tracee - offsetof(struct frozen, main)); // NOLINT(clang-diagnostic-cast-align)
+}
+
+static void start_others(struct tracee *tracee)
+{
+	struct frozen *frozen = frozen_of(tracee);
+	for (size_t i = 0; i < frozen->others.count; i++)
+		tracee_detach(&frozen->others.threads[i]);
+	free(frozen->others.threads);
+	frozen->others = (struct seized){0};
+	frozen->held_us += now_us() - frozen->held_since_us;
+}
+
+static int stop_others(struct tracee *tracee, struct error *err)
+{
+	struct frozen *frozen = frozen_of(tracee);
+	/* One that did not stop the last time may do so at any moment, and is no longer known. */
+	if (frozen->failed)
+		return error_set(err, "threads-busy", "not all threads could be stopped");
+	frozen->held_since_us = now_us();
+	if (stop_all(frozen, err) == 0) {
+		fault_point("frozen");
+		return 0;
+	}
+	frozen->failed = true;
+	start_others(tracee);
+	return -1;
+}
+
+int freeze(pid_t pid, unsigned timeout_ms, struct frozen *frozen, struct error *err)
+{
+	*frozen = (struct frozen){0};
+	if (tracee_seize(&frozen->main, pid, 0, err) < 0)
+		return -1;
+	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+	if (await_stop(&frozen->main, pid, now_us() + (uint64_t)timeout_ms * 1000U, err) < 0)
+		return -1;
+	frozen->main.stop_others = stop_others;
+	frozen->main.start_others = start_others;
+	if (frozen->main.state == TRACEE_STOPPED)
+		return 0;
+	return error_set(err, "tracee-gone", "process %d has ended", (int)pid);
+}
+
+void thaw(struct frozen *frozen)
+{
+	tracee_detach(&frozen->main);
+}

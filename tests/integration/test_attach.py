@@ -1,0 +1,276 @@
+"""hugexecctl attach: text of a program that runs is put on huge pages, and the program does not notice."""
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import (GENERATED, HUGE, ROOT, Process, bigtext_generator, huge_text_bytes, policy_with, run, smaps, status_of,
+                      take_hugetlb_pool, wait_for)
+
+LINKED = {"library": ("-fPIC",), "pie": ("-pie", "-fPIE"), "fixed": ("-no-pie",), "static": ("-static", "-no-pie")}
+MAY_BE_INTERRUPTED = {"epoll", "sigtimedwait"}  # signal(7), "by stop signals"
+
+
+@pytest.fixture(scope="session")
+def busy():
+    """tests/programs/busy.c with 8 MiB of text, linked in one way or another."""
+    def build(how="pie"):
+        GENERATED.mkdir(parents=True, exist_ok=True)
+        path, source = GENERATED / f"busy-{how}", ROOT / "tests/programs/busy.c"
+        with open(GENERATED / ".lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
+                (GENERATED / "busy.s").write_text(bigtext_generator.assembly(8))
+                text = [GENERATED / "busy.s"]
+                if how == "library":
+                    subprocess.run(["cc", "-shared", "-o", GENERATED / "libbusy.so", *text], check=True)
+                    text = [GENERATED / "libbusy.so", f"-Wl,-rpath,{GENERATED}"]
+                subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-pthread", *LINKED[how], "-o", path, source, *text], check=True)
+        return str(path)
+    return build
+
+
+@contextlib.contextmanager
+def running(words, **options):
+    """Its Popen, when it has said that it is ready."""
+    with Process(list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as process:
+        for line in process.stdout:
+            if line == "ready\n":
+                break
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def attach(hugexecctl, write_policy):
+    """Returns (exit status, report, standard error)."""
+    def call(pid, policy=None, backing="thp", **options):
+        words = [hugexecctl, "attach", "--json", f"--policy={write_policy(policy or policy_with())}",
+                 *([f"--backing={backing}"] if backing else []), pid]
+        done = run(words, **options)
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+    return call
+
+
+def tracers_of(pid):
+    return {status_of(task)["TracerPid"] for task in os.listdir(f"/proc/{pid}/task")}
+
+
+def end_well(process):
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and said.startswith("ok: "), said
+    return dict(re.findall(r"(\w+) (\d+)", said))
+
+
+@pytest.mark.parametrize("how, backing", [("pie", "thp"), ("pie", "hugetlb"), ("fixed", "thp"), ("fixed", "file"), ("static", "thp")])
+def test_busy_threads(busy, attach, how, backing):
+    with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext(), running([busy(how), "work"]) as process:
+        status, report, _ = attach(process.pid, backing=backing)
+        assert status == 0, report
+        assert report["outcome"] == "remapped" and report["via"] == "attach" and report["backing"] == backing
+        assert report["rule"] == "all" and report["exe"] == busy(how) and report["pid"] == process.pid
+        assert report["rebased"] is False and report["reason"] is None
+        assert report["huge_bytes"] == huge_text_bytes(process.pid) >= 2 * HUGE
+        assert tracers_of(process.pid) <= {"0"}
+        assert not [fd for fd in os.listdir(f"/proc/{process.pid}/fd") if "memfd" in os.readlink(f"/proc/{process.pid}/fd/{fd}")]
+        time.sleep(0.2)
+        counted = end_well(process)
+        assert all(int(count) > 0 for count in counted.values()), counted
+
+
+def test_many_times_while_it_works(busy, attach):
+    """Each time anew, at another moment of its work."""
+    for _ in range(8):
+        with running([busy(), "work"]) as process:
+            assert attach(process.pid)[0] == 0
+            end_well(process)
+
+
+@pytest.mark.parametrize("call", ["nanosleep", "poll", "poll-timeout", "ppoll", "select", "read", "futex", "sigtimedwait", "wait", "epoll"])
+def test_a_call_that_sleeps_goes_on(busy, attach, call):
+    """The main thread makes the engine's calls in the middle of its own, which ends as without: not early, not with an error."""
+    said = []
+    for attached in (False, True):
+        with running([busy(), "rest", call]) as process:
+            wait_for(lambda: status_of(process.pid)["State"].startswith("S"))
+            if attached:
+                status, report, _ = attach(process.pid)
+                assert status == 0, report
+            time.sleep(0.55)
+            said.append(process.communicate("x", timeout=60)[0])
+            assert process.returncode == 0
+    if call in MAY_BE_INTERRUPTED:
+        said[1] = re.sub("-1 Interrupted system call, too early", said[0].strip(), said[1])
+    assert said[0] == said[1]
+    assert "in time" in said[0]
+
+
+def test_a_stopped_process_stays_stopped(busy, attach):
+    with running([busy(), "work"]) as process:
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: status_of(process.pid)["State"].startswith("T"))
+        assert attach(process.pid)[0] == 0
+        time.sleep(0.1)
+        assert {status_of(task)["State"][0] for task in os.listdir(f"/proc/{process.pid}/task")} == {"T"}
+        process.send_signal(signal.SIGCONT)
+        end_well(process)
+
+
+def test_twice_is_as_once(busy, attach):
+    with running([busy("static"), "work"]) as process:
+        first = attach(process.pid)[1]
+        maps = pathlib.Path(f"/proc/{process.pid}/maps").read_text().count("memfd:")
+        status, second, _ = attach(process.pid)
+        assert status == 0 and second["huge_bytes"] == first["huge_bytes"] and second["text_bytes"] == first["text_bytes"]
+        assert pathlib.Path(f"/proc/{process.pid}/maps").read_text().count("memfd:") == maps == 1
+        end_well(process)
+
+
+def test_text_that_was_changed_is_left_alone(tmp_path, busy, attach):
+    """As by a debugger's breakpoint: a copy of the file would take it away."""
+    with running([busy(), "rest", "read"]) as process:
+        text = max((m for m in smaps(process.pid) if m["path"] == busy() and "x" in m["perms"]), key=lambda m: m["end"] - m["start"])
+        with open(f"/proc/{process.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(text["start"] + 3 * HUGE + 8)
+            byte = memory.read(1)
+            memory.seek(-1, os.SEEK_CUR)
+            memory.write(byte)
+        status, report, _ = attach(process.pid)
+        assert status == 1 and report["outcome"] == "failed" and report["reason"].startswith("text-changed"), report
+        assert huge_text_bytes(process.pid) == 0
+        assert "1 Success" in process.communicate("x", timeout=60)[0]
+
+
+def test_libraries(busy, attach):
+    with running([busy("library"), "work"]) as process:
+        status, report, _ = attach(process.pid)
+        assert status == 1 and report["reason"].startswith("no-huge-slot")
+        status, report, _ = attach(process.pid, policy_with(libraries=True))
+        assert status == 0, report
+        library, = [each for each in report["objects"] if each["path"].endswith("/libbusy.so")]
+        assert library["huge_bytes"] == report["huge_bytes"] == huge_text_bytes(process.pid) >= 2 * HUGE
+        time.sleep(0.1)
+        end_well(process)
+
+
+REFUSED = {
+    "no rule": ({"version": 1, "rules": [{"match": {"exe": "/nowhere"}}]}, "skipped", "no-rule"),
+    "another door": ({"version": 1, "rules": [{"match": {"via": ["shim", "hook"]}}]}, "skipped", "no-rule"),
+    "skip": ({"version": 1, "rules": [{"match": {"via": "attach"}, "action": "skip"}]}, "skipped", "rule-skip"),
+    "small": ({"version": 1, "rules": [{"match": {}, "min_text": "1G"}]}, "skipped", "text-small"),
+    "fail": ({"version": 1, "rules": [{"match": {}, "min_text": 0, "on_error": "fail", "backing": ["hugetlb"], "page_size": "1G"}]},
+             "skipped", "no-huge-slot"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_policy(busy, attach, name):
+    policy, outcome, word = REFUSED[name]
+    with running([busy(), "work"]) as process:
+        status, report, _ = attach(process.pid, policy, backing=None)
+        assert status == 1 and report["outcome"] == outcome and report["reason"].startswith(word)
+        end_well(process)
+
+
+def test_file_where_addresses_do_not_agree(busy, attach):
+    """It runs where it runs; the next backing serves."""
+    with running([busy(), "work"]) as process:
+        address = min(m["start"] for m in smaps(process.pid) if m["path"] == busy())
+        status, report, _ = attach(process.pid, backing="file,thp")
+        assert status == 0 and report["backing"] == ("file" if address % HUGE == 0 else "thp"), report
+        end_well(process)
+
+
+def test_traced_by_somebody_else(busy, attach):
+    """One thread only: all others would have been stopped before that is seen."""
+    with running([busy(), "work"]) as process:
+        other = min(
+            int(task) for task in os.listdir(f"/proc/{process.pid}/task") if int(task) != process.pid)
+        holder = ("import ctypes, sys, time\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+                  "libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]\n"
+                  f"print(libc.ptrace(0x4206, {other}, None, None), flush=True)\ntime.sleep(60)\n")
+        with Process([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stdout.readline() == "0\n"
+            status, report, _ = attach(process.pid)
+            assert status == 1 and report["reason"].startswith("ptrace-refused") and str(other) in report["reason"], report
+            tracer.kill()
+        assert huge_text_bytes(process.pid) == 0
+        end_well(process)
+
+
+def test_main_thread_waits_for_its_vfork(tmp_path, attach):
+    """The kernel does not let it stop: it is told, and nobody waits for long."""
+    source = tmp_path / "vforks.c"
+    source.write_text('#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("ready"); fflush(stdout);'
+                      ' if (vfork() == 0) { sleep(3); _exit(0); } puts("on"); return 0; }\n')
+    subprocess.run(["cc", "-w", "-o", tmp_path / "vforks", source], check=True)
+    with running([tmp_path / "vforks"]) as process:
+        time.sleep(0.2)
+        began = time.monotonic()
+        status, report, _ = attach(process.pid)
+        assert status == 1 and report["reason"].startswith("threads-busy") and time.monotonic() - began < 2.5, report
+        assert process.communicate(timeout=60)[0] == "on\n"
+
+
+def test_usage(hugexecctl, tmp_path):
+    for words, text in (([], "numbers of processes"), (["x"], "'x' is not the number"), (["--backing=y", "1"], "y"), (["0"], "not the number")):
+        done = run([hugexecctl, "attach", *words])
+        assert done.returncode == 2 and text in done.stderr and done.stdout == "", done
+    done = run([hugexecctl, "attach", f"--policy={tmp_path}/none", "1"])
+    assert done.returncode == 1 and "none" in done.stderr
+    done = run([hugexecctl, "attach", "--help"])
+    assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_several_in_a_table(busy, hugexecctl, write_policy):
+    """Each has its line; what cannot be done for one does not keep the others from it."""
+    policy = write_policy(policy_with())
+    with running([busy(), "work"]) as first, running([busy("fixed"), "rest", "read"]) as second:
+        done = run([hugexecctl, "attach", f"--policy={policy}", "--backing=thp", first.pid, 2, 4194304, second.pid])
+        assert done.returncode == 1
+        lines = done.stdout.splitlines()
+        assert lines[0].split()[:3] == ["PID", "TEXT", "HUGE"]
+        assert [line.split()[0] for line in lines[1:]] == [str(first.pid), "2", "4194304", str(second.pid)]
+        assert "no-text" in lines[2] and "tracee-gone" in lines[3] and "thp" in lines[1] and "thp" in lines[4]
+        assert len({line.index(" ms  ") for line in lines[1:]}) == 1
+        end_well(first)
+
+
+def test_not_root(public_folder, busy, hugexecctl, write_policy, nobody):
+    """Another user's process is refused by the kernel."""
+    policy = write_policy(policy_with())
+    with running([busy(), "work"]) as process:
+        done = run([*nobody, hugexecctl, "attach", "--json", f"--policy={policy}", process.pid])
+        assert done.returncode == 1 and json.loads(done.stdout)["outcome"] == "failed"
+        end_well(process)
+
+
+def test_killed_at_any_step(busy, hugexecctl, write_policy):
+    """The program works on, or, where its registers were borrowed, was killed; it is never left stopped, nor with wrong text."""
+    if run([hugexecctl.removesuffix("ctl"), "--list-steps"]).returncode != 0:
+        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
+    policy = write_policy(policy_with())
+    killed, survived = set(), set()
+    for step in ("attached", "borrowed", "memfd-created", "memfd-fetched", "aside", "fd-closed", "aside-returned", "filled", "sealed",
+                 "populated", "frozen", "switching", "switched", "returned", "verified"):
+        with running([busy(), "work"]) as process:
+            done = run([hugexecctl, "attach", f"--policy={policy}", "--backing=thp", process.pid], env={**os.environ, "HUGEXEC_FAULT": f"kill:{step}"})
+            assert done.returncode == 1 and "killed by signal 9" in done.stderr, (step, done)
+            time.sleep(0.05)
+            if process.poll() is None:
+                survived.add(step)
+                end_well(process)
+            else:
+                assert process.returncode == -signal.SIGKILL, step
+                killed.add(step)
+    assert survived >= {"attached", "aside-returned", "filled", "sealed", "frozen", "returned", "verified"}
+    assert killed >= {"borrowed", "memfd-created", "aside", "populated", "switching", "switched"}

@@ -1,0 +1,244 @@
+/*
+ * busy - a program that notices whatever happens to it while it runs: linked with bigtext.py's text.
+ *
+ *   busy work            threads that run through the text, start other threads, and sleep in system calls; signals for
+ *                        the main thread, numbered. SIGTERM: print "ok" and how often, exit 0. Whatever is wrong:
+ * exit 2. busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
+ * thread, and print how that ended
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern uint64_t bigtext_walk(uint64_t start);
+extern const uint64_t bigtext_pages;
+
+#define REST_MS 500
+
+static atomic_bool ends;
+static atomic_ulong walks, threads_started, sleeps, signals, numbers;
+static int pipe_fds[2];
+
+static uint64_t expected(uint64_t sum)
+{
+	for (uint64_t i = 0; i < bigtext_pages; i++) {
+		sum += (i * 2654435761U) & 0x7fffffff;
+		sum = sum << 1 | sum >> 63;
+	}
+	return sum;
+}
+
+static int64_t now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void must(int holds, const char *what)
+{
+	if (holds)
+		return;
+	int errnum = errno;
+	printf("wrong: %s (%s)\n", what, strerror(errnum));
+	fflush(stdout);
+	_exit(2);
+}
+
+static void walk(void)
+{
+	must(bigtext_walk(7) == expected(7), "the text");
+	atomic_fetch_add(&walks, 1);
+}
+
+static void *walker(void *unused)
+{
+	while (!ends)
+		walk();
+	return unused;
+}
+
+static void *short_lived(void *unused)
+{
+	walk();
+	return unused;
+}
+
+static void *starter(void *unused)
+{
+	while (!ends) {
+		pthread_t thread;
+		must(pthread_create(&thread, NULL, short_lived, NULL) == 0, "starting a thread");
+		must(pthread_join(thread, NULL) == 0, "a thread's end");
+		atomic_fetch_add(&threads_started, 1);
+	}
+	return unused;
+}
+
+/* Calls that end by themselves, neither before their time nor with an error: no handler runs in this thread. */
+static void *sleeper(void *unused)
+{
+	const struct timespec pause = {.tv_nsec = 5000000};
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int word = 0;
+	while (!ends) {
+		int64_t began = now_us();
+		must(nanosleep(&pause, NULL) == 0 && now_us() - began >= 5000, "nanosleep");
+		began = now_us();
+		must(poll(NULL, 0, 5) == 0 && now_us() - began >= 5000, "poll");
+		began = now_us();
+		must(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &pause, NULL, 0) == -1 && errno == ETIMEDOUT &&
+		         now_us() - began >= 5000,
+		     "futex");
+		struct epoll_event event;
+		int got = epoll_wait(epoll_fd, &event, 1, 5); /* may be interrupted, says signal(7) */
+		must(got == 0 || (got == -1 && errno == EINTR), "epoll_wait");
+		atomic_fetch_add(&sleeps, 1);
+	}
+	close(epoll_fd);
+	return unused;
+}
+
+static void *writer(void *unused)
+{
+	for (uint64_t number = 0; !ends; number++) {
+		must(write(pipe_fds[1], &number, sizeof number) == sizeof number, "write");
+		if (number % 100 == 0)
+			usleep(1000);
+	}
+	close(pipe_fds[1]);
+	return unused;
+}
+
+static void *reader(void *unused)
+{
+	uint64_t number;
+	ssize_t got;
+	for (uint64_t next = 0; (got = read(pipe_fds[0], &number, sizeof number)) != 0; next++)
+		must(got == sizeof number && number == next, "read");
+	return unused;
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+	atomic_fetch_add(&signals, 1);
+}
+
+static void on_number(int number, siginfo_t *info, void *context)
+{
+	(void)number, (void)context;
+	must((unsigned long)info->si_value.sival_int == atomic_fetch_add(&numbers, 1), "a queued signal is missing");
+}
+
+static void on_end(int number)
+{
+	(void)number;
+	ends = true;
+}
+
+static int work(void)
+{
+	static void *(*const kinds[])(void *) = {walker, walker, starter, sleeper, writer, reader};
+	pthread_t threads[sizeof kinds / sizeof kinds[0]];
+	sigset_t all, none;
+	sigfillset(&all);
+	sigemptyset(&none);
+	must(pipe2(pipe_fds, O_CLOEXEC) == 0, "pipe");
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+		must(pthread_create(&threads[i], NULL, kinds[i], NULL) == 0, "pthread_create");
+	sigaction(SIGALRM, &(struct sigaction){.sa_handler = on_alarm, .sa_flags = SA_RESTART}, NULL);
+	sigaction(SIGRTMIN, &(struct sigaction){.sa_sigaction = on_number, .sa_flags = SA_SIGINFO}, NULL);
+	sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_end}, NULL);
+	pthread_sigmask(SIG_SETMASK, &none, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){{0, 1000}, {0, 1000}}, NULL);
+	puts("ready");
+	fflush(stdout);
+	for (int number = 0; !ends; number++) {
+		must(sigqueue(getpid(), SIGRTMIN, (union sigval){.sival_int = number}) == 0, "sigqueue");
+		walk();
+		usleep(100);
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+		pthread_join(threads[i], NULL);
+	printf("ok: walks %lu, threads %lu, sleeps %lu, signals %lu, numbers %lu\n", walks, threads_started, sleeps,
+	       signals, numbers);
+	return 0;
+}
+
+static long rest(const char *call)
+{
+	struct pollfd poll_fd = {.fd = 0, .events = POLLIN};
+	struct timespec rest_time = {.tv_nsec = REST_MS * 1000000};
+	struct epoll_event event = {.events = EPOLLIN};
+	fd_set set;
+	char byte;
+	int word = 0;
+	sigset_t mask;
+	sigemptyset(&mask);
+	FD_ZERO(&set);
+	FD_SET(0, &set);
+	if (strcmp(call, "nanosleep") == 0)
+		return nanosleep(&rest_time, NULL);
+	if (strcmp(call, "poll") == 0)
+		return poll(&poll_fd, 1, -1);
+	if (strcmp(call, "poll-timeout") == 0)
+		return poll(NULL, 0, REST_MS);
+	if (strcmp(call, "ppoll") == 0)
+		return ppoll(&poll_fd, 1, NULL, &mask);
+	if (strcmp(call, "select") == 0)
+		return select(1, &set, NULL, NULL, NULL);
+	if (strcmp(call, "read") == 0)
+		return read(0, &byte, 1);
+	if (strcmp(call, "futex") == 0)
+		return syscall(SYS_futex, &word, FUTEX_WAIT, 0, &rest_time, NULL, 0);
+	if (strcmp(call, "sigtimedwait") == 0) {
+		sigaddset(&mask, SIGUSR1);
+		return sigtimedwait(&mask, NULL, &rest_time);
+	}
+	if (strcmp(call, "wait") == 0) {
+		if (fork() == 0) {
+			nanosleep(&rest_time, NULL);
+			_exit(0);
+		}
+		return wait(NULL) > 0;
+	}
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, 0, &event);
+	return epoll_wait(epoll_fd, &event, 1, -1);
+}
+
+int main(int argc, char **argv)
+{
+	walk();
+	if (argc > 1 && strcmp(argv[1], "work") == 0)
+		return work();
+	puts("ready");
+	fflush(stdout);
+	int64_t began = now_us();
+	errno = 0;
+	long result = rest(argc > 2 ? argv[2] : "");
+	int errnum = errno;
+	int64_t took_ms = (now_us() - began) / 1000;
+	walk();
+	printf("%ld %s, %s\n", result, strerror(errnum), took_ms >= REST_MS ? "in time" : "too early");
+	return 0;
+}
