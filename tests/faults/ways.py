@@ -43,6 +43,8 @@ WAYS = {
     "the hook, file": ({}, "file", ["--honest"], [], "probe", "hook"),
     "the hook, libraries": ({"libraries": True}, "hugetlb,file,thp", ["--honest"], [], "probe", "hook"),
     "the hook, at the end": ({}, "thp", ["--honest"], [], "probe", "poststop"),
+    "attach, thp": ({}, "thp", ["--honest"], [], "probe", "attach"),
+    "attach, libraries": ({"libraries": True}, "file,hugetlb,thp", ["--honest"], [], "probe", "attach"),
     "hugexecctl explain": ({}, "file", ["--honest"], [], "probe", "explain"),
 }
 CONTAINER = "faulty-1"
@@ -294,6 +296,39 @@ class PoststopWay(HookWay):
         pass
 
 
+class AttachWay(Way):
+    """hugexecctl attach while the program waits for a line. "tracer" is the process that attaches."""
+
+    def __init__(self, name, folder, build):
+        super().__init__(name, folder, build)
+        self.ours = [str(build / "shim" / "hugexecctl"), "attach", "--json", f"--policy={folder / name.replace(' ', '-')}.json",
+                     f"--backing={WAYS[name][1]}"]
+
+    def run(self, words, command):
+        process = subprocess.Popen(self.program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   env={**ENVIRONMENT, "PROBE_WAITS": ""}, cwd="/", start_new_session=True)
+        try:
+            assert os.read(process.stdout.fileno(), 6) == b"ready\n"
+            attach = ["/bin/true"] if command is self.program else [*command, str(process.pid)]
+            said = subprocess.run([*self.injector([*words, f"--victim={process.pid}"]), *attach], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT, timeout=60, check=False)
+            self.told = said.stdout
+            assert said.returncode in (0, 1), said
+            text = process.communicate(b"\n", timeout=60)[0].decode(errors="replace")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+        return process.returncode, self.without_chance(text, None)
+
+    @staticmethod
+    def has_been_killed(ours):
+        return ours[0] == -signal.SIGKILL
+
+    def check_outcome(self):
+        assert json.loads(self.told)["outcome"] == "remapped", self.told
+
+
 class ToolWay(Way):
     """hugexecctl looks at the program: it answers, or says why not, and ends by itself."""
 
@@ -314,5 +349,5 @@ class ToolWay(Way):
 
 
 def way(name, folder, build):
-    kinds = {"hook": HookWay, "poststop": PoststopWay, "explain": ToolWay}
+    kinds = {"attach": AttachWay, "hook": HookWay, "poststop": PoststopWay, "explain": ToolWay}
     return kinds.get(WAYS[name][-1], Way)(name, folder, build)

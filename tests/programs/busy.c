@@ -1,10 +1,11 @@
 /*
  * busy - a program that notices whatever happens to it while it runs: linked with bigtext.py's text.
  *
- *   busy work            threads that run through the text, start other threads, and sleep in system calls; signals for
- *                        the main thread, numbered. SIGTERM: print "ok" and how often, exit 0. Whatever is wrong:
- * exit 2. busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
- * thread, and print how that ended
+ *   busy work            threads that run through the text, start other threads, and sleep in system calls; signals
+ *                        for the main thread, numbered. SIGTERM: print "ok" and how often, exit 0. Whatever is wrong:
+ *                        exit 2.
+ *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
+ *                        thread, and print how that ended
  */
 #include <errno.h>
 #include <fcntl.h>
