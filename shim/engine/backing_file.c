@@ -151,11 +151,11 @@ static int populate_borrowed(struct tracee *tracee, const struct image *image, c
 }
 
 /* Rebase, and read the image anew, in which the program has other addresses. */
-static int move_program(struct tracee *tracee, struct image *image, size_t *map_index, uint64_t phase,
+static int move_program(struct tracee *tracee, struct image *image, size_t *map_index, int fd, uint64_t phase,
                         struct error *err)
 {
 	struct image moved;
-	if (rebase(tracee, image, phase, err) < 0)
+	if (rebase(tracee, image, fd, phase, err) < 0)
 		return -1;
 	/* Whatever comes next must not plan with addresses that the program has left. */
 	image_free(image);
@@ -190,7 +190,7 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 		return -1;
 	}
 	if (phase) {
-		if (move_program(tracee, image, &map_index, phase, err) < 0)
+		if (move_program(tracee, image, &map_index, fd, phase, err) < 0)
 			return -1;
 		*rebased = true;
 	}

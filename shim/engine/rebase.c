@@ -1,6 +1,5 @@
 #include "engine/rebase.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/prctl.h>
@@ -19,6 +18,7 @@
 #include "base/io.h"
 #include "base/size.h"
 #include "engine/auxv.h"
+#include "engine/segments.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -56,12 +56,11 @@ struct move {
 
 int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, struct error *err)
 {
-	Elf64_Ehdr ehdr;
+	struct segments segments;
 	char path[64];
 	cleanup_free char *text = NULL;
-	if (!image->has_exe || pread(exe_fd, &ehdr, sizeof ehdr, 0) != sizeof ehdr ||
-	    memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0 || ehdr.e_type != ET_DYN)
-		return error_set(err, "rebase-refused", "it is not position-independent");
+	if (segments_read(exe_fd, image->entry_addr, &segments, err) < 0)
+		return -1;
 	/* ld.so started as a program is ET_DYN too, but its own program is a file that it opens itself. */
 	snprintf(path, sizeof path, "/proc/%d/personality", (int)tracee->pid);
 	if (read_file_at(AT_FDCWD, path, 64, &text, NULL) < 0)
@@ -77,26 +76,27 @@ uint64_t rebase_phase(const struct mapping *text)
 	return (text->file_off - text->start) % SLOT;
 }
 
-/* The program's mappings: those of its file, and the anonymous one that follows them without a hole (bss). */
-static int collect_parts(struct move *move, struct error *err)
+/* The program's mappings: those of its file and anonymous ones (bss) in its segments. */
+static int collect_parts(struct move *move, int exe_fd, struct error *err)
 {
 	const struct image *image = move->image;
 	const struct mapping *exe = &image->mappings[image->exe_index];
-	const struct mapping *last = NULL;
+	struct segments segments;
+	if (segments_read(exe_fd, image->entry_addr, &segments, err) < 0)
+		return -1;
 	for (size_t i = 0; i < image->count; i++) {
 		const struct mapping *mapping = &image->mappings[i];
 		bool own = mapping_same_file(mapping, exe);
-		bool bss = last && mapping->inode == 0 && mapping->start == last->end &&
-		           (mapping->path[0] == '\0' || strcmp(mapping->path, "[heap]") == 0);
-		if (!own && !bss)
+		bool bss = mapping->inode == 0 && (mapping->path[0] == '\0' || strcmp(mapping->path, "[heap]") == 0);
+		enum segments_hold hold = segments_hold(&segments, mapping);
+		if (hold == SEGMENTS_NOTHING)
 			continue;
-		if (move->count == MAPPINGS_MAX || mapping->shared) {
+		if (hold == SEGMENTS_PART || (!own && !bss) || move->count == MAPPINGS_MAX || mapping->shared) {
 			error_set(err, "rebase-refused", "its mappings are not those of a program just loaded");
 			return -1;
 		}
 		move->parts[move->count].mapping = mapping;
 		move->parts[move->count++].fresh = own && !(mapping->prot & PROT_WRITE);
-		last = mapping;
 	}
 	if (move->count == 0) {
 		error_set(err, "rebase-refused", "none of its mappings is the program's");
@@ -212,8 +212,12 @@ static void move_pc(struct move *move)
 {
 	struct arch_regs *regs = &move->tracee->saved_regs;
 	uint64_t pc = arch_pc(regs);
-	if (pc >= move->parts[0].mapping->start && pc < move->parts[move->count - 1].mapping->end)
-		arch_set_pc(regs, pc + move->delta);
+	for (unsigned i = 0; i < move->count; i++) {
+		if (pc >= move->parts[i].mapping->start && pc < move->parts[i].mapping->end) {
+			arch_set_pc(regs, pc + move->delta);
+			return;
+		}
+	}
 }
 
 /* With the tracee borrowed: the whole move, undone where it fails. */
@@ -248,12 +252,13 @@ static int move_all(struct move *move, struct error *err)
 	return move->tracee->state == TRACEE_GONE ? -1 : result;
 }
 
-int rebase(struct tracee *tracee, const struct image *image, uint64_t phase, struct error *err)
+int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
 {
 	struct move move = {.tracee = tracee, .image = image, .exe_fd = -1};
 	static const char zero[SCRATCH_BYTES];
 	char before[SCRATCH_BYTES];
-	if (collect_parts(&move, err) < 0 || choose_delta(&move, phase, err) < 0 || tracee_borrow(tracee, err) < 0)
+	if (collect_parts(&move, exe_fd, err) < 0 || choose_delta(&move, phase, err) < 0 ||
+	    tracee_borrow(tracee, err) < 0)
 		return -1;
 	move.scratch_addr = tracee_scratch(tracee, SCRATCH_BYTES);
 	int result;

@@ -32,6 +32,7 @@ uint64_t rebase_phase(const struct mapping *text);
 /*
  * Move the main program by PHASE plus a random multiple of 2 MiB.
  * TRACEE: STOPPED at the exit of execve; STOPPED afterwards, or GONE. IMAGE: as it is now; read it anew afterwards.
+ * EXE_FD: its file.
  * Returns 0; -1 with ERR and everything as it was, or the tracee GONE (killed where undoing failed too).
  */
-int rebase(struct tracee *tracee, const struct image *image, uint64_t phase, struct error *err);
+int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);

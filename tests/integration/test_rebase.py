@@ -98,3 +98,76 @@ def test_program_headers_and_mappings_agree(hugexec_command, run, story):
     for offset, name, at in re.findall(r"file offset (\S+) is (\S+) at (\S+)", told):
         assert (int(offset, 16) // 4096, name) == (int(at, 16) // 4096, story)
     assert len(re.findall(r" is ", told)) == len(re.findall(r"^header", told, re.M)) >= 3
+
+
+# Zeros of the program's own, far from the rest of it: a segment without a byte in the file and with a hole below.
+FAR_ZEROS = """
+#include <stdio.h>
+extern unsigned long bigtext_walk(unsigned long);
+__attribute__((section(".far,\\"aw\\",@nobits#"))) char far[1 << 20];
+int main(int argc, char **argv)
+{
+	for (unsigned i = 0; i < sizeof far; i += 512)
+		if (far[i])
+			return 1;
+	far[argc] = 1;
+	printf("%lx %ld\\n", bigtext_walk(1), (long)(far - (char *)&main) / (1 << 20));
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["-pie", "-static-pie"])
+def test_zeros_far_away_move_too(hugexec_run, run, tmp_path, kind):
+    (tmp_path / "far.c").write_text(FAR_ZEROS)
+    (tmp_path / "text.s").write_text(bigtext_generator.assembly(4))
+    program, at = tmp_path / "far", "0x10000000"
+    subprocess.run(["cc", kind, "-fPIE", "-w", f"-Wl,--section-start=.far={at}", "-o", program, tmp_path / "far.c",
+                    tmp_path / "text.s"], check=True)
+    assert re.search(rf"LOAD +\S+ 0x0*{at[2:]} \S+ 0x0+ 0x0*100000 ", run(["readelf", "-lW", program]).stdout)
+    os.sync()
+    plain = run([program])
+    assert plain.returncode == 0
+    for backing in ("file", "thp"):
+        done, report = hugexec_run([program], backing=backing)
+        assert (done.stdout, done.returncode) == (plain.stdout, 0)
+        assert report[0]["outcome"] == "remapped" and report[0]["backing"] == backing
+
+
+# Exits with 99 where AT_BASE is not the address of the copy that runs.
+START = """
+	.globl _start
+	.hidden __ehdr_start
+_start:	mov (%rsp), %rcx
+	lea 16(%rsp, %rcx, 8), %rbx
+1:	cmpq $0, (%rbx)
+	lea 8(%rbx), %rbx
+	jne 1b
+2:	cmpq $7, (%rbx)
+	lea 16(%rbx), %rbx
+	jne 2b
+	lea __ehdr_start(%rip), %rax
+	mov $99, %edi
+	cmp %rax, -8(%rbx)
+	jne 3f
+	mov $1, %edi
+	call bigtext_walk
+	mov %rax, %rdi
+	and $63, %rdi
+3:	mov $60, %eax
+	syscall
+"""
+
+
+def test_interpreter_is_the_same_file(hugexec_run, run, tmp_path):
+    """The kernel loads such a program twice and starts the second one, which stays where it is."""
+    program, text = tmp_path / "twice", tmp_path / "text.s"
+    text.write_text(bigtext_generator.assembly(4) + "\t.text" + START)
+    subprocess.run(["cc", "-nostdlib", "-pie", f"-Wl,--dynamic-linker={program}", "-o", program, text], check=True)
+    assert str(program) in run(["readelf", "-lW", program]).stdout
+    os.sync()
+    plain = run([program])
+    assert 0 <= plain.returncode < 64, "the plain program does not run"
+    for backing in ("file", "thp"):
+        done, report = hugexec_run([program], backing=backing)
+        assert done.returncode == plain.returncode
+        assert report[0]["outcome"] == "remapped", report
