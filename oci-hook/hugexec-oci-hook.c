@@ -250,7 +250,8 @@ static int wait_for_word(int fd, struct error *err)
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 	if (TEMP_FAILURE_RETRY(poll(&poll_fd, 1, TRACER_MS)) == 0)
 		return error_set(err, "ptrace-refused", "the tracer is not attached within %d ms", TRACER_MS);
-	/* Also where poll has failed: a hook that ended now would have the container begin beside an attaching tracer. */
+	/* Also where poll has failed: a hook that ended now would have the container begin beside an attaching tracer.
+	 */
 	if (TEMP_FAILURE_RETRY(read(fd, &word, sizeof word)) != sizeof word)
 		return error_set(err, "tracer-killed", "the tracer has ended");
 	if (!error_is_set(&word))
