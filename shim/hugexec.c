@@ -85,6 +85,14 @@ static bool is_settled(const struct policy *policy, const struct program *progra
 	return false;
 }
 
+/* Whether COMMAND itself is what the rule is about, and no wrapper: it has text enough for a huge page. */
+static bool expects_remap(const struct program *program, const struct decision *decision)
+{
+	const struct settings *settings = &decision->settings;
+	return program->kind == PROGRAM_ELF && decision->action != ACTION_SKIP && settings->follow != FOLLOW_FORK &&
+	       program->text_bytes >= 2 * MIB && program->text_bytes >= settings->min_text_bytes;
+}
+
 static int run_under(const struct policy *policy, const struct options *options)
 {
 	struct error err = {0};
@@ -104,9 +112,12 @@ static int run_under(const struct policy *policy, const struct options *options)
 		return execute(options, NULL);
 	}
 
-	bool expects_remap = program.kind == PROGRAM_ELF && decision.action != ACTION_SKIP &&
-	                     program.text_bytes >= decision.settings.min_text_bytes;
-	struct launch launch = {.policy = policy, .options = options, .via = VIA_SHIM, .expects_remap = expects_remap};
+	struct launch launch = {
+	    .policy = policy,
+	    .options = options,
+	    .via = VIA_SHIM,
+	    .expects_remap = expects_remap(&program, &decision),
+	};
 	if (launch_begin(&launch, &err) < 0) {
 		bool fails = decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
 		report_untraced(options, program.path, &decision, OUTCOME_FAILED, &err, fails);

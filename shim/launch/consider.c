@@ -150,7 +150,8 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 static enum considered conclude(struct following *following, struct followed *followed, struct report *report,
                                 const struct settings *settings, bool may_follow)
 {
-	if (may_follow) {
+	/* What was expected to be remapped is no wrapper; it would run on with the tracer as its child. */
+	if (may_follow && !following->launch->expects_remap) {
 		report->latency_us = followed->held_us;
 		remember_skip(followed, report);
 		return CONSIDERED_FOLLOW;

@@ -39,7 +39,7 @@
 struct launch {
 	const struct policy *policy;
 	const struct options *options;
-	bool expects_remap;    /* COMMAND itself is what will be remapped, as far as can be seen beforehand */
+	bool expects_remap;    /* COMMAND itself is what is to be remapped, and not followed where that cannot be */
 	int helper_connection; /* > 0: hugexecd traces P, and this is open until exec closes it. Else there is a T: */
 	pid_t tracer_pid;
 	bool tracer_is_orphan; /* T is not P's child */

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import Process, marked, policy_with, read_report, status_of, wait_until
+from conftest import Process, children_of, marked, policy_with, read_report, status_of, wait_until
 
 
 def only_bigtext(**settings):
@@ -53,6 +53,19 @@ def test_follow_none(hugexec_run, bigtext):
     done, report = hugexec_run(["env", bigtext(4), "exit", "9"], only_bigtext(follow="none"), "thp")
     assert done.returncode == 9
     assert [(line["outcome"], line["reason"].split(":")[0]) for line in report] == [("skipped", "no-rule")]
+
+
+@pytest.mark.parametrize("mib, settings, word", [(2, {}, "no-huge-slot"), (8, {"max_text": "4M"}, "text-large")])
+def test_a_program_that_is_no_wrapper_is_not_followed(hugexec_command, bigtext, mib, settings, word):
+    """A rule matches it, but nothing can be done: the tracer goes at once, and leaves no zombie."""
+    program = bigtext(mib, "no-pie", ("cc", "-no-pie"))  # at an address of which it is known that 2 MiB do not fit
+    words, report = hugexec_command([program, "sleep"], {"version": 1, "rules": [{"match": {}, **settings}]}, "thp")
+    with Process(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout.readline() and process.stdout.readline() == "ready\n"
+        assert [(line["outcome"], line["reason"].split(":")[0]) for line in read_report(report)] == [("skipped", word)]
+        assert status_of(process.pid)["TracerPid"] == "0"
+        assert not children_of(process.pid)
+        process.kill()
 
 
 def test_follow_exec_does_not_follow_children(hugexec_run, bigtext):
