@@ -60,6 +60,26 @@ static void look_at_running(struct image *image, pid_t pid)
 		private_pages_note(image, image->exe_index, pid);
 }
 
+/* Whether the mapping with this index is the program's, or a copy of its text. */
+static bool is_program_part(const struct image *image, size_t i)
+{
+	const struct mapping *mapping = &image->mappings[i];
+	return mapping_same_file(mapping, &image->mappings[image->exe_index]) ||
+	       (mapping_is_text(mapping) && strncmp(mapping->path, "/memfd:", 7) == 0);
+}
+
+/* A program that has run may have been remapped before: its text is also what copies lie beside or between the rest. */
+static void note_copies(const struct image *image, struct report_object *out)
+{
+	size_t first = image->exe_index, last = image->exe_index;
+	while (first > 0 && is_program_part(image, first - 1))
+		first--;
+	while (last + 1 < image->count && is_program_part(image, last + 1))
+		last++;
+	out->start = image->mappings[first].start;
+	out->end = image->mappings[last].end;
+}
+
 /* Text between START and END, copies among it. */
 static uint64_t text_bytes_between(const struct image *image, uint64_t start, uint64_t end)
 {
@@ -86,7 +106,10 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 	if (out) {
 		struct object program = {
 		    tracee, &image, settings, image.exe_index, .is_program = true, .may_move = !has_run};
-		if (object_remap(&program, out) || has_run)
+		bool changed = object_remap(&program, out);
+		if (has_run)
+			note_copies(&image, out);
+		if (changed || has_run)
 			objects_measure(tracee->pid, out, 1);
 		if (has_run && out->huge_bytes > 0) /* perhaps from before */
 			out->text_bytes = text_bytes_between(&image, out->start, out->end);

@@ -127,9 +127,13 @@ int image_read(pid_t pid, struct image *out, struct error *err)
 void image_find_exe(struct image *image, const char *path)
 {
 	image->has_exe = false;
-	for (size_t i = 0; i < image->count && !image->has_exe; i++) {
-		image->has_exe = mapping_is_text(&image->mappings[i]) && strcmp(image->mappings[i].path, path) == 0;
+	for (size_t i = 0; i < image->count; i++) {
+		if (strcmp(image->mappings[i].path, path) != 0)
+			continue;
 		image->exe_index = i;
+		image->has_exe = true;
+		if (mapping_is_text(&image->mappings[i]))
+			break;
 	}
 }
 

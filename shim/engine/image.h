@@ -48,8 +48,8 @@ int image_read(pid_t pid, struct image *out, struct error *err);
 int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struct image *out, struct error *err);
 
 /*
- * Take the program that runs to be the file at PATH, as its mappings name it: AT_ENTRY may lie in a copy by now. Where
- * none of the mappings has code from there, has_exe is false afterwards.
+ * Take the program that runs to be the file at PATH, as its mappings name it: AT_ENTRY may lie in a copy by now, as may
+ * all of the text. Where nothing is mapped from there, has_exe is false afterwards.
  */
 void image_find_exe(struct image *image, const char *path);
 

@@ -64,7 +64,7 @@ def pytest_configure(config):
 
 
 # Topics about what is in the page cache.
-ABOUT_PAGE_CACHE = ("page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
+ABOUT_PAGE_CACHE = ("attach", "page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
                     "round_out", "status", "tools", "warm")
 
 

@@ -4,6 +4,7 @@
  *   busy work            threads that run through the text, start other threads, and sleep in system calls; signals
  *                        for the main thread, numbered. SIGTERM: print "ok" and how often, exit 0. Whatever is wrong:
  *                        exit 2.
+ *   busy count N         take N signals, numbered, that a child sends as fast as it can; print "ok"
  *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
  *                        thread, and print how that ended
  */
@@ -185,6 +186,31 @@ static int work(void)
 	return 0;
 }
 
+/* None may be lost, doubled, or come out of turn. */
+static int count(unsigned long wanted)
+{
+	pid_t parent = getpid();
+	sigset_t mask, none;
+	sigemptyset(&none);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGRTMIN);
+	sigaction(SIGRTMIN, &(struct sigaction){.sa_sigaction = on_number, .sa_flags = SA_SIGINFO}, NULL);
+	puts("ready");
+	fflush(stdout);
+	if (fork() == 0) {
+		for (unsigned long i = 0; i < wanted; i++) {
+			while (sigqueue(parent, SIGRTMIN, (union sigval){.sival_int = (int)i}) < 0 && errno == EAGAIN)
+				usleep(100);
+		}
+		_exit(0);
+	}
+	while (numbers < wanted)
+		usleep(50);
+	must(wait(NULL) > 0, "wait");
+	puts("ok");
+	return 0;
+}
+
 static long rest(const char *call)
 {
 	struct pollfd poll_fd = {.fd = 0, .events = POLLIN};
@@ -232,6 +258,8 @@ int main(int argc, char **argv)
 	walk();
 	if (argc > 1 && strcmp(argv[1], "work") == 0)
 		return work();
+	if (argc > 2 && strcmp(argv[1], "count") == 0)
+		return count(strtoul(argv[2], NULL, 10));
 	puts("ready");
 	fflush(stdout);
 	int64_t began = now_us();
