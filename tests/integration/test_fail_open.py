@@ -287,6 +287,12 @@ def test_no_proc(check):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")
+def test_proc_of_another_pid_namespace(check):
+    """There our number is that of another process: its mappings are not the workload's."""
+    check("no-proc", "thp", prefix=["unshare", "--pid", "--fork"], detail="another PID namespace")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")
 def test_first_child_would_be_pid_1(check):
     check("pid-namespace", "thp", prefix=["unshare", "--pid"])
 

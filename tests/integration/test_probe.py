@@ -38,8 +38,8 @@ def lines_of(text, pid):
     """The output with the process's own PID made a word, and pipes made one."""
     text = re.sub(r"pipe:\[\d+\]", "pipe", text)
     text = re.sub(r"status SigQ:\t\d+", "status SigQ", text)
-    # A file offset may be the same number.
-    return [line if line.startswith("map:") else re.sub(rf"\b{pid}\b", "PID", line) for line in text.splitlines()]
+    # A file offset or a file's flags may be the same number.
+    return [line if line.startswith(("map:", "fd ")) else re.sub(rf"\b{pid}\b", "PID", line) for line in text.splitlines()]
 
 
 def run_probe(words, **options):
