@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/size.h"
@@ -66,6 +67,9 @@ static void tracer_calls(void)
 	process_vm_writev(getpid(), &io, 1, &io, 1, 0);
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
 	ptrace(PTRACE_GETSIGMASK, getpid(), 8, &byte);
+	sigset_t none;
+	sigemptyset(&none);
+	sigtimedwait(&none, NULL, &(struct timespec){0});
 	waitpid(-1, NULL, __WALL | WNOHANG);
 }
 

@@ -197,6 +197,16 @@ def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing
     assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, [], 9)
 
 
+@pytest.mark.parametrize("action", ["errno", "kill"])
+def test_the_wait_for_libraries_is_filtered(hugexec, bigtext, write_policy, action):
+    """A tracer that is killed while the program loads its libraries would leave a breakpoint in it."""
+    program = [bigtext(8), "exit", "9"]
+    words = [hugexec, f"--policy={write_policy(policy_with(libraries=True))}", "--backing=thp", "--report=-", "--", *program]
+    ours = run(words, preexec_fn=seccomp_filter(action, "rt_sigtimedwait"), env={**os.environ, **without_leak_check()})
+    assert (ours.stdout, ours.returncode) == (run(program).stdout, 9)
+    assert split_report(ours.stderr)[1][0]["reason"] or action == "errno"
+
+
 @pytest.mark.parametrize("call", ["clone", "wait4", "futex", "getpid", "access", "rt_sigprocmask"])
 def test_one_call_refused(hugexec, bigtext, write_policy, call):
     """Those that hugexec makes itself before the command: without them there is no tracer, or one that does not wait."""
