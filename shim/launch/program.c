@@ -134,8 +134,9 @@ void program_inspect(const char *command, struct program *out)
 	char found[PATH_MAX], resolved[PATH_MAX];
 	*out = (struct program){.kind = PROGRAM_NOT_FOUND};
 	struct stat st;
-	if (!search_path(command, found, sizeof found) || !realpath(found, resolved) || stat(resolved, &st) < 0 ||
-	    !S_ISREG(st.st_mode))
+	if (!search_path(command, found, sizeof found) || stat(found, &st) < 0 || !S_ISREG(st.st_mode))
 		return;
-	program_inspect_path(resolved, out);
+	/* A file that has no name any more, or never had one, can still be executed as /proc/self/fd/N. */
+	bool has_name = realpath(found, resolved) && access(resolved, F_OK) == 0;
+	program_inspect_path(has_name ? resolved : found, out);
 }

@@ -338,3 +338,27 @@ def test_memfd_noexec(hugexec_command, bigtext, level):
                           capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 9, done.stderr
     assert read_report(report)[0]["outcome"] == "remapped"
+
+
+@pytest.mark.parametrize("kind", ["memfd", "deleted"])
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_a_program_without_a_name(hugexec_run, bigtext, tmp_path, kind, backing):
+    """What is executed as /proc/self/fd/N is a program as any other."""
+    path = tmp_path / "gone"
+    if kind == "memfd":
+        with open(os.memfd_create("program"), "wb") as file:
+            file.write(pathlib.Path(bigtext(4)).read_bytes())
+            file.flush()
+            fd = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY)
+    else:
+        shutil.copy(bigtext(4), path)
+        os.sync()
+        fd = os.open(path, os.O_RDONLY)
+        path.unlink()
+    try:
+        done, report = hugexec_run([f"/proc/self/fd/{fd}", "exit", "9"], backing=backing, pass_fds=[fd])
+    finally:
+        os.close(fd)
+    assert done.returncode == 9
+    assert [(line["exe"], line["outcome"]) for line in report] == [
+        ("/memfd:program" if kind == "memfd" else str(path), "remapped")]
