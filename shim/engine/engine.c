@@ -98,6 +98,10 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 	struct image image;
 	report->outcome = OUTCOME_FAILED;
 	report->backing = BACKING_NONE;
+	if (tracee_check_native(tracee, &report->reason) < 0) {
+		report->outcome = is_nothing_to_do(&report->reason) ? OUTCOME_SKIPPED : OUTCOME_FAILED;
+		return;
+	}
 	if (image_read(tracee->pid, &image, &report->reason) < 0)
 		return;
 	if (has_run)

@@ -17,7 +17,8 @@
 
 bool is_nothing_to_do(const struct error *reason)
 {
-	static const char *const words[] = {"text-small", "text-large", "no-text", "no-huge-slot", "text-writable"};
+	static const char *const words[] = {"text-small",   "text-large",    "no-text",
+	                                    "no-huge-slot", "text-writable", "not-native"};
 	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
 		if (strcmp(reason->word, words[i]) == 0)
 			return true;

@@ -121,6 +121,12 @@ static int get_regs(struct tracee *tracee, struct arch_regs *regs, struct error 
 	return 0;
 }
 
+int tracee_check_native(struct tracee *tracee, struct error *err)
+{
+	struct arch_regs regs;
+	return get_regs(tracee, &regs, err);
+}
+
 static int set_regs(struct tracee *tracee, const struct arch_regs *regs, struct error *err)
 {
 	struct arch_regs copy = *regs;

@@ -72,6 +72,10 @@ int tracee_check_filter(const struct tracee *tracee, struct error *err);
  */
 int tracee_finish_exec(struct tracee *tracee, struct error *err);
 
+/* Whether the tracee, STOPPED, runs code that can be borrowed. Returns 0, or -1 with ERR word "not-native" or "ptrace".
+ */
+int tracee_check_native(struct tracee *tracee, struct error *err);
+
 /*
  * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. A system call
  * that the stop has cut short will be made again afterwards, as the kernel would have it.

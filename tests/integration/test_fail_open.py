@@ -475,6 +475,18 @@ def test_command_of_another_kind(hugexec_run, tmp_path, mark, name, status, word
     wait_until(lambda: not marked(mark))
 
 
+def test_a_script_that_executes_a_32_bit_program(hugexec_run, tmp_path):
+    """It is left alone as one that is named: nothing has failed, also where the policy ends what fails."""
+    make_commands(tmp_path)
+    program = tmp_path / "32-bit"
+    if not program.exists() or run(["env", program]).returncode == 126:
+        pytest.skip("there are no 32-bit programs here")
+    done, report = hugexec_run(["sh", "-c", f"exec {program}"], policy_with(on_error="fail"), "thp")
+    assert done.returncode == 7
+    assert [(line["exe"], line["outcome"], line["reason"].split(":")[0]) for line in report] == [
+        (str(program), "skipped", "not-native")]
+
+
 def test_search_path(hugexec_run, tmp_path, bigtext):
     """COMMAND is looked up as execvp does: a file that is not executable is passed over, the next one runs."""
     first, second = tmp_path / "first", tmp_path / "second"
