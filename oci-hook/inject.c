@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,9 +78,23 @@ static bool has_hook(json_object *list, const char *hook)
 	return false;
 }
 
-/* The member KEY of PARENT, made with MAKE where it is missing or null; NULL: it is of another type than TYPE. */
+/* runc, as Go does, takes "Hooks" for "hooks", too, and of two the last one. */
+static bool has_other_spelling(json_object *parent, const char *key)
+{
+	json_object_object_foreach(parent, name, value)
+	{
+		(void)value;
+		if (strcasecmp(name, key) == 0 && strcmp(name, key) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* The member KEY of PARENT, made with MAKE where it is missing or null; NULL: it is not to be had as a TYPE. */
 static json_object *member(json_object *parent, const char *key, enum json_type type, json_object *(*make)(void))
 {
+	if (has_other_spelling(parent, key))
+		return NULL;
 	json_object *json = json_object_object_get(parent, key);
 	if (!json) {
 		json = make();
@@ -94,12 +109,12 @@ int inject_add_hook(json_object *config, const char *hook, struct error *err)
 		return error_set(err, "config", "it is no JSON object");
 	json_object *hooks = member(config, "hooks", json_type_object, json_object_new_object);
 	if (!hooks)
-		return error_set(err, "config", "\"hooks\" is no object");
+		return error_set(err, "config", "\"hooks\" is no object, or spelled in another way");
 	int added = 0;
 	for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
 		json_object *list = member(hooks, stages[i], json_type_array, json_object_new_array);
 		if (!list)
-			return error_set(err, "config", "\"%s\" is no array", stages[i]);
+			return error_set(err, "config", "\"%s\" is no array, or spelled in another way", stages[i]);
 		if (has_hook(list, hook))
 			continue;
 		json_object *entry = make_entry(hook, stages[i]);

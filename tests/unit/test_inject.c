@@ -165,6 +165,8 @@ static void what_cannot_be_kept_is_left_alone(void **state)
 	    "{\"hooks\":[]}",
 	    "{\"hooks\":{\"createRuntime\":{}}}",
 	    "{\"hooks\":{\"poststop\":7}}",
+	    "{\"Hooks\":{\"createRuntime\":[]}}",
+	    "{\"hooks\":{\"CREATERUNTIME\":[]}}",
 	    "{} {}",
 	    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
 	};
