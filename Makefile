@@ -93,6 +93,6 @@ install: build
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) build-asan build-analyze build-fuzz build-coverage
+	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage
 
 .PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels fuzz check-faults check-everything coverage soak bench bench-entropy install clean

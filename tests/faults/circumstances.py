@@ -25,12 +25,17 @@ MADE = {  # by hand: content and size
     "made-short": (elf64([TEXT], status=ANSWER), 5 * MIB),
     "made-writable": (elf64([(1, 7, 0, 0x400000, 8 * MIB, 8 * MIB)], status=ANSWER), 8 * MIB),
     "made-two": (elf64(TWO_GAPS, status=ANSWER), 8 * MIB),
+    "made-adjoining": (elf64([(1, 5, 0, 0x400000, 0x280000, 0x280000), (1, 5, 0x281000, 0x680000, 4 * MIB, 4 * MIB)], status=ANSWER), 8 * MIB),
     "made-between": (elf64([(1, 5, 0, 0x400000, 0x1000, 0x1000), (1, 5, 0x1000, 0x601000, 3 * MIB, 3 * MIB)], status=ANSWER), 4 * MIB),
 }
 WITHOUT_THP = [sys.executable, "-c", "import ctypes, os, sys; ctypes.CDLL(None).prctl(41, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"]
 # On a filesystem that has small folios only, and on one whose pages are always dirty, so that they are not read anew.
 ON_JOURNAL = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
               'mount -o loop,data=journal "$1/image" "$1/mounted" && cp "$1/probe" "$1/mounted" && sync && shift && exec "$@"', "sh", "{folder}"]
+# What nobody has read yet.
+ON_COLD = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+           'mount -o loop "$1/image" "$1/mounted" && cp "$1/probe-large" "$1/mounted" && sync && '
+           'dd if="$1/mounted/probe-large" iflag=nocache count=0 status=none && shift && exec "$@"', "sh", "{folder}"]
 ON_RAMFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
             'mount -t ramfs none "$1/mounted" && cp "$1/probe" "$1/mounted" && shift && exec "$@"', "sh", "{folder}"]
 
@@ -42,6 +47,7 @@ CIRCUMSTANCES = {
     "no whole slot of the file": ({}, "file", [], "probe-small", "no-huge-slot"),
     "no slot of one mapping": ({}, "file,thp", [], "made-between", "no-huge-slot"),
     "two texts": ({"round_out": True}, "thp", [], "made-two", None),
+    "two texts in a slot": ({"round_out": True}, "thp", [], "made-adjoining", None),
     "code that is writable": ({}, "thp", [], "made-writable", "text-writable"),
     "text of 5 GiB": ({}, "thp", [], "made-5G", "text-large"),
     "a file that is too short": ({}, "file", [], "made-short", "file-unsupported"),
@@ -53,6 +59,7 @@ CIRCUMSTANCES = {
     "no address space": ({}, "thp", ["prlimit", "--as={}".format(45 * MIB)], "probe-large", "address-space-limit"),
     "no huge pages for this process": ({}, "file", WITHOUT_THP, "probe", "file-unsupported"),
     "a filesystem without": ({}, "file", ON_JOURNAL, "mounted/probe", "file-unsupported"),
+    "a slow disk": ({"file_timeout": "1ms"}, "file", ON_COLD, "mounted/probe-large", "file-timeout"),
     "pages that are always dirty": ({}, "file", ON_RAMFS, "mounted/probe", "file-busy"),
     "empty pool": ({}, "hugetlb", [], "probe", "hugetlb-pool"),
     "no such pool": ({"page_size": "1G"}, "hugetlb", [], "probe", "no-huge-slot"),

@@ -28,10 +28,12 @@ COUNTS_MAX = 40  # of one call in one role: smaps is read in many pieces
 WAYS = {
     "thp": ({}, "thp", [], [], "probe"),
     "file": ({}, "file", [], [], "probe"),
+    "file, static PIE": ({}, "file", [], [], "probe-static-pie"),
+    "file, much text": ({}, "file", [], [], "probe-large"),
     "hugetlb": ({}, "hugetlb", [], [], "probe"),
     "thp, much text": ({}, "thp", [], [], "probe-large"),
     "thp, rounded out": ({"round_out": True, "perf_map": True}, "thp", [], [], "probe"),
-    "libraries, thp": ({"libraries": True}, "thp", [], [], "probe"),
+    "libraries, thp": ({"libraries": True, "perf_map": True}, "thp", [], [], "probe"),
     "a library, file": ({"libraries": {"include": ["/**/libtext.so"], "exclude": ["/**/libc.so*"]}, "follow": "none"}, "file", [], [], "probe-lib"),
     "file, else thp": ({"libraries": True}, "file,thp", [], [], "probe"),
     "through a script": ({"follow": "exec"}, "thp", [], ["/bin/sh", "-c", 'exec "$@"', "sh"], "probe"),
@@ -43,7 +45,7 @@ WAYS = {
     "the hook, file": ({}, "file", ["--honest"], [], "probe", "hook"),
     "the hook, libraries": ({"libraries": True}, "hugetlb,file,thp", ["--honest"], [], "probe", "hook"),
     "the hook, at the end": ({}, "thp", ["--honest"], [], "probe", "poststop"),
-    "attach, thp": ({}, "thp", ["--honest"], [], "probe", "attach"),
+    "attach, thp": ({"perf_map": True}, "thp", ["--honest"], [], "probe", "attach"),
     "attach, libraries": ({"libraries": True}, "file,hugetlb,thp", ["--honest"], [], "probe", "attach"),
     "hugexecctl explain": ({}, "file", ["--honest"], [], "probe", "explain"),
 }
@@ -60,6 +62,8 @@ ALLOWED = {
 
 # The container's init, waiting for leave to execute its program as a runtime's does: in a mount namespace of its own.
 INIT = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'echo ready; read go; exec "$@" </dev/null', "sh"]
+# Root attaches to another user's process.
+AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 # The hook leaves words in /run.
 PRIVATE_RUN = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
 # Words of two containers that have ended, as the hook writes them: what a poststop hook has to sweep.
@@ -79,6 +83,7 @@ def build_tools(folder):
     probe = ["cc", "-O1", "-w", "-DPROBE_WITHOUT_PIDS", ROOT / "tests/programs/probe.c"]
     (folder / "much-text.s").write_text(bigtext.assembly(24))
     for name, options in {"probe": ["text.s"], "probe-large": ["much-text.s"], "probe-small": [],
+                          "probe-static-pie": ["text.s", "-static-pie"],
                           "probe-fixed": ["text.s", "-no-pie", "-Wl,-Ttext-segment=0x403000"]}.items():
         subprocess.run([*probe, "-o", name, *options], cwd=folder, check=True)
     # Text in a library; aligned, or offset and address would hardly ever agree.
@@ -171,6 +176,8 @@ class Way:
         if "round_out" in WAYS[self.name][0]:
             # Whether a slot is filled by what lies before and behind the text depends on the load address.
             text = re.sub(r"^(text: .*|map: \w+ r--p .*/probe)\n", "", text, flags=re.M)
+        if self.program[-1].endswith("probe-static-pie"):  # the vDSO lies above or below it, by chance
+            text = "".join(sorted(text.splitlines(True)))
         if self.program[-1].endswith("probe-lib"):
             # Where an aligned library comes to stand is chance, and so are the order of mappings and which of them join.
             text = "".join(sorted(line for line in text.splitlines(True) if not re.fullmatch(r"map: \w+ rw-p 0 00:00 \n", line)))
@@ -305,7 +312,7 @@ class AttachWay(Way):
                      f"--backing={WAYS[name][1]}"]
 
     def run(self, words, command):
-        process = subprocess.Popen(self.program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        process = subprocess.Popen([*AS_NOBODY, *self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    env={**ENVIRONMENT, "PROBE_WAITS": ""}, cwd="/", start_new_session=True)
         try:
             assert os.read(process.stdout.fileno(), 6) == b"ready\n"
