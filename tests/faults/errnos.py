@@ -54,4 +54,6 @@ def faults_of(role, call, argument):
         faults += ["end", "nonsense"]
     if role in ("tracer", "child", "reader", "injected"):
         faults.append("killed")
+    if role == "injected" and isinstance(faults[0], int):
+        faults.append(f"{faults[0]}+")  # undoing fails, too
     return faults

@@ -4,7 +4,7 @@
  *   inject record FILE [OPTIONS] -- COMMAND...
  *       write a line "ROLE NUMBER COUNT LOADER FIRST-ARGUMENT" for each call
  *   inject ROLE NUMBER COUNT FAULT [OPTIONS] -- COMMAND...
- *       the COUNTth call NUMBER of that role fails with FAULT, an errno or:
+ *       the COUNTth call NUMBER of that role fails with FAULT, an errno (with a "+": and so do all behind it) or:
  *       "killed"    the workload is dead when the call is made
  *       "end"       it reads nothing, as at the end of a file
  *       "nonsense"  where it reads a file of /proc or /sys, what it reads is none that a kernel writes
@@ -79,6 +79,7 @@ static FILE *record;
 static enum role fail_role;
 static int fail_number = -1, fail_how;
 static unsigned fail_count;
+static bool fails_on; /* the calls behind that one, too */
 static bool honest;
 static int tell_fd = -1;
 
@@ -209,7 +210,7 @@ static int judge(const struct seccomp_notif *asked)
 	if (record)
 		fprintf(record, "%s %d %u %d %llu\n", role_names[role], number, count, by_loader,
 		        (unsigned long long)asked->data.args[0]);
-	if (role == fail_role && number == fail_number && count == fail_count)
+	if (role == fail_role && number == fail_number && (count == fail_count || (fails_on && count > fail_count)))
 		return fail_how;
 	if (number == SYS_execve)
 		note_exec(process);
@@ -276,8 +277,12 @@ static _Noreturn void run_command(char **command, volatile int *listener)
 	if (tell_fd >= 0)
 		close(tell_fd);
 	signal(SIGTERM, SIG_DFL);
-	if (getenv("LISTEN_FDS")) { /* for a daemon with a socket, as systemd starts it */
+	const char *socket = getenv("LISTENER");
+	if (socket) { /* for a daemon with a socket, as systemd starts it: its first descriptor behind the standard ones
+		       */
 		char pid[16];
+		dup2(atoi(socket), 3);
+		setenv("LISTEN_FDS", "1", 1);
 		snprintf(pid, sizeof pid, "%d", (int)getpid());
 		setenv("LISTEN_PID", pid, 1);
 	}
@@ -324,6 +329,7 @@ static char **parse(int argc, char **argv)
 		}
 		fail_number = atoi(argv[2]);
 		fail_count = (unsigned)atoi(argv[3]);
+		fails_on = strchr(argv[4], '+') != NULL;
 		fail_how = strcmp(argv[4], "killed") == 0     ? KILLED
 		           : strcmp(argv[4], "end") == 0      ? END
 		           : strcmp(argv[4], "nonsense") == 0 ? NONSENSE
