@@ -169,6 +169,28 @@ else
 	echo "note no AppArmor here"
 fi
 
+# A program that runs: it works on, and notices nothing.
+attach() {
+	/programs/busy work >busy.out &
+	busy=$!
+	while ! grep -q ready busy.out; do sleep 0.1; done
+	hugexecctl attach --json --policy=all.json --backing=$1 $busy >report.json
+	huge=$(grep -c memfd: /proc/$busy/maps)
+	sleep 0.3
+	kill -TERM $busy
+	wait $busy
+	status=$?
+	if [ $status = 0 ] && [ $huge = 1 ] && grep -q '^ok: ' busy.out && grep -q '"outcome":"remapped"' report.json; then
+		echo "ok attach, $1"
+	else
+		fail "attach, $1" "status $status, $(tail -1 busy.out), $(cat report.json)"
+	fi
+}
+attach thp
+pages 16
+attach hugetlb
+pages 0
+
 # The reader of ELF files: it works here, and its filter kills it for what it must not do.
 : >report.json
 hugexec --policy=all.json --report=report.json --backing=thp -- /programs/bigtext-pie >/dev/null

@@ -108,6 +108,8 @@ def make_initramfs(build, kernel, folder):
     subprocess.run(["cc", "-O1", "-w", "-DPROBE_WITHOUT_PIDS", "-o", probe, ROOT / "tests/programs/probe.c", text],
                    check=True)
     copy_with_libraries(probe, folder / "unused", initramfs)
+    subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-pthread", "-static", "-o", initramfs / "programs" / "busy",
+                    ROOT / "tests/programs/busy.c", text], check=True)
     copy_modules(kernel, initramfs)
     add_apparmor_parser(initramfs, build / "programs" / "kernels")
     if shutil.which("mkfs.xfs"):
