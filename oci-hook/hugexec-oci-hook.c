@@ -38,6 +38,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/retry.h"
 #include "base/text.h"
 #include "bundle.h"
 #include "config.h"
@@ -248,11 +249,11 @@ static int wait_for_word(int fd, struct error *err)
 {
 	struct error word;
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-	if (TEMP_FAILURE_RETRY(poll(&poll_fd, 1, TRACER_MS)) == 0)
+	if (retry(poll(&poll_fd, 1, TRACER_MS)) == 0)
 		return error_set(err, "ptrace-refused", "the tracer is not attached within %d ms", TRACER_MS);
 	/* Also where poll has failed: a hook that ended now would have the container begin beside an attaching tracer.
 	 */
-	if (TEMP_FAILURE_RETRY(read(fd, &word, sizeof word)) != sizeof word)
+	if (retry(read(fd, &word, sizeof word)) != sizeof word)
 		return error_set(err, "tracer-killed", "the tracer has ended");
 	if (!error_is_set(&word))
 		return 0;
@@ -281,7 +282,7 @@ static int start_tracer(struct error *err)
 	close(words[1]);
 	int result = between < 0 ? error_set_errno(err, errno, "fork", "no process for the tracer") : 0;
 	if (between > 0) {
-		TEMP_FAILURE_RETRY(waitpid(between, NULL, 0));
+		retry(waitpid(between, NULL, 0));
 		result = wait_for_word(words[0], err);
 	}
 	close(words[0]);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/retry.h"
 
 int read_all(int fd, size_t limit_bytes, char **out, size_t *out_bytes)
 {
@@ -16,12 +17,9 @@ int read_all(int fd, size_t limit_bytes, char **out, size_t *out_bytes)
 	if (!buf)
 		return -1;
 	for (;;) {
-		ssize_t got = read(fd, buf + used, capacity - 1 - used);
-		if (got < 0) {
-			if (errno == EINTR)
-				continue;
+		ssize_t got = retry(read(fd, buf + used, capacity - 1 - used));
+		if (got < 0)
 			return -1;
-		}
 		if (got == 0)
 			break;
 		used += (size_t)got;
@@ -57,12 +55,9 @@ int write_all(int fd, const void *data, size_t bytes)
 {
 	const char *p = data;
 	while (bytes > 0) {
-		ssize_t put = write(fd, p, bytes);
-		if (put < 0) {
-			if (errno == EINTR)
-				continue;
+		ssize_t put = retry(write(fd, p, bytes));
+		if (put < 0)
 			return -1;
-		}
 		p += put;
 		bytes -= (size_t)put;
 	}

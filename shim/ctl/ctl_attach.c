@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/retry.h"
 #include "base/size.h"
 #include "base/text.h"
 #include "ctl/ctl.h"
@@ -65,7 +66,7 @@ static bool attach_one(pid_t pid, const struct policy *policy, const struct opti
 			print_attached(&attached);
 		_exit(fflush(stdout) == 0 && attached.report.outcome == OUTCOME_REMAPPED ? CTL_OK : CTL_NO);
 	}
-	if (child < 0 || TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) < 0) {
+	if (child < 0 || retry(waitpid(child, &status, 0)) < 0) {
 		fprintf(stderr, "hugexecctl: %d: %s\n", (int)pid, strerror(errno));
 		return false;
 	}

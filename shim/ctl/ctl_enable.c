@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/retry.h"
 #include "base/size.h"
 #include "config.h"
 #include "ctl/ctl.h"
@@ -72,7 +73,7 @@ static int run_tool(const char *const *words, const char *unit_path, int output)
 		execvp(words[0], (char *const *)(uintptr_t)words);
 		_exit(127);
 	}
-	if (child < 0 || TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) < 0)
+	if (child < 0 || retry(waitpid(child, &status, 0)) < 0)
 		return 126;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/retry.h"
 #include "base/size.h"
 #include "engine/backing.h"
 #include "engine/page_cache.h"
@@ -354,7 +355,7 @@ void probe_ptrace(struct probe *out)
 	}
 	prctl(PR_SET_PTRACER, child, 0, 0, 0);
 	if (child > 0 && write(fds[1], "", 1) == 1)
-		TEMP_FAILURE_RETRY(waitpid(child, &status, 0));
+		retry(waitpid(child, &status, 0));
 	close(fds[0]);
 	close(fds[1]);
 	prctl(PR_SET_PTRACER, 0, 0, 0, 0);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/retry.h"
 #include "config.h"
 #include "elf/answer.h"
 
@@ -108,9 +109,7 @@ static size_t read_answer(int fd, void *out, size_t bytes_wanted, int64_t deadli
 		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 		if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
 			break;
-		ssize_t bytes = read(fd, (char *)out + got, bytes_wanted - got);
-		if (bytes < 0 && errno == EINTR)
-			continue;
+		ssize_t bytes = retry(read(fd, (char *)out + got, bytes_wanted - got));
 		if (bytes <= 0)
 			break;
 		got += (size_t)bytes;
@@ -154,7 +153,7 @@ static void end(const struct elf_reader *reader, bool has_answered)
 	close(reader->answer_fd);
 	if (!has_answered)
 		kill(reader->pid, SIGKILL);
-	TEMP_FAILURE_RETRY(waitpid(reader->pid, NULL, 0));
+	retry(waitpid(reader->pid, NULL, 0));
 }
 
 int elf_reader_finish(struct elf_reader *reader, int timeout_ms, struct elf_facts *out, struct error *err)

@@ -7,6 +7,7 @@
 #include <linux/memfd.h>
 #include <sys/syscall.h>
 
+#include "base/retry.h"
 #include "base/size.h"
 #include "engine/backing.h"
 #include "host/host.h"
@@ -72,10 +73,7 @@ static int allocation_failed(int errnum, pid_t pid, uint64_t bytes, uint64_t pag
  */
 static int hugetlb_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
 {
-	int failed;
-	do {
-		failed = fallocate(memfd, 0, 0, (off_t)bytes);
-	} while (failed < 0 && errno == EINTR);
+	int failed = retry(fallocate(memfd, 0, 0, (off_t)bytes));
 	return failed ? allocation_failed(errno, pid, bytes, page_bytes, err) : 0;
 }
 

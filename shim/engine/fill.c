@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/retry.h"
 #include "base/size.h"
 
 #define PART_BYTES (4 * MIB)
@@ -37,9 +38,7 @@ struct progress {
 static int fill_from_file(int text_fd, char *to, uint64_t bytes, uint64_t file_off, struct error *err)
 {
 	while (bytes > 0) {
-		ssize_t got = pread(text_fd, to, bytes, (off_t)file_off);
-		if (got < 0 && errno == EINTR)
-			continue;
+		ssize_t got = retry(pread(text_fd, to, bytes, (off_t)file_off));
 		if (got < 0)
 			return error_set_errno(err, errno, "text-unreadable", "reading the program's file");
 		if (got == 0)
@@ -158,7 +157,7 @@ static int fill_shared(const struct filling *filling, unsigned parts, struct err
 	pid_t helper = start_helper(filling, parts);
 	int result = fill_parts(filling, parts, false, err);
 	if (helper > 0)
-		TEMP_FAILURE_RETRY(waitpid(helper, NULL, __WALL));
+		retry(waitpid(helper, NULL, __WALL));
 	if (result < 0)
 		return -1;
 	if (error_is_set(&progress->error)) {

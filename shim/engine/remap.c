@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/retry.h"
 #include "base/size.h"
 #include "engine/backing.h"
 #include "engine/fill.h"
@@ -184,7 +185,7 @@ char *remap_read_smaps(pid_t pid, uint64_t end_addr)
 				break;
 			text = larger;
 		}
-		ssize_t got = TEMP_FAILURE_RETRY(read(fd, text + used, SMAPS_CHUNK_BYTES));
+		ssize_t got = retry(read(fd, text + used, SMAPS_CHUNK_BYTES));
 		if (got < 0)
 			break;
 		text[used + (size_t)got] = '\0';

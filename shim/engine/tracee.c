@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/retry.h"
 #include "engine/image.h"
 
 #ifndef PTRACE_EVENT_STOP
@@ -92,7 +93,7 @@ static int to_syscall_stop(struct tracee *tracee, struct error *err)
 		if (ptrace(PTRACE_SYSCALL, tracee->pid, 0, (long)signal_to_deliver) < 0)
 			return ptrace_failed(tracee, "resuming", err);
 		int status;
-		if (TEMP_FAILURE_RETRY(waitpid(tracee->pid, &status, __WALL)) < 0)
+		if (retry(waitpid(tracee->pid, &status, __WALL)) < 0)
 			return lost(tracee, err);
 		if (!WIFSTOPPED(status))
 			return lost(tracee, err);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/retry.h"
 #include "config.h"
 #include "helper/protocol.h"
 #include "launch/rehearse.h"
@@ -121,7 +122,7 @@ static int receive_answer(int connection, struct error *err)
 	struct iovec io = {&answer, sizeof answer};
 	struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1};
 	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
-	int ready = TEMP_FAILURE_RETRY(poll(&poll_fd, 1, ANSWER_MS));
+	int ready = retry(poll(&poll_fd, 1, ANSWER_MS));
 	if (ready == 0)
 		return error_set(err, "helper-timeout", "no answer within %d ms", ANSWER_MS);
 	ssize_t got = ready < 0 ? -1 : recvmsg(connection, &message, MSG_CMSG_CLOEXEC);

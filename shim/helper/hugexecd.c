@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/retry.h"
 #include "config.h"
 #include "helper/worker.h"
 
@@ -147,7 +148,7 @@ static int on_knock(sd_event_source *source, int fd, uint32_t events, void *cont
 	}
 	close(ends[1]);
 	if (pid > 0) {
-		if (TEMP_FAILURE_RETRY(read(ends[0], &seat->uid, sizeof seat->uid)) != sizeof seat->uid)
+		if (retry(read(ends[0], &seat->uid, sizeof seat->uid)) != sizeof seat->uid)
 			seat->uid = (uid_t)-1;
 		seat_worker(server, seat, pid);
 	}

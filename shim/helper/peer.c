@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/retry.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
@@ -130,7 +131,7 @@ int peer_receive(struct peer *peer, int connection, int timeout_ms, struct error
 	if (setsockopt(connection, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
 		return error_set_errno(err, errno, "helper-identity", "SO_PASSCRED");
 	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
-	if (TEMP_FAILURE_RETRY(poll(&poll_fd, 1, timeout_ms)) == 0)
+	if (retry(poll(&poll_fd, 1, timeout_ms)) == 0)
 		return error_set(err, "helper-timeout", "no request within %d ms", timeout_ms);
 	char data[sizeof peer->request];
 	struct attached attached = {0};

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/retry.h"
 #include "host/host.h"
 #include "launch/consider.h"
 #include "launch/program.h"
@@ -75,7 +76,7 @@ static pid_t next_event(const struct following *following, int *status)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	for (;;) {
-		pid_t pid = TEMP_FAILURE_RETRY(waitpid(-1, status, __WALL | (following->deadline_us ? WNOHANG : 0)));
+		pid_t pid = retry(waitpid(-1, status, __WALL | (following->deadline_us ? WNOHANG : 0)));
 		if (pid != 0 || !following->deadline_us)
 			return pid;
 		uint64_t now = now_us();

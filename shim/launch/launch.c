@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/retry.h"
 #include "launch/rehearse.h"
 #include "launch/shared.h"
 #include "launch/tracer.h"
@@ -136,7 +137,7 @@ static bool wants_orphan(const struct launch *launch, const sigset_t *blocked)
 static void continue_until_ended(pid_t pid)
 {
 	int status;
-	while (TEMP_FAILURE_RETRY(waitpid(pid, &status, __WALL | WUNTRACED)) == pid && WIFSTOPPED(status))
+	while (retry(waitpid(pid, &status, __WALL | WUNTRACED)) == pid && WIFSTOPPED(status))
 		kill(pid, SIGCONT);
 }
 

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/retry.h"
 #include "base/size.h"
 
 #ifndef MADV_COLLAPSE
@@ -96,7 +97,7 @@ int rehearse_calls(void (*calls)(void), struct error *err)
 		_exit(0);
 	}
 	int status;
-	if (child < 0 || TEMP_FAILURE_RETRY(wait_for_end((pid_t)child, &status)) < 0)
+	if (child < 0 || retry(wait_for_end((pid_t)child, &status)) < 0)
 		return error_set_errno(err, errno, "seccomp", "trying the system calls that are needed");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/retry.h"
 #include "base/text.h"
 #include "metrics.h"
 
@@ -73,7 +74,7 @@ static void append_from_child(const struct options *options, const struct report
 		_exit(0);
 	}
 	if (child > 0)
-		TEMP_FAILURE_RETRY(waitpid(child, NULL, __WALL));
+		retry(waitpid(child, NULL, __WALL));
 }
 
 static bool out_of_descriptors(void)
@@ -127,9 +128,9 @@ static void deliver(const struct delivery *delivery, const struct report *report
 		return;
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
 	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-	if (TEMP_FAILURE_RETRY(poll(&poll_fd, 1, DELIVERY_MS)) != 1)
+	if (retry(poll(&poll_fd, 1, DELIVERY_MS)) != 1)
 		kill(child, SIGKILL);
-	TEMP_FAILURE_RETRY(waitpid(child, NULL, __WALL));
+	retry(waitpid(child, NULL, __WALL));
 }
 
 bool sink_tells_build_id(const struct options *options)
