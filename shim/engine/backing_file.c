@@ -180,7 +180,7 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 	if (phase && (!may_move || !settings->rebase))
 		return error_set(err, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
 		                 may_move ? ", and rebase is off" : "");
-	if (phase && rebase_check(tracee, image, fd, err) < 0)
+	if (phase && rebase_check(tracee, image, fd, phase, err) < 0)
 		return -1;
 	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)
 		return -1;

@@ -54,13 +54,18 @@ struct move {
 	bool auxv_moved;
 };
 
-int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, struct error *err)
+int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
 {
 	struct segments segments;
 	char path[64];
 	cleanup_free char *text = NULL;
 	if (segments_read(exe_fd, image->entry_addr, &segments, err) < 0)
 		return -1;
+	if (phase % segments.align) {
+		char align[16];
+		return error_set(err, "rebase-refused", "a segment of it asks for addresses that are multiples of %s",
+		                 size_format(segments.align, align, sizeof align));
+	}
 	/* ld.so started as a program is ET_DYN too, but its own program is a file that it opens itself. */
 	snprintf(path, sizeof path, "/proc/%d/personality", (int)tracee->pid);
 	if (read_file_at(AT_FDCWD, path, 64, &text, NULL) < 0)

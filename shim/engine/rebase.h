@@ -20,10 +20,11 @@
 #include "engine/tracee.h"
 
 /*
- * Whether the main program of IMAGE can be moved at all: ET_DYN and not under personality(ADDR_NO_RANDOMIZE).
- * EXE_FD: its file. Returns 0, or -1 with ERR word "rebase-refused".
+ * Whether the main program of IMAGE can be moved by PHASE: ET_DYN, not under personality(ADDR_NO_RANDOMIZE), and none
+ * of its segments asks for an alignment that it would lose. EXE_FD: its file. Returns 0, or -1 with ERR word
+ * "rebase-refused".
  */
-int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, struct error *err);
+int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);
 
 /* By how much (modulo 2 MiB) the text mapping TEXT would have to move for offset and address to agree. 0: it does not.
  */

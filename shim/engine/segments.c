@@ -14,6 +14,9 @@ static int add(struct segments *segments, const Elf64_Phdr *phdr, uint64_t bias)
 	uint64_t end = start + phdr->p_memsz;
 	if (segments->count == SEGMENTS_MAX || end < start || end > UINT64_MAX - 4095)
 		return -1;
+	/* As the kernel does (fs/binfmt_elf.c, maximum_alignment(), since Linux 5.10). */
+	if (phdr->p_align > segments->align && (phdr->p_align & (phdr->p_align - 1)) == 0)
+		segments->align = phdr->p_align;
 	segments->list[segments->count].start = start & ~UINT64_C(4095);
 	segments->list[segments->count++].end = (end + 4095) & ~UINT64_C(4095);
 	return 0;
@@ -22,7 +25,7 @@ static int add(struct segments *segments, const Elf64_Phdr *phdr, uint64_t bias)
 int segments_read(int exe_fd, uint64_t entry_addr, struct segments *out, struct error *err)
 {
 	Elf64_Ehdr ehdr;
-	out->count = 0;
+	*out = (struct segments){.align = 4096};
 	if (pread(exe_fd, &ehdr, sizeof ehdr, 0) != sizeof ehdr || memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0 ||
 	    ehdr.e_ident[EI_CLASS] != ELFCLASS64 || ehdr.e_type != ET_DYN)
 		return error_set(err, "rebase-refused", "it is not position-independent");

@@ -15,6 +15,7 @@
 
 struct segments {
 	unsigned count;
+	uint64_t align; /* the largest that a segment asks for, and so of the program's base; a power of two */
 	struct {
 		uint64_t start, end; /* tracee addresses, of whole pages */
 	} list[SEGMENTS_MAX];

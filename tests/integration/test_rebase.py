@@ -171,3 +171,40 @@ def test_interpreter_is_the_same_file(hugexec_run, run, tmp_path):
         done, report = hugexec_run([program], backing=backing)
         assert done.returncode == plain.returncode
         assert report[0]["outcome"] == "remapped", report
+
+
+ALIGNED = """
+#include <stdint.h>
+#include <stdio.h>
+extern unsigned long bigtext_walk(unsigned long);
+__attribute__((aligned(ALIGN))) char data[4096] = {1}, zeros[4096];
+int main(void)
+{
+	volatile uintptr_t at = (uintptr_t)data | (uintptr_t)zeros;
+	printf("%lx\\n", bigtext_walk(1));
+	return at % ALIGN != 0;
+}
+"""
+
+
+@pytest.mark.parametrize("linker", ["bfd", "lld"])
+@pytest.mark.parametrize("align", [1 << 12, 1 << 16, 1 << 21, 1 << 23])
+def test_no_alignment_is_lost(hugexec_run, run, tmp_path, linker, align):
+    """What the program has told the kernel to align stays aligned: a program that cannot be moved so is not moved."""
+    if not shutil.which(f"ld.{linker}"):
+        pytest.skip(f"ld.{linker} is not installed")
+    (tmp_path / "aligned.c").write_text(ALIGNED)
+    (tmp_path / "text.s").write_text(bigtext_generator.assembly(4))
+    program = tmp_path / "aligned"
+    subprocess.run(["cc", "-pie", "-fPIE", f"-fuse-ld={linker}", f"-DALIGN={align}", "-o", program, tmp_path / "aligned.c",
+                    tmp_path / "text.s"], check=True)
+    os.sync()
+    plain = run([program])
+    assert plain.returncode == 0
+    done, report = hugexec_run([program], backing="file,thp")
+    assert (done.stdout, done.returncode) == (plain.stdout, 0)
+    assert report[0]["outcome"] == "remapped"
+    if linker == "lld" and align > 4096:
+        assert report[0]["backing"] == "thp" and report[0]["reason"].startswith("rebase-refused: a segment")
+    else:
+        assert report[0]["backing"] == "file"
