@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -60,8 +61,12 @@ static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_byte
 	return error_set_errno(err, errno, "thp-refused", "sizing the memfd");
 }
 
-static int collapse_failed(int errnum, struct error *err)
+/* IS_DISABLED: what prctl(PR_GET_THP_DISABLE) says in the process that asked. */
+static int collapse_failed(int errnum, bool is_disabled, struct error *err)
 {
+	if (is_disabled)
+		return error_set(err, "thp-refused",
+		                 "the process has switched huge pages off for itself (PR_SET_THP_DISABLE)");
 	if (errnum == ENOMEM)
 		return error_set_errno(err, errnum, "thp-refused", "no 2 MiB page could be had");
 	return error_set_errno(err, errnum, "thp-refused", "MADV_COLLAPSE of a memfd");
@@ -84,7 +89,7 @@ static int thp_open_window(void *window, uint64_t bytes, struct error *err)
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
-	return collapse_failed(errno, err);
+	return collapse_failed(errno, prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0, err);
 }
 
 /* A call that the tracee makes for its copy: *RESULT is the kernel's. -1 where the tracee is lost. */
@@ -118,9 +123,11 @@ static int thp_allocate_inside(struct tracee *tracee, uint64_t tracee_fd, uint64
 		if (result == 0)
 			return 0;
 		if ((result != -EAGAIN && result != -EBUSY) || tries == COLLAPSE_TRIES)
-			return collapse_failed((int)-result, err);
+			break;
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
+	int64_t disabled = tracee_syscall(tracee, err, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0, 0);
+	return disabled == INT64_MIN ? -1 : collapse_failed((int)-result, disabled > 0, err);
 }
 
 const struct backing_copy backing_thp = {

@@ -58,6 +58,7 @@ CIRCUMSTANCES = {
     "addresses that are not random": ({}, "file", ["setarch", "-R"], "probe", "rebase-refused"),
     "no address space": ({}, "thp", ["prlimit", "--as={}".format(45 * MIB)], "probe-large", "address-space-limit"),
     "no huge pages for this process": ({}, "file", WITHOUT_THP, "probe", "file-unsupported"),
+    "no huge pages to collapse": ({}, "thp", WITHOUT_THP, "probe", "thp-refused: the process"),
     "a filesystem without": ({}, "file", ON_JOURNAL, "mounted/probe", "file-unsupported"),
     "a slow disk": ({"file_timeout": "1ms"}, "file", ON_COLD, "mounted/probe-large", "file-timeout"),
     "pages that are always dirty": ({}, "file", ON_RAMFS, "mounted/probe", "file-busy"),

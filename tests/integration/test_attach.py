@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from conftest import (GENERATED, HUGE, ROOT, Process, bigtext_generator, huge_text_bytes, policy_with, run, smaps, status_of,
                       take_hugetlb_pool, wait_for)
+from test_programs import SERVERS, serve
 
 LINKED = {"library": ("-fPIC",), "pie": ("-pie", "-fPIE"), "fixed": ("-no-pie",), "static": ("-static", "-no-pie")}
 MAY_BE_INTERRUPTED = {"epoll", "sigtimedwait"}  # signal(7), "by stop signals"
@@ -273,6 +275,41 @@ def test_not_root(public_folder, busy, hugexecctl, write_policy, nobody):
         done = run([*nobody, hugexecctl, "attach", "--json", f"--policy={policy}", process.pid])
         assert done.returncode == 1 and json.loads(done.stdout)["outcome"] == "failed"
         end_well(process)
+
+
+@pytest.mark.parametrize("backing", ["thp", "hugetlb"])
+@pytest.mark.parametrize("name", SERVERS)
+def test_server_at_work(attach, tmp_path, name, backing):
+    """It answers while we attach, and afterwards, and ends as it always does."""
+    command, is_ready = SERVERS[name](tmp_path)
+    asked = []
+
+    def ask(ends):
+        while not ends.is_set():
+            asked.append(is_ready())
+
+    def look(pid):
+        ends = threading.Event()
+        asking = threading.Thread(target=ask, args=[ends])
+        asking.start()
+        try:
+            for _ in range(3):  # the second time there is nothing left to do
+                status, report, _ = attach(pid, policy_with(libraries=True), backing=backing)
+                if (name, backing) == ("mariadbd", "thp"):  # it does not want any
+                    assert status == 1 and "PR_SET_THP_DISABLE" in report["reason"], report["reason"]
+                    continue
+                assert status == 0 and report["outcome"] == "remapped", report["reason"]
+        finally:
+            before = len(asked)
+            wait_for(lambda: len(asked) > before + 2)
+            ends.set()
+            asking.join(20)
+        assert huge_text_bytes(pid) >= report["huge_bytes"]
+        assert all(asked) and tracers_of(pid) == {"0"}
+
+    with take_hugetlb_pool(32) if backing == "hugetlb" else contextlib.nullcontext():
+        ended = serve(command, is_ready, look)
+    assert ended == (-signal.SIGTERM if name == "etcd" else 0)
 
 
 def test_killed_at_any_step(busy, hugexecctl, write_policy):
