@@ -33,10 +33,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/retry.h"
 #include "base/text.h"
@@ -82,13 +82,6 @@ static struct {
 	enum on_error on_error;
 	struct launch launch;
 } container;
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* All of standard input, within STATE_MS and OCI_STATE_MAX_BYTES, into BUF, which has room for one byte more. */
 static int read_state(char *buf, size_t *bytes, struct error *err)

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/retry.h"
 #include "config.h"
 #include "elf/answer.h"
@@ -91,13 +91,6 @@ static int start(struct elf_reader *reader, int file_fd, const char *mode, struc
 int elf_reader_start(struct elf_reader *reader, int file_fd, struct error *err)
 {
 	return start(reader, file_fd, NULL, err);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* Read until OUT is full, the reader is gone, or the time is over. Returns the bytes got. */

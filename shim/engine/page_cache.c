@@ -9,10 +9,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "engine/slots.h"
 
 #define TRIES        2 /* reading anew fails now and then where another CPU still holds a page for a moment */
@@ -28,13 +28,6 @@ struct findings {
 	enum outcome outcome;
 	struct slot list[PAGE_CACHE_SLOTS_MAX];
 };
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* The child's work. */
 struct work {

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "engine/engine.h"
 #include "facts.h"
@@ -19,13 +19,6 @@
 
 /* For the main thread to stand still: the kernel may not let go of it. */
 #define FREEZE_MS 500
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
-}
 
 /* Which file PID runs. */
 static int stat_exe(pid_t pid, struct stat *st, struct error *err)
@@ -59,7 +52,7 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 {
 	struct frozen frozen;
 	struct report *report = &out->report;
-	uint64_t began_us = now_us();
+	int64_t began_us = now_us();
 	if (freeze(pid, FREEZE_MS, &frozen, &report->reason) < 0)
 		return;
 	frozen.main.suspends_seccomp = tracee_may_suspend_seccomp();
@@ -69,7 +62,7 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 	    tracee_check_filter(&frozen.main, &report->reason) == 0)
 		engine_run_frozen(&frozen.main, settings, report);
 	thaw(&frozen);
-	report->latency_us = now_us() - began_us;
+	report->latency_us = (uint64_t)(now_us() - began_us);
 	out->all_held_us = frozen.held_us;
 }
 

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
 #include "engine/engine.h"
@@ -18,13 +18,6 @@
 #include "launch/sink.h"
 
 #define EXIT_FAIL 125
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
-}
 
 /* What the policy says of the program that FOLLOWED has just become. */
 static int decide(const struct following *following, pid_t pid, struct fact_store *store, struct decision *decision,
@@ -162,13 +155,13 @@ static enum considered conclude(struct following *following, struct followed *fo
 
 enum considered consider_entry(struct following *following, struct followed *followed)
 {
-	uint64_t began_us = now_us();
+	int64_t began_us = now_us();
 	struct report *report = followed->waiting;
 	struct settings settings = followed->waiting_settings;
 	followed->waiting = NULL;
 	fault_point("library-stop");
 	engine_run_libraries(&followed->tracee, &settings, report);
-	followed->held_us += now_us() - began_us;
+	followed->held_us += (uint64_t)(now_us() - began_us);
 	bool may_follow = settings.follow != FOLLOW_NONE && report->outcome == OUTCOME_SKIPPED &&
 	                  followed->tracee.state == TRACEE_STOPPED;
 	enum considered result = conclude(following, followed, report, &settings, may_follow);
@@ -179,7 +172,7 @@ enum considered consider_entry(struct following *following, struct followed *fol
 
 enum considered consider(struct following *following, struct followed *followed, struct settings *settings)
 {
-	uint64_t began_us = now_us();
+	int64_t began_us = now_us();
 	struct fact_store store;
 	struct decision decision = {0};
 	struct report report;
@@ -208,7 +201,7 @@ enum considered consider(struct following *following, struct followed *followed,
 	}
 	if (decided == 0)
 		facts_free(&store);
-	followed->held_us += now_us() - began_us;
+	followed->held_us += (uint64_t)(now_us() - began_us);
 	if (run_on)
 		return CONSIDERED_FOLLOW;
 	enum considered result = conclude(following, followed, &report, settings, may_follow);

@@ -30,9 +30,9 @@ struct followed {
 struct following {
 	struct launch *launch;
 	bool may_trace_privileged;
-	bool has_begun;       /* the root has executed something: before, there are only threads of what it was */
-	uint64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
-	long child_options;   /* of what the kernel attaches for us */
+	bool has_begun;      /* the root has executed something: before, there are only threads of what it was */
+	int64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
+	long child_options;  /* of what the kernel attaches for us */
 	struct followed *list;
 	size_t count, capacity;
 };

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/retry.h"
 #include "host/host.h"
@@ -24,13 +25,6 @@
 
 #define SYSCALL_STOP (SIGTRAP | 0x80)
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
-}
 
 static struct followed *find(struct following *following, pid_t pid)
 {
@@ -79,11 +73,11 @@ static pid_t next_event(const struct following *following, int *status)
 		pid_t pid = retry(waitpid(-1, status, __WALL | (following->deadline_us ? WNOHANG : 0)));
 		if (pid != 0 || !following->deadline_us)
 			return pid;
-		uint64_t now = now_us();
+		int64_t now = now_us();
 		if (now >= following->deadline_us)
 			return 0;
-		uint64_t left_us = following->deadline_us - now;
-		struct timespec timeout = {(time_t)(left_us / 1000000U), (long)(left_us % 1000000U * 1000U)};
+		int64_t left_us = following->deadline_us - now;
+		struct timespec timeout = {(time_t)(left_us / 1000000), (long)(left_us % 1000000 * 1000)};
 		sigtimedwait(&child, NULL, &timeout);
 	}
 }
@@ -96,7 +90,7 @@ static void apply_follow_setting(struct following *following, struct followed *f
                                  const struct settings *settings)
 {
 	if (!following->deadline_us)
-		following->deadline_us = now_us() + (uint64_t)settings->follow_timeout_s * 1000000U;
+		following->deadline_us = now_us() + (int64_t)settings->follow_timeout_s * 1000000;
 	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);
 	if (wanted == followed->tracee.options)
 		return;
@@ -287,7 +281,7 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 	}
 	following.child_options = threads[0].options;
 	if (launch->exec_timeout_s)
-		following.deadline_us = now_us() + (uint64_t)launch->exec_timeout_s * 1000000U;
+		following.deadline_us = now_us() + (int64_t)launch->exec_timeout_s * 1000000;
 	while (following.count > 0) {
 		int status;
 		pid_t pid = next_event(&following, &status);

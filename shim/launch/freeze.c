@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
 
@@ -25,13 +26,6 @@
 
 #define LOOK_AGAIN_NS 50000
 
-static uint64_t now_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
-}
-
 /* Whether TID is a thread of PID's that could run. */
 static bool is_alive(pid_t pid, pid_t tid)
 {
@@ -43,7 +37,7 @@ static bool is_alive(pid_t pid, pid_t tid)
 }
 
 /* Wait for thread TID of PID to stop or end: *STATUS is waitpid()'s, 0 where it has gone. Returns 0, or -1 with ERR. */
-static int wait_for(pid_t pid, pid_t tid, uint64_t deadline_us, int *status, struct error *err)
+static int wait_for(pid_t pid, pid_t tid, int64_t deadline_us, int *status, struct error *err)
 {
 	*status = 0;
 	for (;;) {
@@ -65,7 +59,7 @@ static int wait_for(pid_t pid, pid_t tid, uint64_t deadline_us, int *status, str
  * THREAD was asked to stop; wait until it stands. What it stops for on the way is passed on: a signal is delivered, so
  * that none has to be kept, and the stop that we asked for comes before the first instruction of its handler.
  */
-static int await_stop(struct tracee *thread, pid_t pid, uint64_t deadline_us, struct error *err)
+static int await_stop(struct tracee *thread, pid_t pid, int64_t deadline_us, struct error *err)
 {
 	for (;;) {
 		int status;
@@ -81,7 +75,7 @@ static int await_stop(struct tracee *thread, pid_t pid, uint64_t deadline_us, st
 }
 
 /* Stop those of the others from the one with index FIRST on. */
-static int stop_from(struct seized *others, size_t first, pid_t pid, uint64_t deadline_us, struct error *err)
+static int stop_from(struct seized *others, size_t first, pid_t pid, int64_t deadline_us, struct error *err)
 {
 	for (size_t i = first; i < others->count; i++)
 		ptrace(PTRACE_INTERRUPT, others->threads[i].pid, 0, 0);
@@ -95,7 +89,7 @@ static int stop_from(struct seized *others, size_t first, pid_t pid, uint64_t de
 /* Until there is no thread that was not there before: those that start meanwhile are attached by the kernel. */
 static int stop_all(struct frozen *frozen, struct error *err)
 {
-	uint64_t deadline_us = now_us() + OTHERS_MS * 1000U;
+	int64_t deadline_us = now_us() + OTHERS_MS * 1000;
 	size_t stopped = 0;
 	while (seize_others(&frozen->main, &frozen->others, err) == 0) {
 		if (frozen->others.count == stopped)
@@ -119,7 +113,7 @@ static void start_others(struct tracee *tracee)
 		tracee_detach(&frozen->others.threads[i]);
 	free(frozen->others.threads);
 	frozen->others = (struct seized){0};
-	frozen->held_us += now_us() - frozen->held_since_us;
+	frozen->held_us += (uint64_t)(now_us() - frozen->held_since_us);
 }
 
 static int stop_others(struct tracee *tracee, struct error *err)
@@ -144,7 +138,7 @@ int freeze(pid_t pid, unsigned timeout_ms, struct frozen *frozen, struct error *
 	if (tracee_seize(&frozen->main, pid, 0, err) < 0)
 		return -1;
 	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
-	if (await_stop(&frozen->main, pid, now_us() + (uint64_t)timeout_ms * 1000U, err) < 0)
+	if (await_stop(&frozen->main, pid, now_us() + (int64_t)timeout_ms * 1000, err) < 0)
 		return -1;
 	frozen->main.stop_others = stop_others;
 	frozen->main.start_others = start_others;

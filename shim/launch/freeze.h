@@ -23,7 +23,7 @@ struct frozen {
 	struct seized others;
 	bool failed;      /* they could not be stopped: not tried again */
 	uint64_t held_us; /* for how long all threads stood, in all */
-	uint64_t held_since_us;
+	int64_t held_since_us;
 };
 
 /*
