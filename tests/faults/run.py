@@ -93,6 +93,22 @@ def describe(way, fault, ours, names):
             f"plain {way.plain and way.plain[0]}\n    " + "\n    ".join(changed[:6]))
 
 
+@contextlib.contextmanager
+def maps_removed():
+    """Some ways have hugexec write /tmp/perf-PID.map, which would stay, and stand in the way of who gets that number next."""
+    def there():
+        return set(pathlib.Path("/tmp").glob("perf-*.map"))
+
+    before = there()
+    try:
+        yield
+    finally:
+        for path in there() - before:
+            if not pathlib.Path("/proc", path.name[len("perf-"):-len(".map")]).exists():
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     quick = sys.argv[2] == "quick"
@@ -110,7 +126,7 @@ def main():
             failed += circumstances.run_all(folder, build, pool)
         for name in ways:
             way = way_by_name(name, folder, build)
-            with pool(16) if "hugetlb" in WAYS[name][1] else contextlib.nullcontext():
+            with maps_removed(), pool(16) if "hugetlb" in WAYS[name][1] else contextlib.nullcontext():
                 tried, faults, calls, different = run_way(way, names, seconds, chance)
             print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
             for fault, ours in different[:20]:
