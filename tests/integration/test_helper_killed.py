@@ -14,7 +14,7 @@ from test_fail_open import seccomp_filter
 from test_killed_tracer import HELPER_STEPS, steps  # noqa: F401 (a fixture)
 
 # What only a tracer does that is the workload's own child.
-NOT_ON_THE_WAY = ("tracer-started", "seized", "handoff", "fill-helper")
+NOT_ON_THE_WAY = ("tracer-started", "seized", "handoff", "fill-helper", "attached", "frozen", "hook-seized")
 ANSWERED = HELPER_STEPS.index("helper-answered")
 
 
