@@ -45,9 +45,22 @@ static int ptrace_failed(struct tracee *tracee, const char *what, struct error *
 	return error_set_errno(err, errno, "ptrace", "%s of process %d", what, (int)tracee->pid);
 }
 
+int tracee_check_proc(struct error *err)
+{
+	char own[16], shown[16] = "";
+	snprintf(own, sizeof own, "%d", (int)getpid());
+	if (readlink("/proc/self", shown, sizeof shown - 1) > 0 && strcmp(own, shown) == 0)
+		return 0;
+	return error_set(err, "no-proc", "/proc is that of another PID namespace");
+}
+
 int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err)
 {
 	*tracee = (struct tracee){.pid = pid, .options = options | PTRACE_O_TRACESYSGOOD};
+	if (tracee_check_proc(err) < 0) {
+		errno = EXDEV; /* nothing that ptrace(2) says of a thread */
+		return -1;
+	}
 	if (ptrace(PTRACE_SEIZE, pid, 0, tracee->options) < 0)
 		return error_set_errno(err, errno, "ptrace-refused", "cannot trace process %d", (int)pid);
 	return 0;

@@ -48,8 +48,15 @@ struct tracee {
 };
 
 /*
+ * Whether /proc tells of the processes that our calls are about. After `unshare --pid --fork` without --mount-proc it
+ * still shows the namespace outside, where the numbers that we know are those of other processes, or of none. Returns
+ * 0, or -1 with ERR word "no-proc".
+ */
+int tracee_check_proc(struct error *err);
+
+/*
  * Attach to PID without stopping it, with the ptrace OPTIONS (PTRACE_O_TRACESYSGOOD is always added).
- * Returns 0, or -1 with ERR word "ptrace-refused".
+ * Returns 0, or -1 with ERR word "ptrace-refused", or "no-proc" where /proc tells of other processes than ptrace(2).
  */
 int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err);
 

@@ -99,7 +99,7 @@ void attach_run(pid_t pid, const struct policy *policy, const struct options *op
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
 		error_set_errno(&report->reason, errno, "tracee-gone", "process %d", (int)pid);
-	else if (stat_exe(pid, &exe, &report->reason) == 0 &&
+	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
 	         decide(pid, policy, options, &store, &decision, report) == 0)
 		remap_frozen(pid, pidfd, &exe, &decision.settings, out);
 	sink_report(options, report, 0, false);

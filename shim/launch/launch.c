@@ -52,17 +52,6 @@ static bool children_get_another_pid_namespace(void)
 	return a != b || memcmp(own, children, sizeof own) != 0;
 }
 
-/*
- * After `unshare --pid --fork` without --mount-proc /proc still shows the namespace outside, where our numbers are
- * those of other processes, or of none.
- */
-static bool proc_is_ours(void)
-{
-	char own[16], shown[16] = "";
-	snprintf(own, sizeof own, "%d", (int)getpid());
-	return readlink("/proc/self", shown, sizeof shown - 1) > 0 && strcmp(own, shown) == 0;
-}
-
 /* Whether PID has ended, reaped or not: who has to reap an orphan may be in no hurry, or never do it. */
 static bool is_dead(pid_t pid)
 {
@@ -191,8 +180,6 @@ int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *e
 		return -1;
 	if (access("/proc/self/maps", R_OK) < 0)
 		return error_set_errno(err, errno, "no-proc", "/proc/self/maps");
-	if (!proc_is_ours())
-		return error_set(err, "no-proc", "/proc is that of another PID namespace");
 	if (children_get_another_pid_namespace())
 		return error_set(err, "pid-namespace", "the next child would be PID 1 of a new PID namespace");
 	launch->shared = mmap(NULL, sizeof *launch->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

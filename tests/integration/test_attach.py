@@ -244,6 +244,15 @@ def test_main_thread_waits_for_its_vfork(tmp_path, attach):
         assert process.communicate(timeout=60)[0] == "on\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")
+def test_proc_of_another_pid_namespace(bigtext, hugexecctl, write_policy):
+    """There the number of our process is that of another one: nothing of it may be looked at, let alone changed."""
+    script = '"$1" sleep >/dev/null & "$2" attach --json --policy="$3" --backing=thp $!; kill $!'
+    done = run(["unshare", "--pid", "--fork", "sh", "-c", script, "sh", bigtext(4), hugexecctl, write_policy(policy_with())])
+    report = json.loads(done.stdout.splitlines()[0])
+    assert report["outcome"] == "failed" and report["reason"].startswith("no-proc") and report["exe"] == ""
+
+
 def test_usage(hugexecctl, tmp_path):
     for words, text in (([], "numbers of processes"), (["x"], "'x' is not the number"), (["--backing=y", "1"], "y"), (["0"], "not the number")):
         done = run([hugexecctl, "attach", *words])
