@@ -112,6 +112,11 @@ def run(command):
     return done.returncode, Way.without_numbers(done.stdout.decode(errors="replace"))
 
 
+def can_run(words):
+    """Whether this machine lets us have what WORDS set up for a command: mounts, loop devices, limits."""
+    return shutil.which(words[0]) and subprocess.run([*words, "/bin/true"], capture_output=True, timeout=60, check=False).returncode == 0
+
+
 def one(name, before, folder, build):
     """What is wrong: "" where nothing is."""
     settings, backing, _, program, reason = CIRCUMSTANCES[name]
@@ -119,7 +124,6 @@ def one(name, before, folder, build):
     policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(path)}, "min_text": 0, "follow": "none", **settings}]}))
     policy.chmod(0o644)
     report.unlink(missing_ok=True)
-    before = [word.format(folder=folder) if "{folder}" in word else word for word in before]
     plain = run([*before, path])
     ours = run([*before, build / "shim" / "hugexec", f"--policy={policy}", f"--backing={backing}", f"--report={report}", "--", path])
     told = json.loads(report.read_text().splitlines()[-1]) if report.exists() else {}
@@ -143,7 +147,8 @@ def run_all(folder, build, pool):
             words = stack.enter_context(cgroup(before)) if isinstance(before, str) else before
             if name in NEEDS_POOL:
                 stack.enter_context(pool(16))
-            if words is None or (words and not shutil.which(words[0])):
+            words = words and [word.format(folder=folder) if "{folder}" in word else word for word in words]
+            if words is None or (words and not can_run(words)):
                 print(f"circumstance, {name}: cannot be had here")
                 continue
             problem = one(name, words, folder, build)
