@@ -57,7 +57,8 @@ static int wait_for(pid_t pid, pid_t tid, int64_t deadline_us, int *status, stru
 
 /*
  * THREAD was asked to stop; wait until it stands. What it stops for on the way is passed on: a signal is delivered, so
- * that none has to be kept, and the stop that we asked for comes before the first instruction of its handler.
+ * that none has to be kept, and the stop that we asked for comes before the first instruction of its handler. Any stop
+ * makes the kernel forget that it was asked for another (ptrace_stop(), kernel/signal.c), so it is asked again.
  */
 static int await_stop(struct tracee *thread, pid_t pid, int64_t deadline_us, struct error *err)
 {
@@ -71,6 +72,7 @@ static int await_stop(struct tracee *thread, pid_t pid, int64_t deadline_us, str
 			return 0;
 		thread->state = TRACEE_RUNNING;
 		ptrace(PTRACE_CONT, thread->pid, 0, event ? 0L : (long)WSTOPSIG(status));
+		ptrace(PTRACE_INTERRUPT, thread->pid, 0, 0);
 	}
 }
 

@@ -124,6 +124,15 @@ def test_a_call_that_sleeps_goes_on(busy, attach, call):
     assert "in time" in said[0]
 
 
+def test_threads_that_start_threads(busy, attach):
+    """Stopped in the middle of that, a thread stops for another reason first, which takes the kernel's mind off ours."""
+    for _ in range(15):
+        with running([busy(), "start"]) as process:
+            status, report, _ = attach(process.pid)
+            assert status == 0, report["reason"]
+            end_well(process)
+
+
 def test_a_stopped_process_stays_stopped(busy, attach):
     with running([busy(), "work"]) as process:
         process.send_signal(signal.SIGSTOP)
@@ -141,7 +150,8 @@ def test_no_signal_is_lost(busy, hugexecctl, write_policy):
     with running([busy(), "count", "300000"]) as process:
         times = 0
         while process.poll() is None and times < 200:
-            run([hugexecctl, "attach", f"--policy={policy}", "--backing=thp", process.pid])
+            done = run([hugexecctl, "attach", f"--policy={policy}", "--backing=thp", process.pid])
+            assert done.returncode == 0 or process.poll() is not None, done.stdout
             times += 1
         assert process.communicate(timeout=60)[0] == "ok\n" and times > 5
 

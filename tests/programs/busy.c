@@ -4,6 +4,7 @@
  *   busy work            threads that run through the text, start other threads, and sleep in system calls; signals
  *                        for the main thread, numbered. SIGTERM: print "ok" and how often, exit 0. Whatever is wrong:
  *                        exit 2.
+ *   busy start           only start threads, from several; SIGTERM: as above
  *   busy count N         take N signals, numbered, that a child sends as fast as it can; print "ok"
  *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
  *                        thread, and print how that ended
@@ -13,6 +14,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,7 +33,8 @@
 extern uint64_t bigtext_walk(uint64_t start);
 extern const uint64_t bigtext_pages;
 
-#define REST_MS 500
+#define REST_MS  500
+#define STARTERS 4
 
 static atomic_bool ends;
 static atomic_ulong walks, threads_started, sleeps, signals, numbers;
@@ -155,6 +158,50 @@ static void on_end(int number)
 	ends = true;
 }
 
+static int end_at_once(void *unused)
+{
+	(void)unused;
+	return 0;
+}
+
+/* Nothing but clone(2), where a thread stops for its tracer on its own, too. */
+static void *quick_starter(void *unused)
+{
+	static char stacks[STARTERS][65536];
+	static atomic_uint started;
+	char *stack = stacks[atomic_fetch_add(&started, 1) % STARTERS];
+	while (!ends) {
+		int tid = 1;
+		int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+		            CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+		must(clone(end_at_once, stack + sizeof stacks[0], flags, NULL, NULL, NULL, &tid) > 0, "clone");
+		while (__atomic_load_n(&tid, __ATOMIC_ACQUIRE) != 0)
+			sched_yield();
+		atomic_fetch_add(&threads_started, 1);
+	}
+	return unused;
+}
+
+static int start(void)
+{
+	pthread_t threads[STARTERS];
+	sigset_t mask;
+	int number;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &mask, NULL);
+	for (size_t i = 0; i < STARTERS; i++)
+		must(pthread_create(&threads[i], NULL, quick_starter, NULL) == 0, "pthread_create");
+	puts("ready");
+	fflush(stdout);
+	sigwait(&mask, &number);
+	ends = true;
+	for (size_t i = 0; i < STARTERS; i++)
+		pthread_join(threads[i], NULL);
+	printf("ok: threads %lu\n", threads_started);
+	return 0;
+}
+
 static int work(void)
 {
 	static void *(*const kinds[])(void *) = {walker, walker, starter, sleeper, writer, reader};
@@ -258,6 +305,8 @@ int main(int argc, char **argv)
 	walk();
 	if (argc > 1 && strcmp(argv[1], "work") == 0)
 		return work();
+	if (argc > 1 && strcmp(argv[1], "start") == 0)
+		return start();
 	if (argc > 2 && strcmp(argv[1], "count") == 0)
 		return count(strtoul(argv[2], NULL, 10));
 	puts("ready");
