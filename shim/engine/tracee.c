@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,10 @@
 
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
+#endif
+
+#ifndef TRAP_PERF
+#define TRAP_PERF 6 /* Linux 5.13 */
 #endif
 
 /* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
@@ -209,9 +215,21 @@ static int find_syscall_insn(struct tracee *tracee, struct error *err)
 	return 0;
 }
 
+/*
+ * A borrowed tracee on which a request fails: where its call stands, or what has come of it, is not known, so it must
+ * not go on. It has usually been killed (ESRCH): tracee_borrow() has seen that none of the requests is refused.
+ */
+static void abandon(struct tracee *tracee)
+{
+	if (tracee->state != TRACEE_GONE)
+		kill(tracee->pid, SIGKILL);
+	tracee->state = TRACEE_GONE;
+}
+
 int tracee_borrow(struct tracee *tracee, struct error *err)
 {
-	if (get_regs(tracee, &tracee->saved_regs, err) < 0 || find_syscall_insn(tracee, err) < 0)
+	if (get_regs(tracee, &tracee->saved_regs, err) < 0 || set_regs(tracee, &tracee->saved_regs, err) < 0 ||
+	    find_syscall_insn(tracee, err) < 0)
 		return -1;
 	arch_restart_interrupted(&tracee->saved_regs);
 	if (ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof tracee->saved_mask, &tracee->saved_mask) < 0)
@@ -235,8 +253,10 @@ static int run_syscall_once(struct tracee *tracee, long nr, const uint64_t args[
 	struct arch_regs regs = tracee->saved_regs;
 	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, nr, args);
 	if (set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0 || to_syscall_stop(tracee, err) < 0 ||
-	    get_regs(tracee, &regs, err) < 0)
+	    get_regs(tracee, &regs, err) < 0) {
+		abandon(tracee);
 		return -1;
+	}
 	*result = arch_result(&regs);
 	return 0;
 }
@@ -266,21 +286,57 @@ int tracee_return(struct tracee *tracee, struct error *err)
 		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
 	if (set_regs(tracee, &tracee->saved_regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0 ||
 	    set_options(tracee, tracee->options, err) < 0) {
-		kill(tracee->pid, SIGKILL);
-		tracee->state = TRACEE_GONE;
+		abandon(tracee);
 		return -1;
 	}
 	tracee->state = TRACEE_STOPPED;
 	return 0;
 }
 
+/*
+ * A breakpoint that is ours and ends with us. Under a seccomp filter it is not even tried: the filter might kill for
+ * it. Of a process that we may trace, and without a look into the kernel, it asks for no privilege, but some hosts give
+ * perf events to root only (perf_event_paranoid 3).
+ */
+static int open_breakpoint(pid_t pid, uint64_t tracee_addr)
+{
+	struct perf_event_attr attr = {
+	    .type = PERF_TYPE_BREAKPOINT,
+	    .size = sizeof attr,
+	    .bp_type = HW_BREAKPOINT_X,
+	    .bp_addr = tracee_addr,
+	    .bp_len = sizeof(long), /* what the kernel asks for, whatever the instruction's length */
+	    .sample_period = 1,
+	    .exclude_kernel = 1,
+	    .exclude_hv = 1,
+	    .remove_on_exec = 1,
+	    .sigtrap = 1,
+	};
+	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0)
+		return -1;
+	return (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err)
 {
-	if (arch_set_breakpoint(tracee->pid, tracee_addr) < 0)
+	int fd = open_breakpoint(tracee->pid, tracee_addr);
+	tracee->breakpoint_fd = fd > 0 ? fd : 0;
+	if (fd <= 0 && arch_set_breakpoint(tracee->pid, tracee_addr) < 0)
 		return error_set_errno(err, errno, "no-breakpoint", "hardware breakpoint in process %d",
 		                       (int)tracee->pid);
 	tracee->breakpoint_addr = tracee_addr;
 	return 0;
+}
+
+/* Of a stopped tracee. Should it stay it costs nothing: the entry point is never executed again. */
+static void clear_breakpoint(struct tracee *tracee)
+{
+	if (tracee->breakpoint_fd > 0)
+		close(tracee->breakpoint_fd);
+	else
+		arch_clear_breakpoint(tracee->pid);
+	tracee->breakpoint_fd = 0;
+	tracee->breakpoint_addr = 0;
 }
 
 bool tracee_is_at_breakpoint(struct tracee *tracee)
@@ -288,15 +344,30 @@ bool tracee_is_at_breakpoint(struct tracee *tracee)
 	struct arch_regs regs;
 	siginfo_t info;
 	if (!tracee->breakpoint_addr || ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0 ||
-	    info.si_code != TRAP_HWBKPT || get_regs(tracee, &regs, NULL) < 0 ||
-	    arch_pc(&regs) != tracee->breakpoint_addr)
+	    info.si_code != (tracee->breakpoint_fd > 0 ? TRAP_PERF : TRAP_HWBKPT) ||
+	    get_regs(tracee, &regs, NULL) < 0 || arch_pc(&regs) != tracee->breakpoint_addr)
 		return false;
-	/* Should it stay, it costs nothing: the entry point is never executed again. Its SIGTRAP would end the program.
-	 */
-	arch_clear_breakpoint(tracee->pid);
-	tracee->breakpoint_addr = 0;
+	clear_breakpoint(tracee); /* its SIGTRAP would end the program */
 	tracee->state = TRACEE_STOPPED;
 	return true;
+}
+
+void tracee_leave_breakpoint(struct tracee *tracee)
+{
+	int status;
+	if (!tracee->breakpoint_addr)
+		return;
+	ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0);
+	if (retry(waitpid(tracee->pid, &status, __WALL)) < 0 || !WIFSTOPPED(status)) {
+		tracee->state = TRACEE_GONE;
+		return;
+	}
+	/* Any stop will do. What it was stopped by goes on, but for the breakpoint itself. */
+	bool is_signal = status >> 16 == 0 && WSTOPSIG(status) != SYSCALL_STOP;
+	long signal_to_deliver = is_signal && !tracee_is_at_breakpoint(tracee) ? WSTOPSIG(status) : 0;
+	if (tracee->breakpoint_addr)
+		clear_breakpoint(tracee);
+	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, signal_to_deliver) < 0 ? TRACEE_GONE : TRACEE_LET_GO;
 }
 
 void tracee_detach(struct tracee *tracee)
@@ -358,9 +429,7 @@ int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
 		info_addr = 0;
 	struct last_call last = {SYS_waitid, {P_PID, (uint64_t)tracer_pid, info_addr, WEXITED | __WALL, 0, 0}};
 	if (lead_to_last_call(tracee, &last, err) < 0) {
-		if (tracee->state != TRACEE_GONE)
-			kill(tracee->pid, SIGKILL);
-		tracee->state = TRACEE_GONE;
+		abandon(tracee);
 		return -1;
 	}
 	fault_point("handoff-free");

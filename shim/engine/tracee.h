@@ -44,6 +44,7 @@ struct tracee {
 	void (*start_others)(struct tracee *tracee);
 	struct arch_regs saved_regs;
 	uint64_t breakpoint_addr; /* 0: none is set */
+	int breakpoint_fd;        /* of the perf event that it is; 0: it is in the tracee's debug registers */
 	uint64_t saved_mask;      /* kernel sigset: bit N-1 is signal N */
 };
 
@@ -85,14 +86,17 @@ int tracee_check_native(struct tracee *tracee, struct error *err);
 
 /*
  * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. A system call
- * that the stop has cut short will be made again afterwards, as the kernel would have it.
+ * that the stop has cut short will be made again afterwards, as the kernel would have it. Whatever ptrace(2) requests
+ * will be needed are made once without a change, because a filter may refuse them: returns -1 then, and nothing has
+ * changed. (Setting the mask comes last: where only that is refused, the options are set back.)
  */
 int tracee_borrow(struct tracee *tracee, struct error *err);
 
 /*
  * Run system call NR in the tracee, with up to six arguments (addresses are the tracee's). State must be BORROWED.
- * Returns the kernel's result (-errno for an error of the call), or INT64_MIN where the tracee is lost, with ERR set.
- * A call that a stop signal interrupted is made again.
+ * Returns the kernel's result (-errno for an error of the call), or INT64_MIN where the tracee is GONE, with ERR set:
+ * it has been killed, by somebody or by us, because what has come of the call cannot be told. A call that a stop signal
+ * interrupted is made again.
  */
 int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
                        uint64_t a3, uint64_t a4, uint64_t a5);
@@ -106,9 +110,18 @@ int tracee_return(struct tracee *tracee, struct error *err);
 /*
  * Have the tracee stop before it executes the instruction at TRACEE_ADDR: a hardware breakpoint, which leaves the text
  * untouched. The caller resumes it, passes other events on, and asks tracee_is_at_breakpoint() at each SIGTRAP.
+ *
+ * Where perf events may be used (perf_event_open(2); sigtrap: Linux 5.13) it is one, and ends with the tracer that has
+ * opened it. Else it is set by ptrace(2) and stays where a tracer is killed: SIGTRAP then ends the tracee there.
  * TRACEE: STOPPED. Returns 0, or -1 with ERR word "no-breakpoint" (this processor or hypervisor has none to give).
  */
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err);
+
+/*
+ * Take the breakpoint of a tracee that runs away again, and let it go: it is stopped for that. Waits for a tracee that
+ * cannot be stopped (in uninterruptible sleep). Does nothing where there is no breakpoint. State after: LET_GO or GONE.
+ */
+void tracee_leave_breakpoint(struct tracee *tracee);
 
 /*
  * At a signal stop with SIGTRAP: whether it is the breakpoint's. Then it is taken away and the state is STOPPED; the

@@ -270,6 +270,14 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	}
 }
 
+/* The time is over. Whoever is still on the way to its entry point must not meet a breakpoint that nobody waits at. */
+static void leave(struct following *following)
+{
+	for (size_t i = 0; i < following->count; i++)
+		tracee_leave_breakpoint(&following->list[i].tracee);
+	consider_timeout(following);
+}
+
 _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count)
 {
 	struct following following = {.launch = launch, .may_trace_privileged = launch_may_trace_privileged()};
@@ -286,7 +294,7 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 		int status;
 		pid_t pid = next_event(&following, &status);
 		if (pid <= 0) {
-			consider_timeout(&following);
+			leave(&following);
 			_exit(0);
 		}
 		struct followed *followed = find(&following, pid);

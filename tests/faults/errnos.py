@@ -36,24 +36,48 @@ ERRNOS = {
 
 
 # A process that stands in a ptrace stop and lives takes every request (ESRCH says that it has been killed, which
-# test_signals and test_killed_tracer do for real), but for becoming a tracee, and for its debug registers, of which there
-# may be none.
+# "killed" does for real), but for becoming a tracee, and for its debug registers, of which there may be none. A filter
+# might refuse those that change it all the same.
 PTRACE_SEIZE, PTRACE_POKEUSER = 0x4206, 6
 PTRACE_ERRNOS = {PTRACE_SEIZE: "EPERM ESRCH", PTRACE_POKEUSER: "ENOSPC EINVAL EIO"}
-
+# PTRACE_SYSCALL, SETOPTIONS, GETSIGINFO, GETREGSET, SETREGSET, GETSIGMASK, SETSIGMASK
+PTRACE_REFUSED = (24, 0x4200, 0x4202, 0x4204, 0x4205, 0x420a, 0x420b)
 
 READS = {"read", "pread64"}
+GARBLED = ["nonsense", "reversed", "wordless", "enormous", "escaped", "cut"]  # what the kernel never writes
+OURS = ("tracer", "child", "reader")
+
+
+def errors_of(call, argument):
+    """By number. A call that is not in the table: refused, or not there."""
+    if call == "ptrace":
+        names = PTRACE_ERRNOS.get(argument, "EPERM" if argument in PTRACE_REFUSED else "")
+    else:
+        names = "" if call in NEVER_FAIL else ERRNOS.get(call, "EPERM ENOSYS")
+    return [getattr(errno, name) for name in names.split()]
 
 
 def faults_of(role, call, argument):
-    """How the call can go wrong, given its role and first argument: errors by number, and words for the injector. A call not
-    in the table: refused, or not there. Of the workload's own death hugexec hears by whatever call it makes next."""
-    names = (PTRACE_ERRNOS.get(argument, "") if call == "ptrace" else ERRNOS.get(call, "EPERM ENOSYS")).split()
-    faults = [] if call in NEVER_FAIL else [getattr(errno, name) for name in names]
+    """How the call can go wrong, given its role and first argument: errors by number, and words for the injector. Of the
+    workload's own death hugexec hears by whatever call it makes next."""
+    faults = errors_of(call, argument)
+    first = faults[0] if faults else errno.EPERM
     if call in READS:
-        faults += ["end", "nonsense"]
-    if role in ("tracer", "child", "reader", "injected"):
+        faults += ["end", *GARBLED]
+    if role in (*OURS, "injected"):
         faults.append("killed")
-    if role == "injected" and isinstance(faults[0], int):
-        faults.append(f"{faults[0]}+")  # undoing fails, too
+    if role in OURS:
+        faults.append("suicide")
+    if role == "injected" and call not in NEVER_FAIL:
+        faults += [f"{first}+", f"{first}*", f"{first}!"]  # undoing fails, too
     return faults
+
+
+def leaves_memory(role, call, fault):
+    """Whether address space that nobody uses may stay: where undoing or tidying up is refused, or nobody is left to do it."""
+    return (role, call) == ("injected", "munmap") or fault == "suicide" or str(fault)[-1] in "*!"
+
+
+def may_end_it(role, call, fault):
+    """Whether a workload that this leads to may have been killed: better no program than one that is wrong."""
+    return fault in ("killed", "suicide") or str(fault)[-1] in "+*!" or (role in ("tracer", "child") and call == "ptrace")

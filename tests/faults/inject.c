@@ -4,10 +4,15 @@
  *   inject record FILE [OPTIONS] -- COMMAND...
  *       write a line "ROLE NUMBER COUNT LOADER FIRST-ARGUMENT" for each call
  *   inject ROLE NUMBER COUNT FAULT [OPTIONS] -- COMMAND...
- *       the COUNTth call NUMBER of that role fails with FAULT, an errno (with a "+": and so do all behind it) or:
+ *       the COUNTth call NUMBER of that role fails with FAULT, an errno or one of the words below. Behind an errno "+":
+ *       and so does the same call from there on; "*": and every call of that role; "!": and the tracer can open nothing
  *       "killed"    the workload is dead when the call is made
+ *       "suicide"   who makes the call is dead instead of making it
  *       "end"       it reads nothing, as at the end of a file
  *       "nonsense"  where it reads a file of /proc or /sys, what it reads is none that a kernel writes
+ *       "reversed", "wordless", "enormous", "escaped", "cut"
+ *                   it reads what the file says, but with its lines in the opposite order, letters for digits, numbers
+ *                   that are too large, another character in front of each path, or only the first half line
  *
  *   --honest      hugexec may know that there is a filter
  *   --tell=FD     write a byte to FD when COMMAND itself has ended, though processes of its may go on
@@ -53,12 +58,12 @@
 #define LOADER_BYTES  0x40000
 #define VDSO_BYTES    0x2000
 
-/* Faults that are no errno. */
-#define KILLED   10000
-#define END      10001
-#define NONSENSE 10002
+/* Faults that are no errno; from NONSENSE on those of what is read. */
+enum { KILLED = 10000, SUICIDE, END, NONSENSE, REVERSED, WORDLESS, ENORMOUS, ESCAPED, CUT };
+static const char *const fault_names[] = {"killed",   "suicide",  "end",     "nonsense", "reversed",
+                                          "wordless", "enormous", "escaped", "cut"};
 
-#define NONSENSE_BYTES 512
+#define TEXT_BYTES 65536
 
 enum role { NONE, HUGEXEC, TRACER, CHILD, READER, INJECTED, WORKLOAD, ROLES };
 static const char *const role_names[] = {"none", "hugexec", "tracer", "child", "reader", "injected", "workload"};
@@ -79,7 +84,9 @@ static FILE *record;
 static enum role fail_role;
 static int fail_number = -1, fail_how;
 static unsigned fail_count;
-static bool fails_on; /* the calls behind that one, too */
+static char
+    fails_on; /* the calls behind that one, too: '+' the same, '*' all of that role, '!' and the tracer's opens */
+static bool has_failed;
 static bool honest;
 static int tell_fd = -1;
 
@@ -174,21 +181,81 @@ static void kill_victim(void)
 	}
 }
 
-/* Whether ASKED reads a file of the kernel's, and has nonsense in its buffer now. Returns how much, or -1. */
-static int64_t write_nonsense(const struct seccomp_notif *asked)
+/* TEXT with its lines, or what takes their place in a file of words, in the opposite order. */
+static size_t reverse(const char *text, size_t bytes, bool of_words, char *out)
 {
-	char path[64], file[256], nonsense[NONSENSE_BYTES];
+	size_t put = 0;
+	for (size_t end = bytes; end > 0;) {
+		size_t start = of_words ? end - (end < 16 ? end : 16) : end - 1;
+		while (!of_words && start > 0 && text[start - 1] != '\n')
+			start--;
+		memcpy(out + put, text + start, end - start);
+		put += end - start;
+		end = start;
+	}
+	return put;
+}
+
+static size_t garble(int fault, const char *text, size_t bytes, bool of_words, char *out)
+{
+	size_t put = 0;
+	if (fault == REVERSED)
+		return reverse(text, bytes, of_words, out);
+	if (fault == CUT) {
+		size_t line = (size_t)((char *)memchr(text, '\n', bytes) - text);
+		bytes = (line < bytes ? line : bytes) / 2;
+	}
+	for (size_t i = 0; i < bytes && put + 20 < TEXT_BYTES; i++) {
+		bool is_digit = of_words || (text[i] >= '0' && text[i] <= '9');
+		bool ends_number = is_digit && (i + 1 == bytes || !strchr("0123456789abcdef", text[i + 1]));
+		if (fault == ESCAPED && text[i] == '/' && i > 0 && text[i - 1] == ' ') {
+			memcpy(out + put, "\\012", 4);
+			put += 4;
+		}
+		out[put++] = is_digit && fault == WORDLESS ? 'z' : of_words && fault == ENORMOUS ? '\xff' : text[i];
+		if (fault == ENORMOUS && !of_words && ends_number) {
+			memset(out + put, '7', 18);
+			put += 18;
+		}
+	}
+	return put;
+}
+
+/* Whether ASKED reads a file of the kernel's, and has something else in its buffer now. Returns how much, or -1. */
+static int64_t write_nonsense(const struct seccomp_notif *asked, int fault)
+{
+	static char text[TEXT_BYTES], garbled[TEXT_BYTES];
+	char path[64], file[256];
 	snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)asked->pid, (int)asked->data.args[0]);
 	ssize_t got = readlink(path, file, sizeof file - 1);
 	file[got > 0 ? got : 0] = '\0';
 	if (strncmp(file, "/proc/", 6) != 0 && strncmp(file, "/sys/", 5) != 0)
 		return -1;
-	for (unsigned i = 0; i < sizeof nonsense; i++)
-		nonsense[i] = "7f- x\n(Z"[i * 7 % 9];
-	size_t bytes = asked->data.args[2] < sizeof nonsense ? asked->data.args[2] : sizeof nonsense;
-	struct iovec own = {nonsense, bytes};
+	size_t bytes = TEXT_BYTES / 128;
+	for (unsigned i = 0; i < bytes; i++)
+		garbled[i] = "7f- x\n(Z"[i * 7 % 9];
+	if (fault != NONSENSE) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		got = fd < 0 ? -1 : read(fd, text, sizeof text / 2);
+		close(fd);
+		bytes = garble(fault, text, got > 0 ? (size_t)got : 0, strstr(file, "/auxv") != NULL, garbled);
+	}
+	bytes = asked->data.args[2] < bytes ? asked->data.args[2] : bytes;
+	struct iovec own = {garbled, bytes};
 	struct iovec other = {(void *)(uintptr_t)asked->data.args[1], bytes}; // NOLINT(performance-no-int-to-ptr)
 	return process_vm_writev((pid_t)asked->pid, &own, 1, &other, 1, 0);
+}
+
+/* Whether the call with this NUMBER, the COUNTth of ROLE, is to fail. */
+static bool is_to_fail(enum role role, int number, unsigned count)
+{
+	bool is_it = role == fail_role && number == fail_number && count == fail_count;
+	if (fails_on && has_failed && number != SYS_close) { /* which releases a descriptor whatever it returns */
+		is_it |= role == fail_role && (number == fail_number || fails_on != '+');
+		is_it |= fails_on == '!' && role == TRACER && (number == SYS_openat || number == SYS_open);
+	}
+	has_failed |= is_it;
+	return is_it;
 }
 
 /* What to answer: a fault, or 0 to let the call go on. */
@@ -210,7 +277,7 @@ static int judge(const struct seccomp_notif *asked)
 	if (record)
 		fprintf(record, "%s %d %u %d %llu\n", role_names[role], number, count, by_loader,
 		        (unsigned long long)asked->data.args[0]);
-	if (role == fail_role && number == fail_number && (count == fail_count || (fails_on && count > fail_count)))
+	if (is_to_fail(role, number, count))
 		return fail_how;
 	if (number == SYS_execve)
 		note_exec(process);
@@ -231,9 +298,11 @@ static void answer(int listener)
 		return;
 	told.resp.id = asked.notif.id;
 	int fault = judge(&asked.notif);
-	int64_t written = fault == NONSENSE ? write_nonsense(&asked.notif) : -1;
+	int64_t written = fault >= NONSENSE ? write_nonsense(&asked.notif, fault) : -1;
 	if (fault == KILLED)
 		kill_victim();
+	if (fault == SUICIDE)
+		kill((pid_t)asked.notif.pid, SIGKILL);
 	if (fault && fault < KILLED)
 		told.resp.error = -fault;
 	else if (fault == END || written >= 0)
@@ -252,12 +321,13 @@ static void answer(int listener)
  */
 static int install_filter(void)
 {
+	bool all = record || fails_on == '*' || fails_on == '!';
 	struct sock_filter code[] = {
 	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_waitid, 3, 0),
-	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, record ? SYS_execve : (unsigned)fail_number, 3, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, all ? SYS_execve : (unsigned)fail_number, 3, 0),
 	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 2, 0),
-	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 1, record ? 1 : 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 1, all ? 1 : 0),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
 	};
@@ -329,11 +399,13 @@ static char **parse(int argc, char **argv)
 		}
 		fail_number = atoi(argv[2]);
 		fail_count = (unsigned)atoi(argv[3]);
-		fails_on = strchr(argv[4], '+') != NULL;
-		fail_how = strcmp(argv[4], "killed") == 0     ? KILLED
-		           : strcmp(argv[4], "end") == 0      ? END
-		           : strcmp(argv[4], "nonsense") == 0 ? NONSENSE
-		                                              : atoi(argv[4]);
+		fail_how = atoi(argv[4]);
+		fails_on = fail_how ? argv[4][strlen(argv[4]) - 1] : '\0';
+		fails_on = fails_on && strchr("+*!", fails_on) ? fails_on : '\0';
+		for (unsigned i = 0; i < sizeof fault_names / sizeof fault_names[0]; i++) {
+			if (strcmp(argv[4], fault_names[i]) == 0)
+				fail_how = KILLED + (int)i;
+		}
 		at = 5;
 	}
 	for (; at < argc && strcmp(argv[at], "--") != 0; at++) {

@@ -2,6 +2,8 @@
 
     run.py BUILD all            every call and error, in every way to launch
     run.py BUILD quick SECONDS  as many as fit, those of the engine first
+    run.py BUILD only WAY ROLE CALL FAULT
+                                all calls of one name, and one error: "only thp injected madvise ENOMEM"
 
 After each the workload's result must be that of a plain run: the same output of the probe (which prints all that a
 process can know of itself, its children and files among it), the same status, nobody left behind. What may differ, and why,
@@ -10,6 +12,7 @@ is in ALLOWED. Prints a line for each way; exit 1: something differed.
 import collections
 import concurrent.futures
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -50,10 +53,14 @@ def pool(pages):
             POOL.write_text(before)
 
 
-def run_way(way, names, seconds, chance):
+def run_way(way, names, seconds, chance, only=None):
     """Returns (number of faults tried, number of calls, list of differences)."""
     calls = way.record()
     faults = [(*call, value) for call, argument in calls.items() for value in faults_of(call[0], names[call[1]], argument)]
+    if only:
+        role, name, word = only
+        value = getattr(errno, word, None) or (f"{getattr(errno, word[:-1])}{word[-1]}" if word[-1] in "+*!" else word)
+        faults = [(*call, value) for call in calls if (call[0], names[call[1]]) == (role, name)]
     if seconds:
         # Each kind of call in each role first, and the engine's before the others'; then what fits.
         chance.shuffle(faults)
@@ -113,7 +120,8 @@ def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     quick = sys.argv[2] == "quick"
     names = call_names()
-    ways = sys.argv[4].split(";") if len(sys.argv) > 4 else list(WAYS)
+    only = sys.argv[4:7] if sys.argv[2] == "only" else None
+    ways = [sys.argv[3]] if only else sys.argv[4].split(";") if len(sys.argv) > 4 else list(WAYS)
     seconds = float(sys.argv[3]) / len(ways) if quick else 0
     failed = 0
     # The same every time, so that a commit is not refused by chance; FAULT_SEED chooses others.
@@ -127,7 +135,7 @@ def main():
         for name in ways:
             way = way_by_name(name, folder, build)
             with maps_removed(), pool(16) if "hugetlb" in WAYS[name][1] else contextlib.nullcontext():
-                tried, faults, calls, different = run_way(way, names, seconds, chance)
+                tried, faults, calls, different = run_way(way, names, seconds, chance, only)
             print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
             for fault, ours in different[:20]:
                 print(describe(way, fault, ours, names), flush=True)

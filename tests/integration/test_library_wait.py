@@ -1,0 +1,116 @@
+"""The time between exec and a program's entry point, where its libraries are waited for: nobody is needed there for it to go on."""
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import Process, marked, policy_with, read_report, status_of, wait_until
+
+SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { sleep(3); }\n"
+MAIN = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("ran"); fflush(stdout); read(0, &(char){0}, 1); return 7; }\n'
+PTRACE_PEEKUSER, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 3, 17, 0x4206, 0x4207
+DEBUG_REGISTER_7 = 848 + 7 * 8  # x86-64: offsetof(struct user, u_debugreg[7])
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def with_filter():
+    """One that allows everything: hugexec cannot know that, and takes its careful way, without perf events."""
+    seccomp = pytest.importorskip("seccomp", reason="python3-seccomp is not installed")
+    rules = seccomp.SyscallFilter(seccomp.ALLOW)
+    rules.add_rule(seccomp.ERRNO(1), "reboot")
+    rules.load()
+
+
+SURROUNDINGS = {"perf event": None, "debug register": with_filter}
+
+
+@pytest.fixture(scope="module")
+def slow_program(tmp_path_factory):
+    """It spends three seconds in a library's constructor, and ends with 7 when its standard input does."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow.c").write_text(SLOW)
+    (folder / "main.c").write_text(MAIN)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "libslow.so", "slow.c"], cwd=folder, check=True)
+    subprocess.run(["cc", "-w", "-o", "main", "main.c", "-Wl,--no-as-needed", "-L.", "-lslow", f"-Wl,-rpath,{folder}"], cwd=folder, check=True)
+    return str(folder / "main")
+
+
+@pytest.fixture
+def start(slow_program, hugexec_command, mark):
+    def call(surroundings, **settings):
+        words, report = hugexec_command([slow_program], policy_with(libraries=True, follow="none", **settings), "thp")
+        process = Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=SURROUNDINGS[surroundings], env={**os.environ, "MARK": mark})
+        return process, report
+
+    return call
+
+
+def is_loading(process):
+    status = status_of(process.pid)
+    return (status["Name"], status["State"][0]) == ("main", "S")
+
+
+def tracer_of(process):
+    return int(status_of(process.pid)["TracerPid"])
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_libraries_that_take_longer_than_follow_timeout(start, mark, surroundings):
+    """The program is let go on its way; no breakpoint is there any more when it comes to its entry point."""
+    process, report = start(surroundings, follow_timeout=1)
+    out, err = process.communicate("", timeout=30)
+    assert (out, err, process.returncode) == ("ran\n", "", 7)
+    assert [line["outcome"] for line in read_report(report)] == ["skipped"]
+    wait_until(lambda: not marked(mark))
+
+
+def test_tracer_that_is_killed_meanwhile(start):
+    process, _ = start("perf event")
+    wait_until(lambda: is_loading(process))
+    os.kill(tracer_of(process), signal.SIGKILL)
+    assert (process.communicate("", timeout=30), process.returncode) == (("ran\n", ""), 7)
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_stopped_meanwhile(start, surroundings):
+    """^Z and fg while libraries are loaded."""
+    process, report = start(surroundings, follow_timeout=20)
+    wait_until(lambda: is_loading(process))
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGCONT)
+    assert (process.communicate("", timeout=30), process.returncode) == (("ran\n", ""), 7)
+    assert len(read_report(report)) == 1
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_no_breakpoint_stays(start, surroundings):
+    """Nothing of it is left in the program that has come to its entry point: neither debug registers nor a tracer."""
+    process, report = start(surroundings)
+    assert process.stdout.readline() == "ran\n" and read_report(report)
+    assert status_of(process.pid)["TracerPid"] == "0"
+    LIBC.ptrace.restype = ctypes.c_long
+    LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    assert LIBC.ptrace(PTRACE_SEIZE, process.pid, None, None) == 0
+    assert LIBC.ptrace(PTRACE_INTERRUPT, process.pid, None, None) == 0
+    os.waitpid(process.pid, 0x40000000)
+    ctypes.set_errno(0)
+    enabled = LIBC.ptrace(PTRACE_PEEKUSER, process.pid, DEBUG_REGISTER_7, None)
+    assert (ctypes.get_errno(), enabled & 0xff) == (0, 0)
+    LIBC.ptrace(PTRACE_DETACH, process.pid, None, None)
+    assert process.communicate("", timeout=30)[0] == "" and process.returncode == 7
+
+
+def test_the_perf_event_is_used(start):
+    """Where it may be: the tracer holds one, and the debug registers are left to debuggers."""
+    process, _ = start("perf event")
+    wait_until(lambda: is_loading(process))
+    links = [os.readlink(path) for path in pathlib.Path(f"/proc/{tracer_of(process)}/fd").iterdir()]
+    if pathlib.Path("/proc/sys/kernel/perf_event_paranoid").exists():
+        assert "anon_inode:[perf_event]" in links
+    process.communicate("", timeout=30)

@@ -1,0 +1,164 @@
+"""Each promise of DESIGN section 2, word by word; how its code is broken on purpose; and the test that must then fail.
+
+run.py carries them out. A mutation replaces OLD, which stands once in FILE, by NEW. Tests are "TOPIC[::NAME]" for pytest
+("probe::test_kinds[file-pie]" is in integration/test_probe.py; "oci/hook::..." in oci/test_hook.py), "unit NAME" for
+cmocka, "faults WAY: ROLE CALL FAULT" for the fault run of one call.
+"""
+import collections
+
+Mutation = collections.namedtuple("Mutation", "promise words file old new tests")
+
+LIST = []
+
+
+def broken(promise, words, file, old, new, *tests):
+    LIST.append(Mutation(promise, words, file, old, new, tests))
+
+
+def in_workload(words, statement, test):
+    """The process that becomes the workload does something that shows."""
+    broken(1, words, "shim/hugexec.c", "\texecvp(file, options->command);", f"\t{statement}\n\texecvp(file, options->command);", test)
+
+
+PROBE = "probe::test_surroundings"
+
+# 1. The same process.
+in_workload("PID, parent", "if (fork() > 0) for (;;) pause();", f"{PROBE}[thp-plain]")
+in_workload("session", "extern int unshared; if (getpid() != getpgid(0)) setsid();", "probe::test_terminal")
+in_workload("process group", "setpgid(0, 0);", f"{PROBE}[thp-plain]")
+in_workload("controlling terminal", "{ extern int ioctl(int, unsigned long, ...); ioctl(0, 0x5422); }", "probe::test_terminal")
+in_workload("open files: one more", "{ extern int open(const char *, int, ...); (void)!open(\"/dev/null\", 0); }", f"{PROBE}[thp-plain]")
+in_workload("open files: one less", "close(17);", f"{PROBE}[thp-extra files]")
+in_workload("working directory", "(void)!chdir(\"/\");", f"{PROBE}[thp-directory]")
+in_workload("umask", "{ extern unsigned umask(unsigned); umask(022); }", f"{PROBE}[thp-umask]")
+in_workload("limits", "{ extern int prlimit64(int, int, void *, void *); unsigned long none[2] = {0, 0}; prlimit64(0, 4, none, 0); }", f"{PROBE}[thp-plain]")
+in_workload("ignored signals", "{ extern int sigaction(int, const void *, void *); char fresh[256] = {0}; sigaction(10, fresh, 0); }",
+            f"{PROBE}[thp-ignored signals]")
+in_workload("capabilities", "{ extern int prctl(int, ...); prctl(24, 19UL, 0UL, 0UL, 0UL); }", f"{PROBE}[thp-plain]")
+in_workload("no new privileges", "{ extern int prctl(int, ...); prctl(38, 1UL, 0UL, 0UL, 0UL); }", f"{PROBE}[thp-plain]")
+in_workload("personality", "{ extern int personality(unsigned long); personality(0x40000); }", f"{PROBE}[thp-plain]")
+in_workload("environment", "setenv(\"HUGEXEC_WAS_HERE\", \"1\", 1);", f"{PROBE}[thp-plain]")
+in_workload("environment: nothing is taken away", "unsetenv(\"LISTEN_PID\");", f"{PROBE}[thp-environment]")
+in_workload("arguments", "if (options->command[1]) options->command[1] = \"x\";", f"{PROBE}[thp-plain]")
+in_workload("nice value", "{ extern int nice(int); (void)!nice(1); }", f"{PROBE}[thp-plain]")
+in_workload("timers", "alarm(0);", "probe::test_attributes[thp-with_interval_timer]")
+in_workload("attributes set by prctl", "{ extern int prctl(int, ...); prctl(36, 0UL, 0UL, 0UL, 0UL); }", "probe::test_attributes[thp-with_kernel_attributes]")
+broken(1, "seccomp filters", "shim/engine/tracee.c", "\tlong suspend = tracee->suspends_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;",
+       "\tlong suspend = 0;", "oci/hook::test_seccomp_profile_of_its_own")
+broken(1, "signal mask, given back before exec", "shim/launch/launch.c", "\tsigprocmask(SIG_SETMASK, &before, NULL);\n\tint result = -1;",
+       "\tint result = -1;", f"{PROBE}[thp-plain]")
+broken(1, "signal mask, given back with the registers", "shim/engine/tracee.c", "set_mask(tracee, tracee->saved_mask, err) < 0 ||\n\t    set_options",
+       "set_options", "faults thp: injected mremap EFAULT", "attach::test_no_signal_is_lost", "borrowed::test_masked_whenever_borrowed[thp]")
+broken(1, "signal mask, given back at the hand-off", "shim/engine/tracee.c",
+       "if (set_regs(tracee, &regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0)", "if (set_regs(tracee, &regs, err) < 0)",
+       f"{PROBE}[thp-plain]")
+broken(1, "pending signals", "shim/engine/tracee.c", "signal_to_deliver = signal_stop ? WSTOPSIG(status) : 0;", "signal_to_deliver = 0;",
+       "signals::test_stop_is_seen_by_the_parent")
+broken(1, "signals reach who is followed", "shim/launch/follow.c", "\t\telse\n\t\t\tresume(following, followed, signal);\n\t\treturn;",
+       "\t\telse\n\t\t\tresume(following, followed, 0);\n\t\treturn;", "signals", "follow")
+broken(1, "registers at the entry point", "shim/engine/arch/x86_64.h", "\t*regs = *final;\n", "\t*regs = *final;\n\tregs->gpr.rbx = 1;\n",
+       "launch::test_registers_at_entry")
+broken(1, "the function to be called at exit (rdx)", "shim/engine/tracee.c", "\tif (info_addr && is_writable(tracee, info_addr))\n\t\tinfo_addr = 0;\n",
+       "\tinfo_addr = 0;\n", "libraries", "programs::test_variant")
+broken(1, "stays stopped when it is stopped", "shim/launch/follow.c", "\t\tif (signal == SIGTRAP)\n\t\t\tresume(following, followed, 0);\n\t\telse\n\t\t\tptrace(PTRACE_LISTEN, pid, 0, 0);",
+       "\t\tresume(following, followed, 0);", "signals", "follow", "launch::test_job_control")
+broken(1, "the auxiliary vector", "shim/engine/auxv.c", "if (auxv->words[i] == AT_PHDR || auxv->words[i] == AT_ENTRY)", "if (auxv->words[i] == AT_ENTRY)",
+       "probe::test_kinds[file-pie]", "rebase::test_program_headers_and_mappings_agree")
+broken(1, "the kernel's copy of the auxiliary vector", "shim/engine/auxv.c", "\tif (result == 0)\n\t\tresult =\n\t\t    tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);\n",
+       "", "tools::test_auxv_and_stat_agree")
+broken(1, "waits for its own children only", "shim/launch/launch.c", "\tlong child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);\n\tif (child == 0 && launch->tracer_is_orphan) {",
+       "\tlong child = syscall(SYS_clone, 17UL, NULL, NULL, NULL, 0UL);\n\tif (child == 0 && launch->tracer_is_orphan) {",
+       f"{PROBE}[thp-blocked signals]", "follow", "launch", "signals")
+
+# 2. Nothing stays behind.
+broken(2, "no tracer", "shim/launch/follow.c", "\tif (followed->is_root)\n\t\t_exit(0);\n\tforget", "\tif (followed->is_root)\n\t\tfor (;;)\n\t\t\tpause();\n\tforget",
+       "launch::test_nothing_stays_behind")
+broken(2, "no process", "shim/launch/follow.c", "\tif (followed->is_root)\n\t\t_exit(0);\n\tforget", "\tif (followed->is_root) {\n\t\tif (fork() == 0)\n\t\t\tfor (;;)\n\t\t\t\tpause();\n\t\t_exit(0);\n\t}\n\tforget",
+       "launch::test_nothing_stays_behind")
+broken(2, "no zombie", "shim/launch/consider.c", "\ttracee_hand_off(tracee, following->launch->tracer_pid, NULL);", "\ttracee_detach(tracee);", f"{PROBE}[thp-plain]")
+broken(2, "no zombie of PID 1", "shim/launch/launch.c", "\tif (getpid() == 1 || is_subreaper)\n\t\treturn false;", "\tif (getpid() == 1 || is_subreaper)\n\t\treturn true;",
+       "launch::test_pid_1_of_a_pid_namespace[remapped]")
+broken(2, "no descriptor: the memfd", "shim/engine/remap.c", "int64_t closed = tracee_syscall(tracee, failed ? NULL : err, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);",
+       "int64_t closed = 0;", f"{PROBE}[thp-plain]")
+broken(2, "no descriptor: the program's file", "shim/engine/rebase.c", "\tif (move->exe_fd >= 0)\n\t\ttracee_syscall(move->tracee, NULL, SYS_close, (uint64_t)move->exe_fd, 0, 0, 0, 0, 0);\n",
+       "", f"{PROBE}[file-plain]")
+broken(2, "no memory: a copy that was refused", "shim/engine/remap.c", "\tif (copy.aside_bytes && tracee->state == TRACEE_STOPPED)\n\t\twhile_borrowed(&copy, unmap_aside, NULL);\n",
+       "", "faults thp: injected madvise ENOMEM")
+broken(2, "no memory: the old place", "shim/engine/rebase.c", "\t\tmove_pc(move);\n\t\tdrop_old(move);", "\t\tmove_pc(move);", f"{PROBE}[file-plain]")
+broken(2, "no byte below the stack", "shim/engine/rebase.c", "\ttracee_write(tracee, move.scratch_addr, zero, sizeof zero);\n", "", "borrowed::test_nothing_is_left_below_the_stack")
+broken(2, "no breakpoint", "shim/engine/tracee.c", "\tarch_clear_breakpoint(tracee->pid);\n", "", "libraries::test_no_breakpoint_stays")
+broken(2, "pipes and files are the workload's alone", "shim/launch/tracer.c", "\tclose_range(0, ~0U, 0);\n", "", "launch::test_pipes_are_the_workloads_alone")
+broken(2, "a program that is no wrapper is let go", "shim/launch/consider.c", "if (may_follow && !following->launch->expects_remap) {", "if (may_follow) {",
+       "follow::test_a_program_that_is_no_wrapper_is_not_followed")
+
+# 3. Text is never wrong.
+broken(3, "filled from the right place", "shim/engine/fill.c", "piece->file_off + (start - piece->start), err)", "piece->file_off + (start - piece->start) + 4096, err)", "programs::test_variant")
+broken(3, "filled whole", "shim/engine/fill.c", "\tif (progress->complete != parts)\n", "\tif (0)\n", "killed_tracer::test_helper_killed")
+broken(3, "what was begun and not finished is not used", "shim/engine/fill.c", "\t\tif (got == 0)\n\t\t\treturn error_set(err, \"text-unreadable\", \"the program's file ends inside its text\");\n", "\t\tif (got == 0)\n\t\t\treturn 0;\n",
+       "files_change::test_truncated_file", "faults thp: tracer pread64 end")
+broken(3, "put in place whole", "shim/engine/remap.c", "SYS_mremap, copy->aside_addr, bytes, bytes,\n", "SYS_mremap, copy->aside_addr, 4096, bytes,\n", "programs::test_variant")
+broken(3, "no page fault on it can fail: populated before", "shim/engine/remap.c", "\tif (result < 0)\n\t\treturn call_failed(result, \"madvise(MADV_POPULATE_READ)\", err);\n\tfault_point", "\tfault_point",
+       "faults thp: injected madvise ENOMEM", "faults hugetlb: injected madvise ENOMEM")
+broken(3, "memory is asked for before: hugetlb pool", "shim/engine/backing_hugetlb.c", "\tint failed = retry(fallocate(memfd, 0, 0, (off_t)bytes));\n\treturn failed ? allocation_failed(errno, pid, bytes, page_bytes, err) : 0;",
+       "\t(void)pid, (void)page_bytes;\n\treturn ftruncate(memfd, (off_t)bytes) < 0 ? -1 : error_is_set(err) - 0;", "fail_open::test_hugetlb_taken_meanwhile")
+broken(3, "memory is asked for before: cgroup limit of hugetlb", "shim/engine/backing_hugetlb.c", "\tif (headroom_bytes >= bytes)\n\t\treturn 0;", "\tif (headroom_bytes >= bytes || headroom_bytes < bytes)\n\t\treturn 0;",
+       "fail_open::test_hugetlb_cgroup_limit")
+broken(3, "memory is asked for before: memory limit", "shim/engine/backing_thp.c", "\tif (left_bytes >= bytes + MEMORY_SLACK_BYTES)\n", "\tif (left_bytes + bytes >= bytes)\n", "fail_open::test_memory_cgroup_limit")
+broken(3, "sealed", "shim/engine/remap.c", "F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL", "F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL", "launch::test_copy_is_sealed")
+broken(3, "not over writable memory", "shim/engine/plan.c", "(mapping->prot & PROT_READ) && !(mapping->prot & PROT_WRITE)", "(mapping->prot & PROT_READ)", "unit plan")
+broken(3, "not over memory that ld.so has changed", "shim/engine/plan.c", "!mapping->shared && !mapping->changed &&", "!mapping->shared &&", "programs::test_rounding_out_stops_at_relro", "unit plan")
+broken(3, "not over another object's memory", "shim/engine/plan.c", "\treturn mapping_same_file(mapping, text) && !mapping->shared", "\treturn !mapping->shared", "unit plan")
+broken(3, "no address is covered twice", "shim/engine/plan.c", "\tif (plan->range_count > 0 && start < plan->ranges[plan->range_count - 1].end)\n\t\tstart = plan->ranges[plan->range_count - 1].end;\n", "", "unit plan")
+broken(3, "text that was changed is left alone: a library's", "shim/engine/object.c", "\tif (is_changed(object))\n", "\tif (0)\n", "libraries::test_text_relocations_are_left_alone", "attach::test_text_that_was_changed_is_left_alone")
+broken(3, "text that is changed while it is copied is left alone", "shim/engine/remap.c", "int result = check_ranges(copy, err) < 0 ? -1 :", "int result =", "attach::test_text_changed_while_it_is_copied")
+broken(3, "text is where offset and address agree", "shim/engine/backing_file.c", "\tif (range.piece_count != 1 ||\n\t\t    (range.start", "\tif (range.piece_count != 1 ||\n\t\t    0 * (range.start", "programs::test_variant", "libraries")
+broken(3, "a moved program keeps its alignment", "shim/engine/rebase.c", "\tif (phase % segments.align) {", "\tif (0) {", "rebase::test_no_alignment_is_lost")
+broken(3, "a moved program keeps its zeros", "shim/engine/rebase.c", "bool bss = mapping->inode == 0 &&", "bool bss = i > 0 && mapping[-1].end == mapping->start && mapping->inode == 0 &&", "rebase::test_zeros_far_away_move_too")
+broken(3, "after a move plans are made with the new addresses", "shim/engine/backing_file.c", "\t*image = moved;\n\t*map_index = image->exe_index;\n", "\timage_free(&moved);\n", "probe::test_kinds[file-pie]")
+broken(3, "mappings are the workload's, not those of another process", "shim/engine/tracee.c", "\tif (tracee_check_proc(err) < 0) {", "\tif (0) {", "fail_open::test_proc_of_another_pid_namespace", "attach::test_proc_of_another_pid_namespace")
+broken(3, "a switch that cannot be finished ends the workload", "shim/engine/remap.c", "if (copy->tracee->state != TRACEE_GONE && !range_is_untouched(copy, range)) {", "if (0) {", "faults thp: injected mremap old-gone")
+broken(3, "a move that cannot be undone ends the workload", "shim/engine/rebase.c", "\tif (result < 0 && take_back(move) < 0) {", "\tif (result < 0 && take_back(move) < -1) {", "faults file: injected mremap EFAULT+")
+
+# 4. Never writable and executable.
+broken(4, "at once: the copy", "shim/engine/remap.c", "PROT_READ | PROT_EXEC,\n", "PROT_READ | PROT_WRITE | PROT_EXEC,\n", "launch::test_memory_deny_write_execute", "launch::test_memory_protection")
+broken(4, "one after the other: the copy", "shim/engine/remap.c", "\tcopy->aside_addr = (uint64_t)mapped;\n", "\tcopy->aside_addr = (uint64_t)mapped;\n\ttracee_syscall(copy->tracee, NULL, SYS_mprotect, (uint64_t)mapped, copy->plan->range_bytes, PROT_READ | PROT_WRITE, 0, 0, 0);\n"
+       "\tif (tracee_syscall(copy->tracee, err, SYS_mprotect, (uint64_t)mapped, copy->plan->range_bytes, PROT_READ | PROT_EXEC, 0, 0, 0) < 0)\n\t\treturn error_set(err, \"remap\", \"mprotect\");\n",
+       "launch::test_memory_deny_write_execute")
+broken(4, "at once: a moved program", "shim/engine/rebase.c", "bytes, (uint64_t)mapping->prot,\n", "bytes, (uint64_t)mapping->prot | PROT_WRITE,\n", "launch::test_memory_deny_write_execute", "probe::test_kinds[file-pie]")
+
+# 5. Whatever fails, the program runs.
+broken(5, "a tracer that cannot start", "shim/hugexec.c", "return fails ? EXIT_FAILED : execute(options, NULL);\n\t}\n\treturn execute(options, &launch);", "return EXIT_FAILED;\n\t}\n\treturn execute(options, &launch);", "fail_open::test_ptrace_refused")
+broken(5, "a broken policy", "shim/hugexec.c", "\t\treturn fails ? EXIT_FAILED : execute(options, NULL);\n\t}\n\tint status", "\t\treturn EXIT_FAILED;\n\t}\n\tint status", "fail_open::test_bad_policy")
+broken(5, "the report says why", "shim/engine/object.c", "\tif (!error_is_set(all)) {\n\t\t*all = *refusal;\n\t\treturn;\n\t}", "\tif (!error_is_set(all))\n\t\treturn;", "fail_open::test_empty_pool")
+broken(5, "the journal says why", "shim/launch/sink.c", "\t\treport_to_journal(report);\n", "", "journal::test_journal_gets_the_fields", "systemd/boot::test_the_journal_has_a_launch")
+broken(5, "on_error fail: exit 125", "shim/launch/consider.c", "bool fails = report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;", "bool fails = false;", "fail_open::test_empty_pool")
+broken(5, "on_error fail: before the first instruction", "shim/launch/consider.c", "\t\tfail_launch(&followed->tracee);\n\telse\n\t\trelease(following, followed);", "\t\trelease(following, followed);\n\telse\n\t\trelease(following, followed);", "fail_open::test_empty_pool")
+broken(5, "on_error fail ends nothing that a rule does not name", "shim/launch/consider.c", "report->outcome == OUTCOME_FAILED && settings->on_error", "settings->on_error", "fail_open::test_left_alone", "commands::test_a_script_that_executes_a_32_bit_program", "fail_open::test_on_error_is_about_failures_only")
+broken(5, "the next backing is tried", "shim/engine/object.c", "i < settings->backing_count && done < 0 &&", "i < 1 && done < 0 &&", "fail_open::test_next_backing_is_tried")
+broken(5, "a container starts with a hook that can do nothing", "oci-hook/hugexec-oci-hook.c", "\treturn container.on_error == ON_ERROR_FAIL ? EXIT_FAILS : EXIT_SUCCESS;", "\treturn EXIT_FAILS;", "oci/hook_input::test_bad_state")
+
+# 6. The exit status is the program's.
+broken(6, "127: not found", "shim/hugexec.c", "EXIT_NOT_FOUND = 127", "EXIT_NOT_FOUND = 1", "commands::test_command_of_another_kind")
+broken(6, "126: cannot be executed", "shim/hugexec.c", "EXIT_CANNOT_EXECUTE = 126", "EXIT_CANNOT_EXECUTE = 1", "commands::test_command_of_another_kind")
+broken(6, "125: wrong usage", "shim/hugexec.c", "case OPTIONS_WRONG: return EXIT_FAILED;", "case OPTIONS_WRONG: return 2;", "cli::test_wrong_usage")
+broken(6, "125: on_error, from inside", "shim/launch/consider.c", "#define EXIT_FAIL 125", "#define EXIT_FAIL 1", "fail_open::test_empty_pool")
+broken(6, "125: on_error, before a tracer is there", "shim/hugexec.c", "enum { EXIT_FAILED = 125,", "enum { EXIT_FAILED = 1,", "fail_open::test_ptrace_refused")
+broken(6, "a script's, executed as execvp does", "shim/hugexec.c", "\texecvp(file, options->command);", "\texecv(file, options->command);", "commands::test_search_path", "commands::test_command_of_another_kind")
+
+# 7. A tracer that dies leaves no half-changed process.
+broken(7, "killed with it while registers are borrowed", "shim/engine/tracee.c", "tracee->options | PTRACE_O_EXITKILL | suspend", "tracee->options | suspend", "borrowed::test_masked_whenever_borrowed[thp]", "killed_tracer::test_killed_after_each_step")
+broken(7, "and only then", "shim/engine/tracee.c", "    set_options(tracee, tracee->options, err) < 0) {", "    0) {", "borrowed::test_masked_whenever_borrowed[thp]")
+broken(7, "at the hand-off, too", "shim/engine/tracee.c", "\tif (tracee_borrow(tracee, err) < 0)\n\t\treturn -1;\n\tfault_point(\"handoff-borrowed\");", "\tif (tracee_borrow(tracee, err) < 0)\n\t\treturn -1;\n\tset_options(tracee, tracee->options, NULL);\n\tfault_point(\"handoff-borrowed\");", "borrowed::test_masked_whenever_borrowed[thp]")
+broken(7, "no signal meets borrowed registers", "shim/engine/tracee.c", "\tif (set_mask(tracee, UINT64_MAX, err) < 0) {", "\tif (set_mask(tracee, 0, err) < 0) {", "borrowed::test_masked_whenever_borrowed[thp]")
+broken(7, "registers are given back", "shim/engine/tracee.c", "\tif (set_regs(tracee, &tracee->saved_regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0 ||", "\tif (set_mask(tracee, tracee->saved_mask, err) < 0 ||", "attach::test_busy_threads", "attach::test_a_call_that_sleeps_goes_on")
+broken(7, "a launch whose tracer has died goes on", "shim/launch/launch.c", "\t\tif (has_ended(launch, &status))\n\t\t\treturn tracer_died(status, err);\n", "", "killed_tracer::test_killed_after_each_step", "killed_tracer::test_killed_and_never_reaped")
+broken(7, "whose tracer has died and is nobody's to reap", "shim/launch/launch.c", "\t\treturn name_end[2] == 'Z' || name_end[2] == 'X';", "\t\treturn false;", "killed_tracer::test_killed_and_never_reaped")
+broken(7, "the tracer ends with the workload", "shim/launch/tracer.c", "PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, &err) < 0)\n\t\trefuse(launch, &err);\n\tprctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);",
+       "PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, &err) < 0)\n\t\trefuse(launch, &err);\n\tsleep(3600);", "signals::test_ended_at_any_moment", "launch::test_nothing_stays_behind")
+
+# 8. Privileges do not change.
+broken(8, "set-uid, set-gid", "shim/launch/program.c", "\tif (st.st_mode & (S_ISUID | S_ISGID))\n\t\treturn true;\n", "", "launch::test_privileged_program[unprivileged-direct-set-uid root]")
+broken(8, "file capabilities", "shim/launch/program.c", "\treturn fgetxattr(fd, \"security.capability\", NULL, 0) > 0;", "\treturn false;", "launch::test_privileged_program[unprivileged-direct-file capability]")
+broken(8, "programs that may not be read", "shim/launch/program.c", "\t\t\tout->privileged = true;\n", "", "launch::test_unreadable_program")
+broken(8, "through a wrapper", "shim/launch/follow.c", "bool watch_execs = !following->may_trace_privileged && followed->has_executed;", "bool watch_execs = false;", "launch::test_privileged_program[unprivileged-through exec-set-uid root]", "launch::test_privileged_children")
+broken(8, "with CAP_SYS_PTRACE they are traced", "shim/launch/launch.c", "\treturn data[0].effective & (1U << CAP_SYS_PTRACE);", "\treturn false;", "launch::test_privileged_program[root-direct-set-uid root]")

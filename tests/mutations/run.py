@@ -1,0 +1,165 @@
+"""Break hugexec on purpose, promise by promise, and see the tests fail that are to hold them:
+
+    run.py check              each mutation fits the code, and docs/reliability.md names it; takes no time
+    run.py all [WORD...]      carry them out, in a copy of the tree; with WORDs only those whose words or file has one
+    run.py table              the table of docs/reliability.md
+
+A mutation counts as caught where it compiles and one of its tests, which passes without it, fails. Prints a line for
+each; exit 1: one was not caught, or fits the code no more.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+from promises import LIST
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORK = ROOT / "build-mutations"
+TREE, BUILD = WORK / "tree", WORK / "build"
+DOC = ROOT / "docs" / "reliability.md"
+PYTHON = "/usr/bin/python3"
+TEST_SECONDS = 600
+PYTEST_FAILED, PYTEST_PASSED = 1, 0
+
+
+def file_of(topic):
+    folder, _, name = topic.rpartition("/")
+    return f"tests/{folder or 'integration'}/test_{name}.py"
+
+
+def command_of(test):
+    """The words that run TEST."""
+    kind, _, rest = test.partition(" ")
+    if kind == "unit":
+        return ["meson", "test", "-C", str(BUILD), "--no-rebuild", "--suite", "unit", rest]
+    if kind == "faults":
+        way, _, fault = rest.partition(": ")
+        return [PYTHON, "tests/faults/run.py", str(BUILD), "only", way, *fault.split()]
+    topic, _, name = test.partition("::")
+    where = file_of(topic) + (f"::{name}" if name else "")
+    return [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x", "--timeout=120", where]
+
+
+def run_test(test):
+    """("passed", "failed" or what went wrong, the end of its output)."""
+    environment = {**os.environ, "HUGEXEC_BUILD": str(BUILD), "HUGEXEC_PROGRAMS": str(ROOT / "build" / "programs"),
+                   "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(command_of(test), cwd=TREE, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=TEST_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return "failed", "it does not end"
+    said = "\n".join(done.stdout.splitlines()[-12:])
+    if done.returncode == 0:
+        ran = re.search(r"(\d+) passed|Ok: +[1-9]|\d+ of [1-9]\d* failures tried", done.stdout)
+        return ("passed", said) if ran else ("ran nothing", said)
+    if "-m" in command_of(test) and done.returncode != PYTEST_FAILED:
+        return f"ended with {done.returncode}", said
+    return "failed", said
+
+
+def compile_tree():
+    done = subprocess.run(["ninja", "-C", BUILD, "--quiet"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return done.returncode == 0, done.stdout[-3000:]
+
+
+def prepare():
+    """A copy of the tree as it is, built with the named steps at which tests hold and kill."""
+    TREE.mkdir(parents=True, exist_ok=True)
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["rsync", "-a", "--delete", "--from0", "--ignore-missing-args", "--files-from=-", f"{ROOT}/", TREE], input=listed, check=True)
+    if not (BUILD / "build.ninja").exists():
+        subprocess.run(["meson", "setup", BUILD, TREE, "--prefix=/usr", "-Dfaults=true", "-Dwerror=false"], check=True, stdout=subprocess.DEVNULL)
+    fine, said = compile_tree()
+    if not fine:
+        sys.exit(f"the code as it is cannot be built:\n{said}")
+    subprocess.run([ROOT / "tests" / "get-programs", ROOT / "build" / "programs"], check=True, stdout=subprocess.DEVNULL)
+
+
+def fits(mutation):
+    return (ROOT / mutation.file).read_text().count(mutation.old) == 1
+
+
+def carry_out(mutation):
+    """"" where it is caught, else why not."""
+    path = TREE / mutation.file
+    text = path.read_text()
+    try:
+        path.write_text(text.replace(mutation.old, mutation.new))
+        fine, said = compile_tree()
+        if not fine:
+            return f"does not compile:\n{said}"
+        survived = []
+        for test in mutation.tests:
+            outcome, said = run_test(test)
+            if outcome == "failed":
+                return ""
+            survived.append(f"{test}: {outcome}\n{said if outcome != 'passed' else ''}")
+        return "not caught by " + "; ".join(survived)
+    finally:
+        path.write_text(text)
+
+
+def chosen(words):
+    return [mutation for mutation in LIST if not words or any(word in f"{mutation.words} {mutation.file} {mutation.promise}" for word in words)]
+
+
+def run_all(words):
+    prepare()
+    wrong = 0
+    known = {}
+    for mutation in chosen(words):
+        began = time.monotonic()
+        problem = "" if fits(mutation) else f"{mutation.file} has its old text not exactly once"
+        for test in mutation.tests:
+            if not problem and test not in known:
+                compile_tree()
+                known[test] = run_test(test)
+            if not problem and known[test][0] != "passed":
+                problem = f"{test} {known[test][0]} without it:\n{known[test][1]}"
+        problem = problem or carry_out(mutation)
+        print(f"mutation {mutation.promise}, {mutation.words}: {'caught' if not problem else 'NOT CAUGHT: ' + problem} ({time.monotonic() - began:.0f} s)",
+              flush=True)
+        wrong += bool(problem)
+    compile_tree()
+    print(f"mutations: {len(chosen(words))}, {wrong} not caught")
+    return 1 if wrong else 0
+
+
+def first_line(text):
+    return next(line.strip() for line in text.splitlines() if line.strip())
+
+
+def table():
+    rows = ["| | promise, and what is broken | in | test that fails |", "| --- | --- | --- | --- |"]
+    for mutation in LIST:
+        tests = ", ".join(f"`{test}`" for test in mutation.tests)
+        rows.append(f"| {mutation.promise} | {mutation.words} | `{mutation.file.rpartition('/')[2]}` | {tests} |")
+    return "\n".join(rows)
+
+
+def check():
+    wrong = [f"{mutation.file} has the old text of '{mutation.words}' {(ROOT / mutation.file).read_text().count(mutation.old)} times, not once"
+             for mutation in LIST if not fits(mutation)]
+    names = [(mutation.promise, mutation.words) for mutation in LIST]
+    wrong += [f"named twice: {name}" for name in set(names) if names.count(name) > 1]
+    wrong += [f"no mutation for promise {promise}" for promise in range(1, 9) if promise not in {mutation.promise for mutation in LIST}]
+    if table() not in DOC.read_text():
+        wrong.append(f"{DOC.relative_to(ROOT)} has another table than 'tests/mutations/run.py table' prints")
+    print("\n".join(wrong) or f"mutations: {len(LIST)} fit the code")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    what = sys.argv[1] if len(sys.argv) > 1 else ""
+    if what == "check":
+        sys.exit(check())
+    if what == "all":
+        sys.exit(run_all(sys.argv[2:]))
+    if what == "table":
+        print(table())
+        sys.exit(0)
+    sys.exit(__doc__)
