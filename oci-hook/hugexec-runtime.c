@@ -49,6 +49,8 @@ static void say(const struct runtime_call *call, const char *level, const struct
 		return;
 	}
 	json_object *json = json_object_new_object();
+	if (!json)
+		return;
 	json_object_object_add(json, "level", json_object_new_string(level));
 	json_object_object_add(json, "msg", json_object_new_string(shown));
 	json_object_object_add(json, "time", json_object_new_string(when));

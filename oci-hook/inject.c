@@ -48,24 +48,6 @@ bool inject_is_wanted(json_object *config, const struct policy *policy, struct e
 	return wanted;
 }
 
-/* {"path": HOOK, "args": [its name, STAGE]}. No timeout: at its end the runtime would fail the container. */
-static json_object *make_entry(const char *hook, const char *stage)
-{
-	const char *slash = strrchr(hook, '/');
-	json_object *entry = json_object_new_object();
-	json_object *args = json_object_new_array();
-	if (!entry || !args) {
-		json_object_put(entry);
-		json_object_put(args);
-		return NULL;
-	}
-	json_object_array_add(args, json_object_new_string(slash ? slash + 1 : hook));
-	json_object_array_add(args, json_object_new_string(stage));
-	json_object_object_add(entry, "path", json_object_new_string(hook));
-	json_object_object_add(entry, "args", args);
-	return entry;
-}
-
 static bool has_hook(json_object *list, const char *hook)
 {
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
@@ -76,6 +58,50 @@ static bool has_hook(json_object *list, const char *hook)
 			return true;
 	}
 	return false;
+}
+
+static int add_text(json_object *list, const char *text)
+{
+	json_object *json = json_object_new_string(text);
+	return json ? json_object_array_add(list, json) : -1;
+}
+
+/* {"path": HOOK, "args": [its name, STAGE]}; NULL where there is no memory. No timeout: at its end the runtime would
+ * fail the container. */
+static json_object *make_entry(const char *hook, const char *stage)
+{
+	const char *slash = strrchr(hook, '/');
+	json_object *entry = json_object_new_object();
+	json_object *args = json_object_new_array();
+	if (entry && args && add_text(args, slash ? slash + 1 : hook) == 0 && add_text(args, stage) == 0 &&
+	    json_object_object_add(entry, "args", json_object_get(args)) == 0 &&
+	    json_object_object_add(entry, "path", json_object_new_string(hook)) == 0 &&
+	    json_object_object_get(entry, "path")) {
+		json_object_put(args);
+		return entry;
+	}
+	json_object_put(entry);
+	json_object_put(args);
+	return NULL;
+}
+
+/*
+ * Whether TEXT is CONFIG, which has our hook, and no value of it is missing: json-c goes on without what it has no
+ * memory for, and a configuration that was cut short would cost the container.
+ */
+static bool says_the_same(const char *text, json_object *config, const char *hook)
+{
+	json_object *again = NULL;
+	size_t offset;
+	const char *what;
+	bool same = strict_parse(text, strlen(text), &again, &offset, &what) == 0 && json_object_equal(config, again);
+	json_object *hooks = same ? json_object_object_get(again, "hooks") : NULL;
+	for (size_t i = 0; same && i < sizeof stages / sizeof stages[0]; i++) {
+		json_object *list = json_object_object_get(hooks, stages[i]);
+		same = json_object_is_type(list, json_type_array) && has_hook(list, hook);
+	}
+	json_object_put(again);
+	return same;
 }
 
 /* runc, as Go does, takes "Hooks" for "hooks", too, and of two the last one. */
@@ -193,7 +219,7 @@ static int edit(int directory_fd, const char *name, const char *text, size_t byt
 	if (result > 0) {
 		const char *changed =
 		    json_object_to_json_string_ext(config, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-		if (!changed)
+		if (!changed || !says_the_same(changed, config, hook))
 			result = error_set(err, "config", "out of memory");
 		else if (replace_file(directory_fd, name, changed, about, err) < 0)
 			result = -1;

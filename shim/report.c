@@ -64,6 +64,8 @@ static json_object *address(uint64_t tracee_addr)
 static json_object *object_to_json(const struct report_object *object)
 {
 	json_object *json = json_object_new_object();
+	if (!json)
+		return NULL;
 	json_object_object_add(json, "path", text_or_empty(object->path));
 	json_object_object_add(json, "build_id", text_or_null(object->build_id));
 	json_object_object_add(json, "start", address(object->start));

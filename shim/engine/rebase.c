@@ -257,6 +257,17 @@ static int move_all(struct move *move, struct error *err)
 	return move->tracee->state == TRACEE_GONE ? -1 : result;
 }
 
+/* Without a vDSO a program of its own may have the only one. */
+static bool moves_syscall_insn(const struct move *move)
+{
+	uint64_t addr = move->tracee->syscall_insn_addr;
+	for (unsigned i = 0; i < move->count; i++) {
+		if (addr >= move->parts[i].mapping->start && addr < move->parts[i].mapping->end)
+			return true;
+	}
+	return false;
+}
+
 int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
 {
 	struct move move = {.tracee = tracee, .image = image, .exe_fd = -1};
@@ -267,8 +278,11 @@ int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_
 		return -1;
 	move.scratch_addr = tracee_scratch(tracee, SCRATCH_BYTES);
 	int result;
-	if (tracee_read(tracee, move.scratch_addr, before, sizeof before) != sizeof before ||
-	    memcmp(before, zero, sizeof zero) != 0)
+	if (moves_syscall_insn(&move))
+		result =
+		    error_set(err, "rebase-refused", "calls could not be run in it while it moves: it has no vDSO");
+	else if (tracee_read(tracee, move.scratch_addr, before, sizeof before) != sizeof before ||
+	         memcmp(before, zero, sizeof zero) != 0)
 		result = error_set(err, "rebase-refused", "the memory below the stack is in use");
 	else
 		result = auxv_find(tracee, &move.auxv, err);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -24,6 +23,7 @@
 #include "base/io.h"
 #include "base/retry.h"
 #include "engine/image.h"
+#include "engine/syscall_insn.h"
 
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
@@ -170,21 +170,6 @@ static int set_options(struct tracee *tracee, long options, struct error *err)
 	return 0;
 }
 
-/* Offset of a syscall instruction in the vDSO, found in our own: all native processes of a kernel have the same. 0:
- * none. */
-static uint64_t vdso_syscall_offset(void)
-{
-	static uint64_t offset;
-	const uint8_t *vdso = (const uint8_t *)getauxval(AT_SYSINFO_EHDR); // NOLINT(performance-no-int-to-ptr)
-	if (offset || !vdso)
-		return offset;
-	for (uint64_t i = 64; i < 4096; i++) {
-		if (memcmp(vdso + i, arch_syscall_insn, sizeof arch_syscall_insn) == 0)
-			return offset = i;
-	}
-	return 0;
-}
-
 uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type)
 {
 	char path[64];
@@ -201,18 +186,9 @@ uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type)
 
 static int find_syscall_insn(struct tracee *tracee, struct error *err)
 {
-	if (tracee->syscall_insn_addr)
-		return 0;
-	uint64_t vdso_addr = tracee_auxv(tracee, AT_SYSINFO_EHDR);
-	uint64_t offset = vdso_syscall_offset();
-	uint8_t insn[sizeof arch_syscall_insn];
-	if (!vdso_addr || !offset)
-		return error_set(err, "no-vdso", "process %d has no vDSO to run a system call from", (int)tracee->pid);
-	if (tracee_read(tracee, vdso_addr + offset, insn, sizeof insn) != sizeof insn ||
-	    memcmp(insn, arch_syscall_insn, sizeof insn) != 0)
-		return error_set(err, "no-vdso", "the vDSO of process %d is not this kernel's", (int)tracee->pid);
-	tracee->syscall_insn_addr = vdso_addr + offset;
-	return 0;
+	if (!tracee->syscall_insn_addr)
+		tracee->syscall_insn_addr = syscall_insn_find(tracee->pid, tracee_auxv(tracee, AT_SYSINFO_EHDR), err);
+	return tracee->syscall_insn_addr ? 0 : -1;
 }
 
 /*
@@ -319,6 +295,11 @@ static int open_breakpoint(pid_t pid, uint64_t tracee_addr)
 
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err)
 {
+	siginfo_t info;
+	/* Where a filter refuses this, the breakpoint's signal could not be told from others, and would be delivered.
+	 */
+	if (ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0)
+		return error_set_errno(err, errno, "no-breakpoint", "asking process %d for signals", (int)tracee->pid);
 	int fd = open_breakpoint(tracee->pid, tracee_addr);
 	tracee->breakpoint_fd = fd > 0 ? fd : 0;
 	if (fd <= 0 && arch_set_breakpoint(tracee->pid, tracee_addr) < 0)

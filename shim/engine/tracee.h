@@ -35,7 +35,7 @@ struct tracee {
 	long options;               /* PTRACE_O_* in force outside of the borrowed time */
 	bool suspends_seccomp;      /* while borrowed, no seccomp filter of the tracee's sees its calls */
 	bool is_foreign;            /* in another cgroup than we are: it has to allocate what shall be charged to it */
-	uint64_t syscall_insn_addr; /* of a syscall instruction in the tracee's vDSO; 0 until the first borrow */
+	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
 	/*
 	 * Where other threads of its process may run: stop them all (0, or -1 with an error), let them go on. NULL:
 	 * there are none, or none that could. See freeze.h.

@@ -35,13 +35,20 @@ static struct followed *find(struct following *following, pid_t pid)
 	return NULL;
 }
 
+/* Room for those of nearly every launch: a tracer that is out of memory when it is attached could only leave. */
+#define FOLLOWED_AT_FIRST 16
+static struct followed followed_at_first[FOLLOWED_AT_FIRST];
+
 static struct followed *add(struct following *following, const struct tracee *tracee)
 {
 	if (following->count == following->capacity) {
-		size_t capacity = following->capacity ? following->capacity * 2 : 16;
-		struct followed *larger = realloc(following->list, capacity * sizeof larger[0]);
+		bool is_first = following->list == followed_at_first;
+		size_t capacity = following->capacity * 2;
+		struct followed *larger = realloc(is_first ? NULL : following->list, capacity * sizeof larger[0]);
 		if (!larger)
 			return NULL;
+		if (is_first)
+			memcpy(larger, followed_at_first, sizeof followed_at_first);
 		following->list = larger;
 		following->capacity = capacity;
 	}
@@ -280,7 +287,10 @@ static void leave(struct following *following)
 
 _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count)
 {
-	struct following following = {.launch = launch, .may_trace_privileged = launch_may_trace_privileged()};
+	struct following following = {.launch = launch,
+	                              .may_trace_privileged = launch_may_trace_privileged(),
+	                              .list = followed_at_first,
+	                              .capacity = FOLLOWED_AT_FIRST};
 	for (size_t i = 0; i < count; i++) {
 		struct followed *thread = add(&following, &threads[i]);
 		if (!thread)

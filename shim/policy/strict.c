@@ -3,9 +3,14 @@
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "policy/locate.h"
+
+/* More than json-c 0.16 takes: 36 for each byte of an array of numbers, 51 of empty arrays; 890 for an object. */
+#define TREE_BYTES_PER_BYTE   100
+#define TREE_BYTES_PER_OBJECT 1200
 
 /* What the text shows and the tree does not. */
 struct findings {
@@ -71,10 +76,27 @@ static size_t count_keys(json_object *json)
 	return count;
 }
 
+/*
+ * Whether there is memory for the tree of TEXT. json-c (0.16, json_tokener.c) takes it for granted that there is some
+ * for a name, and a process that dies of that executes no workload, so it is asked for before.
+ */
+static bool has_memory(const char *text, size_t bytes)
+{
+	size_t needed = (bytes + STRICT_DEPTH_MAX) * TREE_BYTES_PER_BYTE;
+	for (const char *object = text; (object = memchr(object, '{', bytes - (size_t)(object - text))); object++)
+		needed += TREE_BYTES_PER_OBJECT;
+	char *memory = malloc(needed);
+	__asm__ volatile("" : : "r"(memory) : "memory"); /* or the compiler would know better */
+	free(memory);
+	return memory != NULL;
+}
+
 int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what)
 {
 	*what = NULL;
 	*offset = 0;
+	if (!has_memory(text, bytes))
+		return -1;
 	json_tokener *tokener = json_tokener_new_ex(STRICT_DEPTH_MAX);
 	if (!tokener)
 		return -1;

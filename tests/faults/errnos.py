@@ -81,3 +81,8 @@ def leaves_memory(role, call, fault):
 def may_end_it(role, call, fault):
     """Whether a workload that this leads to may have been killed: better no program than one that is wrong."""
     return fault in ("killed", "suicide") or str(fault)[-1] in "+*!" or (role in ("tracer", "child") and call == "ptrace")
+
+
+def ends_at_breakpoint(call, fault):
+    """Whether the tracer may be unable to hear of a breakpoint, or to take it away, which its signal then ends."""
+    return call == "ptrace" or (call in ("wait4", "rt_sigtimedwait", "waitid") and fault == "suicide")

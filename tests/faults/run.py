@@ -18,6 +18,7 @@ import os
 import pathlib
 import random
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ import time
 
 import circumstances
 from errnos import faults_of
-from ways import WAYS, build_tools, way as way_by_name
+from ways import NO_FAULT, WAYS, build_tools, way as way_by_name
 
 
 def call_names():
@@ -91,8 +92,48 @@ def run_way(way, names, seconds, chance, only=None):
     return tried, len(faults), len(calls), different
 
 
+class Libc:
+    """What faulty.c shares with us: how many pieces of memory hugexec has asked for, which is refused, whether there is a vDSO."""
+
+    def __init__(self, folder):
+        self.path = folder / "faulty"
+        self.environment = {"LD_PRELOAD": str(folder / "faulty.so"), "FAULTY": str(self.path)}
+
+    def run(self, way, refused, hides_vdso=0):
+        self.path.write_bytes(struct.pack("<QQQ", 0, refused, hides_vdso))
+        self.path.chmod(0o666)
+        ours = way.run(NO_FAULT, way.ours)
+        return ours, struct.unpack("<QQQ", self.path.read_bytes())[0]
+
+
+def run_libc(way, folder, seconds, chance):
+    """As run_way(), for memory that runs out, a piece at a time, and for a process without a vDSO."""
+    libc = Libc(folder)
+    way.preload = libc.environment
+    plain = way.run(NO_FAULT, way.program)
+    way.plain = way.plain and plain
+    pieces = max(libc.run(way, 0)[1] for _ in range(2))
+    faults = [("libc", "vdso", 0, 1), ("libc", "vdso", 0, 2), *(("libc", "malloc", number, 0) for number in range(1, pieces + 1))]
+    if seconds:
+        chance.shuffle(faults)
+    deadline = time.monotonic() + seconds if seconds else None
+    tried, different = 0, []
+    for fault in faults:
+        if deadline and time.monotonic() > deadline:
+            break
+        ours, _ = libc.run(way, fault[2], fault[3])
+        tried += 1
+        if fault[1] == "vdso":
+            way.check_outcome()
+        if not way.is_right("libc", fault[1], "refused", ours):
+            different.append((fault, ours))
+    way.preload = {}
+    return tried, len(faults), pieces, different
+
+
 def describe(way, fault, ours, names):
     role, number, count, value = fault
+    names = {number: number} if isinstance(number, str) else names
     plain = way.plain[1].splitlines() if way.plain else []
     changed = [line for line in ours[1].splitlines() if line not in plain] + \
         [f"(missing) {line}" for line in plain if line not in ours[1].splitlines()]
@@ -135,8 +176,12 @@ def main():
         for name in ways:
             way = way_by_name(name, folder, build)
             with maps_removed(), pool(16) if "hugetlb" in WAYS[name][1] else contextlib.nullcontext():
-                tried, faults, calls, different = run_way(way, names, seconds, chance, only)
-            print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
+                tried, faults, calls, different = run_way(way, names, seconds * 0.9, chance, only)
+                print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
+                if not only:
+                    tried, faults, pieces, more = run_libc(way, folder, seconds * 0.1, chance)
+                    print(f"memory, {name}: {pieces} pieces, {tried} of {faults} failures tried, {len(more)} results differ", flush=True)
+                    different += more
             for fault, ours in different[:20]:
                 print(describe(way, fault, ours, names), flush=True)
             failed += len(different)

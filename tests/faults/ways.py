@@ -16,7 +16,7 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext  # noqa: E402
-from errnos import leaves_memory, may_end_it  # noqa: E402
+from errnos import ends_at_breakpoint, leaves_memory, may_end_it  # noqa: E402
 
 NO_FAULT = ("none", 0, 0, 0)
 # More pointers than are read from the stack at once.
@@ -46,11 +46,16 @@ WAYS = {
     "the hook, file": ({}, "file", ["--honest"], [], "probe", "hook"),
     "the hook, libraries": ({"libraries": True}, "hugetlb,file,thp", ["--honest"], [], "probe", "hook"),
     "the hook, at the end": ({}, "thp", ["--honest"], [], "probe", "poststop"),
+    "the runtime": ({}, "thp", ["--honest"], [], "probe", "runtime"),
     "attach, thp": ({"perf_map": True}, "thp", ["--honest"], [], "probe", "attach"),
     "attach, libraries": ({"libraries": True}, "file,hugetlb,thp", ["--honest"], [], "probe", "attach"),
     "hugexecctl explain": ({}, "file", ["--honest"], [], "probe", "explain"),
 }
 CONTAINER = "faulty-1"
+# As the policy of the host, from below FOLDER.
+ON_HOST = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t overlay -o lowerdir=$1:/etc none /etc && shift && exec "$@"', "sh"]
+# A runtime that tells what it is asked for, and of which bundle.
+RUNTIME = '#!/bin/sh\necho "$@"\nls -A "$3"\ncat "$3/config.json"\nexit 42\n'
 OPTED_IN = {"io.hugexec.remap": "true"}
 
 # (role, call) whose failure may show, and what then is right.
@@ -89,6 +94,7 @@ def build_tools(folder):
     subprocess.run(["cc", "-shared", "-Wl,-z,max-page-size=0x200000", "-o", folder / "libtext.so", folder / "text.s"], check=True)
     subprocess.run([*probe, "-o", folder / "probe-lib", "-Wl,--no-as-needed", folder / "libtext.so"], check=True)
     subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-o", folder / "inject", ROOT / "tests/faults/inject.c"], check=True)
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", folder / "faulty.so", ROOT / "tests/faults/faulty.c"], check=True)
     os.sync()
 
 
@@ -100,6 +106,8 @@ class Way:
         if self.through:
             self.environment["HUGEXEC_HELPER"] = str(self.socket)
         self.name, self.folder = name, folder
+        self.preload = {}  # environment of hugexec's own programs: a libc that says no (faulty.c)
+        self.waits_for_libraries = bool(settings.get("libraries"))
         self.program = [*before, str(folder / program)]
         policy = folder / f"{name.replace(' ', '-')}.json"
         policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(folder / program)}, "min_text": 0,
@@ -125,7 +133,7 @@ class Way:
             listener.listen(64)
             number = listener.fileno()
             process = subprocess.Popen([*self.injector(words), *self.helper], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, env={**self.environment, "LISTENER": str(number)},
+                                       stderr=subprocess.DEVNULL, env={**self.environment, **self.preload, "LISTENER": str(number)},
                                        pass_fds=[number], start_new_session=True)
             try:
                 yield path
@@ -152,7 +160,7 @@ class Way:
         return self.run_command(words, command, None)
 
     def run_command(self, words, command, path):
-        environment = {**self.environment, "HUGEXEC_HELPER": str(path)} if path else self.environment
+        environment = {**self.environment, **self.preload, **({"HUGEXEC_HELPER": str(path)} if path else {})}
         done = subprocess.run([*self.injector(words), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, env=environment, timeout=60, check=False, cwd="/")
         return done.returncode, self.without_chance(done.stdout.decode(errors="replace"), path)
@@ -209,6 +217,9 @@ class Way:
         # Also where what was begun could be neither finished nor undone: better no program than one that is wrong.
         if may_end_it(role, name, fault) and self.has_been_killed(ours):
             return True
+        # In the moment between the program's coming to its entry point and the tracer's hearing of it.
+        if self.waits_for_libraries and ends_at_breakpoint(name, fault) and ours[0] in (128 + signal.SIGTRAP, -signal.SIGTRAP):
+            return True
         # That a report which was asked for cannot be written is said on standard error.
         plain, ours = self.plain, (ours[0], re.sub("hugexec: cannot write the report to [^\n]*\n", "", ours[1]))
         if fault == "suicide" or name == "ptrace":
@@ -264,7 +275,8 @@ class HookWay(Way):
             said.seek(0)
             process = subprocess.Popen([*PRIVATE_RUN, *ENDED, *self.injector([*words, f"--tell={ended[1]}", f"--victim={state.get('pid', 0)}"]),
                                         *command], stdin=said,
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT, pass_fds=[ended[1]])
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**ENVIRONMENT, **self.preload},
+                                       pass_fds=[ended[1]])
         os.close(ended[1])
         return process, ended[0]
 
@@ -307,6 +319,48 @@ class PoststopWay(HookWay):
         pass
 
 
+class RuntimeWay(Way):
+    """hugexec-runtime stands in a runtime's place: that must be executed, with a bundle that is as it was or has the hook."""
+
+    def __init__(self, name, folder, build):
+        super().__init__(name, folder, build)
+        etc = folder / "etc" / "hugexec"
+        etc.mkdir(parents=True, exist_ok=True)
+        (etc / "policy.json").write_text(json.dumps({"version": 1, "rules": [{"match": {"via": "hook"}}]}))
+        runtime = folder / "runtime"
+        runtime.write_text(RUNTIME)
+        runtime.chmod(0o755)
+        self.program, self.ours = [runtime], [build / "oci-hook" / "hugexec-runtime", f"--runtime={runtime}"]
+
+    def run(self, words, command):
+        with tempfile.TemporaryDirectory(dir=self.folder) as bundle:
+            (pathlib.Path(bundle) / "config.json").write_text(json.dumps({"ociVersion": "1.0.2", "process": {"args": ["/bin/true"]}}))
+            done = subprocess.run([*ON_HOST, self.folder / "etc", *self.injector(words), *command, "create", "--bundle", bundle, CONTAINER],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                  env={**ENVIRONMENT, **self.preload}, timeout=60, check=False)
+            return done.returncode, self.without_hook(done.stdout.decode(errors="replace").replace(bundle, "BUNDLE"))
+
+    @staticmethod
+    def without_hook(text):
+        *lines, config = text.splitlines() or [""]
+        with contextlib.suppress(json.JSONDecodeError, AttributeError):
+            config = json.loads(config)
+            for stage in ("createRuntime", "poststop"):
+                hooks = config.get("hooks", {}).pop(stage, [])
+                assert all(hook["path"].endswith("/hugexec-oci-hook") and hook["args"][1] == stage for hook in hooks)
+            if not config.get("hooks"):
+                config.pop("hooks", None)
+        return "\n".join([*lines, str(config)])
+
+    def check_outcome(self):
+        pass
+
+    def is_right(self, role, name, fault, ours):
+        # Where the one that was chosen cannot be found, the next is taken, which knows no such bundle.
+        statuses = {"execve": (126, 127), "access": (1,), "newfstatat": (1,)}
+        return super().is_right(role, name, fault, ours) or ours[0] in statuses.get(name, ())
+
+
 class AttachWay(Way):
     """hugexecctl attach while the program waits for a line. "tracer" is the process that attaches."""
 
@@ -322,7 +376,8 @@ class AttachWay(Way):
             assert os.read(process.stdout.fileno(), 6) == b"ready\n"
             attach = ["/bin/true"] if command is self.program else [*command, str(process.pid)]
             said = subprocess.run([*self.injector([*words, f"--victim={process.pid}"]), *attach], stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT, timeout=60, check=False)
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**ENVIRONMENT, **self.preload}, timeout=60,
+                                  check=False)
             self.told = said.stdout
             assert said.returncode in (0, 1), said
             text = process.communicate(b"\n", timeout=60)[0].decode(errors="replace")
@@ -360,5 +415,5 @@ class ToolWay(Way):
 
 
 def way(name, folder, build):
-    kinds = {"attach": AttachWay, "hook": HookWay, "poststop": PoststopWay, "explain": ToolWay}
+    kinds = {"attach": AttachWay, "hook": HookWay, "poststop": PoststopWay, "explain": ToolWay, "runtime": RuntimeWay}
     return kinds.get(WAYS[name][-1], Way)(name, folder, build)

@@ -1,0 +1,94 @@
+/*
+ * faulty.so - a libc that says no, once: preloaded (LD_PRELOAD), it lets the Nth piece of memory that hugexec asks for
+ * be refused, or hides the vDSO from it. In other programs it does nothing.
+ *
+ * What is refused is said in the file that FAULTY names, which whoever has it preloaded maps; hugexec's processes count
+ * in it together. Refused by number, since libc has memory in store and asks the kernel for it now and then only:
+ * failing system calls do not lead to the places where memory is missing.
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct faulty {
+	uint64_t asked;      /* how many pieces of memory were asked for */
+	uint64_t refuse;     /* the one with this number is refused, from 1 on; 0: none */
+	uint64_t hides_vdso; /* 1: there is none, 2: one without a syscall instruction */
+};
+
+static struct faulty *faulty;
+
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *old, size_t bytes);
+
+/* fopen(3) and the like of libc's own come by here, too. */
+static bool is_refused(void)
+{
+	if (!faulty || __atomic_add_fetch(&faulty->asked, 1, __ATOMIC_SEQ_CST) != faulty->refuse)
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *malloc(size_t bytes)
+{
+	return is_refused() ? NULL : __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t bytes)
+{
+	return is_refused() ? NULL : __libc_calloc(count, bytes);
+}
+
+void *realloc(void *old, size_t bytes)
+{
+	return is_refused() ? NULL : __libc_realloc(old, bytes);
+}
+
+/*
+ * Never refused here: json-c (0.16) takes it for granted that a name can be copied, which is why hugexec sees before
+ * that there is memory for all of it (policy/strict.c). Nor are hugexec's own copies then, which are few.
+ */
+char *strdup(const char *text)
+{
+	size_t bytes = strlen(text) + 1;
+	char *copy = __libc_malloc(bytes);
+	return copy ? memcpy(copy, text, bytes) : NULL;
+}
+
+unsigned long getauxval(unsigned long type)
+{
+	static char without[4096];
+	if (faulty && faulty->hides_vdso && type == AT_SYSINFO_EHDR)
+		return faulty->hides_vdso == 1 ? 0 : (unsigned long)(uintptr_t)without;
+	uint64_t words[128];
+	int fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, words, sizeof words);
+	close(fd);
+	for (ssize_t i = 0; i + 1 < got / (ssize_t)sizeof words[0]; i += 2) {
+		if (words[i] == type)
+			return words[i + 1];
+	}
+	return 0;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	const char *path = getenv("FAULTY"), *slash = strrchr(program_invocation_name, '/');
+	if (!path || strncmp(slash ? slash + 1 : program_invocation_name, "hugexec", 7) != 0)
+		return;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	void *at = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *faulty, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (at != MAP_FAILED)
+		faulty = at;
+}
