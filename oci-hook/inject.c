@@ -74,9 +74,9 @@ static json_object *make_entry(const char *hook, const char *stage)
 	json_object *entry = json_object_new_object();
 	json_object *args = json_object_new_array();
 	if (entry && args && add_text(args, slash ? slash + 1 : hook) == 0 && add_text(args, stage) == 0 &&
-	    json_object_object_add(entry, "args", json_object_get(args)) == 0 &&
 	    json_object_object_add(entry, "path", json_object_new_string(hook)) == 0 &&
-	    json_object_object_get(entry, "path")) {
+	    json_object_object_get(entry, "path") &&
+	    json_object_object_add(entry, "args", json_object_get(args)) == 0) {
 		json_object_put(args);
 		return entry;
 	}

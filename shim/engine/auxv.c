@@ -21,14 +21,13 @@
 static uint64_t behind_next_null(const struct tracee *tracee, uint64_t addr)
 {
 	uint64_t chunk[CHUNK_WORDS];
-	for (unsigned seen = 0; seen < POINTERS_MAX; seen += CHUNK_WORDS) {
-		ssize_t got = tracee_read(tracee, addr, chunk, sizeof chunk);
+	ssize_t got = sizeof chunk;
+	for (unsigned seen = 0; got == sizeof chunk && seen < POINTERS_MAX; seen += CHUNK_WORDS) {
+		got = tracee_read(tracee, addr, chunk, sizeof chunk);
 		for (ssize_t i = 0; i < got / (ssize_t)sizeof chunk[0]; i++) {
 			if (chunk[i] == 0)
 				return addr + ((uint64_t)i + 1) * sizeof chunk[0];
 		}
-		if (got < (ssize_t)sizeof chunk)
-			return 0;
 		addr += sizeof chunk;
 	}
 	return 0;

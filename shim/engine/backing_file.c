@@ -122,10 +122,7 @@ static int populate(struct tracee *tracee, const struct image *image, const stru
 {
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
-		ssize_t at = image_find(image, range->start);
-		if (at < 0)
-			return error_set(err, "file-unsupported", "the text is not where it was");
-		const struct mapping *text = &image->mappings[at];
+		const struct mapping *text = &image->mappings[image_find(image, range->start)]; /* planned with it */
 		tracee_syscall(tracee, NULL, SYS_madvise, text->start, text->end - text->start, MADV_HUGEPAGE, 0, 0, 0);
 		if (tracee->state == TRACEE_GONE)
 			return -1;

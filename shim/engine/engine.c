@@ -18,9 +18,9 @@
 /* A fresh object at the end of the report's list; NULL where there is no room. */
 static struct report_object *add_object(struct report *report)
 {
-	if (report->object_count == REPORT_OBJECTS_MAX)
-		return NULL;
-	struct report_object *larger = realloc(report->objects, (report->object_count + 1) * sizeof larger[0]);
+	struct report_object *larger = NULL;
+	if (report->object_count < REPORT_OBJECTS_MAX)
+		larger = realloc(report->objects, (report->object_count + 1) * sizeof larger[0]);
 	if (!larger)
 		return NULL;
 	report->objects = larger;

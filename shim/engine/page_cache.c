@@ -291,9 +291,7 @@ int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count
 	if (findings == MAP_FAILED)
 		return error_set_errno(err, errno, "address-space-limit", "no memory to look at the file");
 	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, findings->list, err);
-	if (result == 0) {
-		result = error_set(err, "file-unsupported", "no whole slot of 2 MiB to look at");
-	} else if (result > 0) {
+	if (result > 0) {
 		result = slots_open(&slots, fd, findings->list, (unsigned)result, err);
 		if (result == 0)
 			result = look_and_make_huge(&slots, findings, timeout_ms, err);

@@ -35,16 +35,15 @@ int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t fi
 	unsigned found = 0;
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t start = ranges[i].file_off, bytes = ranges[i].bytes;
-		if (start % SLOT || bytes % SLOT)
-			return error_set(err, "file-unsupported", "a range that is not aligned to 2 MiB");
-		if (bytes / SLOT > PAGE_CACHE_SLOTS_MAX - found)
-			return error_set(err, "file-unsupported", "more than %u slots of 2 MiB", PAGE_CACHE_SLOTS_MAX);
+		if (start % SLOT || bytes % SLOT || bytes / SLOT > PAGE_CACHE_SLOTS_MAX - found)
+			return error_set(err, "file-unsupported", "more than %u slots, or not whole ones, of 2 MiB",
+			                 PAGE_CACHE_SLOTS_MAX);
 		for (uint64_t at = 0; at < bytes; at += SLOT) {
 			bool whole = start <= file_bytes && at + SLOT <= file_bytes - start;
 			list[found++] = (struct slot){start + at, whole ? SLOT_SMALL : SLOT_SHORT};
 		}
 	}
-	return (int)found;
+	return found > 0 ? (int)found : error_set(err, "file-unsupported", "no whole slot of 2 MiB to look at");
 }
 
 static char *place(const struct slots *slots, unsigned number)

@@ -35,9 +35,7 @@ static int read_number(const char **at, int base, char terminator, uint64_t *out
 static int read_path(const char *from, const char *line_end, struct smaps_entry *out)
 {
 	size_t used = 0;
-	while (from < line_end) {
-		if (used == sizeof out->path - 1)
-			return -1;
+	while (from < line_end && used < sizeof out->path - 1) {
 		if (line_end - from >= 4 && memcmp(from, "\\012", 4) == 0) {
 			out->path[used++] = '\n';
 			from += 4;
@@ -46,7 +44,7 @@ static int read_path(const char *from, const char *line_end, struct smaps_entry 
 		}
 	}
 	out->path[used] = '\0';
-	return 0;
+	return from < line_end ? -1 : 0;
 }
 
 static int read_perms(const char **at, struct smaps_entry *out)

@@ -64,6 +64,10 @@ def faults_of(role, call, argument):
     first = faults[0] if faults else errno.EPERM
     if call in READS:
         faults += ["end", *GARBLED]
+    if call == "pread64":
+        faults.append("elsewhere")
+    if call == "getrandom" and role == "tracer":
+        faults.append("chosen")
     if role in (*OURS, "injected"):
         faults.append("killed")
     if role in OURS:

@@ -12,7 +12,10 @@
  *       "nonsense"  where it reads a file of /proc or /sys, what it reads is none that a kernel writes
  *       "reversed", "wordless", "enormous", "escaped", "cut"
  *                   it reads what the file says, but with its lines in the opposite order, letters for digits, numbers
- *                   that are too large, another character in front of each path, or only the first half line
+ *                   that are too large, another character in front of each path, or only the first three characters
+ *                   behind the first word
+ *       "elsewhere" where it reads the header of an ELF file, that has another entry point
+ *       "chosen"    where it asks for random bytes, they are such that a program would be moved to where something is
  *
  *   --honest      hugexec may know that there is a filter
  *   --tell=FD     write a byte to FD when COMMAND itself has ended, though processes of its may go on
@@ -59,9 +62,9 @@
 #define VDSO_BYTES    0x2000
 
 /* Faults that are no errno; from NONSENSE on those of what is read. */
-enum { KILLED = 10000, SUICIDE, END, NONSENSE, REVERSED, WORDLESS, ENORMOUS, ESCAPED, CUT };
-static const char *const fault_names[] = {"killed",   "suicide",  "end",     "nonsense", "reversed",
-                                          "wordless", "enormous", "escaped", "cut"};
+enum { KILLED = 10000, SUICIDE, END, NONSENSE, REVERSED, WORDLESS, ENORMOUS, ESCAPED, CUT, ELSEWHERE, CHOSEN };
+static const char *const fault_names[] = {"killed",   "suicide", "end", "nonsense",  "reversed", "wordless",
+                                          "enormous", "escaped", "cut", "elsewhere", "chosen"};
 
 #define TEXT_BYTES 65536
 
@@ -202,8 +205,9 @@ static size_t garble(int fault, const char *text, size_t bytes, bool of_words, c
 	if (fault == REVERSED)
 		return reverse(text, bytes, of_words, out);
 	if (fault == CUT) {
-		size_t line = (size_t)((char *)memchr(text, '\n', bytes) - text);
-		bytes = (line < bytes ? line : bytes) / 2;
+		const char *blank = memchr(text, ' ', bytes);
+		size_t kept = blank ? (size_t)(blank - text) + 4 : bytes / 2;
+		bytes = kept < bytes ? kept : bytes;
 	}
 	for (size_t i = 0; i < bytes && put + 20 < TEXT_BYTES; i++) {
 		bool is_digit = of_words || (text[i] >= '0' && text[i] <= '9');
@@ -219,6 +223,13 @@ static size_t garble(int fault, const char *text, size_t bytes, bool of_words, c
 		}
 	}
 	return put;
+}
+
+static int64_t write_to(pid_t pid, uint64_t addr, void *buf, size_t bytes)
+{
+	struct iovec own = {buf, bytes};
+	struct iovec other = {(void *)(uintptr_t)addr, bytes}; // NOLINT(performance-no-int-to-ptr)
+	return process_vm_writev(pid, &own, 1, &other, 1, 0);
 }
 
 /* Whether ASKED reads a file of the kernel's, and has something else in its buffer now. Returns how much, or -1. */
@@ -241,9 +252,37 @@ static int64_t write_nonsense(const struct seccomp_notif *asked, int fault)
 		bytes = garble(fault, text, got > 0 ? (size_t)got : 0, strstr(file, "/auxv") != NULL, garbled);
 	}
 	bytes = asked->data.args[2] < bytes ? asked->data.args[2] : bytes;
-	struct iovec own = {garbled, bytes};
-	struct iovec other = {(void *)(uintptr_t)asked->data.args[1], bytes}; // NOLINT(performance-no-int-to-ptr)
-	return process_vm_writev((pid_t)asked->pid, &own, 1, &other, 1, 0);
+	return write_to((pid_t)asked->pid, asked->data.args[1], garbled, bytes);
+}
+
+/* Whether ASKED reads an ELF header, and has one in its buffer now whose entry point is somewhere else. */
+static int64_t write_elsewhere(const struct seccomp_notif *asked)
+{
+	Elf64_Ehdr ehdr;
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)asked->pid, (int)asked->data.args[0]);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool is_header = asked->data.args[2] == sizeof ehdr && pread(fd, &ehdr, sizeof ehdr, 0) == sizeof ehdr;
+	close(fd);
+	ehdr.e_entry += 1 << 30;
+	return is_header ? write_to((pid_t)asked->pid, asked->data.args[1], &ehdr, sizeof ehdr) : -1;
+}
+
+/* Of where the program is moved to (engine/rebase.c): from 0x200000000000 on, in steps of 2 MiB. */
+static int64_t write_chosen(const struct seccomp_notif *asked)
+{
+	char path[64], line[512];
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)first_pid);
+	FILE *maps = fopen(path, "re");
+	uint64_t start = 0, number = 0;
+	while (maps && fgets(line, sizeof line, maps)) {
+		start = strtoull(line, NULL, 16);
+		if (start > 0x200000000000 && start < 0x600000000000 && strstr(line, "ld-linux"))
+			number = (start - 0x200000000000) >> 21;
+	}
+	if (maps)
+		fclose(maps);
+	return number ? write_to((pid_t)asked->pid, asked->data.args[0], &number, sizeof number) : -1;
 }
 
 /* Whether the call with this NUMBER, the COUNTth of ROLE, is to fail. */
@@ -298,7 +337,10 @@ static void answer(int listener)
 		return;
 	told.resp.id = asked.notif.id;
 	int fault = judge(&asked.notif);
-	int64_t written = fault >= NONSENSE ? write_nonsense(&asked.notif, fault) : -1;
+	int64_t written = fault == ELSEWHERE  ? write_elsewhere(&asked.notif)
+	                  : fault == CHOSEN   ? write_chosen(&asked.notif)
+	                  : fault >= NONSENSE ? write_nonsense(&asked.notif, fault)
+	                                      : -1;
 	if (fault == KILLED)
 		kill_victim();
 	if (fault == SUICIDE)
@@ -405,6 +447,7 @@ static char **parse(int argc, char **argv)
 		for (unsigned i = 0; i < sizeof fault_names / sizeof fault_names[0]; i++) {
 			if (strcmp(argv[4], fault_names[i]) == 0)
 				fail_how = KILLED + (int)i;
+			fails_on = fail_how == CHOSEN ? '+' : fails_on;
 		}
 		at = 5;
 	}

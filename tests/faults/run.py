@@ -2,6 +2,7 @@
 
     run.py BUILD all            every call and error, in every way to launch
     run.py BUILD quick SECONDS  as many as fit, those of the engine first
+    run.py BUILD circumstances  only the reasons that are no failed call
     run.py BUILD only WAY ROLE CALL FAULT
                                 all calls of one name, and one error: "only thp injected madvise ENOMEM"
 
@@ -26,7 +27,7 @@ import time
 
 import circumstances
 from errnos import faults_of
-from ways import NO_FAULT, WAYS, build_tools, way as way_by_name
+from ways import IN_CGROUP, NO_FAULT, WAYS, difference, build_tools, way as way_by_name
 
 
 def call_names():
@@ -110,8 +111,7 @@ def run_libc(way, folder, seconds, chance):
     """As run_way(), for memory that runs out, a piece at a time, and for a process without a vDSO."""
     libc = Libc(folder)
     way.preload = libc.environment
-    plain = way.run(NO_FAULT, way.program)
-    way.plain = way.plain and plain
+    way.plain = way.plain and way.run(NO_FAULT, way.program)
     pieces = max(libc.run(way, 0)[1] for _ in range(2))
     faults = [("libc", "vdso", 0, 1), ("libc", "vdso", 0, 2), *(("libc", "malloc", number, 0) for number in range(1, pieces + 1))]
     if seconds:
@@ -123,7 +123,7 @@ def run_libc(way, folder, seconds, chance):
             break
         ours, _ = libc.run(way, fault[2], fault[3])
         tried += 1
-        if fault[1] == "vdso":
+        if fault[1] == "vdso" and "static" not in str(way.program[-1]):  # which cannot be moved then
             way.check_outcome()
         if not way.is_right("libc", fault[1], "refused", ours):
             different.append((fault, ours))
@@ -134,11 +134,14 @@ def run_libc(way, folder, seconds, chance):
 def describe(way, fault, ours, names):
     role, number, count, value = fault
     names = {number: number} if isinstance(number, str) else names
-    plain = way.plain[1].splitlines() if way.plain else []
-    changed = [line for line in ours[1].splitlines() if line not in plain] + \
-        [f"(missing) {line}" for line in plain if line not in ours[1].splitlines()]
-    return (f"DIFFERENT {way.name}: {role} {names[number]} number {count} fails with {os.strerror(value) if isinstance(value, int) else value}: status {ours[0]}, "
-            f"plain {way.plain and way.plain[0]}\n    " + "\n    ".join(changed[:6]))
+    how = os.strerror(value) if isinstance(value, int) and value else value
+    return f"DIFFERENT {way.name}: {role} {names[number]} number {count} fails with {how}: {difference(way.plain, ours)}"
+
+
+def tell(way, different, names):
+    for fault, ours in different[:20]:
+        print(describe(way, fault, ours, names), flush=True)
+    return len(different)
 
 
 @contextlib.contextmanager
@@ -162,7 +165,7 @@ def main():
     quick = sys.argv[2] == "quick"
     names = call_names()
     only = sys.argv[4:7] if sys.argv[2] == "only" else None
-    ways = [sys.argv[3]] if only else sys.argv[4].split(";") if len(sys.argv) > 4 else list(WAYS)
+    ways = [] if sys.argv[2] == "circumstances" else [sys.argv[3]] if only else sys.argv[4].split(";") if len(sys.argv) > 4 else list(WAYS)
     seconds = float(sys.argv[3]) / len(ways) if quick else 0
     failed = 0
     # The same every time, so that a commit is not refused by chance; FAULT_SEED chooses others.
@@ -174,17 +177,23 @@ def main():
         if len(sys.argv) <= 4:
             failed += circumstances.run_all(folder, build, pool)
         for name in ways:
-            way = way_by_name(name, folder, build)
-            with maps_removed(), pool(16) if "hugetlb" in WAYS[name][1] else contextlib.nullcontext():
+            way = way_by_name(name, folder, build, names)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(maps_removed())
+                if "hugetlb" in WAYS[name][1]:
+                    stack.enter_context(pool(16))
+                if name in IN_CGROUP:
+                    way.surroundings = stack.enter_context(circumstances.cgroup(IN_CGROUP[name]))
+                if way.surroundings is None:
+                    print(f"faults, {name}: no such cgroup can be had here")
+                    continue
                 tried, faults, calls, different = run_way(way, names, seconds * 0.9, chance, only)
                 print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
+                failed += tell(way, different, names)
                 if not only:
-                    tried, faults, pieces, more = run_libc(way, folder, seconds * 0.1, chance)
-                    print(f"memory, {name}: {pieces} pieces, {tried} of {faults} failures tried, {len(more)} results differ", flush=True)
-                    different += more
-            for fault, ours in different[:20]:
-                print(describe(way, fault, ours, names), flush=True)
-            failed += len(different)
+                    tried, faults, pieces, different = run_libc(way, folder, seconds * 0.1, chance)
+                    print(f"memory, {name}: {pieces} pieces, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
+                    failed += tell(way, different, names)
     return 1 if failed else 0
 
 

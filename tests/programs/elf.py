@@ -2,15 +2,20 @@
 import struct
 
 
-def elf64(segments, phnum=None, shoff=0, shnum=0, status=9):
+FIXED, MOVABLE = 2, 3  # ET_EXEC, ET_DYN
+
+
+def elf64(segments, phnum=None, shoff=0, shnum=0, status=9, kind=FIXED, base=0x400000, entry=None, align=4096, interpreter=""):
     """Of these segments: (type, flags, offset, address, bytes in the file, in memory). Its first instruction lies behind the
-    program headers, which the segment of the text has to map at 0x400000."""
-    code = 64 + 56 * len(segments)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, 0x400000 + code, 64, shoff, 0, 64, 56,
-                         len(segments) if phnum is None else phnum, 64, shnum, 0)
-    body = b"".join(struct.pack("<IIQQQQQQ", kind, flags, offset, address, address, in_file, in_memory, 4096)
+    program headers, which the segment of the text has to map at BASE; or at ENTRY, where INTERPRETER runs instead of it."""
+    code = 64 + 56 * (len(segments) + bool(interpreter))
+    if interpreter:
+        segments = [(3, 4, code + len(exits(status)), 0, len(interpreter) + 1, 0), *segments]
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", kind, 62, 1, base + code if entry is None else entry, 64, shoff, 0, 64,
+                         56, len(segments) if phnum is None else phnum, 64, shnum, 0)
+    body = b"".join(struct.pack("<IIQQQQQQ", kind, flags, offset, address, address, in_file, in_memory, align)
                     for kind, flags, offset, address, in_file, in_memory in segments)
-    return header + body + exits(status)
+    return header + body + exits(status) + interpreter.encode() + b"\0"
 
 
 def elf32(text_bytes, status=9):
