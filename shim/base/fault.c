@@ -31,6 +31,8 @@ void fault_point(const char *step)
 {
 	if (armed("kill", step))
 		kill(getpid(), SIGKILL);
+	if (armed("stop", step))
+		kill(getpid(), SIGSTOP);
 	while (armed("hang", step))
 		pause();
 }

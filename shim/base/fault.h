@@ -2,7 +2,7 @@
  * fault.h - named steps at which the tests kill or fail hugexec. In a build without -Dfaults=true they are nothing.
  *
  * HUGEXEC_FAULT="kill:NAME" kills the calling process with SIGKILL at the step; "fail:NAME" makes fault_fails() true
- * there, once; "hang:NAME" stops it there for ever. All steps are named in fault.c, for --list-steps.
+ * there, once; "hang:NAME" stops it there for ever, "stop:NAME" until somebody continues it. All steps are named in fault.c, for --list-steps.
  */
 #pragma once
 

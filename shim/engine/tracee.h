@@ -137,10 +137,11 @@ void tracee_detach(struct tracee *tracee);
  * before it goes on.
  *
  * The tracee is led to the entry of waitid(P_PID, us) with all other registers set to their final values; the registers
- * that the call needs are those in which a new program finds nothing it may rely on (the result, 0, lands where the ABI
- * wants it). The caller must then _exit() at once, and only exiting lets the tracee go: in exit_notify() the kernel
- * detaches tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18 read, kernel/exit.c), so that
- * the waitid finds it there and never sleeps; no signal can interrupt a wait that does not sleep.
+ * that the call needs (its arguments, and its result) are those in which a new program finds nothing it may rely on,
+ * and what it does find there are small numbers. The caller must then _exit() at once, and only exiting lets the tracee
+ * go: in exit_notify() the kernel detaches tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18
+ * read, kernel/exit.c), so that the waitid finds it there and never sleeps; no signal can interrupt a wait that does
+ * not sleep.
  *
  * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed
  * another program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending,

@@ -10,13 +10,17 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#define WRITES_COUNTS 0x67636f76
 
 struct faulty {
 	uint64_t asked;      /* how many pieces of memory were asked for */
@@ -63,6 +67,23 @@ char *strdup(const char *text)
 	size_t bytes = strlen(text) + 1;
 	char *copy = __libc_malloc(bytes);
 	return copy ? memcpy(copy, text, bytes) : NULL;
+}
+
+/* What tests/coverage/flush.c calls before it writes the counts of a build that counts: libgcov dies of missing memory.
+ */
+int prctl(int option, ...)
+{
+	unsigned long a, b, c, d;
+	va_list list;
+	va_start(list, option);
+	a = va_arg(list, unsigned long);
+	b = va_arg(list, unsigned long);
+	c = va_arg(list, unsigned long);
+	d = va_arg(list, unsigned long);
+	va_end(list);
+	if (option == WRITES_COUNTS)
+		faulty = NULL;
+	return (int)syscall(SYS_prctl, option, a, b, c, d);
 }
 
 unsigned long getauxval(unsigned long type)

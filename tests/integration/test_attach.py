@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import (GENERATED, HUGE, ROOT, Process, bigtext_generator, huge_text_bytes, policy_with, run, smaps, status_of,
+from conftest import (GENERATED, HUGE, ROOT, Process, bigtext_generator, children_of, huge_text_bytes, policy_with, run, smaps, status_of,
                       take_hugetlb_pool, wait_for)
 from test_programs import SERVERS, serve
 
@@ -181,6 +181,28 @@ def test_text_that_was_changed_is_left_alone(tmp_path, busy, attach):
         assert status == 1 and report["outcome"] == "failed" and report["reason"].startswith("text-changed"), report
         assert huge_text_bytes(process.pid) == 0
         assert "1 Success" in process.communicate("x", timeout=60)[0]
+
+
+def test_text_changed_while_it_is_copied(busy, hugexecctl, write_policy):
+    """Somebody writes to it between the copy and the switch: what was copied is not what is there."""
+    if run([hugexecctl.removesuffix("ctl"), "--list-steps"]).returncode != 0:
+        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
+    with running([busy(), "work"]) as process:
+        text = max((m for m in smaps(process.pid) if m["path"] == busy() and "x" in m["perms"]), key=lambda m: m["end"] - m["start"])
+        words = [hugexecctl, "attach", "--json", f"--policy={write_policy(policy_with())}", "--backing=thp", str(process.pid)]
+        # Its own process attaches, and stops there.
+        tool = Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "HUGEXEC_FAULT": "stop:filled"})
+        stopped = wait_for(lambda: [pid for pid in [tool.pid, *children_of(tool.pid)] if status_of(pid)["State"][0] == "T"])
+        with open(f"/proc/{process.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(text["start"] + 3 * HUGE + 8)
+            byte = memory.read(1)
+            memory.seek(-1, os.SEEK_CUR)
+            memory.write(byte)
+        os.kill(int(stopped[0]), signal.SIGCONT)
+        report = json.loads(tool.communicate(timeout=60)[0])
+        assert report["outcome"] == "failed" and report["reason"].startswith("text-changed"), report
+        assert huge_text_bytes(process.pid) == 0
+        end_well(process)
 
 
 def test_libraries(busy, attach):

@@ -1,18 +1,21 @@
 """Whoever starts hugexec sees one process that becomes the workload: same PID, nothing left, privileges kept."""
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import pathlib
 import pty
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 
 import pytest
 
-from conftest import (Process, children_of, huge_text_bytes, marked, policy_with, read_report, smaps, status_of,
+from conftest import (ROOT, Process, bigtext_generator, children_of, huge_text_bytes, marked, policy_with, read_report, smaps, status_of,
                       take_hugetlb_pool, wait_until)
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="this takes root")
@@ -199,6 +202,38 @@ def test_pipes_are_the_workloads_alone(hugexec_command, bigtext, tmp_path):
     process.stdout.close()
 
 
+REGISTERS = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 flags mxcsr x87".split()
+# In which the ABI promises nothing to a new program: what its waiting for the tracer has left there (tracee.h).
+OF_LAST_CALL = {"rdi", "rsi", "r10"}
+OF_LAST_CALL_AT_ENTRY = OF_LAST_CALL | {"rax", "r8", "r9"}  # which exec leaves 0, and ld.so does not
+LINKED = {"static": ["-static"], "dynamic": ["-pie", "-Wl,--no-as-needed"]}
+
+
+@pytest.mark.parametrize("how", LINKED)
+@pytest.mark.parametrize("libraries", [False, True])
+def test_registers_at_entry(hugexec_command, tmp_path, how, libraries):
+    """The program's first instruction finds every register as without hugexec: after exec, and where ld.so hands over."""
+    program, text = tmp_path / "program", tmp_path / "text.s"
+    text.write_text(bigtext_generator.assembly(4))
+    subprocess.run(["cc", "-nostartfiles", *LINKED[how], "-o", program, ROOT / "tests/programs/registers.s", text], check=True)
+
+    def seen(words):
+        done = subprocess.run(["setarch", "-R", *words], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 7, done
+        return dict(zip(REGISTERS, struct.unpack("<19Q", done.stdout[:152])))
+
+    words, report = hugexec_command([program], policy_with(libraries=libraries), "thp")
+    plain, ours = seen([program]), seen(words)
+    different = {name: ours[name] for name in REGISTERS if ours[name] != plain[name]}
+    waited = libraries and how == "dynamic"
+    assert different.keys() <= (OF_LAST_CALL_AT_ENTRY if waited else OF_LAST_CALL) and plain["rsp"] != 0
+    assert all(value < 2**32 or value == 2**64 - errno.EFAULT for value in different.values())  # no addresses
+    # Behind a wrapper the tracer is nobody's child, and is not waited for.
+    words, behind = hugexec_command(["env", program], policy_with(libraries=libraries), "thp")
+    assert seen(words) == seen(["env", program])
+    assert [read_report(path)[-1]["outcome"] for path in (report, behind)] == ["remapped"] * 2
+
+
 # Privileges
 
 
@@ -222,12 +257,16 @@ PRIVILEGED = {
 
 
 def test_privileged_children(hugexec_command, bigtext, nobody, public_folder):
-    """Many children that fork and execute a set-uid program: not one of them is traced while it does."""
+    """Many children that fork and execute a set-uid program: not one of them is traced while it does, though they were before."""
     copy = privileged_copy(bigtext, public_folder, (0, 65534), 0o4755)
     script = f"for i in $(seq 60); do {copy} ids; done"
-    words, _ = hugexec_command(["sh", "-c", script], policy_with(follow="fork"), "thp", ["-q"])
+    words, report = hugexec_command(["sh", "-c", script], policy_with(follow="fork"), "thp", ["-q"])
+    report.touch()
+    report.chmod(0o666)
     done = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
     assert done.stdout.count("uid 65534 0 ") == 60
+    about = [line["reason"].split(":")[0] for line in read_report(report) if line["exe"] == str(copy)]
+    assert about == ["privileged-program"] * 60
 
 
 @pytest.mark.parametrize("name", PRIVILEGED)
@@ -286,7 +325,8 @@ def test_unreadable_program(hugexec_command, bigtext, nobody, public_folder):
     report.chmod(0o666)
     done = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 9
-    assert read_report(report)[0]["outcome"] != "remapped"
+    line = read_report(report)[0]
+    assert (line["outcome"], line["reason"].split(":")[0]) == ("skipped", "privileged-program")
 
 
 def test_memory_protection(sleeping):
@@ -314,15 +354,17 @@ def test_copy_is_sealed(sleeping, backing):
         process.wait(20)
 
 
-def test_memory_deny_write_execute(hugexec_command, bigtext):
-    """PR_SET_MDWE, Linux 6.3: what systemd's MemoryDenyWriteExecute= asks for is no obstacle."""
-    import ctypes
+@pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
+def test_memory_deny_write_execute(hugexec_command, bigtext, backing):
+    """PR_SET_MDWE, Linux 6.3: the kernel itself refuses what is writable and executable, at once or one after the other."""
     libc = ctypes.CDLL(None)
     if libc.prctl(66, 0, 0, 0, 0) < 0:
         pytest.skip("this kernel has no PR_SET_MDWE")
-    words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
-    done = subprocess.run(words, capture_output=True, check=False, preexec_fn=lambda: libc.prctl(65, 1, 0, 0, 0))
-    assert done.returncode == 9 and read_report(report)[0]["outcome"] == "remapped"
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(libraries=True), backing)
+    with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext():
+        done = subprocess.run(words, capture_output=True, check=False, preexec_fn=lambda: libc.prctl(65, 1, 0, 0, 0))
+    line = read_report(report)[0]
+    assert (done.returncode, line["outcome"], line["backing"]) == (9, "remapped", backing), line
 
 
 @ROOT_ONLY
