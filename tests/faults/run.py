@@ -4,7 +4,8 @@
     run.py BUILD quick SECONDS  as many as fit, those of the engine first
     run.py BUILD circumstances  only the reasons that are no failed call
     run.py BUILD only WAY ROLE CALL FAULT
-                                all calls of one name, and one error: "only thp injected madvise ENOMEM"
+                                all calls of one name, and one error: "only thp injected madvise ENOMEM"; or, of the
+                                role "libc", all of one kind: "only thp libc malloc refused"
 
 After each the workload's result must be that of a plain run: the same output of the probe (which prints all that a
 process can know of itself, its children and files among it), the same status, nobody left behind. What may differ, and why,
@@ -57,7 +58,7 @@ def pool(pages):
 
 def run_way(way, names, seconds, chance, only=None):
     """Returns (number of faults tried, number of calls, list of differences)."""
-    calls = way.record()
+    calls = way.recorded
     faults = [(*call, value) for call, argument in calls.items() for value in faults_of(call[0], names[call[1]], argument)]
     if only:
         role, name, word = only
@@ -107,7 +108,7 @@ class Libc:
         return ours, struct.unpack("<QQQ", self.path.read_bytes())[0]
 
 
-def run_libc(way, folder, seconds, chance):
+def run_libc(way, folder, seconds, chance, only=None):
     """As run_way(), for memory that runs out, a piece at a time, and for a process without a vDSO."""
     libc = Libc(folder)
     way.preload = libc.environment
@@ -116,6 +117,8 @@ def run_libc(way, folder, seconds, chance):
     faults = [("libc", "vdso", 0, 1), ("libc", "vdso", 0, 2), *(("libc", "malloc", number, 0) for number in range(1, pieces + 1))]
     if seconds:
         chance.shuffle(faults)
+    if only:
+        faults = [fault for fault in faults if fault[1] == only[1]]
     deadline = time.monotonic() + seconds if seconds else None
     tried, different = 0, []
     for fault in faults:
@@ -187,11 +190,13 @@ def main():
                 if way.surroundings is None:
                     print(f"faults, {name}: no such cgroup can be had here")
                     continue
-                tried, faults, calls, different = run_way(way, names, seconds * 0.9, chance, only)
-                print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
-                failed += tell(way, different, names)
-                if not only:
-                    tried, faults, pieces, different = run_libc(way, folder, seconds * 0.1, chance)
+                way.record()
+                if not only or only[0] != "libc":
+                    tried, faults, calls, different = run_way(way, names, seconds * 0.9, chance, only)
+                    print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
+                    failed += tell(way, different, names)
+                if not only or only[0] == "libc":
+                    tried, faults, pieces, different = run_libc(way, folder, seconds * 0.1, chance, only)
                     print(f"memory, {name}: {pieces} pieces, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
                     failed += tell(way, different, names)
     return 1 if failed else 0

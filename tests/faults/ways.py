@@ -220,10 +220,10 @@ class Way:
         return text
 
     def record(self):
-        """The calls of a launch without a failure: [(role, number, count)], and what is the same in all plain runs."""
+        """Note the calls of a launch without a failure, by (role, number, count), and what is the same in all plain runs."""
         self.plain = self.run(NO_FAULT, self.program)
         assert self.plain[0] == 42, self.plain
-        return self.calls()
+        self.recorded = self.calls()
 
     def calls(self):
         file = self.folder / "record"
@@ -342,7 +342,7 @@ class PoststopWay(HookWay):
 
     def record(self):
         self.plain = self.run(NO_FAULT, self.program)
-        return self.calls()
+        self.recorded = self.calls()
 
     def check_outcome(self):
         pass
@@ -435,7 +435,7 @@ class ToolWay(Way):
     def record(self):
         self.plain = None
         assert self.run(NO_FAULT, self.ours)[0] == 0
-        return self.calls()
+        self.recorded = self.calls()
 
     def check_outcome(self):
         pass

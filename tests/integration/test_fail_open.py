@@ -263,6 +263,23 @@ def test_small_address_space(check):
     check("address-space-limit", "thp", mib=64, preexec_fn=limited((resource.RLIMIT_AS, 100 * MIB, 100 * MIB)))
 
 
+@NOT_SANITIZED
+def test_address_space_of_any_size(hugexec, write_policy):
+    """From where hugexec can just be loaded to where it has all that it wants: whatever it lacks, the program runs."""
+    # So that it is here that memory runs out: where a name is copied, which json-c does not survive.
+    rules = [{"match": {"via": "hook", "annotation": {f"{number}-{'x' * 2000}": "*"}}} for number in range(200)]
+    policy = write_policy({**policy_with(), "rules": rules + policy_with()["rules"]})
+    program = ["/bin/sh", "-c", "exit 9"]  # which needs less than hugexec
+    lowest = next(size for size in range(2 * MIB, 64 * MIB, 32768)
+                  if run([hugexec, "--version"], preexec_fn=limited((resource.RLIMIT_AS, size, size))).returncode == 0)
+    for size in range(lowest, lowest + 4 * MIB, 32768):
+        limit = limited((resource.RLIMIT_AS, size, size))
+        plain = run(program, preexec_fn=limit)
+        ours = run([hugexec, f"--policy={policy}", "-q", "--", *program], preexec_fn=limit)
+        assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode), size
+    assert plain.returncode == 9
+
+
 @pytest.mark.parametrize("backing", ["hugetlb", "thp"])
 def test_no_file_size(check, backing):
     """RLIMIT_FSIZE 0: what is too large to write raises SIGXFSZ, which must not reach the workload."""

@@ -1,0 +1,156 @@
+/*
+ * A switch that begins and cannot be finished, in a real process: a child whose seccomp filter refuses mremap(2), as
+ * the kernel might for want of memory. Where the old text is still there the child goes on with it; where it has gone,
+ * which no refused call brings about here and so the child does beforehand, it must not run on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/size.h"
+#include "engine/image.h"
+#include "engine/plan.h"
+#include "engine/remap.h"
+#include "engine/tracee.h"
+#include "policy/policy.h"
+
+#define SLOT (2 * MIB)
+
+/* What the child's text is, and at which address. */
+struct text {
+	int fd;
+	char *addr;
+	bool goes; /* the child unmaps it when it is told to go on */
+};
+
+static void refuse_mremap(void)
+{
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof code / sizeof code[0], code};
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
+		_exit(1);
+}
+
+/* The child: ready when it has stopped itself, and with its text as it will be when it does so again. */
+static _Noreturn void run_child(const struct text *text)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	refuse_mremap();
+	raise(SIGSTOP);
+	if (text->goes)
+		munmap(text->addr, SLOT);
+	raise(SIGSTOP);
+	_exit(text->goes ? 2 : text->addr[0] == 'x' ? 42 : 3);
+}
+
+static void await_group_stop(pid_t pid)
+{
+	int status;
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+}
+
+/* A file of one slot, mapped as text at an address that a huge page can be mapped at, in us and so in our child. */
+static struct text make_text(bool goes)
+{
+	struct text text = {.fd = memfd_create("text", MFD_CLOEXEC), .goes = goes};
+	char *reserve = mmap(NULL, 2 * SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_true(text.fd >= 0 && reserve != MAP_FAILED);
+	assert_int_equal(ftruncate(text.fd, SLOT), 0);
+	assert_int_equal(pwrite(text.fd, "x", 1, 0), 1);
+	text.addr = reserve + (SLOT - (uintptr_t)reserve % SLOT) % SLOT;
+	assert_ptr_equal(mmap(text.addr, SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, text.fd, 0), text.addr);
+	return text;
+}
+
+/* Try to remap; returns what waitpid(2) says of the child afterwards. */
+static int try_to_remap(bool goes, enum tracee_state *state, struct error *err)
+{
+	struct text text = make_text(goes);
+	struct tracee tracee;
+	struct image image;
+	struct plan plan;
+	struct settings settings;
+	int status;
+	pid_t pid = fork();
+	if (pid == 0)
+		run_child(&text);
+	await_group_stop(pid);
+	assert_int_equal(image_read(pid, &image, NULL), 0);
+	kill(pid, SIGCONT);
+	await_group_stop(pid);
+
+	assert_int_equal(tracee_seize(&tracee, pid, 0, NULL), 0);
+	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+	assert_int_equal(waitpid(pid, &status, __WALL), pid);
+	tracee.state = TRACEE_STOPPED;
+	settings_default(&settings);
+	settings.min_text_bytes = 0;
+	plan_make(&image, (size_t)image_find(&image, (uintptr_t)text.addr), &settings, SLOT, &plan);
+	assert_int_equal(plan.range_bytes, SLOT);
+	assert_int_equal(remap_copy(&tracee, &image, &plan, &settings, BACKING_THP, text.fd, err), -1);
+	*state = tracee.state;
+	tracee_detach(&tracee);
+	kill(pid, SIGCONT);
+	assert_int_equal(waitpid(pid, &status, __WALL), pid);
+	image_free(&image);
+	munmap(text.addr, SLOT);
+	close(text.fd);
+	return status;
+}
+
+static void test_text_is_still_there(void **state)
+{
+	(void)state;
+	struct error err = {0};
+	enum tracee_state ended;
+	int status = try_to_remap(false, &ended, &err);
+	if (strcmp(err.word, "thp-refused") == 0)
+		skip(); /* no huge page to be had on this machine */
+	assert_string_equal(err.word, "remap");
+	assert_int_equal(ended, TRACEE_STOPPED);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
+static void test_text_has_gone(void **state)
+{
+	(void)state;
+	struct error err = {0};
+	enum tracee_state ended;
+	int status = try_to_remap(true, &ended, &err);
+	if (strcmp(err.word, "thp-refused") == 0)
+		skip();
+	assert_int_equal(ended, TRACEE_GONE);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_text_is_still_there),
+	    cmocka_unit_test(test_text_has_gone),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
