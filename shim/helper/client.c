@@ -1,6 +1,7 @@
 #include "helper/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ static void calls(void)
 {
 	struct msghdr nothing = {0};
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	close(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
 	struct sockaddr_un nowhere = {.sun_family = AF_UNIX};
 	struct pollfd poll_fd = {.fd = fd};
 	connect(fd, (struct sockaddr *)&nowhere, sizeof nowhere);
@@ -46,7 +48,9 @@ static int connect_to(const char *path, struct error *err)
 	if (strlen(path) >= sizeof address.sun_path)
 		return error_set(err, "helper-absent", "%s is too long for a socket's name", path);
 	strcpy(address.sun_path, path);
-	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cleanup_close int socket_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* Not in the place of a standard file that is closed: something may be said to that. */
+	cleanup_close int fd = socket_fd < 0 ? -1 : fcntl(socket_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (fd < 0)
 		return error_set_errno(err, errno, "helper-refused", "no UNIX socket (RestrictAddressFamilies=?)");
 	/* Never waits: what does not fit the listener's queue is EAGAIN (unix(7)). */

@@ -20,10 +20,8 @@ static bool may_be_filtered(void)
 
 static int ask(struct launch *launch, bool filtered, struct error *err)
 {
-	int connection = helper_ask(launch->options, filtered, err);
-	if (connection >= 0)
-		launch->helper_connection = connection;
-	return connection >= 0 ? 0 : -1;
+	launch->tracer_pid = 0;
+	return helper_ask(launch->options, filtered, err) < 0 ? -1 : 0; /* the connection is exec's to close */
 }
 
 /* ERR says why there is no tracer; add why hugexecd is none either, unless nobody has expected one. */

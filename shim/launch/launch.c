@@ -9,20 +9,24 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/retry.h"
 #include "launch/rehearse.h"
 #include "launch/shared.h"
 #include "launch/tracer.h"
 
-/* How often a waiting P looks whether its tracer is still alive. */
+/* How often a waiting P looks whether its tracer is still alive, and how long it waits for it in all. */
 #define TRACER_CHECK_MS 20
+#define TRACER_MAX_MS   10000
+#define REAP_MS         500 /* for one that was killed: longer only where a file does not let go of it */
 
 void handshake_set(struct launch_shared *shared, enum handshake value)
 {
@@ -84,8 +88,23 @@ static int tracer_died(int status, struct error *err)
 	return error_set(err, "tracer-killed", "the tracer ended with status %d", WEXITSTATUS(status));
 }
 
+/*
+ * End the tracer and reap it. One that does not end, because it waits for a disk or for a server of files in a way that
+ * no signal reaches, is left behind: it ends as soon as it can, and does nothing more.
+ */
+static void kill_tracer(struct launch *launch)
+{
+	int64_t deadline_ms = now_ms() + REAP_MS;
+	int status;
+	kill(launch->tracer_pid, SIGKILL);
+	while (!has_ended(launch, &status) && now_ms() < deadline_ms)
+		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+	launch->tracer_pid = 0;
+}
+
 static int wait_until_traced(struct launch *launch, struct error *err)
 {
+	int64_t deadline_ms = now_ms() + TRACER_MAX_MS;
 	/* Yama, scope 1: only descendants may be traced unless they say whom they trust. Elsewhere it is EINVAL. */
 	prctl(PR_SET_PTRACER, (unsigned long)launch->tracer_pid, 0, 0, 0);
 	handshake_set(launch->shared, HANDSHAKE_MAY_TRACE);
@@ -101,8 +120,23 @@ static int wait_until_traced(struct launch *launch, struct error *err)
 		}
 		if (has_ended(launch, &status))
 			return tracer_died(status, err);
+		if (now_ms() >= deadline_ms) {
+			kill_tracer(launch);
+			return error_set(err, "tracer-killed", "the tracer was not ready within %d s",
+			                 TRACER_MAX_MS / 1000);
+		}
 		kill(launch->tracer_pid, SIGCONT); /* see continue_until_ended() */
 	}
+}
+
+/*
+ * Of a library that is preloaded into P: one may hold the allocator's lock, which its copy in T would never give back.
+ * The kernel counts them among the links of the folder (fs/proc/base.c, proc_task_getattr()).
+ */
+static bool has_other_threads(void)
+{
+	struct stat st;
+	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 3;
 }
 
 /* Whether T should not be P's child (see launch.h). BLOCKED: the signals that P blocks. */
@@ -164,6 +198,8 @@ static void calls(void)
 		return;
 	(void)!readlink("/proc/self/ns/pid", buf, sizeof buf);
 	(void)!access("/proc/self/maps", R_OK);
+	has_other_threads();
+	nanosleep(&(struct timespec){0}, NULL);
 	sigprocmask(SIG_BLOCK, NULL, NULL);
 	sigaction(SIGCHLD, NULL, NULL);
 	prctl(PR_SET_PTRACER, 0, 0, 0, 0);
@@ -180,6 +216,9 @@ int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *e
 		return -1;
 	if (access("/proc/self/maps", R_OK) < 0)
 		return error_set_errno(err, errno, "no-proc", "/proc/self/maps");
+	if (has_other_threads())
+		return error_set(err, "preloaded-threads",
+		                 "a library that is preloaded into hugexec has started a thread");
 	if (children_get_another_pid_namespace())
 		return error_set(err, "pid-namespace", "the next child would be PID 1 of a new PID namespace");
 	launch->shared = mmap(NULL, sizeof *launch->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -205,6 +244,8 @@ int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *e
 		launch->tracer_pid = tracer_pid;
 		result = wait_until_traced(launch, err);
 	}
+	if (result < 0)
+		launch->tracer_pid = 0;
 	munmap(launch->shared, sizeof *launch->shared);
 	return result;
 }
@@ -220,8 +261,6 @@ bool launch_may_trace_privileged(void)
 
 void launch_stop_tracer(struct launch *launch)
 {
-	if (launch->helper_connection > 0)
-		return; /* it traces us until our end, which is near */
-	kill(launch->tracer_pid, SIGKILL);
-	waitpid(launch->tracer_pid, NULL, __WALL);
+	if (launch->tracer_pid > 0) /* else hugexecd traces us until our end, which is near */
+		kill_tracer(launch);
 }

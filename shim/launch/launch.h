@@ -40,8 +40,7 @@ struct launch {
 	const struct policy *policy;
 	const struct options *options;
 	bool expects_remap;    /* COMMAND itself is what is to be remapped, and not followed where that cannot be */
-	int helper_connection; /* > 0: hugexecd traces P, and this is open until exec closes it. Else there is a T: */
-	pid_t tracer_pid;
+	pid_t tracer_pid;      /* 0: hugexecd traces P, by a connection that is open until exec closes it */
 	bool tracer_is_orphan; /* T is not P's child */
 	struct launch_shared *shared;
 	enum via via;
@@ -66,7 +65,7 @@ int launch_begin(struct launch *launch, struct error *err);
 /*
  * Start the tracer and have it attached to the calling process. IS_FILTERED: a seccomp filter may be in force, so a
  * child makes the calls first that this takes. Returns 0; or -1 with ERR and nothing left behind: words "no-proc",
- * "pid-namespace", "fork", "ptrace-refused", "ptrace-killed", "seccomp".
+ * "pid-namespace", "preloaded-threads", "fork", "ptrace-refused", "ptrace-killed", "tracer-killed", "seccomp".
  */
 int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *err);
 

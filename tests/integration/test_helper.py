@@ -111,6 +111,21 @@ def test_what_cannot_be_executed(start_daemon, hugexec_command, mark, command, s
     wait_until(lambda: not marked(mark) and not daemon.workers())
 
 
+def test_what_cannot_be_executed_with_standard_input_closed(start_daemon, hugexec_command, bigtext, tmp_path):
+    """The connection is not in the place of a standard file, and nobody else is ended with a launch that comes to nothing."""
+    daemon = start_daemon()
+    bad = tmp_path / "bad"
+    bad.write_text("#!/nowhere/interpreter\n")
+    bad.chmod(0o755)
+    prepare = seccomp_filter(*KILLS_PTRACE)
+    for command, status in ((bad, 127), (bigtext(4), 0)):
+        words, report = hugexec_command([command], backing="thp")
+        script = '"$@" <&-; echo $?'
+        code, out, _ = run(["sh", "-c", script, "sh", *words], env=asking(daemon.path), preexec_fn=prepare, start_new_session=True)
+        assert (code, out.splitlines()[-1]) == (0, str(status))
+    assert read_report(report)[0]["outcome"] == "remapped"
+
+
 def in_cgroup(procs, *filtered):
     def prepare():
         joining(procs)()

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conftest import (ROOT, Process, bigtext_generator, children_of, huge_text_bytes, marked, policy_with, read_report, smaps, status_of,
+from conftest import (NOT_SANITIZED, ROOT, Process, bigtext_generator, children_of, huge_text_bytes, marked, policy_with, read_report, smaps, status_of,
                       take_hugetlb_pool, wait_until)
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="this takes root")
@@ -232,6 +232,35 @@ def test_registers_at_entry(hugexec_command, tmp_path, how, libraries):
     words, behind = hugexec_command(["env", program], policy_with(libraries=libraries), "thp")
     assert seen(words) == seen(["env", program])
     assert [read_report(path)[-1]["outcome"] for path in (report, behind)] == ["remapped"] * 2
+
+
+AGENT = """
+#include <pthread.h>
+#include <stdlib.h>
+static void *work(void *unused)
+{
+	for (;;)
+		free(malloc(64 << 10));
+	return unused;
+}
+__attribute__((constructor)) static void begin(void)
+{
+	pthread_t thread;
+	pthread_create(&thread, NULL, work, NULL);
+}
+"""
+
+
+@NOT_SANITIZED
+def test_preloaded_library_with_a_thread(hugexec_command, bigtext, tmp_path):
+    """Whose locks a copy of the process would have for ever: no such copy is made, and the program runs."""
+    (tmp_path / "agent.c").write_text(AGENT)
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-pthread", "-fno-builtin", "-o", "agent.so", "agent.c"], cwd=tmp_path, check=True)
+    for _ in range(5):
+        words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
+        done = subprocess.run(words, capture_output=True, check=False, timeout=30, env={**os.environ, "LD_PRELOAD": f"{tmp_path}/agent.so"})
+        assert done.returncode == 9
+        assert read_report(report)[0]["reason"].startswith("preloaded-threads: ")
 
 
 # Privileges
