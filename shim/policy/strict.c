@@ -57,6 +57,19 @@ static void scan(const char *text, size_t bytes, struct findings *found)
 	}
 }
 
+/* What people most often write that is no JSON, where json-c stopped at OFFSET; else in json-c's WORDS. */
+static const char *describe(const char *text, size_t bytes, size_t offset, const char *words)
+{
+	char at = offset < bytes ? text[offset] : '\0';
+	if (at == '/' || at == '#')
+		return "JSON has no comments";
+	if (at != '}' && at != ']')
+		return words;
+	while (offset > 0 && isspace((unsigned char)text[offset - 1]))
+		offset--;
+	return offset > 0 && text[offset - 1] == ',' ? "nothing comes behind the last comma; take it away" : words;
+}
+
 /* Recursion is bounded by STRICT_DEPTH_MAX. */
 static size_t count_keys(json_object *json)
 {
@@ -111,7 +124,7 @@ int strict_parse(const char *text, size_t bytes, json_object **root, size_t *off
 	else if (problem == json_tokener_error_depth)
 		found.mistake = "nested too deeply";
 	else if (problem != json_tokener_success)
-		found.mistake = json_tokener_error_desc(problem);
+		found.mistake = describe(text, bytes, found.offset, json_tokener_error_desc(problem));
 	else
 		scan(text, bytes, &found);
 	/* A key that json-c dropped is missing in the tree: only then is it worth looking for. */

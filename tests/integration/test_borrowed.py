@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import Process, children_of, policy_with, smaps, status_of, take_hugetlb_pool, wait_until
+from conftest import Process, children_of, policy_with, read_report, smaps, status_of, take_hugetlb_pool, wait_until
 
 ALL_SIGNALS = 0xffffffffffffffff & ~(1 << (signal.SIGKILL - 1)) & ~(1 << (signal.SIGSTOP - 1))
 NUMBER_OF_PAUSE = "34"  # x86-64; what a step of "hang" waits in
@@ -76,6 +76,25 @@ def test_masked_whenever_borrowed(steps, hugexec_command, bigtext, mark, backing
     expected = {"file": {"borrowed", "rebase-opened", "rebase-moved", "rebase-fixed"}}
     assert expected.get(backing, {"borrowed", "memfd-created", "aside", "populated", "switching", "switched"}) <= set(borrowed)
     assert {"handoff-borrowed", "handoff-entry"} <= set(borrowed)
+
+
+@pytest.mark.parametrize("step", ["memfd-created", "populated", "switched", "handoff-borrowed"])
+def test_stopped_while_borrowed(steps, hugexec_command, bigtext, mark, step):
+    """SIGSTOP cannot be blocked: what it interrupts is done again, and it holds when the workload is let go."""
+    assert step in steps
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
+    process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                      env={**os.environ, "MARK": mark, "HUGEXEC_FAULT": f"stop:{step}"})
+    wait_until(lambda: children_of(process.pid) and status_of(children_of(process.pid)[0])["State"][0] == "T")
+    tracer = int(children_of(process.pid)[0])
+    os.kill(process.pid, signal.SIGSTOP)
+    os.kill(tracer, signal.SIGCONT)
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    wait_until(lambda: status_of(process.pid)["TracerPid"] == "0")
+    assert status_of(process.pid)["State"][0] == "T" and read_report(report)[0]["outcome"] == "remapped"
+    os.kill(process.pid, signal.SIGCONT)
+    process.communicate(timeout=30)
+    assert process.returncode == 9
 
 
 @pytest.mark.parametrize("backing", ["file", "thp"])

@@ -49,6 +49,16 @@ def run_probe(words, **options):
     return process.returncode, err, lines_of(out, process.pid)
 
 
+def extra_files():
+    """Numbers of descriptors of several kinds: a file that was read from, one that is written to, a pipe, a socket pair, a folder."""
+    opened = [os.open("/etc/passwd", os.O_RDONLY), os.open("/dev/null", os.O_WRONLY | os.O_APPEND), os.pipe()[0], os.open("/", os.O_PATH)]
+    os.lseek(opened[0], 7, os.SEEK_SET)
+    for number, fd in enumerate(opened, 17):
+        os.dup2(fd, number)
+        os.close(fd)
+    return range(17, 17 + len(opened))
+
+
 def surroundings(name):
     """Ways to be started that leave traces: (options for Popen, words to put before the command)."""
     plain = {"stdin": subprocess.DEVNULL}
@@ -69,7 +79,7 @@ def surroundings(name):
         "pdeathsig": (plain, ["setpriv", "--pdeathsig=TERM"]),
         "environment": ({**plain, "env": {"A": "1", "_": "underscore", "LISTEN_PID": "1", "EMPTY": ""}}, []),
         "no environment": ({**plain, "env": {}}, []),
-        "extra files": ({**plain, "pass_fds": (0,)}, []),
+        "extra files": ({**plain, "pass_fds": extra_files()}, []),
         "umask": ({**plain, "umask": 0o027}, []),
         "directory": ({**plain, "cwd": "/usr"}, []),
     }[name]

@@ -24,7 +24,7 @@ PROBE = "probe::test_surroundings"
 
 # 1. The same process.
 in_workload("PID, parent", "if (fork() > 0) for (;;) pause();", f"{PROBE}[thp-plain]")
-in_workload("session", "extern int unshared; if (getpid() != getpgid(0)) setsid();", "probe::test_terminal")
+in_workload("session", "setsid();", f"{PROBE}[thp-plain]")
 in_workload("process group", "setpgid(0, 0);", f"{PROBE}[thp-plain]")
 in_workload("controlling terminal", "{ extern int ioctl(int, unsigned long, ...); ioctl(0, 0x5422); }", "probe::test_terminal")
 in_workload("open files: one more", "{ extern int open(const char *, int, ...); (void)!open(\"/dev/null\", 0); }", f"{PROBE}[thp-plain]")
@@ -53,13 +53,13 @@ broken(1, "signal mask, given back at the hand-off", "shim/engine/tracee.c",
        "if (set_regs(tracee, &regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0)", "if (set_regs(tracee, &regs, err) < 0)",
        f"{PROBE}[thp-plain]")
 broken(1, "pending signals", "shim/engine/tracee.c", "signal_to_deliver = signal_stop ? WSTOPSIG(status) : 0;", "signal_to_deliver = 0;",
-       "signals::test_stop_is_seen_by_the_parent")
+       "borrowed::test_stopped_while_borrowed")
 broken(1, "signals reach who is followed", "shim/launch/follow.c", "\t\telse\n\t\t\tresume(following, followed, signal);\n\t\treturn;",
        "\t\telse\n\t\t\tresume(following, followed, 0);\n\t\treturn;", "signals", "follow")
 broken(1, "registers at the entry point", "shim/engine/arch/x86_64.h", "\t*regs = *final;\n", "\t*regs = *final;\n\tregs->gpr.rbx = 1;\n",
        "launch::test_registers_at_entry")
 broken(1, "the function to be called at exit (rdx)", "shim/engine/tracee.c", "\tif (info_addr && is_writable(tracee, info_addr))\n\t\tinfo_addr = 0;\n",
-       "\tinfo_addr = 0;\n", "libraries", "programs::test_variant")
+       "\tinfo_addr = 0;\n", "launch::test_registers_at_entry")
 broken(1, "stays stopped when it is stopped", "shim/launch/follow.c", "\t\tif (signal == SIGTRAP)\n\t\t\tresume(following, followed, 0);\n\t\telse\n\t\t\tptrace(PTRACE_LISTEN, pid, 0, 0);",
        "\t\tresume(following, followed, 0);", "signals", "follow", "launch::test_job_control")
 broken(1, "the auxiliary vector", "shim/engine/auxv.c", "if (auxv->words[i] == AT_PHDR || auxv->words[i] == AT_ENTRY)", "if (auxv->words[i] == AT_ENTRY)",

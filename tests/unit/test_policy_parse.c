@@ -14,6 +14,8 @@ static void complaints(void **state)
 	} cases[] = {
 	    {"", "p.json:1:1: the JSON ends too early"},
 	    {"{", "p.json:1:2: the JSON ends too early"},
+	    {"{\"version\": 1,\n}", "p.json:2:1: nothing comes behind the last comma; take it away"},
+	    {"{\n// text\n\"version\": 1}", "p.json:2:1: JSON has no comments"},
 	    {"{\"version\":1}\n x", "p.json:2:2: unexpected character"},
 	    {"{\"version\":1}\n{}", "p.json:2:1: unexpected character"},
 	    {"null", "p.json:1:1: expected an object"},
