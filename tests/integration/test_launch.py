@@ -6,6 +6,7 @@ import fcntl
 import os
 import pathlib
 import pty
+import select
 import shutil
 import signal
 import struct
@@ -156,6 +157,8 @@ def test_exit_status_of_pid_1(hugexec_command, bigtext):
 def read_terminal(fd, until):
     text, deadline = b"", time.monotonic() + 20
     while until not in text and time.monotonic() < deadline:
+        if not select.select([fd], [], [], 1)[0]:
+            continue
         try:
             text += os.read(fd, 4096)
         except OSError:
@@ -177,6 +180,7 @@ def test_job_control(hugexec_command, bigtext):
     assert "Stopped" in read_terminal(fd, b"prompt> ")
     os.write(fd, b"fg\n")
     read_terminal(fd, b"sleep\r\n")
+    wait_until(lambda: os.tcgetpgrp(fd) != pid)  # the terminal is the workload's again
     time.sleep(0.2)
     os.write(fd, b"\x03")
     read_terminal(fd, b"prompt> ")
