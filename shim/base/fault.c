@@ -37,15 +37,6 @@ void fault_point(const char *step)
 		pause();
 }
 
-bool fault_fails(const char *step)
-{
-	static bool spent;
-	if (spent || !armed("fail", step))
-		return false;
-	spent = true;
-	return true;
-}
-
 void fault_list(void)
 {
 	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)

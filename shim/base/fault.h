@@ -1,27 +1,19 @@
 /*
- * fault.h - named steps at which the tests kill or fail hugexec. In a build without -Dfaults=true they are nothing.
+ * fault.h - named steps at which the tests kill or stop hugexec. In a build without -Dfaults=true they are nothing.
  *
- * HUGEXEC_FAULT="kill:NAME" kills the calling process with SIGKILL at the step; "fail:NAME" makes fault_fails() true
- * there, once; "hang:NAME" stops it there for ever, "stop:NAME" until somebody continues it. All steps are named in fault.c, for --list-steps.
+ * HUGEXEC_FAULT="kill:NAME" kills the calling process with SIGKILL at the step; "hang:NAME" stops it there for ever,
+ * "stop:NAME" until somebody continues it. All steps are named in fault.c, for --list-steps.
  */
 #pragma once
-
-#include <stdbool.h>
 
 #include "config.h"
 
 #if HUGEXEC_FAULTS
 void fault_point(const char *step);
-bool fault_fails(const char *step);
 void fault_list(void); /* the names, a line each, to standard output */
 #else
 static inline void fault_point(const char *step)
 {
 	(void)step;
-}
-static inline bool fault_fails(const char *step)
-{
-	(void)step;
-	return false;
 }
 #endif

@@ -51,7 +51,6 @@ struct move {
 	int64_t exe_fd;        /* in the tracee; negative: it could not be opened, so all is moved */
 	uint64_t scratch_addr; /* untouched stack memory in the tracee, zero before and after */
 	struct auxv auxv;
-	bool auxv_moved;
 };
 
 int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
@@ -181,8 +180,6 @@ static int bring(struct move *move, unsigned i, struct error *err)
 /* Take everything back. Returns -1 where even that fails: the tracee must not run then. */
 static int take_back(struct move *move)
 {
-	if (move->auxv_moved && auxv_move(move->tracee, &move->auxv, 0 - move->delta, move->scratch_addr, NULL) < 0)
-		return -1;
 	for (unsigned i = move->count; i > 0; i--) {
 		const struct mapping *mapping = move->parts[i - 1].mapping;
 		uint64_t bytes = mapping->end - mapping->start;
@@ -234,12 +231,8 @@ static int move_all(struct move *move, struct error *err)
 		move->parts[i].fresh &= move->exe_fd >= 0;
 		result = bring(move, i, err);
 	}
-	if (result == 0) {
+	if (result == 0) /* the last that can fail, and undone by itself where it does */
 		result = auxv_move(move->tracee, &move->auxv, move->delta, move->scratch_addr, err);
-		move->auxv_moved = result == 0;
-	}
-	if (result == 0 && fault_fails("rebase-fixed"))
-		result = error_set(err, "rebase-refused", "fault");
 	if (move->tracee->state == TRACEE_GONE)
 		return -1;
 	if (result < 0 && take_back(move) < 0) {

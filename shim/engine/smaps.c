@@ -49,15 +49,14 @@ static int read_path(const char *from, const char *line_end, struct smaps_entry 
 
 static int read_perms(const char **at, struct smaps_entry *out)
 {
-	static const char *const allowed[] = {"r-", "w-", "x-", "ps"};
-	for (size_t i = 0; i < 4; i++) {
+	static const char *const allowed[] = {"r-", "w-", "x-", "ps", " "};
+	for (size_t i = 0; i < 5; i++) {
 		char perm = (*at)[i];
 		if (!perm || !strchr(allowed[i], perm))
 			return -1;
-		out->perms[i] = perm;
+		if (i < 4)
+			out->perms[i] = perm;
 	}
-	if ((*at)[4] != ' ')
-		return -1;
 	*at += 5;
 	return 0;
 }

@@ -112,9 +112,7 @@ static int to_syscall_stop(struct tracee *tracee, struct error *err)
 		if (ptrace(PTRACE_SYSCALL, tracee->pid, 0, (long)signal_to_deliver) < 0)
 			return ptrace_failed(tracee, "resuming", err);
 		int status;
-		if (retry(waitpid(tracee->pid, &status, __WALL)) < 0)
-			return lost(tracee, err);
-		if (!WIFSTOPPED(status))
+		if (retry(waitpid(tracee->pid, &status, __WALL)) < 0 || !WIFSTOPPED(status))
 			return lost(tracee, err);
 		if (WSTOPSIG(status) == SYSCALL_STOP)
 			return 0;

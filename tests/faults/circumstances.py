@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from ways import ROOT, Way
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext  # noqa: E402  (found through the line above)
-from elf import MOVABLE, elf32, elf64, write  # noqa: E402
+from elf import MOVABLE, elf32, elf64, exits, exits32, write  # noqa: E402
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -78,6 +79,9 @@ ON_COLD = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
            'dd if="$1/mounted/probe-large" iflag=nocache count=0 status=none && shift && exec "$@"', "sh", "{folder}"]
 ON_TMPFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
             'mount -t tmpfs -o huge=never none "$1/mounted" && cp "$1/probe" "$1/mounted" && shift && exec "$@"', "sh", "{folder}"]
+LARGE_ON_TMPFS = [word.replace("$1/probe", "$1/probe-large") for word in ON_TMPFS]
+# Root there, but none that may see which files are mapped.
+IN_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 ON_RAMFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
             'mount -t ramfs none "$1/mounted" && cp "$1/probe" "$1/mounted" && shift && exec "$@"', "sh", "{folder}"]
 
@@ -97,7 +101,8 @@ CIRCUMSTANCES = {
     "the end of a file on huge pages": ({}, "file", [], "made-full", "file-unsupported: madvise"),
     "and of one of another user's": ({}, "file", NOBODY, "made-full", "file-unsupported: madvise"),
     "slots that somebody else uses": ({}, "file", WITH_OTHERS, "probe-large", "file-busy"),
-    "a library that changes its file": ({"libraries": True}, "thp", NOBODY, "probe-swaps", "no-huge-slot"),
+    "a library that changes its file": ({"libraries": True}, "thp", IN_NAMESPACE, "probe-swaps", "no-huge-slot"),
+    "a memory filesystem that is slow": ({"file_timeout": "2ms"}, "file", LARGE_ON_TMPFS, "mounted/probe-large", ("file-timeout", None)),
     "little text": ({"min_text": "1G"}, "thp", [], "probe", "text-small"),
     "much text": ({"max_text": "1M"}, "file", [], "probe", "text-large"),
     "no whole slot": ({}, "thp", [], "probe-small", "no-huge-slot"),
@@ -128,7 +133,7 @@ CIRCUMSTANCES = {
     "no huge pages for the cgroup": ({}, "hugetlb", "unified", "probe", "hugetlb-limit"),
     "little memory for the cgroup": ({}, "thp", "memory", "probe-large", "memory-limit"),
 }
-NEEDS_POOL = {"a pool that is kept", "a pool of which all is kept", "no huge pages for the cgroup"}
+NEEDS_POOL = {"empty pool": 0, "a pool that is kept": 16, "a pool of which all is kept": 16, "no huge pages for the cgroup": 16}
 CGROUPS = {"unified": ("hugetlb.2MB.max", "0"), "memory": ("memory.limit_in_bytes", str(16 * MIB))}
 
 
@@ -156,10 +161,11 @@ def cgroup(hierarchy):
                 switch.write_text(f"-{controller}")
 
 
-# Puts another file in its library's place when that is loaded.
+# Has another file be where its library was when that is loaded.
 SWAPS = """
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -174,7 +180,8 @@ __attribute__((constructor)) static void swap(void)
 	sendfile(to, from, NULL, st.st_size);
 	close(from);
 	close(to);
-	rename(other, "swaps/libswaps.so");
+	mount(other, "swaps/libswaps.so", NULL, MS_BIND, NULL);
+	unlink(other);
 }
 """
 # Has all of its address space in use.
@@ -268,6 +275,19 @@ def attach(folder, build):
     return "" if as_expected else f"status {process.returncode}, {told['reason']}"
 
 
+def without_vdso(folder, build):
+    """And without a syscall instruction anywhere else: the program ends by a 32-bit call. What is wrong: "" where nothing is."""
+    ended_by_32_bits = elf64([TEXT], status=ANSWER)[:-len(exits(ANSWER))] + exits32(ANSWER)
+    write(folder / "made-without", ended_by_32_bits, 8 * MIB)
+    if subprocess.run([folder / "made-without"], check=False).returncode != ANSWER:
+        return ""  # this kernel has no 32-bit calls
+    (folder / "hidden").write_bytes(struct.pack("<QQQ", 0, 0, 1))
+    done = subprocess.run([build / "shim" / "hugexec", "--backing=thp", "--report=-", folder / "made-without"], capture_output=True, timeout=60, check=False,
+                          env={"LD_PRELOAD": str(folder / "faulty.so"), "FAULTY": str(folder / "hidden"), "HUGEXEC_HELPER": "off"})
+    told = json.loads(done.stderr)["reason"]
+    return "" if done.returncode == ANSWER and told.startswith("no-vdso") else f"status {done.returncode}, {told}"
+
+
 def explain(folder, build):
     """Programs whose headers are in no order, or that cannot be moved. What is wrong: "" where nothing is."""
     for program in ("made-40-segments", "made-pieces", "made-odds", "probe-fixed"):
@@ -286,7 +306,7 @@ def run_all(folder, build, pool):
         with contextlib.ExitStack() as stack:
             words = stack.enter_context(cgroup(before)) if isinstance(before, str) else before
             if name in NEEDS_POOL:
-                stack.enter_context(pool(16))
+                stack.enter_context(pool(NEEDS_POOL[name]))
             words = words and [word.format(folder=folder) if "{folder}" in word else word for word in words]
             if words is None or (words and not can_run(words)):
                 print(f"circumstance, {name}: cannot be had here")
@@ -295,11 +315,11 @@ def run_all(folder, build, pool):
         if problem:
             print(f"DIFFERENT circumstance, {name}: {problem}")
             wrong += 1
-    for name, provoke in {"no room for a copy": attach, "programs that are explained": explain}.items():
+    for name, provoke in {"no room for a copy": attach, "programs that are explained": explain, "no syscall instruction": without_vdso}.items():
         problem = provoke(folder, build)
         if problem:
             print(f"DIFFERENT circumstance, {name}: {problem}")
             wrong += 1
     pathlib.Path(INTERPRETER).unlink()
-    print(f"circumstances: {len(CIRCUMSTANCES) + 2}, {wrong} come out in another way than they should", flush=True)
+    print(f"circumstances: {len(CIRCUMSTANCES) + 3}, {wrong} come out in another way than they should", flush=True)
     return wrong

@@ -66,7 +66,7 @@ def faults_of(role, call, argument):
         faults += ["end", *GARBLED]
     if call == "pread64":
         faults.append("elsewhere")
-    if call == "getrandom" and role == "tracer":
+    if call == "getrandom" and role in OURS:
         faults.append("chosen")
     if role in (*OURS, "injected"):
         faults.append("killed")

@@ -28,7 +28,7 @@ import time
 
 import circumstances
 from errnos import faults_of
-from ways import IN_CGROUP, NO_FAULT, WAYS, difference, build_tools, way as way_by_name
+from ways import IN_CGROUP, NO_FAULT, ONLY_CALLS, WAYS, difference, build_tools, way as way_by_name
 
 
 def call_names():
@@ -60,6 +60,8 @@ def run_way(way, names, seconds, chance, only=None):
     """Returns (number of faults tried, number of calls, list of differences)."""
     calls = way.recorded
     faults = [(*call, value) for call, argument in calls.items() for value in faults_of(call[0], names[call[1]], argument)]
+    if way.name in ONLY_CALLS:
+        faults = [fault for fault in faults if names[fault[1]] in ONLY_CALLS[way.name]]
     if only:
         role, name, word = only
         value = getattr(errno, word, None) or (f"{getattr(errno, word[:-1])}{word[-1]}" if word[-1] in "+*!" else word)
@@ -195,7 +197,7 @@ def main():
                     tried, faults, calls, different = run_way(way, names, seconds * 0.9, chance, only)
                     print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
                     failed += tell(way, different, names)
-                if not only or only[0] == "libc":
+                if (not only and name not in ONLY_CALLS) or (only and only[0] == "libc"):
                     tried, faults, pieces, different = run_libc(way, folder, seconds * 0.1, chance, only)
                     print(f"memory, {name}: {pieces} pieces, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
                     failed += tell(way, different, names)

@@ -82,7 +82,9 @@ def test_stopped_meanwhile(start, surroundings):
     process, report = start(surroundings, follow_timeout=20)
     wait_until(lambda: is_loading(process))
     os.kill(process.pid, signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
     time.sleep(0.2)
+    assert status_of(process.pid)["State"][0] in "tT"
     os.kill(process.pid, signal.SIGCONT)
     assert (process.communicate("", timeout=30), process.returncode) == (("ran\n", ""), 7)
     assert len(read_report(report)) == 1

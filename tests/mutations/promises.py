@@ -61,7 +61,7 @@ broken(1, "registers at the entry point", "shim/engine/arch/x86_64.h", "\t*regs 
 broken(1, "the function to be called at exit (rdx)", "shim/engine/tracee.c", "\tif (info_addr && is_writable(tracee, info_addr))\n\t\tinfo_addr = 0;\n",
        "\tinfo_addr = 0;\n", "launch::test_registers_at_entry")
 broken(1, "stays stopped when it is stopped", "shim/launch/follow.c", "\t\tif (signal == SIGTRAP)\n\t\t\tresume(following, followed, 0);\n\t\telse\n\t\t\tptrace(PTRACE_LISTEN, pid, 0, 0);",
-       "\t\tresume(following, followed, 0);", "signals", "follow", "launch::test_job_control")
+       "\t\tresume(following, followed, 0);", "library_wait::test_stopped_meanwhile")
 broken(1, "the auxiliary vector", "shim/engine/auxv.c", "if (auxv->words[i] == AT_PHDR || auxv->words[i] == AT_ENTRY)", "if (auxv->words[i] == AT_ENTRY)",
        "probe::test_kinds[file-pie]", "rebase::test_program_headers_and_mappings_agree")
 broken(1, "the kernel's copy of the auxiliary vector", "shim/engine/auxv.c", "\tif (result == 0)\n\t\tresult =\n\t\t    tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);\n",
