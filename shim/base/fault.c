@@ -3,6 +3,7 @@
 #if HUGEXEC_FAULTS
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
