@@ -11,6 +11,7 @@ help:
 	@echo 'make check-systemd  units of a systemd that is booted for it; make systemd-table: the table in docs/systemd.md'
 	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
 	@echo 'make check-faults  every failure of every system call of hugexec'\''s'
+	@echo 'make check-mutations  break the code on purpose, promise by promise, and see the tests fail (half an hour)'
 	@echo 'make coverage     all tests on a build that counts, and how many lines they run'
 	@echo 'make soak         20,000 launches, 12 at once, under memory pressure; 1,000 containers'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
@@ -63,6 +64,10 @@ fuzz: check-deps
 check-faults: check-deps
 	@FAULT_SECONDS=all tests/run-checks faults
 
+# Break each promise's code on purpose: its test must fail.
+check-mutations: build check-deps
+	@/usr/bin/python3 tests/mutations/run.py all
+
 # Which lines of shim/ and oci-hook/ all tests together run.
 coverage: check-deps
 	@tests/get-programs $(BUILD)/programs
@@ -93,6 +98,6 @@ install: build
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage
+	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels fuzz check-faults check-everything coverage soak bench bench-entropy install clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels fuzz check-faults check-mutations check-everything coverage soak bench bench-entropy install clean
