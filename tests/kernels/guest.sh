@@ -53,6 +53,26 @@ try() {
 
 pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
 
+sed 's/"min_text": 0/"min_text": 0, "libraries": true/' all.json >libraries.json
+chmod 644 libraries.json
+
+# A kernel that gives its processes no vDSO: calls are run from the interpreter's text, or the program's own.
+if grep -qw vdso=0 /proc/cmdline; then
+	grep -q '\[vdso\]' /proc/self/maps && fail "no vDSO" "there is one"
+	for program in bigtext-pie bigtext-static bigtext-static-pie probe-pie; do
+		try "no vDSO, thp $program" thp remapped /programs/$program
+	done
+	pages 16
+	try "no vDSO, hugetlb" hugetlb remapped /programs/probe-pie
+	policy=libraries.json
+	try "no vDSO, libraries" thp remapped /programs/probe-pie
+	echo "done"
+	poweroff -f
+fi
+
+policy=libraries.json
+try "thp with libraries, probe-pie" thp remapped /programs/probe-pie
+policy=
 for program in bigtext-pie bigtext-static bigtext-static-pie probe-pie; do
 	pages 16
 	try "hugetlb $program" hugetlb remapped /programs/$program

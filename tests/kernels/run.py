@@ -125,10 +125,10 @@ def make_initramfs(build, kernel, folder):
     return packed
 
 
-def boot(kernel, initramfs):
+def boot(kernel, initramfs, more=""):
     image = next((kernel / "boot").glob("vmlinuz-*"))
     command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "3072", "-smp", "2", "-nographic", "-no-reboot",
-               "-kernel", image, "-initrd", initramfs, "-append", "console=ttyS0 quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init"]
+               "-kernel", image, "-initrd", initramfs, "-append", "console=ttyS0 quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init " + more]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                               timeout=BOOT_SECONDS, check=False)
@@ -150,15 +150,17 @@ def main():
             print(f"run.py: {package} cannot be had", file=sys.stderr)
             continue
         with tempfile.TemporaryDirectory() as folder:
-            told = boot(kernel, make_initramfs(build, kernel, pathlib.Path(folder)))
-        lines = [line.strip() for line in told.splitlines()]
+            initramfs = make_initramfs(build, kernel, pathlib.Path(folder))
+            # Without a vDSO the guest's script does what that is about, and no more.
+            boots = [boot(kernel, initramfs), *([boot(kernel, initramfs, "vdso=0")] if package == packages[-1] else [])]
+            lines = [line.strip() for told in boots for line in told.splitlines()]
         print(f"== {package}")
         for line in lines:
             if line.startswith(("ok ", "FAIL ", "note ")):
                 print(line)
         passed += sum(line.startswith("ok ") for line in lines)
         failed += sum(line.startswith("FAIL ") for line in lines)
-        if "done" not in lines:
+        if lines.count("done") != len(boots):
             print(f"FAIL {package}: the machine did not come to the end:\n" + "\n".join(lines[-15:]))
             failed += 1
     if passed + failed == 0:
