@@ -61,7 +61,7 @@ def test_killed_after_each_step(steps, hugexec_command, bigtext, mark):
                     reached.add(step)
     assert sorted(set(steps) - reached - set(NOT_ON_THE_WAY)) == []
     # Registers are borrowed in few of the steps only: elsewhere the workload survives.
-    assert {"borrowed", "populated"} <= set(killed)
+    assert {"borrowed", "populated", "handoff-borrowed", "handoff-entry"} <= set(killed)
     assert not {"tracer-started", "seized", "exec-stop", "decided", "filled", "sealed", "verified", "reported"} & set(killed)
     wait_until(lambda: not marked(mark))
 

@@ -55,7 +55,7 @@ broken(1, "signal mask, given back at the hand-off", "shim/engine/tracee.c",
 broken(1, "pending signals", "shim/engine/tracee.c", "signal_to_deliver = signal_stop ? WSTOPSIG(status) : 0;", "signal_to_deliver = 0;",
        "borrowed::test_stopped_while_borrowed")
 broken(1, "signals reach who is followed", "shim/launch/follow.c", "\t\telse\n\t\t\tresume(following, followed, signal);\n\t\treturn;",
-       "\t\telse\n\t\t\tresume(following, followed, 0);\n\t\treturn;", "signals", "follow")
+       "\t\telse\n\t\t\tresume(following, followed, 0);\n\t\treturn;", "follow")
 broken(1, "registers at the entry point", "shim/engine/arch/x86_64.h", "\t*regs = *final;\n", "\t*regs = *final;\n\tregs->gpr.rbx = 1;\n",
        "launch::test_registers_at_entry")
 broken(1, "the function to be called at exit (rdx)", "shim/engine/tracee.c", "\tif (info_addr && is_writable(tracee, info_addr))\n\t\tinfo_addr = 0;\n",
@@ -68,7 +68,7 @@ broken(1, "the kernel's copy of the auxiliary vector", "shim/engine/auxv.c", "\t
        "", "tools::test_auxv_and_stat_agree")
 broken(1, "waits for its own children only", "shim/launch/launch.c", "\tlong child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);\n\tif (child == 0 && launch->tracer_is_orphan) {",
        "\tlong child = syscall(SYS_clone, 17UL, NULL, NULL, NULL, 0UL);\n\tif (child == 0 && launch->tracer_is_orphan) {",
-       f"{PROBE}[thp-blocked signals]", "follow", "launch", "signals")
+       "launch::test_parent_that_waits_for_its_own_child_only", "launch::test_nothing_stays_behind", f"{PROBE}[thp-plain]")
 
 # 2. Nothing stays behind.
 broken(2, "no tracer", "shim/launch/follow.c", "\tif (followed->is_root)\n\t\t_exit(0);\n\tforget", "\tif (followed->is_root)\n\t\tfor (;;)\n\t\t\tpause();\n\tforget",
