@@ -25,7 +25,7 @@
 
 /* How often a waiting P looks whether its tracer is still alive, and how long it waits for it in all. */
 #define TRACER_CHECK_MS 20
-#define TRACER_MAX_MS   10000
+#define TRACER_MAX_MS   5000
 #define REAP_MS         500 /* for one that was killed: longer only where a file does not let go of it */
 
 void handshake_set(struct launch_shared *shared, enum handshake value)

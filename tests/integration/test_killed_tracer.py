@@ -112,11 +112,10 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
-@pytest.mark.parametrize("wrapper", [[], ["env"]])
-def test_tracer_that_is_never_ready(steps, hugexec_command, bigtext, mark, wrapper):
+def test_tracer_that_is_never_ready(steps, hugexec_command, bigtext, mark):
     """As one that closes a file on a server which does not answer: the launch waits for it for some seconds, not for ever."""
     assert "tracer-started" in steps
-    words, report = hugexec_command([*wrapper, bigtext(4), "exit", "9"], policy_with(), "thp")
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
     process, out, _ = launch(words, mark, HUGEXEC_FAULT="hang:tracer-started")
     assert process.returncode == 9 and out.startswith("bigtext: ")
     assert read_report(report)[0]["reason"].startswith("tracer-killed: the tracer was not ready")

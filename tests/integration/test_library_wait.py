@@ -10,7 +10,7 @@ import pytest
 
 from conftest import Process, marked, policy_with, read_report, status_of, wait_until
 
-SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { sleep(3); }\n"
+SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { usleep(1700000); }\n"
 MAIN = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("ran"); fflush(stdout); read(0, &(char){0}, 1); return 7; }\n'
 PTRACE_PEEKUSER, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 3, 17, 0x4206, 0x4207
 DEBUG_REGISTER_7 = 848 + 7 * 8  # x86-64: offsetof(struct user, u_debugreg[7])
@@ -30,7 +30,7 @@ SURROUNDINGS = {"perf event": None, "debug register": with_filter}
 
 @pytest.fixture(scope="module")
 def slow_program(tmp_path_factory):
-    """It spends three seconds in a library's constructor, and ends with 7 when its standard input does."""
+    """It spends 1.7 seconds in a library's constructor, and ends with 7 when its standard input does."""
     folder = tmp_path_factory.mktemp("slow")
     (folder / "slow.c").write_text(SLOW)
     (folder / "main.c").write_text(MAIN)
