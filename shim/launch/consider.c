@@ -238,8 +238,15 @@ void consider_end(struct following *following, struct followed *followed)
 void consider_privileged(struct following *following, struct followed *followed, const char *path)
 {
 	struct error reason;
-	error_set(&reason, "privileged-program", "tracing it would withhold its privileges; run hugexec as root");
-	report_skip(following, followed, &reason, path);
+	if (path)
+		error_set(&reason, "privileged-program",
+		          "tracing it would withhold its privileges; run hugexec as root");
+	else
+		error_set(&reason, "privileged-program",
+		          "what it executes next cannot be told, and may have privileges");
+	cleanup_free char *exe = followed->skipped_exe;
+	followed->skipped_exe = NULL;
+	report_skip(following, followed, &reason, path ? path : exe);
 }
 
 void consider_timeout(struct following *following)

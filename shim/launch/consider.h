@@ -51,7 +51,7 @@ enum considered consider_entry(struct following *following, struct followed *fol
 /* FOLLOWED ends: report why nothing was done. */
 void consider_end(struct following *following, struct followed *followed);
 
-/* FOLLOWED is about to execute PATH, which must run untraced: report that. */
+/* FOLLOWED is about to execute PATH (NULL: one that cannot be told), which must run untraced: report that. */
 void consider_privileged(struct following *following, struct followed *followed, const char *path);
 
 /* follow_timeout is over: report for all. */

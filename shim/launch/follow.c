@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #endif
 
 #define SYSCALL_STOP (SIGTRAP | 0x80)
+#define PAGE_BYTES   4096 /* or a part of a larger one */
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
 
 static struct followed *find(struct following *following, pid_t pid)
@@ -160,48 +162,65 @@ static void on_trap(struct following *following, struct followed *followed)
 	resume(following, followed, 0);
 }
 
-/* What execve's path argument names, as the tracee sees it, into PATH; false where that cannot be told. */
-static bool exec_path(const struct followed *followed, char *path, size_t path_bytes)
+/*
+ * The string at TRACEE_ADDR into BUF, page by page: its end may stand just before one that is not mapped. False where
+ * no end can be read.
+ */
+static bool read_string(const struct tracee *tracee, uint64_t tracee_addr, char *buf, size_t bytes)
+{
+	for (size_t used = 0; used < bytes;) {
+		size_t wanted = PAGE_BYTES - (tracee_addr + used) % PAGE_BYTES;
+		if (wanted > bytes - used)
+			wanted = bytes - used;
+		ssize_t got = tracee_read(tracee, tracee_addr + used, buf + used, wanted);
+		if (got <= 0)
+			return false;
+		if (memchr(buf + used, '\0', (size_t)got))
+			return true;
+		used += (size_t)got;
+	}
+	return false;
+}
+
+enum exec_seen { EXEC_NONE, EXEC_OF_PATH, EXEC_UNREADABLE };
+
+/* Whether the system call that FOLLOWED is about to make executes a program, and which, as the tracee sees it. */
+static enum exec_seen see_exec(const struct followed *followed, char *path, size_t path_bytes)
 {
 	struct __ptrace_syscall_info info;
 	pid_t pid = followed->tracee.pid;
+	char name[PATH_MAX]; /* the kernel takes no longer one (fs/namei.c, getname()) */
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_ENTRY)
-		return false;
-	bool at = info.entry.nr == SYS_execveat;
-	if (!at && info.entry.nr != SYS_execve)
-		return false;
-	char name[2048];
-	ssize_t got = tracee_read(&followed->tracee, info.entry.args[at ? 1 : 0], name, sizeof name - 1);
-	if (got <= 0) {
-		/* The string may end just before a page that is not mapped. */
-		uint64_t addr = info.entry.args[at ? 1 : 0];
-		got = tracee_read(&followed->tracee, addr, name,
-		                  4096 - addr % 4096 < sizeof name ? 4096 - addr % 4096 : 1);
-	}
-	name[got > 0 ? got : 0] = '\0';
+		return EXEC_NONE;
+	int path_argument = arch_exec_path_argument(info.arch, info.entry.nr);
+	if (path_argument < 0)
+		return EXEC_NONE;
+	if (!read_string(&followed->tracee, info.entry.args[path_argument], name, sizeof name))
+		return EXEC_UNREADABLE;
 	if (name[0] == '/')
 		snprintf(path, path_bytes, "%s", name);
-	else if (!at || (int)info.entry.args[0] == AT_FDCWD)
+	else if (path_argument == 0 || (int)info.entry.args[0] == AT_FDCWD)
 		snprintf(path, path_bytes, "/proc/%d/cwd/%s", (int)pid, name);
 	else
 		snprintf(path, path_bytes, "/proc/%d/fd/%d%s%s", (int)pid, (int)info.entry.args[0], name[0] ? "/" : "",
 		         name);
-	return true;
+	return EXEC_OF_PATH;
 }
 
 /* At a system call of a process that is watched because we lack CAP_SYS_PTRACE. */
 static void on_syscall(struct following *following, struct followed *followed)
 {
-	char path[4096];
+	char path[PATH_MAX + 64];
 	struct program program;
-	if (exec_path(followed, path, sizeof path)) {
+	enum exec_seen seen = see_exec(followed, path, sizeof path);
+	if (seen == EXEC_OF_PATH)
 		program_inspect_path(path, &program);
-		if (program.privileged && program.kind != PROGRAM_NOT_FOUND) {
-			consider_privileged(following, followed, path);
-			tracee_detach(&followed->tracee);
-			let_go(following, followed);
-			return;
-		}
+	if (seen == EXEC_UNREADABLE ||
+	    (seen == EXEC_OF_PATH && program.privileged && program.kind != PROGRAM_NOT_FOUND)) {
+		consider_privileged(following, followed, seen == EXEC_OF_PATH ? path : NULL);
+		tracee_detach(&followed->tracee);
+		let_go(following, followed);
+		return;
 	}
 	resume(following, followed, 0);
 }

@@ -1,0 +1,77 @@
+"""What a wrapper may do on the way from hugexec's exec to that of the program."""
+import os
+import subprocess
+
+import pytest
+
+from conftest import policy_with, read_report
+
+# Executes a program by a system call of the 32-bit table, which a 64-bit program can make, too.
+CALL_OF_32_BIT = r"""
+	.globl _start
+_start:	mov $11, %eax
+	mov $path, %ebx
+	mov $argv, %ecx
+	xor %edx, %edx
+	int $0x80
+	mov $60, %eax
+	mov $99, %edi
+	syscall
+	.data
+path:	.asciz "PROGRAM"
+argv:	.quad path, 0
+"""
+
+# The kernel lets nobody without privileges read its memory, a tracer neither.
+UNREADABLE = r"""
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(void) { prctl(PR_SET_DUMPABLE, 0); execl("PROGRAM", "PROGRAM", (char *)0); return 99; }
+"""
+
+IDS = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d %d\\n", getuid(), geteuid()); return 9; }\n'
+
+
+def compiled(folder, name, text, *flags):
+    """The program NAME in FOLDER, from a source text (assembly where it has a _start)."""
+    source = folder / f"{name}{'.s' if '_start' in text else '.c'}"
+    source.write_text(text)
+    subprocess.run(["cc", "-w", "-o", folder / name, source, *flags], check=True)
+    return folder / name
+
+
+@pytest.fixture
+def set_uid(public_folder):
+    """A program that is set-uid root and prints its user's numbers."""
+    program = compiled(public_folder, "ids", IDS, "-static")
+    program.chmod(0o4755)
+    if os.statvfs(program).f_flag & os.ST_NOSUID:
+        pytest.skip("the test folder's filesystem is mounted nosuid")
+    return program
+
+
+def wrapper_of(way, folder, program):
+    """Words of a command that executes PROGRAM."""
+    if way == "call of the 32-bit table":
+        return [compiled(folder, "wrapper", CALL_OF_32_BIT.replace("PROGRAM", str(program)), "-nostdlib", "-static", "-no-pie")]
+    if way == "unreadable":
+        return [compiled(folder, "wrapper", UNREADABLE.replace("PROGRAM", str(program)))]
+    return ["/bin/sh", "-c", f"exec {'/' * 3000}{program}"]
+
+
+@pytest.mark.parametrize("way", ["call of the 32-bit table", "long path", "unreadable"])
+def test_privileged_program_by(hugexec_command, nobody, public_folder, set_uid, way):
+    """A user's wrapper executes a set-uid program, which has its privileges; the report says why it was left alone."""
+    command = ["/bin/sh", "-c", 'exec "$@"', "sh", *map(str, wrapper_of(way, public_folder, set_uid))]
+    plain = subprocess.run([*nobody, *command], capture_output=True, text=True, check=False)
+    if plain.returncode == 99 or plain.returncode < 0:
+        pytest.skip("this kernel makes no calls of the 32-bit table")
+    assert (plain.stdout, plain.returncode) == ("65534 0\n", 9)
+    words, report = hugexec_command(command, policy_with(), "thp")
+    report.touch()
+    report.chmod(0o666)
+    ours = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, "", 9)
+    lines = read_report(report)
+    assert [line["reason"].split(":")[0] for line in lines] == ["privileged-program"]
+    assert os.path.realpath(lines[0]["exe"]) == str(public_folder / "wrapper" if way == "unreadable" else set_uid)
