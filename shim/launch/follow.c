@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -207,16 +208,37 @@ static enum exec_seen see_exec(const struct followed *followed, char *path, size
 	return EXEC_OF_PATH;
 }
 
+static bool is_same(pid_t pid, const char *what)
+{
+	char of_pid[64], own[64];
+	struct stat a, b;
+	snprintf(of_pid, sizeof of_pid, "/proc/%d/%s", (int)pid, what);
+	snprintf(own, sizeof own, "/proc/self/%s", what);
+	return stat(of_pid, &a) == 0 && stat(own, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/*
+ * Whether the file at PATH must run untraced, or cannot be told from one that must. PATH is one that we see, too, or
+ * absolute in PID's root, which may be another than ours: there a link may lead us elsewhere than PID. What is not
+ * there is no program: execvp(3) looks for it in one folder after the other.
+ */
+static bool may_be_privileged(pid_t pid, const char *path)
+{
+	char from_here[PATH_MAX + 128];
+	struct program program;
+	bool same_root = is_same(pid, "root") && is_same(pid, "ns/mnt");
+	bool is_seen = same_root || strncmp(path, "/proc/", 6) == 0;
+	snprintf(from_here, sizeof from_here, "/proc/%d/root%s", (int)pid, path);
+	program_inspect_path(is_seen ? path : from_here, &program);
+	return program.kind == PROGRAM_NOT_FOUND ? !same_root : program.privileged;
+}
+
 /* At a system call of a process that is watched because we lack CAP_SYS_PTRACE. */
 static void on_syscall(struct following *following, struct followed *followed)
 {
 	char path[PATH_MAX + 64];
-	struct program program;
 	enum exec_seen seen = see_exec(followed, path, sizeof path);
-	if (seen == EXEC_OF_PATH)
-		program_inspect_path(path, &program);
-	if (seen == EXEC_UNREADABLE ||
-	    (seen == EXEC_OF_PATH && program.privileged && program.kind != PROGRAM_NOT_FOUND)) {
+	if (seen == EXEC_UNREADABLE || (seen == EXEC_OF_PATH && may_be_privileged(followed->tracee.pid, path))) {
 		consider_privileged(following, followed, seen == EXEC_OF_PATH ? path : NULL);
 		tracee_detach(&followed->tracee);
 		let_go(following, followed);

@@ -1,6 +1,7 @@
 #include "launch/program.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -110,6 +111,8 @@ void program_inspect_path(const char *path, struct program *out)
 	for (int level = 0; level <= INTERPRETERS_MAX; level++) {
 		const char *file = level == 0 ? path : next;
 		cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		if (fd < 0 && level == 0 && (errno == ENOENT || errno == ENOTDIR))
+			return;
 		if (fd < 0) {
 			/* It can be executed but not read: tracing it would change what it may do. */
 			out->privileged = true;

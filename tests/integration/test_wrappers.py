@@ -1,5 +1,6 @@
 """What a wrapper may do on the way from hugexec's exec to that of the program."""
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -75,3 +76,30 @@ def test_privileged_program_by(hugexec_command, nobody, public_folder, set_uid, 
     lines = read_report(report)
     assert [line["reason"].split(":")[0] for line in lines] == ["privileged-program"]
     assert os.path.realpath(lines[0]["exe"]) == str(public_folder / "wrapper" if way == "unreadable" else set_uid)
+
+
+def test_program_looked_for_by_a_users_wrapper(hugexec_command, bigtext, nobody, public_folder):
+    """In one folder after the other: that it is not in the first is no reason to let go."""
+    program = public_folder / "program"
+    shutil.copy(bigtext(4), program)
+    words, report = hugexec_command(["/usr/bin/env", "program", "exit", "9"], policy_with(), "thp")
+    report.touch()
+    report.chmod(0o666)
+    done = subprocess.run([*nobody, "/usr/bin/env", f"PATH=/usr/nowhere:/bin/sh:{public_folder}", *words], capture_output=True, check=False)
+    assert (done.returncode, [line["outcome"] for line in read_report(report)]) == (9, ["remapped"])
+
+
+def test_privileged_program_in_another_root(hugexec_command, nobody, public_folder, set_uid):
+    """Its path names another file there."""
+    root = public_folder / "root"
+    (root / "bin").mkdir(parents=True)
+    set_uid.rename(root / "bin" / "true")
+    prefix = [*nobody, "--inh-caps=+sys_chroot", "--ambient-caps=+sys_chroot"]
+    command = ["/usr/sbin/chroot", str(root), "/bin/true"]
+    words, report = hugexec_command(command, policy_with(), "thp")
+    report.touch()
+    report.chmod(0o666)
+    for way in (command, words):
+        done = subprocess.run([*prefix, *way], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.returncode) == ("65534 0\n", 9), done.stderr
+    assert [line["reason"].split(":")[0] for line in read_report(report)] == ["privileged-program"]
