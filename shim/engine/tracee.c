@@ -36,6 +36,9 @@
 /* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
 #define INTERRUPTED_CALLS_MAX 10000
 
+/* Each takes a bit of the 32768 instructions that a process may have (kernel/seccomp.c, MAX_INSNS_PER_PATH). */
+#define FILTERS_MAX 32768
+
 #define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
 
 static int lost(struct tracee *tracee, struct error *err)
@@ -87,14 +90,36 @@ bool tracee_may_suspend_seccomp(void)
 	       (data[0].effective & (1U << CAP_SYS_ADMIN)) && is_initial_user_namespace();
 }
 
-int tracee_check_filter(const struct tracee *tracee, struct error *err)
+int tracee_filters(pid_t pid)
 {
+	static const char count_key[] = "\nSeccomp_filters:\t"; /* Linux 5.9 */
 	char path[64];
 	cleanup_free char *status = NULL;
-	if (tracee->suspends_seccomp)
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	/* The line before that of seccomp(2), which a kernel without it does not have. */
+	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 || !strstr(status, "\nNoNewPrivs:\t"))
+		return FILTERS_UNKNOWN;
+	if (strstr(status, "\nSeccomp:\t0\n") || !strstr(status, "\nSeccomp:\t"))
 		return 0;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)tracee->pid);
-	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) == 0 && strstr(status, "\nSeccomp:\t0\n"))
+	const char *count = strstr(status, count_key);
+	if (!count)
+		return 1;
+	unsigned long filters = strtoul(count + sizeof count_key - 1, NULL, 10);
+	return filters > 0 && filters <= FILTERS_MAX ? (int)filters : FILTERS_UNKNOWN;
+}
+
+int tracee_check_filter(struct tracee *tracee, struct error *err)
+{
+	int filters = tracee_filters(tracee->pid);
+	int known =
+	    tracee->known_filters == OWN_FILTERS && filters > 0 ? tracee_filters(getpid()) : tracee->known_filters;
+	bool is_told = filters != FILTERS_UNKNOWN && known != FILTERS_UNKNOWN;
+	bool is_known = is_told && (filters == 0 || filters <= known);
+	/* Without any sign of a new one we take the risk at the last call, rather than stay a zombie. */
+	tracee->filter_seen = is_told && !is_known ? FILTER_NEW : FILTER_KNOWN;
+	if (tracee->filter_seen == FILTER_NEW && !tracee->suspends_seccomp)
+		tracee->suspends_seccomp = tracee_may_suspend_seccomp();
+	if (is_known || tracee->suspends_seccomp)
 		return 0;
 	return error_set(err, "seccomp",
 	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");

@@ -20,6 +20,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,11 +30,19 @@
 
 enum tracee_state { TRACEE_RUNNING, TRACEE_IN_EXEC, TRACEE_STOPPED, TRACEE_BORROWED, TRACEE_LET_GO, TRACEE_GONE };
 
+#define OWN_FILTERS (-1)
+
 struct tracee {
 	pid_t pid;
 	enum tracee_state state;
-	long options;               /* PTRACE_O_* in force outside of the borrowed time */
-	bool suspends_seccomp;      /* while borrowed, no seccomp filter of the tracee's sees its calls */
+	long options;          /* PTRACE_O_* in force outside of the borrowed time */
+	bool suspends_seccomp; /* while borrowed, no seccomp filter of the tracee's sees its calls */
+	/*
+	 * So many seccomp filters are known to let the calls through, because these were tried under them; or
+	 * OWN_FILTERS, those that we are under ourselves. Filters are never taken away: more of them are new ones.
+	 */
+	int known_filters;
+	enum { FILTER_UNSEEN, FILTER_KNOWN, FILTER_NEW } filter_seen; /* by tracee_check_filter() */
 	bool is_foreign;            /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
 	/*
@@ -67,11 +76,17 @@ int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *e
  */
 bool tracee_may_suspend_seccomp(void);
 
+#define FILTERS_UNKNOWN INT_MAX
+
+/* How many seccomp filters PID is under; FILTERS_UNKNOWN where that cannot be told. */
+int tracee_filters(pid_t pid);
+
 /*
- * Whether calls can be injected without a seccomp filter's seeing them: it might end the workload for one of them.
- * Returns 0, or -1 with ERR word "seccomp".
+ * Whether calls can be injected that no unknown seccomp filter sees: it might end the workload for one of them. One
+ * that a wrapper or a library has set meanwhile is suspended where we may do that. Returns 0, or -1 with ERR word
+ * "seccomp".
  */
-int tracee_check_filter(const struct tracee *tracee, struct error *err);
+int tracee_check_filter(struct tracee *tracee, struct error *err);
 
 /*
  * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result
@@ -146,6 +161,9 @@ void tracee_detach(struct tracee *tracee);
  * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed
  * another program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending,
  * which is why such a tracee gets a tracer that is not its child (launch.h).
+ *
+ * The call is under the tracee's seccomp filters, suspended or not: where one is FILTER_NEW the caller leaves a zombie
+ * rather than have it kill for waitid.
  *
  * TRACER_PID: our PID as the tracee sees it.
  * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a

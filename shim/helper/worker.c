@@ -107,6 +107,8 @@ static int prepare(const struct worker_options *options, int connection, struct 
 		return error_set(err, "helper-identity", "process %d has ended", (int)peer->sender.pid);
 	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
 	tracee->is_foreign = true;
+	int filters = tracee_filters(tracee->pid); /* under which the client tries them, where it has to */
+	tracee->known_filters = filters == FILTERS_UNKNOWN ? 0 : filters;
 	alarm(0);
 	return 0;
 }

@@ -71,7 +71,12 @@ static void release(const struct following *following, struct followed *followed
 	}
 	if (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0)
 		return;
-	tracee_hand_off(tracee, following->launch->tracer_pid, NULL);
+	if (tracee->filter_seen == FILTER_UNSEEN)
+		tracee_check_filter(tracee, NULL);
+	if (tracee->filter_seen == FILTER_NEW)
+		tracee_detach(tracee); /* we stay its zombie, which does not kill it */
+	else
+		tracee_hand_off(tracee, following->launch->tracer_pid, NULL);
 }
 
 static void remember_skip(struct followed *followed, const struct report *report)
@@ -92,8 +97,7 @@ static void remap(const struct launch *launch, struct followed *followed, const 
                   struct fact_store *store, struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
-	if (tracee_finish_exec(tracee, &report->reason) < 0 ||
-	    (launch->avoids_filters && tracee_check_filter(tracee, &report->reason) < 0)) {
+	if (tracee_finish_exec(tracee, &report->reason) < 0 || tracee_check_filter(tracee, &report->reason) < 0) {
 		report->outcome = OUTCOME_FAILED;
 		return;
 	}
@@ -160,7 +164,12 @@ enum considered consider_entry(struct following *following, struct followed *fol
 	struct settings settings = followed->waiting_settings;
 	followed->waiting = NULL;
 	fault_point("library-stop");
-	engine_run_libraries(&followed->tracee, &settings, report);
+	/* A constructor may have set a filter. */
+	struct error reason = {0};
+	if (tracee_check_filter(&followed->tracee, &reason) == 0)
+		engine_run_libraries(&followed->tracee, &settings, report);
+	else if (report->outcome != OUTCOME_FAILED)
+		report->reason = reason;
 	followed->held_us += (uint64_t)(now_us() - began_us);
 	bool may_follow = settings.follow != FOLLOW_NONE && report->outcome == OUTCOME_SKIPPED &&
 	                  followed->tracee.state == TRACEE_STOPPED;

@@ -130,6 +130,7 @@ static bool begins(struct following *following, struct followed *followed)
 static void on_exec(struct following *following, struct followed *followed)
 {
 	followed->tracee.state = TRACEE_IN_EXEC;
+	followed->tracee.filter_seen = FILTER_UNSEEN;
 	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
 	fault_point("exec-stop");
 	if (!followed->has_executed && !begins(following, followed)) {
@@ -266,6 +267,7 @@ static void on_new_child(struct following *following, const struct followed *par
 	struct tracee tracee = {.pid = (pid_t)child_pid,
 	                        .options = parent->tracee.options,
 	                        .suspends_seccomp = parent->tracee.suspends_seccomp,
+	                        .known_filters = parent->tracee.known_filters,
 	                        .is_foreign = parent->tracee.is_foreign};
 	bool has_executed = parent->has_executed;
 	if (child_pid && !find(following, (pid_t)child_pid)) {

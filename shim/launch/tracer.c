@@ -86,6 +86,7 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	if (check_files(&err) < 0 || rehearse(&err) < 0 ||
 	    tracee_seize(&tracee, parent_pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, &err) < 0)
 		refuse(launch, &err);
+	tracee.known_filters = OWN_FILTERS;
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
 	handshake_set(launch->shared, HANDSHAKE_SEIZED);
