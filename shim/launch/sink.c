@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,20 +20,51 @@
 /* How long what was done for somebody else may take to be written to his files. */
 #define DELIVERY_MS 1000
 
-/* Standard error of PID (0: ours), as a descriptor of our own; -1 where it has none. */
-static int open_stderr(pid_t pid)
+/* Which file standard error was when the workload was launched. */
+static struct {
+	bool was_open;
+	struct stat st;
+	char terminal[64]; /* its path; "" where it is none */
+} at_launch;
+
+void sink_remember_stderr(void)
+{
+	at_launch.was_open = fstat(STDERR_FILENO, &at_launch.st) == 0;
+	if (at_launch.was_open && S_ISCHR(at_launch.st.st_mode) &&
+	    ttyname_r(STDERR_FILENO, at_launch.terminal, sizeof at_launch.terminal) != 0)
+		at_launch.terminal[0] = '\0';
+}
+
+static bool is_as_at_launch(int fd)
+{
+	struct stat st;
+	return at_launch.was_open && fstat(fd, &st) == 0 && st.st_dev == at_launch.st.st_dev &&
+	       st.st_ino == at_launch.st.st_ino && st.st_rdev == at_launch.st.st_rdev;
+}
+
+/*
+ * Standard error of PID (0: ours), as a descriptor of our own; -1 where it has none. A program that runs may have given
+ * the number to a file with its data: unless ANY_FILE only the one is taken that it was launched with. A terminal is
+ * opened anew, because many a program (all of GNU coreutils) closes its standard error before it ends.
+ */
+static int open_stderr(pid_t pid, bool any_file)
 {
 	if (pid == 0)
 		return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	return pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, STDERR_FILENO, 0);
+	cleanup_close int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, STDERR_FILENO, 0);
+	if (fd >= 0 && (any_file || is_as_at_launch(fd)))
+		return steal_fd(&fd);
+	cleanup_close int terminal =
+	    at_launch.terminal[0] ? open(at_launch.terminal, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC) : -1;
+	return terminal >= 0 && is_as_at_launch(terminal) ? steal_fd(&terminal) : -1;
 }
 
 static void complain(const struct options *options, pid_t stderr_of, const char *path, int errnum)
 {
 	if (options->verbosity == VERBOSITY_QUIET)
 		return;
-	cleanup_close int fd = open_stderr(stderr_of);
+	cleanup_close int fd = open_stderr(stderr_of, false);
 	if (fd >= 0)
 		dprintf(fd, "hugexec: cannot write the report to %s: %s\n", path, strerror(errnum));
 }
@@ -40,7 +72,7 @@ static void complain(const struct options *options, pid_t stderr_of, const char 
 static int open_report(const struct options *options, pid_t stderr_of)
 {
 	if (strcmp(options->report_path, "-") == 0)
-		return open_stderr(stderr_of);
+		return open_stderr(stderr_of, false);
 	return open(options->report_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 }
 
@@ -61,7 +93,7 @@ int sink_open_report(const struct options *options)
 
 int sink_open_stderr(void)
 {
-	return open_stderr(0);
+	return open_stderr(0, true);
 }
 
 /* The caller may have no descriptor left (RLIMIT_NOFILE): a child that closes what it inherited has. */
@@ -152,7 +184,8 @@ void sink_report(const struct options *options, const struct report *report, pid
 		return;
 	}
 	if (want_line) {
-		cleanup_close int fd = open_stderr(stderr_of);
+		/* A program that is not started has not run. */
+		cleanup_close int fd = open_stderr(stderr_of, fails_launch);
 		int to = fd < 0 && stderr_of == 0 ? STDERR_FILENO : fd;
 		if (to >= 0)
 			say(report, to, fails_launch);

@@ -11,6 +11,9 @@
 #include "launch/options.h"
 #include "report.h"
 
+/* Called in a process that has the workload's standard error: later it is written to only where it is still that. */
+void sink_remember_stderr(void);
+
 /*
  * Deliver REPORT as OPTIONS ask. STDERR_OF: the process whose standard error messages go to; 0: our own.
  * FAILS_LAUNCH: the policy turns this failure into exit status 125, which is always said aloud unless quiet.

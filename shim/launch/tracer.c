@@ -14,6 +14,7 @@
 #include "launch/follow.h"
 #include "launch/rehearse.h"
 #include "launch/shared.h"
+#include "launch/sink.h"
 
 #define PARENT_WORD_MS 2000
 
@@ -61,6 +62,7 @@ static void detach_from_surroundings(bool is_orphan)
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
+	sink_remember_stderr();
 	close_inherited_files();
 	raise_own_limits();
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);

@@ -1,0 +1,57 @@
+"""What hugexec says on the workload's standard error, and when that is another file by then."""
+import os
+import pty
+import subprocess
+
+import pytest
+
+from conftest import policy_with
+
+# Its data file gets number 2, as the first that is free.
+CLOSES = r"""
+#include <fcntl.h>
+#include <unistd.h>
+int main(void)
+{
+	close(2);
+	int fd = open("data", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	return fd == 2 && write(fd, "DATA", 4) == 4 ? 9 : 1;
+}
+"""
+
+
+@pytest.fixture
+def closes(tmp_path):
+    (tmp_path / "closes.c").write_text(CLOSES)
+    subprocess.run(["cc", "-o", tmp_path / "closes", tmp_path / "closes.c"], check=True)
+    return tmp_path / "closes"
+
+
+@pytest.mark.parametrize("option", ["-v", "--report=-", "--report=/nowhere/report"])
+def test_a_data_file_with_number_2(hugexec, write_policy, closes, tmp_path, option):
+    """It is not written to when the program has ended."""
+    command = [hugexec, f"--policy={write_policy(policy_with())}", option, "--", closes]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
+    assert (done.returncode, (tmp_path / "data").read_text()) == (9, "DATA")
+
+
+def printed_on_a_terminal(words):
+    """What the command prints on a terminal of its own."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execvp(words[0], words)
+    text = b""
+    while True:
+        try:
+            text += os.read(fd, 4096)
+        except OSError:  # the last one that had it open is gone
+            break
+    os.close(fd)
+    assert os.waitpid(pid, 0)[1] == 0
+    return text.decode()
+
+
+def test_a_program_that_closes_its_standard_error(hugexec, write_policy):
+    """As ls does before it ends: the terminal is still there to be told why it was left alone."""
+    words = [hugexec, f"--policy={write_policy(policy_with())}", "-v", "--", "ls", "-d", "/"]
+    assert "hugexec: ls: left alone: " in printed_on_a_terminal(words)
