@@ -39,6 +39,8 @@
 /* Each takes a bit of the 32768 instructions that a process may have (kernel/seccomp.c, MAX_INSNS_PER_PATH). */
 #define FILTERS_MAX 32768
 
+#define SIGTRAP_BIT (UINT64_C(1) << (SIGTRAP - 1)) /* in a kernel sigset */
+
 #define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
 
 static int lost(struct tracee *tracee, struct error *err)
@@ -316,6 +318,17 @@ static int open_breakpoint(pid_t pid, uint64_t tracee_addr)
 	return (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
+/* Whether the tracee ignores SIGTRAP; true where that cannot be told. */
+static bool ignores_sigtrap(const struct tracee *tracee)
+{
+	static const char key[] = "\nSigIgn:\t";
+	char path[64];
+	cleanup_free char *status = NULL;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)tracee->pid);
+	const char *ignored = read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? NULL : strstr(status, key);
+	return !ignored || (strtoull(ignored + sizeof key - 1, NULL, 16) & SIGTRAP_BIT);
+}
+
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err)
 {
 	siginfo_t info;
@@ -323,8 +336,16 @@ int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct er
 	 */
 	if (ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0)
 		return error_set_errno(err, errno, "no-breakpoint", "asking process %d for signals", (int)tracee->pid);
+	/* Blocked, that of a perf event stays pending, and nobody hears of it (send_sig_perf(), seen with Linux 6.18).
+	 */
+	uint64_t mask;
+	if (ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof mask, &mask) < 0 || (mask & SIGTRAP_BIT))
+		return error_set(err, "no-breakpoint", "process %d blocks SIGTRAP", (int)tracee->pid);
 	int fd = open_breakpoint(tracee->pid, tracee_addr);
 	tracee->breakpoint_fd = fd > 0 ? fd : 0;
+	/* That of a debug register is forced on who ignores it, who then ignores it no more (force_sig_fault()). */
+	if (fd <= 0 && ignores_sigtrap(tracee))
+		return error_set(err, "no-breakpoint", "process %d ignores SIGTRAP", (int)tracee->pid);
 	if (fd <= 0 && arch_set_breakpoint(tracee->pid, tracee_addr) < 0)
 		return error_set_errno(err, errno, "no-breakpoint", "hardware breakpoint in process %d",
 		                       (int)tracee->pid);

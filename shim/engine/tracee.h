@@ -128,7 +128,8 @@ int tracee_return(struct tracee *tracee, struct error *err);
  *
  * Where perf events may be used (perf_event_open(2); sigtrap: Linux 5.13) it is one, and ends with the tracer that has
  * opened it. Else it is set by ptrace(2) and stays where a tracer is killed: SIGTRAP then ends the tracee there.
- * TRACEE: STOPPED. Returns 0, or -1 with ERR word "no-breakpoint" (this processor or hypervisor has none to give).
+ * TRACEE: STOPPED. Returns 0, or -1 with ERR word "no-breakpoint" (this processor or hypervisor has none to give, or it
+ * would cost the tracee that it blocks or ignores SIGTRAP).
  */
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err);
 

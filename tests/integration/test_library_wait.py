@@ -108,6 +108,34 @@ def test_no_breakpoint_stays(start, surroundings):
     assert process.communicate("", timeout=30)[0] == "" and process.returncode == 7
 
 
+SIGNAL_STATE = ('#include <stdio.h>\n#include <string.h>\nint main(void) { FILE *f = fopen("/proc/self/status", "r"); char line[256];\n'
+                'while (fgets(line, sizeof line, f)) if (!strncmp(line, "Sig", 3) && line[3] != \'Q\' || !strncmp(line, "ShdPnd", 6)) '
+                'fputs(line, stdout); return 0; }\n')
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+@pytest.mark.parametrize("how", ["ignored", "blocked"])
+def test_sigtrap_ignored_or_blocked(hugexec_command, tmp_path, surroundings, how):
+    """The breakpoint's own signal: the program still ignores or blocks it, and finds none pending."""
+    (tmp_path / "state.c").write_text(SIGNAL_STATE)
+    subprocess.run(["cc", "-w", "-o", tmp_path / "state", tmp_path / "state.c"], check=True)
+    words, report = hugexec_command([tmp_path / "state"], policy_with(libraries=True, follow="none"), "thp")
+
+    def prepare():
+        if SURROUNDINGS[surroundings]:
+            SURROUNDINGS[surroundings]()
+        if how == "ignored":
+            signal.signal(signal.SIGTRAP, signal.SIG_IGN)
+        else:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTRAP])
+
+    plain, ours = (subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=prepare)
+                   for command in ([tmp_path / "state"], words))
+    assert plain.stdout.count("\n") == 5 and (ours.stdout, ours.stderr) == (plain.stdout, "")
+    left_alone = how == "blocked" or surroundings == "debug register"
+    assert read_report(report)[0]["reason"].startswith("no-breakpoint: " if left_alone else "no-huge-slot: ")
+
+
 def test_the_perf_event_is_used(start):
     """Where it may be: the tracer holds one, and the debug registers are left to debuggers."""
     process, _ = start("perf event")
