@@ -21,6 +21,7 @@
 #include "launch/options.h"
 #include "launch/program.h"
 #include "launch/sink.h"
+#include "launch/stack.h"
 #include "policy/policy.h"
 #include "report.h"
 
@@ -35,6 +36,7 @@ static int execute(const struct options *options, const struct launch *tracer)
 	const char *file = options->command[0];
 	if (options->argv0)
 		options->command[0] = (char *)options->argv0;
+	stack_give_back();
 	execvp(file, options->command);
 	int saved_errno = errno;
 	if (tracer)
@@ -93,6 +95,15 @@ static bool expects_remap(const struct program *program, const struct decision *
 	       program->text_bytes >= 2 * MIB && program->text_bytes >= settings->min_text_bytes;
 }
 
+static int begin(struct launch *launch, struct error *err)
+{
+	uint64_t room = stack_room();
+	if (room < STACK_FOR_TRACER)
+		return error_set(err, "stack-limit", "RLIMIT_STACK leaves %ju KiB, the tracer needs %ju",
+		                 (uintmax_t)(room / KIB), (uintmax_t)(STACK_FOR_TRACER / KIB));
+	return launch_begin(launch, err);
+}
+
 static int run_under(const struct policy *policy, const struct options *options)
 {
 	struct error err = {0};
@@ -118,7 +129,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .via = VIA_SHIM,
 	    .expects_remap = expects_remap(&program, &decision),
 	};
-	if (launch_begin(&launch, &err) < 0) {
+	if (begin(&launch, &err) < 0) {
 		bool fails = decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
 		report_untraced(options, program.path, &decision, OUTCOME_FAILED, &err, fails);
 		return fails ? EXIT_FAILED : execute(options, NULL);
@@ -126,7 +137,16 @@ static int run_under(const struct policy *policy, const struct options *options)
 	return execute(options, &launch);
 }
 
-static int run(const struct options *options)
+/* Where there is no room to read a policy. Nothing here, nor in main(), may take much of the stack. */
+static int run_blindly(const struct options *options)
+{
+	static const char message[] = "hugexec: stack-limit: RLIMIT_STACK leaves no room to read a policy\n";
+	if (options->verbosity == VERBOSITY_VERBOSE)
+		(void)!write(STDERR_FILENO, message, sizeof message - 1);
+	return execute(options, NULL);
+}
+
+__attribute__((noinline)) static int run(const struct options *options)
 {
 	struct error err = {0};
 	struct policy *policy = NULL;
@@ -149,6 +169,7 @@ static int run(const struct options *options)
 int main(int argc, char **argv)
 {
 	struct options options;
+	stack_make_room();
 	switch (options_parse(argc, argv, &options)) {
 	case OPTIONS_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILED;
 	case OPTIONS_WRONG: return EXIT_FAILED;
@@ -157,5 +178,5 @@ int main(int argc, char **argv)
 	const char *environment_switch = getenv("HUGEXEC");
 	if (environment_switch && strcmp(environment_switch, "off") == 0 && !options.dry_run)
 		return execute(&options, NULL);
-	return run(&options);
+	return stack_room() < STACK_FOR_POLICY && !options.dry_run ? run_blindly(&options) : run(&options);
 }

@@ -287,7 +287,36 @@ def test_no_file_size(check, backing):
         check("file-size-limit", backing, preexec_fn=limited((resource.RLIMIT_FSIZE, 0, 0)))
 
 
+@NOT_SANITIZED
+def test_small_stack(check):
+    check("stack-limit", "thp", preexec_fn=limited((resource.RLIMIT_STACK, 128 * 1024, 128 * 1024)))
+
+
+@NOT_SANITIZED
+def test_stack_of_any_size(hugexec, bigtext, write_policy, tmp_path):
+    """From one on which the program can just run: it does, and hugexec says why it does no more from where it has room for that."""
+    program = [bigtext(4), "exit", "9"]
+    report, reasons = tmp_path / "report", []
+    words = [hugexec, f"--policy={write_policy(policy_with(libraries=True, perf_map=True))}", "--backing=thp", f"--report={report}", "--"]
+    for size in range(16384, 256 * 1024, 8192):
+        limit = limited((resource.RLIMIT_STACK, size, size))
+        plain = run(program, preexec_fn=limit)
+        report.write_text("")
+        ours = run([*words, *program], preexec_fn=limit)
+        assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode), size
+        reasons += [json.loads(line)["reason"] for line in report.read_text().splitlines()]
+    assert plain.returncode == 9 and reasons[0].startswith("stack-limit: ") and not reasons[-1]
+
+
+def test_small_soft_stack(hugexec_run):
+    """It is the program's, as before."""
+    soft = limited((resource.RLIMIT_STACK, 65536, resource.RLIM_INFINITY))
+    done, report = hugexec_run(["sh", "-c", "ulimit -s; ulimit -H -s"], policy_with(), preexec_fn=soft)
+    assert (done.stdout, done.stderr) == ("64\nunlimited\n", "") and not report[0]["reason"].startswith("stack-limit")
+
+
 @pytest.mark.parametrize("limits", [
+    [(resource.RLIMIT_STACK, 40960, resource.RLIM_INFINITY)],
     [(resource.RLIMIT_FSIZE, 0, resource.RLIM_INFINITY)],
     [(resource.RLIMIT_NOFILE, 4, 64)],
     [(resource.RLIMIT_CORE, resource.RLIM_INFINITY, resource.RLIM_INFINITY)],
