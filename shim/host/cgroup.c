@@ -277,3 +277,14 @@ char *host_cgroup_of(pid_t pid)
 		return NULL;
 	return strdup(found);
 }
+
+bool host_shares_cgroups(pid_t pid)
+{
+	char path[64];
+	cleanup_free char *other = NULL;
+	cleanup_free char *own = NULL;
+	snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+	return read_file_at(AT_FDCWD, path, PROC_LIMIT_BYTES, &other, NULL) == 0 &&
+	       read_file_at(AT_FDCWD, "/proc/self/cgroup", PROC_LIMIT_BYTES, &own, NULL) == 0 &&
+	       strcmp(own, other) == 0;
+}

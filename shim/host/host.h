@@ -39,6 +39,9 @@ bool host_is_single_threaded(pid_t pid);
 /* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL where unknown. */
 char *host_cgroup_of(pid_t pid);
 
+/* Whether PID is in the same cgroup as we, in every tree. False where that cannot be told. */
+bool host_shares_cgroups(pid_t pid);
+
 /* PID's systemd unit ("foo.service"), as sd_pid_get_unit(3) says (libsystemd loaded on first use); NULL where none. */
 char *host_unit_of(pid_t pid);
 

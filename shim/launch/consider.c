@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "engine/engine.h"
 #include "facts.h"
+#include "host/host.h"
 #include "launch/sink.h"
 
 #define EXIT_FAIL 125
@@ -102,6 +103,10 @@ static void remap(const struct launch *launch, struct followed *followed, const 
 		return;
 	}
 	fault_point("exec-finished");
+	/* A wrapper may have gone to another cgroup (cgexec, systemd-run --scope): what we allocate is charged to ours.
+	 */
+	if (!launch->expects_remap && !tracee->is_foreign)
+		tracee->is_foreign = !host_shares_cgroups(tracee->pid);
 	if (sink_tells_build_id(launch->options))
 		facts_begin_build_id(store, tracee->pid);
 	engine_run(tracee, &decision->settings, report);

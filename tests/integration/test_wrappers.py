@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from conftest import policy_with, read_report
+from conftest import HUGE, Process, policy_with, read_report
+from test_fail_open import cgroup
 
 # Executes a program by a system call of the 32-bit table, which a 64-bit program can make, too.
 CALL_OF_32_BIT = r"""
@@ -103,3 +104,14 @@ def test_privileged_program_in_another_root(hugexec_command, nobody, public_fold
         done = subprocess.run([*prefix, *way], capture_output=True, text=True, check=False)
         assert (done.stdout, done.returncode) == ("65534 0\n", 9), done.stderr
     assert [line["reason"].split(":")[0] for line in read_report(report)] == ["privileged-program"]
+
+
+def test_wrapper_that_goes_to_another_cgroup(hugexec_command, bigtext):
+    """As cgexec and systemd-run --scope do: the copy is charged to where the program runs."""
+    with cgroup("memory", {}) as procs:
+        words, report = hugexec_command(["sh", "-c", f'echo $$ >{procs} && exec "$@"', "sh", bigtext(8), "sleep"], policy_with(), "thp")
+        with Process(words, stdout=subprocess.PIPE, text=True) as process:
+            assert [process.stdout.readline() for _ in range(2)][1] == "ready\n"
+            stat = dict(line.split() for line in (procs.parent / "memory.stat").read_text().splitlines())
+            process.kill()
+        assert int(stat["shmem"]) >= read_report(report)[0]["huge_bytes"] >= 3 * HUGE
