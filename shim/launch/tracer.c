@@ -2,11 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -55,15 +59,44 @@ static int check_files(struct error *err)
 	                 (uintmax_t)limit.rlim_cur, FILES_NEEDED);
 }
 
-static void detach_from_surroundings(bool is_orphan)
+static bool is_here(const char *folder)
+{
+	struct stat here, there;
+	return stat(".", &here) == 0 && stat(folder, &there) == 0 && here.st_dev == there.st_dev &&
+	       here.st_ino == there.st_ino;
+}
+
+/*
+ * A wrapper may leave its working directory and unmount it: it must not be busy with us. A report with a relative path
+ * is still opened, so that path is made absolute; where that cannot be we stay.
+ */
+static void leave_folder(struct launch *launch)
+{
+	static struct options options; /* ours from here on */
+	static char report[2 * PATH_MAX];
+	char folder[PATH_MAX];
+	const char *path = launch->options->report_path;
+	if (path && path[0] != '/' && strcmp(path, "-") != 0) {
+		if (!getcwd(folder, sizeof folder) || !is_here(folder) ||
+		    snprintf(report, sizeof report, "%s/%s", folder, path) >= (int)sizeof report)
+			return;
+		options = *launch->options;
+		options.report_path = report;
+		launch->options = &options;
+	}
+	(void)!chdir("/");
+}
+
+static void detach_from_surroundings(struct launch *launch)
 {
 	/* Only until P is seized: from then on its end wakes us. */
-	if (!is_orphan)
+	if (!launch->tracer_is_orphan)
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
 	sink_remember_stderr();
 	close_inherited_files();
+	leave_folder(launch);
 	raise_own_limits();
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
 }
@@ -80,7 +113,7 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	struct error err = {0};
 	struct tracee tracee;
 	launch->tracer_pid = getpid();
-	detach_from_surroundings(launch->tracer_is_orphan);
+	detach_from_surroundings(launch);
 	fault_point("tracer-started");
 	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
 	    (!launch->tracer_is_orphan && getppid() != parent_pid))

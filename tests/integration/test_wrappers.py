@@ -115,3 +115,16 @@ def test_wrapper_that_goes_to_another_cgroup(hugexec_command, bigtext):
             stat = dict(line.split() for line in (procs.parent / "memory.stat").read_text().splitlines())
             process.kill()
         assert int(stat["shmem"]) >= read_report(report)[0]["huge_bytes"] >= 3 * HUGE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+def test_wrapper_that_unmounts_its_working_directory(hugexec, write_policy, tmp_path):
+    """It is not busy with the tracer, and a report's relative path means what it did."""
+    (tmp_path / "mounted").mkdir()
+    command = ["sh", "-c", f"cd / && umount {tmp_path}/mounted && exit 9"]
+    words = [hugexec, f"--policy={write_policy(policy_with())}", "--report=../report", "--", *command]
+    script = f'mount -t tmpfs none {tmp_path}/mounted && cd {tmp_path}/mounted && exec "$@"'
+    for way in (command, words):
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", *way], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (9, "")
+    assert [line["outcome"] for line in read_report(tmp_path / "report")] == ["skipped"]
