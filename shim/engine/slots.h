@@ -40,7 +40,8 @@ struct slots {
 
 /*
  * Pure: write the slots of the COUNT ranges into LIST (room for PAGE_CACHE_SLOTS_MAX), those that do not lie within
- * FILE_BYTES as SLOT_SHORT. Returns their number, or -1 with ERR where there are none, too many, or a range is not aligned.
+ * FILE_BYTES as SLOT_SHORT. Returns their number, or -1 with ERR where there are none, too many, or a range is not
+ * aligned.
  */
 int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, struct slot *list,
                     struct error *err);
