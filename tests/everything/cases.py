@@ -194,7 +194,7 @@ def postgres(prefix, folder, seconds):
     failed = re.search(r"failed transactions: (\d+)", text)
     rate = re.search(r"tps = ([\d.]+)", text)
     prefix.note = f"{float(rate[1]):.0f} transactions/s" if rate else ""
-    return status, failed and failed[1], answer, process.returncode, re.findall(r"PANIC|FATAL(?!:  the database system is (?:starting up|not yet))|terminated by signal", log)
+    return status, failed and failed[1], answer, process.returncode, re.findall(r"PANIC.*|FATAL(?!:  the database system is (?:starting up|not yet)).*|.*terminated by signal.*", log)
 
 
 def mariadb(prefix, folder, seconds):

@@ -261,6 +261,15 @@ static void tasks(void)
 	}
 }
 
+extern uint64_t bigtext_walk(uint64_t start) __attribute__((weak));
+
+/* Every page of the text that is linked with us is executed, and has a say in the sum (bigtext.py). */
+static void text(void)
+{
+	if (bigtext_walk)
+		printf("text says: %llx\n", (unsigned long long)bigtext_walk(1));
+}
+
 /* Where we are asked to: say so, and wait for a line before we look at anything. */
 static void wait_for_leave(void)
 {
@@ -298,5 +307,6 @@ int main(int argc, char **argv)
 	status();
 	tasks();
 	maps();
+	text();
 	return 42;
 }
