@@ -1,5 +1,6 @@
 #include "launch/follow.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,8 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/io.h"
 #include "base/retry.h"
 #include "host/host.h"
 #include "launch/consider.h"
@@ -248,15 +251,20 @@ static void on_syscall(struct following *following, struct followed *followed)
 	resume(following, followed, 0);
 }
 
+static bool is_thread_of(pid_t pid, pid_t tid)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)tid);
+	return access(path, F_OK) == 0;
+}
+
 /*
  * Whether the child that the kernel has attached for us is one to follow: a thread of PARENT's process, or any child
  * where those are traced. What was cloned without SIGCHLD as its exit signal is told of as threads are, and is none.
  */
 static bool is_wanted(pid_t parent, long options, pid_t child)
 {
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/task/%d", (int)parent, (int)child);
-	return (options & PTRACE_O_TRACEFORK) || access(path, F_OK) == 0;
+	return (options & PTRACE_O_TRACEFORK) || is_thread_of(parent, child);
 }
 
 /* A child that the kernel attached for us, at its first stop. */
@@ -280,6 +288,61 @@ static void on_new_child(struct following *following, const struct followed *par
 	}
 }
 
+/* Whether the thread TID, stopped, is in exit_group(2). */
+static bool is_in_exit_group(pid_t tid)
+{
+	char path[64];
+	cleanup_free char *call = NULL;
+	snprintf(path, sizeof path, "/proc/%d/syscall", (int)tid);
+	return read_file_at(AT_FDCWD, path, 4096, &call, NULL) == 0 && strtoull(call, NULL, 10) == SYS_exit_group;
+}
+
+static bool any_thread_is_in_exit_group(pid_t pid)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	cleanup_closedir DIR *tasks = opendir(path);
+	bool found = false;
+	for (struct dirent *entry; tasks && !found && (entry = readdir(tasks)) != NULL;)
+		found = is_in_exit_group(atoi(entry->d_name));
+	return found;
+}
+
+/*
+ * Whether PID, at its PTRACE_EVENT_EXIT, ends together with all of its process. A main thread may also end alone, or
+ * because another one is executing over it: then its exit status is 0 (do_group_exit(), Linux 6.18 read).
+ */
+static bool ends_with_its_process(pid_t pid)
+{
+	unsigned long exit_status = 0;
+	return host_is_single_threaded(pid) ||
+	       (ptrace(PTRACE_GETEVENTMSG, pid, 0, &exit_status) == 0 && exit_status != 0) ||
+	       any_thread_is_in_exit_group(pid);
+}
+
+static bool has_something_to_tell(const struct followed *followed)
+{
+	return followed->has_skipped || followed->waiting;
+}
+
+/* A thread ends, and perhaps its process, which still has a standard error to be told why nothing was done. */
+static void on_exit_event(struct following *following, struct followed *thread)
+{
+	pid_t tid = thread->tracee.pid;
+	if (has_something_to_tell(thread)) {
+		if (ends_with_its_process(tid))
+			consider_end(following, thread);
+	} else if (is_in_exit_group(tid)) {
+		/* That of its main thread comes later, when this one may be gone. */
+		for (size_t i = 0; i < following->count; i++) {
+			struct followed *other = &following->list[i];
+			if (has_something_to_tell(other) && is_thread_of(other->tracee.pid, tid))
+				consider_end(following, other);
+		}
+	}
+	resume(following, thread, 0);
+}
+
 static void on_stop(struct following *following, struct followed *followed, int status)
 {
 	int event = status >> 16;
@@ -287,12 +350,7 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	pid_t pid = followed->tracee.pid;
 	switch (event) {
 	case PTRACE_EVENT_EXEC: on_exec(following, followed); return;
-	case PTRACE_EVENT_EXIT:
-		/* Of a main thread that another one is executing over, the process does not end. */
-		if (host_is_single_threaded(pid))
-			consider_end(following, followed);
-		resume(following, followed, 0);
-		return;
+	case PTRACE_EVENT_EXIT: on_exit_event(following, followed); return;
 	case PTRACE_EVENT_FORK:
 	case PTRACE_EVENT_VFORK:
 	case PTRACE_EVENT_CLONE:

@@ -19,6 +19,28 @@ int main(void)
 }
 """
 
+# Ends with its first argument while it has other threads: by its main thread, or by "another", or by that after it.
+THREADS = r"""
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void *rest(void *unused) { pause(); return unused; }
+static void *end(void *status) { usleep(50000); exit(atoi(status)); }
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+	(void)argc;
+	pthread_create(&thread, NULL, rest, NULL);
+	if (strcmp(argv[2], "main") == 0)
+		return atoi(argv[1]);
+	pthread_create(&thread, NULL, end, argv[1]);
+	if (strcmp(argv[2], "last") == 0)
+		pthread_exit(NULL);
+	pause();
+}
+"""
+
 
 @pytest.fixture
 def closes(tmp_path):
@@ -55,3 +77,18 @@ def test_a_program_that_closes_its_standard_error(hugexec, write_policy):
     """As ls does before it ends: the terminal is still there to be told why it was left alone."""
     words = [hugexec, f"--policy={write_policy(policy_with())}", "-v", "--", "ls", "-d", "/"]
     assert "hugexec: ls: left alone: " in printed_on_a_terminal(words)
+
+
+@pytest.mark.parametrize("status", [0, 9])
+@pytest.mark.parametrize("who", ["main", "another", "last"])
+def test_a_program_that_ends_with_more_than_one_thread(hugexec, write_policy, tmp_path, status, who):
+    """It is told of once: on standard error, if its main thread still has one."""
+    (tmp_path / "threads.c").write_text(THREADS)
+    subprocess.run(["cc", "-w", "-o", tmp_path / "threads", tmp_path / "threads.c", "-pthread"], check=True)
+    policy, report = write_policy(policy_with()), tmp_path / "report"
+    for where in ("-", report):
+        done = subprocess.run([hugexec, f"--policy={policy}", f"--report={where}", "--", tmp_path / "threads", str(status), who],
+                              capture_output=True, text=True, check=False)
+        assert (done.stdout, done.returncode) == ("", status)
+        lines = done.stderr if where == "-" else report.read_text()
+        assert lines.count('"reason":"no-huge-slot: ') == (0 if who == "last" and where == "-" else 1)
