@@ -223,6 +223,8 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 	/* A constructor may have started threads: text must not be switched under them. */
 	if (host_is_single_threaded(tracee->pid))
 		run_libraries(tracee, settings, report);
+	else if (report->outcome != OUTCOME_FAILED)
+		error_set(&report->reason, "threads-busy", "its libraries are left alone: one has started threads");
 }
 
 void engine_run_frozen(struct tracee *tracee, const struct settings *settings, struct report *report)

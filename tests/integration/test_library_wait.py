@@ -136,6 +136,21 @@ def test_sigtrap_ignored_or_blocked(hugexec_command, tmp_path, surroundings, how
     assert read_report(report)[0]["reason"].startswith("no-breakpoint: " if left_alone else "no-huge-slot: ")
 
 
+THREAD = ("#include <pthread.h>\n#include <unistd.h>\nstatic void *rest(void *unused) { pause(); return unused; }\n"
+          "__attribute__((constructor)) static void start(void) { pthread_t thread; pthread_create(&thread, 0, rest, 0); }\n")
+
+
+def test_a_constructor_that_starts_a_thread(hugexec_command, bigtext, tmp_path):
+    """Text is not switched under it, and the report says that the libraries were left alone for that; the program was not."""
+    (tmp_path / "thread.c").write_text(THREAD)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "thread.so", tmp_path / "thread.c"], check=True)
+    command = ["env", f"LD_PRELOAD={tmp_path}/thread.so", bigtext(4), "exit", "9"]
+    words, report = hugexec_command(command, policy_with(libraries=True), "thp")
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode == 9
+    line = read_report(report)[-1]
+    assert (line["outcome"], str(line["reason"]).split(":")[0]) == ("remapped", "threads-busy")
+
+
 def test_the_perf_event_is_used(start):
     """Where it may be: the tracer holds one, and the debug registers are left to debuggers."""
     process, _ = start("perf event")
