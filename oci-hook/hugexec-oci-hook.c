@@ -254,6 +254,20 @@ static int wait_for_word(int fd, struct error *err)
 	return -1;
 }
 
+/* The process between the hook and the tracer. */
+_Noreturn static void run_between(int pidfd, int word_fd)
+{
+	struct error err = {0};
+	pid_t tracer = fork();
+	if (tracer == 0)
+		run_tracer(pidfd, word_fd);
+	if (tracer < 0) {
+		error_set_errno(&err, errno, "fork", "no process for the tracer");
+		(void)!write(word_fd, &err, sizeof err);
+	}
+	_exit(0);
+}
+
 /* By a process between, which ends at once, so that the runtime is not the tracer's parent. */
 static int start_tracer(struct error *err)
 {
@@ -268,9 +282,7 @@ static int start_tracer(struct error *err)
 	pid_t between = fork();
 	if (between == 0) {
 		close(words[0]);
-		if (fork() == 0)
-			run_tracer(pidfd, words[1]);
-		_exit(0);
+		run_between(pidfd, words[1]);
 	}
 	close(words[1]);
 	int result = between < 0 ? error_set_errno(err, errno, "fork", "no process for the tracer") : 0;

@@ -187,6 +187,14 @@ def test_pid_of_another_user(hook, contained):
     assert "TracerPid:\t0\n" in pathlib.Path(f"/proc/{contained}/status").read_text()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_process_for_the_tracer(hook, contained, processes):
+    """Neither for the one between, nor for the tracer itself: the same reason."""
+    limited = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "prlimit", f"--nproc={processes}:{processes}"]
+    done, _ = hook(json.dumps(state(contained)).encode(), before=limited)
+    assert done.returncode == 0 and b"c1: fork: no process for the tracer" in done.stderr, done.stderr
+
+
 def launched(hook, tmp_path, init, before=lambda pid: ()):
     """The one report about INIT, a command that says "ready" and executes its last word once it is told to."""
     process = subprocess.Popen(init, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
