@@ -62,6 +62,14 @@ def check(hugexec, bigtext, write_policy, mark):
     return call
 
 
+def test_on_error_fail_where_nothing_fails(hugexec_run, bigtext):
+    """It is about failures: what is remapped, and what is left alone for a good reason, runs."""
+    done, report = hugexec_run([bigtext(4), "exit", "9"], policy_with(on_error="fail"), "thp")
+    assert (done.returncode, report[0]["outcome"]) == (9, "remapped")
+    done, report = hugexec_run([bigtext(4), "exit", "9"], policy_with(on_error="fail", min_text="1G", follow="none"), "thp")
+    assert (done.returncode, report[0]["outcome"]) == (9, "skipped")
+
+
 # Huge pages that are not there
 
 

@@ -127,5 +127,18 @@ def test_killed_and_never_reaped(steps, hugexec_command, bigtext, mark):
     assert "tracer-started" in steps
     words, _ = hugexec_command(["env", bigtext(4), "exit", "9"], policy_with(min_text="3M"), "thp")
     command = ["/usr/bin/python3", "-c", NEVER_REAPS, *words]
+    begin = time.monotonic()
     process, out, _ = launch(command, mark, HUGEXEC_FAULT="kill:tracer-started")
     assert process.returncode == 9 and out.startswith("bigtext: ")
+    assert time.monotonic() - begin < 4  # as long as one that lives would be waited for
+
+
+def test_killed_at_once(steps, hugexec_command, bigtext, mark):
+    """The launch sees that its tracer has ended, and goes on then, not when it would be tired of waiting for one that lives."""
+    assert "tracer-started" in steps
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
+    begin = time.monotonic()
+    process, out, _ = launch(words, mark, HUGEXEC_FAULT="kill:tracer-started")
+    assert process.returncode == 9 and out.startswith("bigtext: ")
+    assert time.monotonic() - begin < 4
+    assert read_report(report)[0]["reason"].startswith("tracer-killed: ")

@@ -329,6 +329,8 @@ def test_privileged_program(hugexec_command, bigtext, nobody, public_folder, mar
     ours = subprocess.run([*prefix, *words], capture_output=True, text=True, check=False, env=environment)
     assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, 0)
     assert "TracerPid:\t0" in plain.stdout
+    if who == "root":
+        assert [line["outcome"] for line in read_report(report) if line["exe"] == str(copy)] == ["remapped"]
     if who == "unprivileged":
         about = [line for line in read_report(report) if line["exe"] == str(copy)]
         assert [(line["outcome"], line["reason"].split(":")[0]) for line in about] == [("skipped", "privileged-program")]
