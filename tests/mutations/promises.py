@@ -66,9 +66,6 @@ broken(1, "the auxiliary vector", "shim/engine/auxv.c", "if (auxv->words[i] == A
        "probe::test_kinds[file-pie]", "rebase::test_program_headers_and_mappings_agree")
 broken(1, "the kernel's copy of the auxiliary vector", "shim/engine/auxv.c", "\tif (result == 0)\n\t\tresult =\n\t\t    tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);\n",
        "", "tools::test_auxv_and_stat_agree")
-broken(1, "waits for its own children only", "shim/launch/launch.c", "\tlong child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);\n\tif (child == 0 && launch->tracer_is_orphan) {",
-       "\tlong child = syscall(SYS_clone, 17UL, NULL, NULL, NULL, 0UL);\n\tif (child == 0 && launch->tracer_is_orphan) {",
-       "launch::test_parent_that_waits_for_its_own_child_only", "launch::test_nothing_stays_behind", f"{PROBE}[thp-plain]")
 
 # 2. Nothing stays behind.
 broken(2, "no tracer", "shim/launch/follow.c", "\tif (followed->is_root)\n\t\t_exit(0);\n\tforget", "\tif (followed->is_root)\n\t\tfor (;;)\n\t\t\tpause();\n\tforget",
