@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,8 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 		report->rebased = program.rebased;
 		sum_up(report);
 		fault_point("verified");
+	} else if (image.has_exe) {
+		error_set_errno(&report->reason, ENOMEM, "image", "what is to be reported");
 	} else {
 		error_set(&report->reason, "no-text", "the program is no mapped file");
 	}

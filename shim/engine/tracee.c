@@ -383,15 +383,13 @@ void tracee_leave_breakpoint(struct tracee *tracee)
 	if (!tracee->breakpoint_addr)
 		return;
 	ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0);
-	if (retry(waitpid(tracee->pid, &status, __WALL)) < 0 || !WIFSTOPPED(status)) {
-		tracee->state = TRACEE_GONE;
-		return;
-	}
 	/* Any stop will do. What it was stopped by goes on, but for the breakpoint itself. */
-	bool is_signal = status >> 16 == 0 && WSTOPSIG(status) != SYSCALL_STOP;
+	bool is_stopped = retry(waitpid(tracee->pid, &status, __WALL)) > 0 && WIFSTOPPED(status);
+	bool is_signal = is_stopped && status >> 16 == 0 && WSTOPSIG(status) != SYSCALL_STOP;
 	long signal_to_deliver = is_signal && !tracee_is_at_breakpoint(tracee) ? WSTOPSIG(status) : 0;
 	if (tracee->breakpoint_addr)
 		clear_breakpoint(tracee);
+	/* Of one that has ended there is nothing to let go. */
 	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, signal_to_deliver) < 0 ? TRACEE_GONE : TRACEE_LET_GO;
 }
 

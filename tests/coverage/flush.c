@@ -15,6 +15,8 @@ _Noreturn void __real__exit(int status);
 _Noreturn void __wrap__exit(int status);
 int __real_kill(pid_t pid, int signal_number);
 int __wrap_kill(pid_t pid, int signal_number);
+int __real___gcov_execv(const char *path, char *const argv[]);
+int __wrap___gcov_execv(const char *path, char *const argv[]);
 int __real___gcov_execvp(const char *file, char *const argv[]);
 int __wrap___gcov_execvp(const char *file, char *const argv[]);
 
@@ -45,7 +47,13 @@ int __wrap_kill(pid_t pid, int signal_number)
 	return __real_kill(pid, signal_number);
 }
 
-/* What gcc makes of execvp(), because the counts are gone after it. */
+/* What gcc makes of execv() and execvp(), because the counts are gone after them. */
+int __wrap___gcov_execv(const char *path, char *const argv[])
+{
+	tell();
+	return __real___gcov_execv(path, argv);
+}
+
 int __wrap___gcov_execvp(const char *file, char *const argv[])
 {
 	tell();

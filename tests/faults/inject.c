@@ -275,9 +275,9 @@ static int64_t write_chosen(const struct seccomp_notif *asked)
 	snprintf(path, sizeof path, "/proc/%d/maps", (int)first_pid);
 	FILE *maps = fopen(path, "re");
 	uint64_t start = 0, number = 0;
-	while (maps && fgets(line, sizeof line, maps)) {
+	while (maps && !number && fgets(line, sizeof line, maps)) {
 		start = strtoull(line, NULL, 16);
-		if (start > 0x200000000000 && start < 0x600000000000 && strstr(line, "ld-linux"))
+		if (start > 0x200000000000 && start < 0x600000000000) /* the program itself, where it is now */
 			number = (start - 0x200000000000) >> 21;
 	}
 	if (maps)

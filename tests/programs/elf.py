@@ -15,7 +15,7 @@ def elf64(segments, phnum=None, shoff=0, shnum=0, status=9, kind=FIXED, base=0x4
                          56, len(segments) if phnum is None else phnum, 64, shnum, 0)
     body = b"".join(struct.pack("<IIQQQQQQ", kind, flags, offset, address, address, in_file, in_memory, align)
                     for kind, flags, offset, address, in_file, in_memory in segments)
-    return header + body + exits(status) + interpreter.encode() + b"\0"
+    return header + body + exits(status) + (interpreter.encode() + b"\0" if interpreter else b"")
 
 
 def elf32(text_bytes, status=9):
