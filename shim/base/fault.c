@@ -17,7 +17,7 @@ static const char *const steps[] = {
     "handoff-borrowed", "handoff-entry",   "handoff-set",     "handoff-free",  "rebase-opened",
     "rebase-mapping",   "rebase-moved",    "rebase-fixed",    "file-prepared", "library-stop",
     "fill-helper",      "helper-accepted", "helper-received", "helper-seized", "helper-answered",
-    "hook-seized",      "attached",        "frozen",
+    "hook-seized",      "attached",        "frozen",          "frozen-call",
 };
 
 static bool armed(const char *verb, const char *step)

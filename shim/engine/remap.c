@@ -307,7 +307,8 @@ static int while_borrowed(struct copy *copy, int (*step)(struct copy *, struct e
 	int result = step(copy, err);
 	if (copy->tracee->state == TRACEE_GONE)
 		return -1;
-	if (tracee_return(copy->tracee, result < 0 ? NULL : err) < 0)
+	/* A tracee that has gone is the reason for whatever else has failed. */
+	if (tracee_return(copy->tracee, err) < 0)
 		return -1;
 	fault_point("returned");
 	return result;
@@ -318,9 +319,12 @@ static int check_ranges(const struct copy *copy, struct error *err)
 {
 	for (unsigned i = 0; i < copy->plan->range_count; i++) {
 		const struct plan_range *range = &copy->plan->ranges[i];
-		if (!range_is_untouched(copy, range) ||
-		    private_pages_between(copy->tracee->pid, range->start, range->end))
-			return error_set(err, "text-changed", "its text was changed while it was copied");
+		if (range_is_untouched(copy, range) &&
+		    !private_pages_between(copy->tracee->pid, range->start, range->end))
+			continue;
+		if (tracee_check_native(copy->tracee, err) == 0) /* else it has gone, and has no text */
+			error_set(err, "text-changed", "its text was changed while it was copied");
+		return -1;
 	}
 	return 0;
 }

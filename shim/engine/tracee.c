@@ -127,10 +127,18 @@ int tracee_check_filter(struct tracee *tracee, struct error *err)
 	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");
 }
 
+static pid_t wait_for(struct tracee *tracee, int *status)
+{
+	if (tracee->wait)
+		return tracee->wait(tracee, status);
+	return retry(waitpid(tracee->pid, status, __WALL));
+}
+
 /*
  * Resume with PTRACE_SYSCALL until the next syscall-entry or -exit stop. The only other stops that can come are those
  * of SIGSTOP (nothing else is left unblocked): the signal is delivered, so that the kernel keeps the account of who is
- * stopped, and the group stop that follows is overridden; it takes hold again when we let go (__ptrace_unlink()).
+ * stopped, and the group stop that follows is overridden; it takes hold again when we let go (__ptrace_unlink()). And
+ * that of a program which another thread has executed: it has the tracee's number then.
  */
 static int to_syscall_stop(struct tracee *tracee, struct error *err)
 {
@@ -139,10 +147,12 @@ static int to_syscall_stop(struct tracee *tracee, struct error *err)
 		if (ptrace(PTRACE_SYSCALL, tracee->pid, 0, (long)signal_to_deliver) < 0)
 			return ptrace_failed(tracee, "resuming", err);
 		int status;
-		if (retry(waitpid(tracee->pid, &status, __WALL)) < 0 || !WIFSTOPPED(status))
+		if (wait_for(tracee, &status) < 0 || !WIFSTOPPED(status))
 			return lost(tracee, err);
 		if (WSTOPSIG(status) == SYSCALL_STOP)
 			return 0;
+		if (status >> 16 == PTRACE_EVENT_EXEC)
+			return lost(tracee, err);
 		bool signal_stop = status >> 16 == 0;
 		signal_to_deliver = signal_stop ? WSTOPSIG(status) : 0;
 	}
@@ -227,8 +237,18 @@ static void abandon(struct tracee *tracee)
 	tracee->state = TRACEE_GONE;
 }
 
+/* A stop of which nobody has been told is that of a program which another thread has executed (see to_syscall_stop()).
+ */
+static bool has_been_replaced(const struct tracee *tracee)
+{
+	int status;
+	return tracee->wait && waitpid(tracee->pid, &status, __WALL | WNOHANG) != 0;
+}
+
 int tracee_borrow(struct tracee *tracee, struct error *err)
 {
+	if (has_been_replaced(tracee))
+		return lost(tracee, err);
 	if (get_regs(tracee, &tracee->saved_regs, err) < 0 || set_regs(tracee, &tracee->saved_regs, err) < 0 ||
 	    find_syscall_insn(tracee, err) < 0)
 		return -1;

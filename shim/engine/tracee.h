@@ -46,11 +46,13 @@ struct tracee {
 	bool is_foreign;            /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
 	/*
-	 * Where other threads of its process may run: stop them all (0, or -1 with an error), let them go on. NULL:
-	 * there are none, or none that could. See freeze.h.
+	 * Where other threads of its process may run: stop them all (0, or -1 with an error), let them go on, and wait
+	 * for the tracee while they may end or execute a program (as waitpid()). NULL: there are none, or none that
+	 * could. See freeze.h.
 	 */
 	int (*stop_others)(struct tracee *tracee, struct error *err);
 	void (*start_others)(struct tracee *tracee);
+	pid_t (*wait)(struct tracee *tracee, int *status);
 	struct arch_regs saved_regs;
 	uint64_t breakpoint_addr; /* 0: none is set */
 	int breakpoint_fd;        /* of the perf event that it is; 0: it is in the tracee's debug registers */

@@ -26,6 +26,9 @@
 
 #define LOOK_AGAIN_NS 50000
 
+/* For the main thread, when nothing is heard of it, before it is looked what has become of the others. */
+#define NEWS_NS 20000000
+
 /* Whether TID is a thread of PID's that could run. */
 static bool is_alive(pid_t pid, pid_t tid)
 {
@@ -108,14 +111,82 @@ static struct frozen *frozen_of(struct tracee *tracee)
 	return (struct frozen *)((char *)tracee - offsetof(struct frozen, main)); // NOLINT(clang-diagnostic-cast-align)
 }
 
+/*
+ * A thread of ours that has been killed is ours to reap. Before that neither does the end of its process come to be
+ * known, of which the main thread tells last, nor can another thread execute the program for which it was killed
+ * (de_thread(), fs/exec.c).
+ */
+static void reap_ended(struct seized *others)
+{
+	for (size_t i = 0; i < others->count; i++) {
+		siginfo_t info = {0};
+		struct tracee *thread = &others->threads[i];
+		if (thread->state != TRACEE_GONE &&
+		    waitid(P_PID, (id_t)thread->pid, &info, WEXITED | WNOHANG | __WALL) == 0 && info.si_pid)
+			thread->state = TRACEE_GONE;
+	}
+}
+
+/*
+ * As waitpid() for the main thread. That alone might never return: when another thread executes a program it takes the
+ * main thread's number before that is gone, and a tracer that sleeps in waitpid(2) for this number is not woken
+ * (de_thread() and child_wait_callback(), Linux 6.18). So it is only asked; all signals are blocked, SIGCHLD tells
+ * when.
+ */
+static pid_t wait_for_main(struct tracee *tracee, int *status)
+{
+	sigset_t news;
+	sigemptyset(&news);
+	sigaddset(&news, SIGCHLD);
+	if (frozen_of(tracee)->others.count > 0)
+		fault_point("frozen-call");
+	for (;;) {
+		pid_t got = waitpid(tracee->pid, status, __WALL | WNOHANG);
+		if (got > 0 || (got < 0 && errno != EINTR))
+			return got;
+		if (sigtimedwait(&news, NULL, &(struct timespec){.tv_nsec = NEWS_NS}) > 0)
+			continue;
+		reap_ended(&frozen_of(tracee)->others);
+		if (!is_alive(tracee->pid, tracee->pid))
+			return -1;
+	}
+}
+
+/* Those that cannot be let go, because they do not stand (any more), stay ours: to be reaped. */
 static void start_others(struct tracee *tracee)
 {
 	struct frozen *frozen = frozen_of(tracee);
-	for (size_t i = 0; i < frozen->others.count; i++)
-		tracee_detach(&frozen->others.threads[i]);
-	free(frozen->others.threads);
-	frozen->others = (struct seized){0};
+	size_t kept = 0;
+	for (size_t i = 0; i < frozen->others.count; i++) {
+		struct tracee *thread = &frozen->others.threads[i];
+		bool has_ended = thread->state == TRACEE_GONE;
+		tracee_detach(thread);
+		if (has_ended || thread->state == TRACEE_LET_GO)
+			continue;
+		thread->state = TRACEE_RUNNING;
+		frozen->others.threads[kept++] = *thread;
+	}
+	frozen->others.count = kept;
 	frozen->held_us += (uint64_t)(now_us() - frozen->held_since_us);
+}
+
+/*
+ * Whether the main thread still stands where it stood. Another one may have executed a program before it was stopped:
+ * then it has the main thread's number, and what is asked of that would be done to the new program. As long as it runs
+ * it cannot be asked anything, and where it has stopped nobody has been told of that yet.
+ */
+static int check_main(struct tracee *tracee, struct error *err)
+{
+	int status;
+	if (tracee_check_native(tracee, err) < 0)
+		return -1;
+	pid_t got = waitpid(tracee->pid, &status, __WALL | WNOHANG);
+	if (got == 0)
+		return 0;
+	if (got > 0 && WIFSTOPPED(status))
+		ptrace(PTRACE_DETACH, tracee->pid, 0, status >> 16 ? 0L : (long)WSTOPSIG(status));
+	tracee->state = TRACEE_GONE;
+	return error_set(err, "tracee-gone", "process %d has become another program meanwhile", (int)tracee->pid);
 }
 
 static int stop_others(struct tracee *tracee, struct error *err)
@@ -125,7 +196,8 @@ static int stop_others(struct tracee *tracee, struct error *err)
 	if (frozen->failed)
 		return error_set(err, "threads-busy", "not all threads could be stopped");
 	frozen->held_since_us = now_us();
-	if (stop_all(frozen, err) == 0) {
+	bool stand = stop_all(frozen, err) == 0;
+	if (check_main(tracee, stand ? err : NULL) == 0 && stand) {
 		fault_point("frozen");
 		return 0;
 	}
@@ -144,6 +216,7 @@ int freeze(pid_t pid, unsigned timeout_ms, struct frozen *frozen, struct error *
 		return -1;
 	frozen->main.stop_others = stop_others;
 	frozen->main.start_others = start_others;
+	frozen->main.wait = wait_for_main;
 	if (frozen->main.state == TRACEE_STOPPED)
 		return 0;
 	return error_set(err, "tracee-gone", "process %d has ended", (int)pid);
@@ -152,4 +225,6 @@ int freeze(pid_t pid, unsigned timeout_ms, struct frozen *frozen, struct error *
 void thaw(struct frozen *frozen)
 {
 	tracee_detach(&frozen->main);
+	reap_ended(&frozen->others);
+	free(frozen->others.threads);
 }

@@ -84,5 +84,6 @@ int seize_threads(pid_t pid, long options, struct seized *out, struct error *err
 
 int seize_others(const struct tracee *main_thread, struct seized *others, struct error *err)
 {
-	return seize_new(others, main_thread->pid, main_thread->pid, PTRACE_O_TRACECLONE, true, err) < 0 ? -1 : 0;
+	long options = PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC;
+	return seize_new(others, main_thread->pid, main_thread->pid, options, true, err) < 0 ? -1 : 0;
 }

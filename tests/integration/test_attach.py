@@ -183,26 +183,76 @@ def test_text_that_was_changed_is_left_alone(tmp_path, busy, attach):
         assert "1 Success" in process.communicate("x", timeout=60)[0]
 
 
-def test_text_changed_while_it_is_copied(busy, hugexecctl, write_policy):
-    """Somebody writes to it between the copy and the switch: what was copied is not what is there."""
+@pytest.fixture
+def attach_up_to(hugexecctl, write_policy):
+    """What is done within `with attach_up_to(pid, step) as report` happens when hugexecctl has come to the step; the report is there afterwards."""
     if run([hugexecctl.removesuffix("ctl"), "--list-steps"]).returncode != 0:
         pytest.skip("built without -Dfaults=true; the sanitizer build has it")
+
+    @contextlib.contextmanager
+    def call(pid, step, backing="thp"):
+        report = {}
+        words = [hugexecctl, "attach", "--json", f"--policy={write_policy(policy_with())}", f"--backing={backing}", str(pid)]
+        # Its own process attaches, and stops there.
+        with Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "HUGEXEC_FAULT": f"stop:{step}"}) as tool:
+            stopped = wait_for(lambda: [pid for pid in [tool.pid, *children_of(tool.pid)] if status_of(pid)["State"][0] == "T"])
+            try:
+                yield report
+            except BaseException:
+                os.kill(int(stopped[0]), signal.SIGKILL)
+                raise
+            os.kill(int(stopped[0]), signal.SIGCONT)
+            try:
+                report.update(json.loads(tool.communicate(timeout=20)[0]))
+            except subprocess.TimeoutExpired:
+                os.kill(int(stopped[0]), signal.SIGKILL)
+                raise
+    return call
+
+
+def test_text_changed_while_it_is_copied(busy, attach_up_to):
+    """Somebody writes to it between the copy and the switch: what was copied is not what is there."""
     with running([busy(), "work"]) as process:
         text = max((m for m in smaps(process.pid) if m["path"] == busy() and "x" in m["perms"]), key=lambda m: m["end"] - m["start"])
-        words = [hugexecctl, "attach", "--json", f"--policy={write_policy(policy_with())}", "--backing=thp", str(process.pid)]
-        # Its own process attaches, and stops there.
-        tool = Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "HUGEXEC_FAULT": "stop:filled"})
-        stopped = wait_for(lambda: [pid for pid in [tool.pid, *children_of(tool.pid)] if status_of(pid)["State"][0] == "T"])
-        with open(f"/proc/{process.pid}/mem", "r+b", buffering=0) as memory:
+        with attach_up_to(process.pid, "filled") as report, open(f"/proc/{process.pid}/mem", "r+b", buffering=0) as memory:
             memory.seek(text["start"] + 3 * HUGE + 8)
             byte = memory.read(1)
             memory.seek(-1, os.SEEK_CUR)
             memory.write(byte)
-        os.kill(int(stopped[0]), signal.SIGCONT)
-        report = json.loads(tool.communicate(timeout=60)[0])
         assert report["outcome"] == "failed" and report["reason"].startswith("text-changed"), report
         assert huge_text_bytes(process.pid) == 0
         end_well(process)
+
+
+@pytest.mark.parametrize("step", ["aside", "filled", "populated"])
+def test_another_thread_executes_a_program(busy, attach_up_to, step):
+    """It has the number of the main thread, which is ours: it must not be taken for that, and not be ended for a call that has failed."""
+    with running([busy(), "becomes"]) as process:
+        with attach_up_to(process.pid, step) as report:
+            process.stdin.write("x")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ready\n"
+        assert report["outcome"] == "failed" and report["reason"].startswith("tracee-gone"), report
+        assert process.communicate(timeout=60)[0] == "0 Success, in time\n" and process.returncode == 0
+
+
+def test_threads_that_execute_programs(busy, attach):
+    """At any moment of that: nobody waits for ever for a main thread whose number is another's now."""
+    for _ in range(3):
+        with running([busy(), "again", "400"]) as process:
+            while process.poll() is None:
+                attach(process.pid, timeout=10)
+            assert process.communicate(timeout=60)[0] == "ok\n" and process.returncode == 0
+
+
+@pytest.mark.parametrize("step", ["frozen", "frozen-call"])
+def test_killed_while_all_threads_stand(busy, attach_up_to, step):
+    """Its other threads are ours to reap then, and the main thread's end is told after theirs only."""
+    with running([busy(), "work"]) as process:
+        with attach_up_to(process.pid, step) as report:
+            process.kill()
+        assert report["outcome"] == "failed" and report["reason"].startswith("tracee-gone"), report
+        assert process.wait(10) == -signal.SIGKILL
 
 
 def test_libraries(busy, attach):

@@ -6,6 +6,8 @@
  *                        exit 2.
  *   busy start           only start threads, from several; SIGTERM: as above
  *   busy count N         take N signals, numbered, that a child sends as fast as it can; print "ok"
+ *   busy again N         execute this N times more, each time from another thread than the first; print "ok"
+ *   busy becomes         at a byte on standard input execute "busy rest nanosleep" from another thread than the first
  *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
  *                        thread, and print how that ended
  */
@@ -258,6 +260,38 @@ static int count(unsigned long wanted)
 	return 0;
 }
 
+static void *next_program(void *words)
+{
+	char byte;
+	if (strcmp(((char **)words)[1], "rest") == 0) {
+		puts("ready");
+		fflush(stdout);
+		must(read(0, &byte, 1) == 1, "read");
+	}
+	execv("/proc/self/exe", words);
+	must(0, "execv");
+	return NULL;
+}
+
+/* Another thread executes a program, which has the first one's number then. */
+static int become(char **words)
+{
+	pthread_t thread;
+	must(pthread_create(&thread, NULL, next_program, words) == 0, "pthread_create");
+	for (;;)
+		pause();
+}
+
+static int again(char *self, unsigned long times, bool is_first)
+{
+	char left[24];
+	snprintf(left, sizeof left, "%lu", times - 1);
+	if (is_first || times == 0)
+		puts(is_first ? "ready" : "ok");
+	fflush(stdout);
+	return times == 0 ? 0 : become((char *[]){self, "again", left, "on", NULL});
+}
+
 static long rest(const char *call)
 {
 	struct pollfd poll_fd = {.fd = 0, .events = POLLIN};
@@ -302,6 +336,8 @@ static long rest(const char *call)
 
 int main(int argc, char **argv)
 {
+	if (argc > 2 && strcmp(argv[1], "again") == 0)
+		return again(argv[0], strtoul(argv[2], NULL, 10), argc == 3);
 	walk();
 	if (argc > 1 && strcmp(argv[1], "work") == 0)
 		return work();
@@ -309,6 +345,8 @@ int main(int argc, char **argv)
 		return start();
 	if (argc > 2 && strcmp(argv[1], "count") == 0)
 		return count(strtoul(argv[2], NULL, 10));
+	if (argc > 1 && strcmp(argv[1], "becomes") == 0)
+		return become((char *[]){argv[0], "rest", "nanosleep", NULL});
 	puts("ready");
 	fflush(stdout);
 	int64_t began = now_us();
