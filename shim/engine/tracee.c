@@ -23,6 +23,7 @@
 #include "base/io.h"
 #include "base/retry.h"
 #include "engine/image.h"
+#include "engine/registered.h"
 #include "engine/syscall_insn.h"
 
 #ifndef PTRACE_EVENT_STOP
@@ -245,6 +246,17 @@ static bool has_been_replaced(const struct tracee *tracee)
 	return tracee->wait && waitpid(tracee->pid, &status, __WALL | WNOHANG) != 0;
 }
 
+/* As the kernel does it for a thread that was interrupted; from here on it cannot run any more without saved_regs. */
+static void abort_sequence(struct tracee *tracee)
+{
+	static const uint64_t none;
+	struct registered_sequence sequence;
+	registered_find_sequence(tracee->pid, arch_pc(&tracee->saved_regs), &sequence);
+	if (sequence.abort_addr &&
+	    tracee_write(tracee, sequence.field_addr, &none, sizeof none) == (ssize_t)sizeof none)
+		arch_set_pc(&tracee->saved_regs, sequence.abort_addr);
+}
+
 int tracee_borrow(struct tracee *tracee, struct error *err)
 {
 	if (has_been_replaced(tracee))
@@ -264,6 +276,8 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 		tracee_return(tracee, &ignored);
 		return -1;
 	}
+	if (tracee->wait)
+		abort_sequence(tracee);
 	fault_point("borrowed");
 	return 0;
 }

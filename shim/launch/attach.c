@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "engine/engine.h"
+#include "engine/registered.h"
 #include "facts.h"
 #include "launch/freeze.h"
 #include "launch/sink.h"
@@ -59,7 +60,8 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 	frozen.main.is_foreign = true;
 	fault_point("attached");
 	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
-	    tracee_check_filter(&frozen.main, &report->reason) == 0)
+	    tracee_check_filter(&frozen.main, &report->reason) == 0 &&
+	    registered_check_dispatch(pid, &report->reason) == 0)
 		engine_run_frozen(&frozen.main, settings, report);
 	thaw(&frozen);
 	report->latency_us = (uint64_t)(now_us() - began_us);

@@ -224,6 +224,24 @@ def test_text_changed_while_it_is_copied(busy, attach_up_to):
         end_well(process)
 
 
+def test_system_calls_that_are_dispatched(busy, attach):
+    """Ours would be, too: a SIGSYS while signals are blocked."""
+    with running([busy(), "dispatch"]) as process:
+        time.sleep(0.1)
+        status, report, _ = attach(process.pid)
+        assert status == 1 and report["outcome"] == "failed" and report["reason"].startswith("syscall-dispatch"), report
+        assert process.communicate(timeout=60)[0] == "ok\n" and process.returncode == 0
+
+
+def test_restartable_sequences(busy, attach):
+    """One that the main thread is in the middle of is aborted, as it is whenever a thread is interrupted."""
+    for _ in range(4):
+        with running([busy(), "add"]) as process:
+            for _ in range(3):
+                assert attach(process.pid)[0] == 0
+            end_well(process)
+
+
 @pytest.mark.parametrize("step", ["aside", "filled", "populated"])
 def test_another_thread_executes_a_program(busy, attach_up_to, step):
     """It has the number of the main thread, which is ours: it must not be taken for that, and not be ended for a call that has failed."""

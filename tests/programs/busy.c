@@ -8,6 +8,10 @@
  *   busy count N         take N signals, numbered, that a child sends as fast as it can; print "ok"
  *   busy again N         execute this N times more, each time from another thread than the first; print "ok"
  *   busy becomes         at a byte on standard input execute "busy rest nanosleep" from another thread than the first
+ *   busy add             two threads on one processor add to one number by restartable sequences, until SIGTERM; print
+ *                        "ok", or how many additions are lost
+ *   busy dispatch        have system calls dispatched (PR_SET_SYSCALL_USER_DISPATCH), and work in user mode for half a
+ *                        second after "ready"
  *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
  *                        thread, and print how that ended
  */
@@ -25,6 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -292,6 +298,80 @@ static int again(char *self, unsigned long times, bool is_first)
 	return times == 0 ? 0 : become((char *[]){self, "again", left, "on", NULL});
 }
 
+/* One addition by a restartable sequence of some 100 us. Returns whether it was done, not aborted. */
+static int add_in_sequence(struct rseq *area, uint64_t *number)
+{
+	int done;
+	__asm__ volatile(".pushsection __rseq_cs, \"aw\"\n"
+	                 ".balign 32\n"
+	                 "3: .long 0, 0\n"
+	                 ".quad 1f, 2f - 1f, 4f\n"
+	                 ".popsection\n"
+	                 "lea 3b(%%rip), %%rax\n"
+	                 "mov %%rax, 8(%[area])\n"
+	                 "1: mov (%[number]), %%rdx\n"
+	                 "mov $300000, %%eax\n"
+	                 "6: dec %%eax\n"
+	                 "jnz 6b\n"
+	                 "inc %%rdx\n"
+	                 "mov %%rdx, (%[number])\n"
+	                 "2: mov $1, %[done]\n"
+	                 "jmp 5f\n"
+	                 ".long 0x53053053\n"
+	                 "4: mov $0, %[done]\n"
+	                 "5:\n"
+	                 : [done] "=&r"(done)
+	                 : [area] "r"(area), [number] "r"(number)
+	                 : "rax", "rdx", "memory", "cc");
+	return done;
+}
+
+static uint64_t added;
+
+static void *adder(void *count)
+{
+	struct rseq *area = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	while (!ends)
+		*(uint64_t *)count += (uint64_t)add_in_sequence(area, &added);
+	return NULL;
+}
+
+static int add(void)
+{
+	cpu_set_t one;
+	pthread_t thread;
+	uint64_t counts[2] = {0};
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_end}, NULL);
+	must(sched_setaffinity(0, sizeof one, &one) == 0, "sched_setaffinity");
+	must(pthread_create(&thread, NULL, adder, &counts[1]) == 0, "pthread_create");
+	puts("ready");
+	fflush(stdout);
+	adder(&counts[0]);
+	pthread_join(thread, NULL);
+	if (counts[0] + counts[1] == added)
+		printf("ok: additions %lu\n", added);
+	else
+		printf("wrong: %ld of %lu additions are lost\n", (long)(counts[0] + counts[1] - added), added);
+	return 0;
+}
+
+static volatile char selector;
+
+static int dispatch(void)
+{
+	puts("ready");
+	fflush(stdout);
+	must(prctl(59, 1, 0, 0, &selector) == 0, "PR_SET_SYSCALL_USER_DISPATCH"); /* Linux 5.11 */
+	selector = 1;
+	for (volatile long i = 0; i < 500000000; i++)
+		;
+	selector = 0;
+	puts("ok");
+	return 0;
+}
+
 static long rest(const char *call)
 {
 	struct pollfd poll_fd = {.fd = 0, .events = POLLIN};
@@ -341,6 +421,10 @@ int main(int argc, char **argv)
 	walk();
 	if (argc > 1 && strcmp(argv[1], "work") == 0)
 		return work();
+	if (argc > 1 && strcmp(argv[1], "add") == 0)
+		return add();
+	if (argc > 1 && strcmp(argv[1], "dispatch") == 0)
+		return dispatch();
 	if (argc > 1 && strcmp(argv[1], "start") == 0)
 		return start();
 	if (argc > 2 && strcmp(argv[1], "count") == 0)
