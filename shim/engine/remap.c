@@ -95,6 +95,18 @@ static int fetch_fd(pid_t pid, int64_t tracee_fd, struct error *err)
 	return fd;
 }
 
+/*
+ * Where other threads run, one of them may fork: what is mapped aside for a while is none of the child's business, and
+ * would be there for its life.
+ */
+static int advise_fork(struct copy *copy, uint64_t addr, uint64_t bytes, int advice, struct error *err)
+{
+	if (!copy->tracee->stop_others)
+		return 0;
+	int64_t result = tracee_syscall(copy->tracee, err, SYS_madvise, addr, bytes, (uint64_t)advice, 0, 0, 0);
+	return result < 0 ? call_failed(result, "madvise for fork", err) : 0;
+}
+
 /* Sealed only later, so a private mapping; without a reservation, hugetlb pages come with the file. */
 static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 {
@@ -108,7 +120,7 @@ static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 		return call_failed(mapped, "mmap", err);
 	copy->aside_addr = (uint64_t)mapped;
 	copy->aside_bytes = copy->plan->range_bytes;
-	return 0;
+	return advise_fork(copy, copy->aside_addr, copy->aside_bytes, MADV_DONTFORK, err);
 }
 
 /* The size is set from here, so that no limit of the tracee's on file sizes sends it a signal. */
@@ -290,6 +302,14 @@ static int switch_text(struct copy *copy, struct error *err)
 	return 0;
 }
 
+/* A child without its text would not live, so a copy that cannot be inherited must not take the text's place. */
+static int switch_inheritable(struct copy *copy, struct error *err)
+{
+	if (advise_fork(copy, copy->aside_addr, copy->aside_bytes, MADV_DOFORK, err) < 0)
+		return -1;
+	return switch_text(copy, err);
+}
+
 static int unmap_aside(struct copy *copy, struct error *err)
 {
 	int64_t result = tracee_syscall(copy->tracee, err, SYS_munmap, copy->aside_addr, copy->aside_bytes, 0, 0, 0, 0);
@@ -337,7 +357,7 @@ static int switch_alone(struct copy *copy, struct error *err)
 		return while_borrowed(copy, switch_text, err);
 	if (tracee->stop_others(tracee, err) < 0)
 		return -1;
-	int result = check_ranges(copy, err) < 0 ? -1 : while_borrowed(copy, switch_text, err);
+	int result = check_ranges(copy, err) < 0 ? -1 : while_borrowed(copy, switch_inheritable, err);
 	tracee->start_others(tracee);
 	return result;
 }

@@ -242,6 +242,22 @@ def test_restartable_sequences(busy, attach):
             end_well(process)
 
 
+@pytest.mark.parametrize("backing", ["thp", "hugetlb"])
+def test_forked_while_it_is_copied(busy, attach_up_to, backing):
+    """A child has the text as it was, without the copy beside it; one that comes later has the copy."""
+    def child(process):
+        process.stdin.write("x")
+        process.stdin.flush()
+        pid = int(process.stdout.readline())
+        return pathlib.Path(f"/proc/{pid}/maps").read_text().count("memfd:"), huge_text_bytes(pid) > 0
+
+    with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext(), running([busy(), "forks"]) as process:
+        with attach_up_to(process.pid, "filled", backing) as report:
+            assert child(process) == (0, False)
+        assert report["outcome"] == "remapped", report
+        assert child(process)[0] == 1
+
+
 @pytest.mark.parametrize("step", ["aside", "filled", "populated"])
 def test_another_thread_executes_a_program(busy, attach_up_to, step):
     """It has the number of the main thread, which is ours: it must not be taken for that, and not be ended for a call that has failed."""

@@ -8,10 +8,10 @@
  *   busy count N         take N signals, numbered, that a child sends as fast as it can; print "ok"
  *   busy again N         execute this N times more, each time from another thread than the first; print "ok"
  *   busy becomes         at a byte on standard input execute "busy rest nanosleep" from another thread than the first
- *   busy add             two threads on one processor add to one number by restartable sequences, until SIGTERM; print
- *                        "ok", or how many additions are lost
- *   busy dispatch        have system calls dispatched (PR_SET_SYSCALL_USER_DISPATCH), and work in user mode for half a
- *                        second after "ready"
+ *   busy forks           at each byte on standard input fork from another thread than the first; the child walks
+ * through the text, prints its number and waits for the parent's end busy add             two threads on one processor
+ * add to one number by restartable sequences, until SIGTERM; print "ok", or how many additions are lost busy dispatch
+ * have system calls dispatched (PR_SET_SYSCALL_USER_DISPATCH), and work in user mode for half a second after "ready"
  *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
  *                        thread, and print how that ended
  */
@@ -298,6 +298,32 @@ static int again(char *self, unsigned long times, bool is_first)
 	return times == 0 ? 0 : become((char *[]){self, "again", left, "on", NULL});
 }
 
+static void *forker(void *unused)
+{
+	char byte;
+	puts("ready");
+	fflush(stdout);
+	while (read(0, &byte, 1) == 1) {
+		if (fork() != 0)
+			continue;
+		walk();
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		printf("%d\n", (int)getpid());
+		fflush(stdout);
+		pause();
+	}
+	exit(0);
+	return unused;
+}
+
+static int forks(void)
+{
+	pthread_t thread;
+	must(pthread_create(&thread, NULL, forker, NULL) == 0, "pthread_create");
+	for (;;)
+		pause();
+}
+
 /* One addition by a restartable sequence of some 100 us. Returns whether it was done, not aborted. */
 static int add_in_sequence(struct rseq *area, uint64_t *number)
 {
@@ -421,6 +447,8 @@ int main(int argc, char **argv)
 	walk();
 	if (argc > 1 && strcmp(argv[1], "work") == 0)
 		return work();
+	if (argc > 1 && strcmp(argv[1], "forks") == 0)
+		return forks();
 	if (argc > 1 && strcmp(argv[1], "add") == 0)
 		return add();
 	if (argc > 1 && strcmp(argv[1], "dispatch") == 0)
