@@ -243,7 +243,7 @@ static void abandon(struct tracee *tracee)
 static bool has_been_replaced(const struct tracee *tracee)
 {
 	int status;
-	return tracee->wait && waitpid(tracee->pid, &status, __WALL | WNOHANG) != 0;
+	return tracee->wait && retry(waitpid(tracee->pid, &status, __WALL | WNOHANG)) != 0;
 }
 
 /* As the kernel does it for a thread that was interrupted; from here on it cannot run any more without saved_regs. */
@@ -264,7 +264,6 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 	if (get_regs(tracee, &tracee->saved_regs, err) < 0 || set_regs(tracee, &tracee->saved_regs, err) < 0 ||
 	    find_syscall_insn(tracee, err) < 0)
 		return -1;
-	arch_restart_interrupted(&tracee->saved_regs);
 	if (ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof tracee->saved_mask, &tracee->saved_mask) < 0)
 		return ptrace_failed(tracee, "reading the signal mask", err);
 	long suspend = tracee->suspends_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;

@@ -102,10 +102,9 @@ int tracee_finish_exec(struct tracee *tracee, struct error *err);
 int tracee_check_native(struct tracee *tracee, struct error *err);
 
 /*
- * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. A system call
- * that the stop has cut short will be made again afterwards, as the kernel would have it. Whatever ptrace(2) requests
- * will be needed are made once without a change, because a filter may refuse them: returns -1 then, and nothing has
- * changed. (Setting the mask comes last: where only that is refused, the options are set back.)
+ * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. Whatever
+ * ptrace(2) requests will be needed are made once without a change, because a filter may refuse them: returns -1 then,
+ * and nothing has changed. (Setting the mask comes last: where only that is refused, the options are set back.)
  */
 int tracee_borrow(struct tracee *tracee, struct error *err);
 
@@ -119,8 +118,11 @@ int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64
                        uint64_t a3, uint64_t a4, uint64_t a5);
 
 /*
- * Give registers and signal mask back, take EXITKILL off. Where that is impossible the tracee is killed: it must never
- * run with our registers. Returns 0, or -1 with ERR; then the state is GONE.
+ * Give registers and signal mask back, take EXITKILL off. What becomes of a system call that the stop of a program that
+ * runs has cut short is left to the kernel: to be let go sends a thread past its signals, where the registers tell that
+ * there was a call, which is made again, or ended by a handler (__ptrace_unlink(), arch_do_signal_or_restart()). Where
+ * that is impossible the tracee is killed: it must never run with our registers. Returns 0, or -1 with ERR; then the
+ * state is GONE.
  */
 int tracee_return(struct tracee *tracee, struct error *err);
 

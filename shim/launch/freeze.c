@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/retry.h"
 
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
@@ -180,7 +181,7 @@ static int check_main(struct tracee *tracee, struct error *err)
 	int status;
 	if (tracee_check_native(tracee, err) < 0)
 		return -1;
-	pid_t got = waitpid(tracee->pid, &status, __WALL | WNOHANG);
+	pid_t got = retry(waitpid(tracee->pid, &status, __WALL | WNOHANG));
 	if (got == 0)
 		return 0;
 	if (got > 0 && WIFSTOPPED(status))

@@ -124,6 +124,19 @@ def test_a_call_that_sleeps_goes_on(busy, attach, call):
     assert "in time" in said[0]
 
 
+@pytest.mark.parametrize("step", ["aside", "filled", "switching"])
+@pytest.mark.parametrize("call", ["nanosleep", "poll", "poll-timeout", "ppoll", "select", "read", "futex"])
+def test_a_signal_that_ends_a_call(busy, attach_up_to, call, step):
+    """It comes while the main thread stands, which slept in that call: its handler ends the call, as without us."""
+    with running([busy(), "alarmed", call]) as process:
+        wait_for(lambda: status_of(process.pid)["State"].startswith("S"))
+        with attach_up_to(process.pid, step) as report:
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(0.02)
+        assert report["outcome"] == "remapped", report
+        assert process.communicate(timeout=10)[0].startswith("-1 Interrupted system call")
+
+
 def test_threads_that_start_threads(busy, attach):
     """Stopped in the middle of that, a thread stops for another reason first, which takes the kernel's mind off ours."""
     for _ in range(15):

@@ -7,11 +7,11 @@
  *   busy start           only start threads, from several; SIGTERM: as above
  *   busy count N         take N signals, numbered, that a child sends as fast as it can; print "ok"
  *   busy again N         execute this N times more, each time from another thread than the first; print "ok"
- *   busy becomes         at a byte on standard input execute "busy rest nanosleep" from another thread than the first
- *   busy forks           at each byte on standard input fork from another thread than the first; the child walks
- * through the text, prints its number and waits for the parent's end busy add             two threads on one processor
- * add to one number by restartable sequences, until SIGTERM; print "ok", or how many additions are lost busy dispatch
- * have system calls dispatched (PR_SET_SYSCALL_USER_DISPATCH), and work in user mode for half a second after "ready"
+ *   busy becomes         at a byte on standard input execute "busy rest nanosleep" from another thread
+ *   busy forks           at each byte on standard input fork from another thread; the child prints its number
+ *   busy add             two threads of one processor add to one number by restartable sequences; SIGTERM: as above
+ *   busy dispatch        work in user mode for a while with system calls dispatched (Syscall User Dispatch)
+ *   busy alarmed CALL    as rest, but SIGUSR1 has a handler, which ends the call
  *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
  *                        thread, and print how that ended
  */
@@ -461,6 +461,8 @@ int main(int argc, char **argv)
 		return become((char *[]){argv[0], "rest", "nanosleep", NULL});
 	puts("ready");
 	fflush(stdout);
+	if (argc > 1 && strcmp(argv[1], "alarmed") == 0)
+		sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_alarm}, NULL);
 	int64_t began = now_us();
 	errno = 0;
 	long result = rest(argc > 2 ? argv[2] : "");

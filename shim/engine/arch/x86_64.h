@@ -77,28 +77,6 @@ static inline void arch_prepare_syscall(struct arch_regs *regs, uint64_t insn_ad
 }
 
 /*
- * REGS as they are restored after borrowing: the same, but nothing for the kernel to restart. A call that our stop has
- * cut short (its result is one of the codes that never leave the kernel, include/linux/errno.h) is made again by going
- * back to its instruction, which is what the kernel does where no handler runs (arch/x86/kernel/signal.c). Where a
- * handler is due after all, it interrupts the call anew, with the result that it should have.
- */
-static inline void arch_restart_interrupted(struct arch_regs *regs)
-{
-	long nr = (long)regs->gpr.orig_rax;
-	regs->gpr.orig_rax = (unsigned long long)-1;
-	if (nr < 0)
-		return;
-	switch ((long)regs->gpr.rax) {
-	case -512: /* ERESTARTSYS */
-	case -513: /* ERESTARTNOINTR */
-	case -514: /* ERESTARTNOHAND */ regs->gpr.rax = (unsigned long long)nr; break;
-	case -516: /* ERESTART_RESTARTBLOCK */ regs->gpr.rax = SYS_restart_syscall; break;
-	default: return;
-	}
-	regs->gpr.rip -= sizeof arch_syscall_insn;
-}
-
-/*
  * At a syscall-entry stop: let the call go on as NR with ARGS, and come back to user mode with everything else as in
  * FINAL. The kernel reads number and arguments from these registers after the stop, writes only the result on return,
  * and takes the slow way back (IRET), which restores rcx and r11 too, because rcx is not rip.
