@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,7 @@ static int attach_all(char **words, const struct options *options, bool json)
 	struct policy *policy = NULL;
 	struct error err = {0};
 	int result = CTL_OK;
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what is waited for */
 	if (policy_load(&sources, &policy, NULL, &err) < 0) {
 		fprintf(stderr, "hugexecctl: %s\n", err.detail);
 		return CTL_NO;

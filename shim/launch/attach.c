@@ -29,9 +29,11 @@ static int stat_exe(pid_t pid, struct stat *st, struct error *err)
 	if (stat(path, st) == 0)
 		return 0;
 	if (errno == ENOENT && kill(pid, 0) == 0)
-		return error_set(err, "no-text",
-		                 "process %d runs no program of its own: it is the kernel's, or has ended", (int)pid);
-	return error_set_errno(err, errno, errno == ENOENT ? "tracee-gone" : "no-proc", "%s", path);
+		return error_set(
+		    err, "no-text",
+		    "process %d runs no program of its own: it is the kernel's, or it (or its main thread) has ended",
+		    (int)pid);
+	return error_set_errno(err, errno, errno == ENOENT || errno == ESRCH ? "tracee-gone" : "no-proc", "%s", path);
 }
 
 /* With the main thread stopped: is this what was decided about? */

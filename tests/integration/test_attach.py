@@ -392,6 +392,27 @@ def test_usage(hugexecctl, tmp_path):
     assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 100
 
 
+def test_main_thread_has_ended(tmp_path, attach):
+    source = tmp_path / "headless.c"
+    source.write_text('#include <pthread.h>\n#include <stdio.h>\n#include <unistd.h>\nstatic void *rest(void *unused) { sleep(60); return unused; }'
+                      ' int main(void) { pthread_t thread; pthread_create(&thread, NULL, rest, NULL); puts("ready"); fflush(stdout);'
+                      ' pthread_exit(NULL); }\n')
+    subprocess.run(["cc", "-w", "-pthread", "-o", tmp_path / "headless", source], check=True)
+    with running([tmp_path / "headless"]) as process:
+        wait_for(lambda: status_of(process.pid)["State"].startswith("Z"))
+        status, report, _ = attach(process.pid)
+        assert status == 1 and report["reason"].startswith("no-text") and "main thread" in report["reason"], report
+
+
+def test_children_are_ignored(busy, hugexecctl, write_policy):
+    """As by a shell's `trap '' CHLD`: it is inherited."""
+    with running([busy(), "work"]) as process:
+        script = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+        done = run([sys.executable, "-c", script, hugexecctl, "attach", f"--policy={write_policy(policy_with())}", "--backing=thp", process.pid])
+        assert done.returncode == 0 and done.stderr == "", done
+        end_well(process)
+
+
 def test_several_in_a_table(busy, hugexecctl, write_policy):
     """Each has its line; what cannot be done for one does not keep the others from it."""
     policy = write_policy(policy_with())
