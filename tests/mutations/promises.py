@@ -83,7 +83,7 @@ broken(2, "no memory: a copy that was refused", "shim/engine/remap.c", "\tif (co
        "", "faults thp: injected madvise ENOMEM")
 broken(2, "no memory: the old place", "shim/engine/rebase.c", "\t\tmove_pc(move);\n\t\tdrop_old(move);", "\t\tmove_pc(move);", f"{PROBE}[file-plain]")
 broken(2, "no byte below the stack", "shim/engine/rebase.c", "\ttracee_write(tracee, move.scratch_addr, zero, sizeof zero);\n", "", "borrowed::test_nothing_is_left_below_the_stack")
-broken(2, "no breakpoint", "shim/engine/tracee.c", "\t\tarch_clear_breakpoint(tracee->pid);\n", "\t\t(void)0;\n", "library_wait::test_no_breakpoint_stays")
+broken(2, "no breakpoint", "shim/engine/breakpoint.c", "\t\tarch_clear_breakpoint(tracee->pid);\n", "\t\t(void)0;\n", "library_wait::test_no_breakpoint_stays")
 broken(2, "pipes and files are the workload's alone", "shim/launch/tracer.c", "\tclose_range(0, ~0U, 0);\n", "", "launch::test_pipes_are_the_workloads_alone")
 broken(2, "a program that is no wrapper is let go", "shim/launch/consider.c", "if (may_follow && !following->launch->expects_remap) {", "if (may_follow) {",
        "follow::test_a_program_that_is_no_wrapper_is_not_followed")
@@ -161,10 +161,10 @@ broken(8, "through a wrapper", "shim/launch/follow.c", "bool watch_execs = !foll
 broken(8, "with CAP_SYS_PTRACE they are traced", "shim/launch/launch.c", "\treturn data[0].effective & (1U << CAP_SYS_PTRACE);", "\treturn false;", "launch::test_privileged_program[root-direct-set-uid root]")
 broken(2, "no breakpoint that nobody waits at", "shim/launch/follow.c", "\t\ttracee_leave_breakpoint(&following->list[i].tracee);\n", "\t\t(void)i;\n",
        "library_wait::test_libraries_that_take_longer_than_follow_timeout")
-broken(7, "while libraries are waited for: the breakpoint ends with the tracer", "shim/engine/tracee.c", "\tif (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0)\n\t\treturn -1;\n\treturn (int)syscall",
+broken(7, "while libraries are waited for: the breakpoint ends with the tracer", "shim/engine/breakpoint.c", "\tif (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0)\n\t\treturn -1;\n\treturn (int)syscall",
        "\treturn -1;\n\treturn (int)syscall", "library_wait::test_tracer_that_is_killed_meanwhile")
-broken(7, "a call whose outcome is not known ends the workload", "shim/engine/tracee.c", "\t    get_regs(tracee, &regs, err) < 0) {\n\t\tabandon(tracee);\n\t\treturn -1;",
-       "\t    get_regs(tracee, &regs, err) < 0) {\n\t\treturn -1;", "faults file: tracer ptrace EPERM")
+broken(7, "a call whose outcome is not known ends the workload", "shim/engine/tracee.c", "\t    tracee_get_regs(tracee, &regs, err) < 0) {\n\t\tabandon(tracee);\n\t\treturn -1;",
+       "\t    tracee_get_regs(tracee, &regs, err) < 0) {\n\t\treturn -1;", "faults file: tracer ptrace EPERM")
 broken(5, "memory that runs out while the policy is read", "shim/policy/strict.c", "\tif (!has_memory(text, bytes))\n\t\treturn -1;\n", "", "fail_open::test_address_space_of_any_size")
 broken(5, "a program without vDSO is remapped all the same", "shim/engine/syscall_insn.c", "\tfound = find_in_object(pid, &image, image.interp_addr);\n", "\tfound = 0;\n\t(void)find_in_object;\n\timage.entry_addr = 0;\n",
        "faults thp: libc vdso hidden")
@@ -175,7 +175,7 @@ broken(2, "nothing in a file that is not standard error any more", "shim/launch/
        "standard_error::test_a_data_file_with_number_2")
 broken(1, "the cgroup that pays", "shim/launch/consider.c", "\t\ttracee->is_foreign = !host_shares_cgroups(tracee->pid);", "\t\ttracee->is_foreign = false;",
        "wrappers::test_wrapper_that_goes_to_another_cgroup")
-broken(1, "ignored and blocked signals: SIGTRAP", "shim/engine/tracee.c", "\tif (fd <= 0 && ignores_sigtrap(tracee))\n", "\tif (0 && ignores_sigtrap(tracee))\n", "library_wait::test_sigtrap_ignored_or_blocked")
+broken(1, "ignored and blocked signals: SIGTRAP", "shim/engine/breakpoint.c", "\tif (fd <= 0 && ignores_sigtrap(tracee))\n", "\tif (0 && ignores_sigtrap(tracee))\n", "library_wait::test_sigtrap_ignored_or_blocked")
 broken(5, "a filter that is set on the way", "shim/engine/tracee.c", "\tbool is_known = is_told && (filters == 0 || filters <= known);", "\tbool is_known = true;", "filters_later")
 broken(5, "a small stack", "shim/hugexec.c", "\tif (room < STACK_FOR_TRACER)\n", "\tif (room < 0)\n", "fail_open::test_small_stack")
 broken(5, "a library with threads that is preloaded", "shim/launch/launch.c", "\tif (has_other_threads())\n", "\tif (0)\n", "launch::test_preloaded_library_with_a_thread")
@@ -184,3 +184,13 @@ broken(5, "a launch that comes to nothing ends nobody", "shim/launch/launch.c", 
        "helper::test_what_cannot_be_executed_with_standard_input_closed")
 broken("sandbox", "the reader of ELF files locks itself up", "shim/elf/hugexec-elf-reader.c", "\tlock_up();\n", "", "unit elf_sandbox")
 broken("sandbox", "its answer is checked", "shim/elf/elf_reader.c", "\tif (answer->status != ELF_ANSWER_OK || !is_sane(&answer->facts))", "\tif (answer->status != ELF_ANSWER_OK)", "unit elf_reader")
+
+# To a program that runs.
+ATTACH = "attach"
+broken(ATTACH, "a thread that stops for another reason is asked again", "shim/launch/freeze.c", "event ? 0L : (long)WSTOPSIG(status));\n\t\tptrace(PTRACE_INTERRUPT, thread->pid, 0, 0);", "event ? 0L : (long)WSTOPSIG(status));",
+       "attach::test_threads_that_start_threads")
+broken(ATTACH, "a signal that comes while a thread is being stopped is passed on", "shim/launch/freeze.c", "event ? 0L : (long)WSTOPSIG(status));", "0L);", "attach::test_no_signal_is_lost")
+broken(ATTACH, "a thread that cannot be stopped is no thread that has ended", "shim/launch/freeze.c", "\t\t\treturn is_alive(pid, tid)\n", "\t\t\treturn false\n", "attach::test_traced_by_somebody_else")
+broken(ATTACH, "private pages are looked for", "shim/engine/private_pages.c", "\treturn (entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) && !(entry & ENTRY_FILE);", "\treturn entry == 1;", "attach::test_text_that_was_changed_is_left_alone")
+broken(ATTACH, "another thread may execute a program", "shim/engine/tracee.c", "\tif (tracee->wait)\n\t\treturn tracee->wait(tracee, status);\n", "", "attach::test_threads_that_execute_programs", "attach::test_another_thread_executes_a_program")
+broken(ATTACH, "restartable sequences are aborted", "shim/engine/tracee.c", "\tif (tracee->wait)\n\t\tabort_sequence(tracee);\n", "\tif (0)\n\t\tabort_sequence(tracee);\n", "attach::test_restartable_sequences")
