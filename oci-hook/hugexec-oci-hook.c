@@ -231,7 +231,6 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	    .via = VIA_HOOK,
 	    .annotations = container.state.annotations,
 	    .annotation_count = container.state.annotation_count,
-	    .avoids_filters = true,
 	    .done = remember,
 	};
 	follow(launch, seized.threads, seized.count);

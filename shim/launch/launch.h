@@ -47,7 +47,6 @@ struct launch {
 	/* Where P is no relative of the tracer's; 0 and NULL else. */
 	const struct annotation *annotations; /* of its container */
 	size_t annotation_count;
-	bool avoids_filters; /* leave alone who has a seccomp filter that we cannot suspend */
 	void (*done)(const struct launch *launch, const struct report *report); /* after each report */
 	unsigned exec_timeout_s;                                                /* until P executes COMMAND */
 	bool (*may_begin)(struct launch *launch); /* asked once, when P has executed COMMAND; false: let it go */
