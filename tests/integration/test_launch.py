@@ -166,30 +166,42 @@ def read_terminal(fd, until):
     return text.decode(errors="replace")
 
 
-def test_job_control(hugexec_command, bigtext):
-    """In an interactive shell: ^Z stops it, fg goes on, ^C ends it; the terminal is the workload's."""
-    words, _ = hugexec_command([bigtext(4), "sleep"], backing="thp")
+@contextlib.contextmanager
+def interactive_shell():
+    """bash in a terminal of its own: its PID, and the terminal's other end. Its jobs end with it."""
     pid, fd = pty.fork()
     if pid == 0:
         os.environ["PS1"] = "prompt> "
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a script starts with "&"
         os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
-    read_terminal(fd, b"prompt> ")
-    os.write(fd, " ".join(words).encode() + b"\n")
-    assert "ready" in read_terminal(fd, b"ready\r\n")
-    os.write(fd, b"\x1a")
-    assert "Stopped" in read_terminal(fd, b"prompt> ")
-    os.write(fd, b"fg\n")
-    read_terminal(fd, b"sleep\r\n")
-    wait_until(lambda: os.tcgetpgrp(fd) != pid)  # the terminal is the workload's again
-    time.sleep(0.2)
-    os.write(fd, b"\x03")
-    read_terminal(fd, b"prompt> ")
-    os.write(fd, b"echo status $?\n")
-    assert "status 130" in read_terminal(fd, b"status 130")
-    os.close(fd)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    try:
+        yield pid, fd
+    finally:
+        jobs = set(children_of(pid))
+        for job in {pid, *map(int, jobs)}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(job, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(fd)
+
+
+def test_job_control(hugexec_command, bigtext):
+    """In an interactive shell: ^Z stops it, fg goes on, ^C ends it; the terminal is the workload's."""
+    words, _ = hugexec_command([bigtext(4), "sleep"], backing="thp")
+    with interactive_shell() as (pid, fd):
+        read_terminal(fd, b"prompt> ")
+        os.write(fd, " ".join(words).encode() + b"\n")
+        assert "ready" in read_terminal(fd, b"ready\r\n")
+        os.write(fd, b"\x1a")
+        assert "Stopped" in read_terminal(fd, b"prompt> ")
+        os.write(fd, b"fg\n")
+        read_terminal(fd, b"sleep\r\n")
+        wait_until(lambda: os.tcgetpgrp(fd) != pid)  # the terminal is the workload's again
+        time.sleep(0.2)
+        os.write(fd, b"\x03")
+        read_terminal(fd, b"prompt> ")
+        os.write(fd, b"echo status $?\n")
+        assert "status 130" in read_terminal(fd, b"status 130")
 
 
 def test_pipes_are_the_workloads_alone(hugexec_command, bigtext, tmp_path):
