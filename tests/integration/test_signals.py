@@ -84,16 +84,18 @@ def test_ended_at_any_moment(hugexec_command, bigtext, mark, number, backing):
     """A fatal signal ends the workload with 128 + its number, at once, and the tracer is gone too."""
     words, report = hugexec_command([bigtext(16), "sleep"], backing=backing)
     launches = 60
-    for launch in range(launches):
+    for launch in range(5 * launches):
+        if launch >= launches and 0 < len(read_report(report)) < launch:
+            break  # some before the remapping and some after it; on a busy machine that may take more than one round
         # Whoever runs the tests may ignore it (nohup, a shell's background job), and that is inherited.
         process = start(words, mark, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL) if number != 9 else None)
-        time.sleep(0.016 * launch / launches)
+        time.sleep(0.016 * (launch % launches) / launches)
         process.send_signal(number)
         process.communicate(timeout=20)
         assert process.returncode == -number
     nothing_left(mark)
     reported = read_report(report)
-    assert 0 < len(reported) < launches, "the moments are all before or all after the remapping"
+    assert 0 < len(reported) < launch + 1, "the moments are all before or all after the remapping"
 
 
 def test_status_143_in_a_shell(hugexec_command, bigtext):
