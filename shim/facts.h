@@ -15,7 +15,7 @@ struct fact_store {
 	char exe[4096];
 	char build_id[129];
 	bool reading; /* READER is at work */
-	struct elf_reader reader;
+	struct reader reader;
 	char *unit;
 	char *cgroup;
 };

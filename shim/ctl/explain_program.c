@@ -79,7 +79,7 @@ static int find_program(const char *command, struct explanation *out)
 
 static void read_elf(struct explanation *out)
 {
-	struct elf_reader reader;
+	struct reader reader;
 	cleanup_close int fd = open(out->program.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		error_set_errno(&out->elf_error, errno, "elf-reader", "%s", out->program.path);

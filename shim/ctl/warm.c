@@ -83,7 +83,7 @@ static void warm_ranges_of(int fd, const struct file_range *ranges, unsigned cou
 void warm_file(const char *path, warm_observer *observe, void *context, struct warmed *out)
 {
 	struct stat st;
-	struct elf_reader reader;
+	struct reader reader;
 	struct elf_facts elf;
 	struct file_range ranges[WARM_RANGES_MAX];
 	*out = (struct warmed){0};

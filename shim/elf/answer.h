@@ -10,10 +10,8 @@
 
 #include "elf/elf_reader.h"
 
-#define ELF_ANSWER_MAGIC     0x68786572U /* changes with the struct */
-#define ELF_READER_FILE_FD   3
-#define ELF_READER_ANSWER_FD 4
-#define ELF_READER_SYMBOLS   "symbols"
+#define ELF_ANSWER_MAGIC   0x68786572U /* changes with the struct */
+#define ELF_READER_SYMBOLS "symbols"
 
 enum elf_answer_status { ELF_ANSWER_OK, ELF_ANSWER_NOT_ELF, ELF_ANSWER_ABSURD };
 

@@ -2,17 +2,16 @@
  * elf_reader.h - read an ELF file's headers without trusting it.
  *
  * The file may be anybody's, the caller may be root. So the parsing (libelf) is done by `hugexec-elf-reader`, a process
- * of its own that gets the open file and a pipe, locks itself up (libseccomp: read, write its answer, exit; limits on
- * memory and CPU; as nobody when started as root; dies with its parent), and answers with one flat struct elf_facts,
- * which is checked field by field before anyone sees it.
+ * of its own that gets the open file and a pipe, locks itself up (reader/lock_up.h), and answers with one flat struct
+ * elf_facts, which is checked field by field before anyone sees it.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/error.h"
+#include "reader/reader.h"
 
 #define ELF_SEGMENTS_MAX 64
 #define ELF_BUILD_ID_MAX 64
@@ -43,24 +42,18 @@ struct elf_symbol {
 	char name[ELF_SYMBOL_NAME_MAX]; /* as in the file (C++ and Rust: mangled), cut where it is longer */
 };
 
-/* A reader at work. */
-struct elf_reader {
-	pid_t pid;
-	int answer_fd;
-};
-
 /*
  * Start reading the file open at FILE_FD (any offset; it is not moved). Returns at once.
  * Returns 0, or -1 with ERR (word "elf-reader"); then nothing was left behind.
  */
-int elf_reader_start(struct elf_reader *reader, int file_fd, struct error *err);
+int elf_reader_start(struct reader *reader, int file_fd, struct error *err);
 
 /*
- * Wait at most TIMEOUT_MS for the answer, then reap the reader (killing it where it is late). READER is finished after.
+ * Wait at most TIMEOUT_MS for the answer, then end and reap the reader. READER is finished after.
  * Returns 0 and *OUT, or -1 with ERR: word "elf-invalid" (not an ELF file, or absurd) or "elf-reader" (it did not
  * answer).
  */
-int elf_reader_finish(struct elf_reader *reader, int timeout_ms, struct elf_facts *out, struct error *err);
+int elf_reader_finish(struct reader *reader, int timeout_ms, struct elf_facts *out, struct error *err);
 
 /*
  * The functions of the ELF file open at FILE_FD, in any order: those of its symbol table, or where it was stripped

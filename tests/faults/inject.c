@@ -26,8 +26,8 @@
  * one of the workload's own. Nobody is traced for this, so that hugexec can trace. hugexec is told that there is no
  * filter (unless --honest), or it would take its careful way only.
  *
- * Roles: "hugexec" before it executes the workload, "tracer", "child" (of the tracer), "reader" (a child that has
- * executed something), "injected" (a call of the workload's from its vDSO, as the engine makes them), "workload" (its
+ * Roles: "hugexec" before it executes the workload, "tracer", "child" (of the tracer), "reader" (what one of
+ * these has executed), "injected" (a call of the workload's from its vDSO, as the engine makes them), "workload" (its
  * own). Exit status: COMMAND's, 128 + the signal that ended it; 99 where something is left behind or hangs.
  */
 #include <elf.h>
@@ -161,7 +161,7 @@ static void note_exec(struct process *process)
 	process->execs++;
 	if (process->pid == first_pid)
 		process->role = process->execs == 1 ? HUGEXEC : WORKLOAD;
-	else if (process->role == CHILD)
+	else if (process->role == CHILD || process->role == TRACER)
 		process->role = READER;
 }
 

@@ -25,7 +25,7 @@
 
 static int read_fd(int fd, struct elf_facts *facts, struct error *err)
 {
-	struct elf_reader reader;
+	struct reader reader;
 	memset(err, 0, sizeof *err);
 	assert_int_equal(elf_reader_start(&reader, fd, err), 0);
 	int result = elf_reader_finish(&reader, TIMEOUT_MS, facts, err);

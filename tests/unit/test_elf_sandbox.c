@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -45,9 +46,9 @@ static pid_t start_reader(const char *word, int file_fd, int answer_fd)
 		/* By way of numbers that are neither, and so that O_CLOEXEC goes in any case. */
 		int high_file = fcntl(file_fd, F_DUPFD, 10);
 		int high_answer = fcntl(answer_fd, F_DUPFD, 10);
-		dup2(high_file, ELF_READER_FILE_FD);
-		dup2(high_answer, ELF_READER_ANSWER_FD);
-		close_range(ELF_READER_ANSWER_FD + 1, ~0U, 0);
+		dup2(high_file, READER_FILE_FD);
+		dup2(high_answer, READER_ANSWER_FD);
+		close_range(READER_ANSWER_FD + 1, ~0U, 0);
 		execl(path, READER, parent, word, (char *)NULL);
 		_exit(99);
 	}
@@ -95,7 +96,7 @@ static void a_late_reader_is_killed(void **state)
 		for (;;)
 			pause();
 	}
-	struct elf_reader reader = {.pid = child, .answer_fd = fds[0]};
+	struct reader reader = {.pid = child, .answer_fd = fds[0]};
 	struct elf_facts facts;
 	struct error err;
 	assert_int_equal(elf_reader_finish(&reader, 50, &facts, &err), -1);
@@ -103,6 +104,30 @@ static void a_late_reader_is_killed(void **state)
 	assert_int_equal(kill(child, 0), -1);
 	assert_int_equal(errno, ESRCH);
 	close(fds[1]);
+}
+
+/* One that has answered and does not end, as one that was taken over might, does not hold anybody up. */
+static void a_reader_that_stays_is_killed(void **state)
+{
+	(void)state;
+	static const struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC, .facts = {.elf_class = ELFCLASS64}};
+	int fds[2];
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		alarm(20);
+		for (ssize_t put = write(fds[1], &answer, sizeof answer); put == sizeof answer;)
+			pause();
+		_exit(1);
+	}
+	close(fds[1]);
+	struct reader reader = {.pid = child, .answer_fd = fds[0]};
+	struct elf_facts facts;
+	struct error err;
+	time_t begin = time(NULL);
+	assert_int_equal(elf_reader_finish(&reader, TIMEOUT_MS, &facts, &err), 0);
+	assert_true(time(NULL) - begin < 10);
+	assert_int_equal(kill(child, 0), -1);
 }
 
 /* A reader that was taken over answers what it likes. */
@@ -131,7 +156,7 @@ static void wrong_answers_are_refused(void **state)
 		if (child == 0)
 			_exit(write(fds[1], &answer, sizeof answer) == sizeof answer ? 0 : 1);
 		close(fds[1]);
-		struct elf_reader reader = {.pid = child, .answer_fd = fds[0]};
+		struct reader reader = {.pid = child, .answer_fd = fds[0]};
 		struct elf_facts facts;
 		struct error err;
 		if (elf_reader_finish(&reader, TIMEOUT_MS, &facts, &err) != (kind == 0 ? 0 : -1))
@@ -200,6 +225,7 @@ int main(void)
 	    cmocka_unit_test(the_filter_kills_what_it_forbids),
 	    cmocka_unit_test(it_serves_nobody_but_its_parent),
 	    cmocka_unit_test(a_late_reader_is_killed),
+	    cmocka_unit_test(a_reader_that_stays_is_killed),
 	    cmocka_unit_test(wrong_answers_are_refused),
 	    cmocka_unit_test(it_has_nothing_and_dies_with_its_parent),
 	};
