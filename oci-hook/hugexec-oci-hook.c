@@ -4,9 +4,10 @@
  * The runtime calls it while the container's init waits, in its namespaces already, for leave to execute the
  * container's program. The tale of the two processes of ours:
  *
- *   the hook    reads the state, the bundle's annotations and the policy. If no rule can want this container that is
- *               all. Else it starts the tracer, waits for its word, and returns to the runtime, milliseconds after it
- *               was called, with status 0 whatever came of it ("on_error": "fail" excepted).
+ *   the hook    reads the state and the policy, and has a reader look for the bundle's annotations (bundle_ask.h). If
+ *               no rule can want this container that is all. Else it starts the tracer, waits for its word, and returns
+ *               to the runtime, milliseconds after it was called, with status 0 whatever came of it ("on_error": "fail"
+ *               excepted).
  *   the tracer  is nobody's child and in a session of its own, holds none of the runtime's files, and is attached to
  *               all threads of the container's init. It sleeps until one of them executes a program, perhaps hours
  *               later; then it does what the exec shim's tracer does (launch/follow.h), reports to the journal, and
@@ -41,13 +42,13 @@
 #include "base/retry.h"
 #include "base/text.h"
 #include "bundle.h"
+#include "bundle_ask.h"
 #include "config.h"
 #include "launch/follow.h"
 #include "launch/seize.h"
 #include "launch/sink.h"
 #include "oci_state.h"
 #include "policy/policy.h"
-#include "policy/strict.h"
 #include "record.h"
 
 #define STATE_MS  2000 /* for the state to be there, all of it */
@@ -77,7 +78,7 @@ enum { EXIT_FAILS = 1, EXIT_USAGE = 2 };
 static struct {
 	struct options options;
 	struct oci_state state;
-	json_object *config; /* config.json, whose annotations the state borrows */
+	struct bundle_answer *config; /* what is told of config.json, whose annotations the state borrows */
 	struct policy *policy;
 	enum on_error on_error;
 	struct launch launch;
@@ -126,14 +127,18 @@ static int give_up(const struct error *reason)
 static int read_bundle(struct oci_state *state, struct error *err)
 {
 	cleanup_free char *text = NULL;
-	size_t bytes, offset;
-	const char *what;
+	cleanup_free struct annotation *annotations = NULL;
+	size_t bytes;
 	cleanup_close int directory_fd = bundle_read(state->bundle, "config.json", &text, &bytes, NULL, err);
 	if (directory_fd < 0)
 		return -1;
-	if (strict_parse(text, bytes, &container.config, &offset, &what) < 0)
-		return error_set(err, "config", "config.json at byte %zu: %s", offset, what ? what : "out of memory");
-	return oci_state_add_annotations(state, container.config, err);
+	container.config = bundle_ask("config.json", text, bytes, NULL, err);
+	if (!container.config)
+		return -1;
+	annotations = bundle_answer_annotations(container.config);
+	if (!annotations)
+		return error_set(err, "bundle", "out of memory");
+	return oci_state_add_annotations(state, annotations, container.config->annotation_count, err);
 }
 
 static bool same_namespace(pid_t pid, const char *kind)

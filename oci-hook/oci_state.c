@@ -67,27 +67,33 @@ static bool has_annotation(const struct oci_state *state, const char *name)
 	return false;
 }
 
-/* Add the string members of JSON that the state does not have yet. */
-static int add_annotations(struct oci_state *state, json_object *json, const char *word, struct error *err)
+/* Room for COUNT annotations more. */
+static int make_room(struct oci_state *state, size_t count, const char *word, struct error *err)
 {
-	if (!json)
-		return 0;
-	if (!json_object_is_type(json, json_type_object))
-		return error_set(err, word, "\"annotations\": expected an object");
-	size_t most = state->annotation_count + (size_t)json_object_object_length(json);
+	size_t most = state->annotation_count + count;
 	if (most > OCI_ANNOTATIONS_MAX)
 		return error_set(err, word, "\"annotations\": more than %d", OCI_ANNOTATIONS_MAX);
 	struct annotation *larger = realloc(state->annotations, (most + 1) * sizeof larger[0]);
 	if (!larger)
 		return error_set(err, word, "out of memory");
 	state->annotations = larger;
+	return 0;
+}
+
+static int read_annotations(struct oci_state *state, json_object *json, struct error *err)
+{
+	if (!json)
+		return 0;
+	if (!json_object_is_type(json, json_type_object))
+		return wrong(err, "annotations", "an object");
+	if (make_room(state, (size_t)json_object_object_length(json), "oci-state", err) < 0)
+		return -1;
 	json_object_object_foreach(json, name, value)
 	{
 		if (!json_object_is_type(value, json_type_string))
-			return error_set(err, word, "\"annotations\": \"%.60s\": expected a string", name);
-		if (!has_annotation(state, name))
-			state->annotations[state->annotation_count++] =
-			    (struct annotation){name, json_object_get_string(value)};
+			return error_set(err, "oci-state", "\"annotations\": \"%.60s\": expected a string", name);
+		state->annotations[state->annotation_count++] =
+		    (struct annotation){name, json_object_get_string(value)};
 	}
 	return 0;
 }
@@ -103,7 +109,7 @@ static int read_all_keys(struct oci_state *state, struct error *err)
 		return -1;
 	if (state->bundle[0] != '/')
 		return wrong(err, "bundle", "an absolute path");
-	return add_annotations(state, json_object_object_get(root, "annotations"), "oci-state", err);
+	return read_annotations(state, json_object_object_get(root, "annotations"), err);
 }
 
 int oci_state_parse(const char *text, size_t bytes, struct oci_state *out, struct error *err)
@@ -119,11 +125,16 @@ int oci_state_parse(const char *text, size_t bytes, struct oci_state *out, struc
 	return -1;
 }
 
-int oci_state_add_annotations(struct oci_state *state, json_object *config, struct error *err)
+int oci_state_add_annotations(struct oci_state *state, const struct annotation *annotations, size_t count,
+                              struct error *err)
 {
-	if (!json_object_is_type(config, json_type_object))
-		return error_set(err, "config", "expected a JSON object");
-	return add_annotations(state, json_object_object_get(config, "annotations"), "config", err);
+	if (make_room(state, count, "config", err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		if (!has_annotation(state, annotations[i].name))
+			state->annotations[state->annotation_count++] = annotations[i];
+	}
+	return 0;
 }
 
 void oci_state_free(struct oci_state *state)

@@ -24,7 +24,7 @@ struct oci_state {
 	enum oci_status status;
 	pid_t pid; /* the container's init, as we see it; 0 where it is stopped */
 	char bundle[4096];
-	struct annotation *annotations; /* their strings belong to ROOT */
+	struct annotation *annotations; /* their strings belong to ROOT, or to who added them */
 	size_t annotation_count;
 	json_object *root;
 };
@@ -36,9 +36,10 @@ struct oci_state {
 int oci_state_parse(const char *text, size_t bytes, struct oci_state *out, struct error *err);
 
 /*
- * Add those annotations of CONFIG (a parsed config.json, which must outlive STATE) that the state does not have: not
+ * Add those of COUNT ANNOTATIONS (config.json's, whose strings must outlive STATE) that the state does not have: not
  * every runtime passes them on. Returns 0, or -1 with ERR word "config".
  */
-int oci_state_add_annotations(struct oci_state *state, json_object *config, struct error *err);
+int oci_state_add_annotations(struct oci_state *state, const struct annotation *annotations, size_t count,
+                              struct error *err);
 
 void oci_state_free(struct oci_state *state);

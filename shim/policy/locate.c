@@ -144,6 +144,13 @@ size_t json_locate(const char *text, size_t bytes, const struct json_place *plac
 	}
 }
 
+size_t json_value_end(const char *text, size_t bytes, size_t at)
+{
+	struct scanner scanner = {text, bytes, at};
+	skip_value(&scanner);
+	return scanner.at;
+}
+
 static size_t duplicate_in_value(struct scanner *scanner);
 
 /* Whether SEEN, an object used as a set, has the string already; it does afterwards. */

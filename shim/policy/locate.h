@@ -19,6 +19,9 @@ enum json_point { JSON_AT_KEY, JSON_AT_VALUE };
 /* Offset in TEXT (valid JSON, BYTES long) of what PLACE names (NULL: the root); of its key where POINT says so. */
 size_t json_locate(const char *text, size_t bytes, const struct json_place *place, enum json_point point);
 
+/* Offset behind the value that begins at AT in TEXT (valid JSON). */
+size_t json_value_end(const char *text, size_t bytes, size_t at);
+
 /* Offset of the first key that its object has already had, or SIZE_MAX. TEXT is valid JSON. */
 size_t json_find_duplicate_key(const char *text, size_t bytes);
 

@@ -285,6 +285,7 @@ class HookWay(Way):
         super().__init__(name, folder, build)
         self.ours = [str(build / "oci-hook" / "hugexec-oci-hook"), f"--policy={folder / name.replace(' ', '-')}.json",
                      f"--report={self.report}", "createRuntime"]
+        (folder / "config.json").write_text(json.dumps({"annotations": {"io.kubernetes.pod.name": "pod"}}))
 
     @staticmethod
     def settings(backing):

@@ -1,11 +1,9 @@
 /*
  * What a runtime tells a hook on standard input, and the annotations of a config.json beside it (after a NUL).
  */
-#include <json-c/json.h>
-
+#include "bundle_parse.h"
 #include "fuzzing.h"
 #include "oci_state.h"
-#include "policy/strict.h"
 
 static void check_annotations(const struct oci_state *state)
 {
@@ -19,17 +17,21 @@ static void check_annotations(const struct oci_state *state)
 
 static void add_config(struct oci_state *state, const char *text)
 {
-	json_object *config = NULL;
-	size_t offset;
-	const char *what = NULL;
+	static struct bundle_answer answer;
 	struct error err = {0};
-	if (strict_parse(text, strlen(text), &config, &offset, &what) < 0)
+	size_t bytes = strlen(text);
+	bundle_parse(text, bytes, NULL, &answer);
+	if (bundle_answer_check(&answer, BUNDLE_ANSWER_BYTES(&answer), "config.json", text, bytes, &err) < 0) {
+		MUST(strcmp(err.word, "config") == 0);
 		return;
-	if (oci_state_add_annotations(state, config, &err) < 0)
+	}
+	struct annotation *annotations = bundle_answer_annotations(&answer);
+	MUST(annotations);
+	if (oci_state_add_annotations(state, annotations, answer.annotation_count, &err) < 0)
 		MUST(error_is_set(&err));
+	free(annotations);
 	check_annotations(state);
-	json_object_put(config);
-	/* Their strings were the config's: not to be looked at any more. */
+	/* Their strings are the answer's: not to be looked at any more. */
 	state->annotation_count = 0;
 }
 

@@ -211,15 +211,21 @@ pages 16
 attach hugetlb
 pages 0
 
-# The reader of ELF files: it works here, and its filter kills it for what it must not do.
+# The readers: they work here, and their filter kills them for what they must not do.
 : >report.json
 hugexec --policy=all.json --report=report.json --backing=thp -- /programs/bigtext-pie >/dev/null
 grep -qE '"build_id":"[0-9a-f]{40}"' report.json && echo "ok the reader finds a build id" || fail "reader" "$(cat report.json)"
 for crime in open socket exec fork exec-memory; do
-	sh -c "hugexec-elf-reader \$\$ $crime 3</programs/bigtext-pie 4>/dev/null; exit \$?" 2>/dev/null
-	status=$?
-	[ $status = 159 ] && echo "ok the reader is killed for: $crime" || fail "reader, $crime" "status $status instead of SIGSYS"
+	for reader in elf bundle; do
+		sh -c "hugexec-$reader-reader \$\$ $crime 3</programs/bigtext-pie 4>/dev/null; exit \$?" 2>/dev/null
+		status=$?
+		[ $status = 159 ] && echo "ok the $reader reader is killed for: $crime" || fail "$reader reader, $crime" "status $status instead of SIGSYS"
+	done
 done
+# And what the bundle reader does for its living is allowed: its answer ends with names and values.
+echo '{"annotations":{"a":"b"}}' >config.json
+told=$(sh -c "hugexec-bundle-reader \$\$ hooks /hook 3<config.json 4>&1; exit \$?" | tail -c 4 | tr '\0' .)
+[ "$told" = a.b. ] && echo "ok the bundle reader answers" || fail "bundle reader" "$told"
 
 # hugexecd, for those whom Yama forbids to trace. The first who asks starts it, which may last in an emulated machine.
 systemd-socket-activate --seqpacket --listen=/tmp/helper.sock hugexecd --policy=/tmp/all.json --idle=0 2>/dev/null &

@@ -96,6 +96,7 @@ def make_initramfs(build, kernel, folder):
     copy_with_libraries(shutil.which("systemd-socket-activate"), initramfs / "bin" / "systemd-socket-activate", initramfs)
     for name in ("hugexec", "hugexecd", "hugexec-elf-reader", "hugexecctl"):
         copy_with_libraries(build / "shim" / name, initramfs / "bin" / name, initramfs)
+    copy_with_libraries(build / "oci-hook" / "hugexec-bundle-reader", initramfs / "bin" / "hugexec-bundle-reader", initramfs)
     for name, command in PROGRAMS.items():
         if shutil.which(command[0]):
             bigtext.build(8, str(initramfs / "programs" / name), tuple(command))

@@ -181,7 +181,8 @@ RULE = {"name": "opted in", "min_text": "4M", "backing": ["thp"], "follow": "for
 
 def copy_programs(folder):
     folder.mkdir()
-    for name in ("oci-hook/hugexec-runtime", "oci-hook/hugexec-oci-hook", "shim/hugexecctl", "shim/hugexec-elf-reader"):
+    for name in ("oci-hook/hugexec-runtime", "oci-hook/hugexec-oci-hook", "oci-hook/hugexec-bundle-reader", "shim/hugexecctl",
+                 "shim/hugexec-elf-reader"):
         shutil.copy(BUILD / name, folder)
 
 

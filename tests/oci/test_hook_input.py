@@ -3,7 +3,9 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -121,6 +123,8 @@ BUNDLES = {
     "missing": lambda folder: folder / "nowhere",
     "without config.json": lambda folder: folder,
     "not JSON": lambda folder: (folder / "config.json").write_text("{") and folder,
+    "no strings": lambda folder: (folder / "config.json").write_text('{"annotations":{"a":1}}') and folder,
+    "too many": lambda folder: (folder / "config.json").write_text(json.dumps({"annotations": {str(i): "" for i in range(1025)}})) and folder,
     "100 MiB": lambda folder: (folder / "config.json").write_bytes(b" " * (100 << 20)) and folder,
     "FIFO": lambda folder: os.mkfifo(folder / "config.json") or folder,
     "link": lambda folder: os.symlink("/etc/passwd", folder / "config.json") or folder,
@@ -148,6 +152,25 @@ def test_annotations_of_the_bundle(hook, contained, tmp_path):
     assert (done.returncode, done.stderr, lines) == (0, b"", [])
     assert len(tracers()) == 1
     os.kill(contained, 9)
+
+
+@pytest.mark.parametrize("reader", ["exit 1", "exec sleep 1000", "head -c 100000 /dev/urandom >&4", None])
+def test_a_reader_that_does_not_answer(hook, contained, tmp_path, reader, monkeypatch):
+    """The annotations that the state lacks stay unknown: that is told, in time, and the container goes on."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    shutil.copy(HOOK, folder)
+    if reader:
+        (folder / "hugexec-bundle-reader").write_text(f"#!/bin/sh\n{reader}\n")
+        (folder / "hugexec-bundle-reader").chmod(0o755)
+    monkeypatch.setattr(sys.modules[__name__], "HOOK", folder / HOOK.name)
+    (tmp_path / "config.json").write_text(json.dumps({"annotations": OPTED_IN}))
+    text = state(contained, tmp_path)
+    del text["annotations"]
+    done, lines = hook(json.dumps(text).encode())
+    assert done.returncode == 0 and lines[0]["outcome"] == "failed"
+    assert lines[0]["reason"].startswith("bundle-reader: ")
+    assert tracers() == []
 
 
 def test_on_error_fail(hook):

@@ -151,6 +151,10 @@ def test_the_programs_need_nothing_of_the_node(tree):
     done = subprocess.run(["chroot", root, "/opt/hugexec/bin/hugexec-runtime", "state", "x"], capture_output=True,
                           text=True, timeout=30)
     assert done.returncode == 127 and "there is no runc and no crun" in done.stderr
+    for name in ("elf", "bundle"):  # locked up, an unknown word is no deed
+        done = subprocess.run(["chroot", root, f"/opt/hugexec/libexec/hugexec/hugexec-{name}-reader", str(os.getpid()), "nothing"],
+                              capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr) == (0, "")
     for program in [*(tree / "bin").iterdir(), *(tree / "libexec" / "hugexec").iterdir()]:
         listed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, timeout=30).stdout
         for library in re.findall(r"\(NEEDED\).*\[(.*)\]", listed):

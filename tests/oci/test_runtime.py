@@ -46,7 +46,8 @@ def bin_folder(tmp_path):
     """hugexec-runtime with a hook beside it, as on a node."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    shutil.copy(BUILD / "oci-hook" / "hugexec-runtime", folder)
+    for name in ("hugexec-runtime", "hugexec-bundle-reader"):
+        shutil.copy(BUILD / "oci-hook" / name, folder)
     program(folder / "hugexec-oci-hook", HOOK)
     program(folder / "tells", TELLS)
     return folder
@@ -78,6 +79,19 @@ def bundle(tmp_path):
     config["annotations"] = {"io.hugexec.remap": "true", "other": "ünï\u0001"}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def test_all_else_stays_as_it_was_written(make_box, bin_folder, bundle):
+    """To the byte: blanks, order, numbers that no parser keeps, in a file that a person has written."""
+    text = '\n{ "b" : 1.50, "annotations":{"io.hugexec.remap":"true"},\t"a":[ 36893488147419103232 ],"hooks" : { "poststop":[ ]}}'
+    (bundle / "config.json").write_text(text)
+    box = make_box()
+    done = box.run([bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", "create", "-b", bundle, "id"])
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = (f'{{"path":"{bin_folder}/hugexec-oci-hook","args":["hugexec-oci-hook","{stage}"]}}'
+                     for stage in ("createRuntime", "poststop"))
+    expected = text.replace('{ "poststop"', f'{{"createRuntime":[{first}], "poststop"').replace("[ ]", f"[ {second}]")
+    assert (bundle / "config.json").read_text() == expected
 
 
 def config_of(bundle):
@@ -150,7 +164,18 @@ BROKEN = {
     "policy": ("{", "policy-invalid"),
     "bundle": (OPTED_IN, "bundle: "),
     "hook": (OPTED_IN, "hook: "),
-    "config": (OPTED_IN, "config: at byte"),
+    "config": (OPTED_IN, "config: config.json at byte 9: this key is there twice"),
+    "no reader": (OPTED_IN, "bundle-reader: "),
+    "dead reader": (OPTED_IN, "bundle-reader: no answer about config.json"),
+    "late reader": (OPTED_IN, "bundle-reader: no answer about config.json"),
+    "other reader": (OPTED_IN, "bundle-reader: no answer about config.json"),
+}
+
+
+READERS = {
+    "dead reader": "#!/bin/sh\nkill -9 $$\n",
+    "late reader": "#!/bin/sh\nexec sleep 1000\n",
+    "other reader": "#!/bin/sh\nhead -c 100000 /dev/urandom >&4\n",
 }
 
 
@@ -165,6 +190,10 @@ def test_failures_are_told_and_the_runtime_runs(make_box, bin_folder, bundle, tm
         (bundle / "config.json").write_text('{"a": 1, "a": 2}')
     elif what == "bundle":
         (bundle / "config.json").unlink()
+    elif what.endswith("reader"):
+        (bin_folder / "hugexec-bundle-reader").unlink()
+    if what in READERS:
+        program(bin_folder / "hugexec-bundle-reader", READERS[what])
     before = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
     log = tmp_path / "log"
     options = {"json": ["--log", log, "--log-format", "json"], "text": ["--log", log], "stderr": []}[log_format]

@@ -1,5 +1,5 @@
 /*
- * The ELF reader's sandbox: what it stops, what the reader is left with, and what its client believes of it.
+ * The readers' sandbox: what it stops, what a reader is left with, and what the ELF reader's client believes of it.
  */
 #include <elf.h>
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,23 +23,28 @@
 #include "elf/answer.h"
 #include "elf/elf_reader.h"
 
-#define READER     "hugexec-elf-reader"
 #define TIMEOUT_MS 5000
 
-static const char *reader_beside_us(void)
+/* A reader, the word that has it read any file and answer, and its memory in bytes. */
+static const struct kind {
+	const char *name, *word, *memory;
+} kinds[] = {{"hugexec-elf-reader", NULL, "67108864"}, {"hugexec-bundle-reader", "annotations", "1073741824"}};
+#define KINDS (sizeof kinds / sizeof kinds[0])
+
+static const char *reader_beside_us(const struct kind *kind)
 {
 	static char path[4096];
-	ssize_t got = readlink("/proc/self/exe", path, sizeof path - sizeof READER);
+	ssize_t got = readlink("/proc/self/exe", path, sizeof path - 64);
 	assert_true(got > 0);
 	path[got] = '\0';
-	strcpy(strrchr(path, '/') + 1, READER);
+	strcpy(strrchr(path, '/') + 1, kind->name);
 	return path;
 }
 
-/* Start the reader as elf_reader.c does, with another word after the parent's pid. Returns its pid. */
-static pid_t start_reader(const char *word, int file_fd, int answer_fd)
+/* Start the reader as reader.c does, with WORD after the parent's pid. Returns its pid. */
+static pid_t start_reader(const struct kind *kind, const char *word, int file_fd, int answer_fd)
 {
-	const char *path = reader_beside_us();
+	const char *path = reader_beside_us(kind);
 	char parent[16];
 	snprintf(parent, sizeof parent, "%d", (int)getpid());
 	pid_t child = fork();
@@ -49,7 +55,7 @@ static pid_t start_reader(const char *word, int file_fd, int answer_fd)
 		dup2(high_file, READER_FILE_FD);
 		dup2(high_answer, READER_ANSWER_FD);
 		close_range(READER_ANSWER_FD + 1, ~0U, 0);
-		execl(path, READER, parent, word, (char *)NULL);
+		execl(path, kind->name, parent, word, (char *)NULL);
 		_exit(99);
 	}
 	return child;
@@ -60,29 +66,33 @@ static void the_filter_kills_what_it_forbids(void **state)
 	(void)state;
 	static const char *const deeds[] = {"open", "socket", "exec", "fork", "exec-memory"};
 	int status;
-	for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++) {
-		pid_t child = start_reader(deeds[i], -1, -1);
+	for (const struct kind *kind = kinds; kind < kinds + KINDS; kind++) {
+		for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++) {
+			pid_t child = start_reader(kind, deeds[i], -1, -1);
+			assert_int_equal(waitpid(child, &status, 0), child);
+			if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+				fail_msg("%s, %s: wait status %#x", kind->name, deeds[i], (unsigned)status);
+		}
+		/* And only that: an unknown word is no deed. */
+		pid_t child = start_reader(kind, "nothing", -1, -1);
 		assert_int_equal(waitpid(child, &status, 0), child);
-		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
-			fail_msg("%s: wait status %#x", deeds[i], (unsigned)status);
+		assert_int_equal(status, 0);
 	}
-	/* And only that: an unknown word is no deed. */
-	pid_t child = start_reader("nothing", -1, -1);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
 }
 
 static void it_serves_nobody_but_its_parent(void **state)
 {
 	(void)state;
-	pid_t child = fork();
-	int status;
-	if (child == 0) {
-		execl(reader_beside_us(), READER, "1", (char *)NULL);
-		_exit(99);
+	for (const struct kind *kind = kinds; kind < kinds + KINDS; kind++) {
+		pid_t child = fork();
+		int status;
+		if (child == 0) {
+			execl(reader_beside_us(kind), kind->name, "1", "nothing", (char *)NULL);
+			_exit(99);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
 	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
 }
 
 /* A reader that waits for ever (here: stopped) is given up and gone. */
@@ -164,12 +174,35 @@ static void wrong_answers_are_refused(void **state)
 	}
 }
 
-/* Nothing but the file and the pipe, nobody's identity, and gone when its parent is. Seen from a reader that hangs. */
-static void it_has_nothing_and_dies_with_its_parent(void **state)
+/* The soft and the hard limit, as /proc/PID/limits names them. */
+static void check_limits(const struct kind *kind, pid_t pid)
 {
-	(void)state;
-	if (geteuid() != 0)
-		skip();
+	const char *const limits[][2] = {{"Max cpu time", "2"},  {"Max address space", kind->memory},
+	                                 {"Max file size", "0"}, {"Max core file size", "0"},
+	                                 {"Max processes", "0"}, {"Max open files", "0"}};
+	char path[64], line[256], soft[32], hard[32];
+	unsigned seen = 0;
+	snprintf(path, sizeof path, "/proc/%d/limits", (int)pid);
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file)) {
+		for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+			size_t length = strlen(limits[i][0]);
+			if (strncmp(line, limits[i][0], length) != 0)
+				continue;
+			assert_int_equal(sscanf(line + length, "%31s %31s", soft, hard), 2);
+			assert_string_equal(soft, limits[i][1]);
+			assert_string_equal(hard, limits[i][1]);
+			seen++;
+		}
+	}
+	fclose(file);
+	assert_int_equal(seen, 6);
+}
+
+/* Nothing but the file and the pipe, nobody's identity, and gone when its parent is. Seen from a reader that hangs. */
+static void check_what_it_has(const struct kind *kind)
+{
 	/* A FIFO-like file would be refused; a full answer pipe makes it hang in write(). */
 	int answer[2], told[2];
 	assert_int_equal(pipe2(answer, O_CLOEXEC), 0);
@@ -180,7 +213,8 @@ static void it_has_nothing_and_dies_with_its_parent(void **state)
 	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	pid_t parent = fork();
 	if (parent == 0) {
-		pid_t child = start_reader(NULL, file, answer[1]);
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* where a check fails */
+		pid_t child = start_reader(kind, kind->word, file, answer[1]);
 		_exit(write(told[1], &child, sizeof child) == sizeof child && pause());
 	}
 	pid_t child = 0;
@@ -203,6 +237,7 @@ static void it_has_nothing_and_dies_with_its_parent(void **state)
 	}
 	fclose(status);
 	assert_int_equal(seen, 6);
+	check_limits(kind, child);
 	kill(parent, SIGKILL);
 	assert_int_equal(waitpid(parent, NULL, 0), parent);
 	for (int i = 0; i < 50 && stat(path, &st) == 0; i++)
@@ -217,6 +252,15 @@ static void it_has_nothing_and_dies_with_its_parent(void **state)
 		fclose(status);
 	close(file);
 	close(answer[0]), close(answer[1]), close(told[0]), close(told[1]);
+}
+
+static void it_has_nothing_and_dies_with_its_parent(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	for (const struct kind *kind = kinds; kind < kinds + KINDS; kind++)
+		check_what_it_has(kind);
 }
 
 int main(void)
