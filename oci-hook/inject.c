@@ -14,120 +14,164 @@
 #include "base/text.h"
 #include "bundle.h"
 #include "bundle_ask.h"
+#include "policy/strict.h"
 
 static const char *const stages[BUNDLE_STAGES] = BUNDLE_STAGE_NAMES;
 
-/* What the changed file will be; written to without a call that may fail. */
-struct output {
-	char *text;
-	size_t used, room;
-};
-
-static void put(struct output *to, const char *text, size_t bytes)
+/* A value in JSON that was made with enough memory; or NULL, and then what it was made of is gone, too. */
+static json_object *list_of(json_object *value)
 {
-	size_t left = to->room - to->used;
-	bytes = bytes < left ? bytes : left;
-	memcpy(to->text + to->used, text, bytes);
-	to->used += bytes;
+	json_object *list = value ? json_object_new_array() : NULL;
+	if (list && json_object_array_add(list, value) == 0)
+		return list;
+	json_object_put(value);
+	json_object_put(list);
+	return NULL;
 }
 
-static void put_text(struct output *to, const char *text)
+static int add_member(json_object *json, const char *key, json_object *value)
 {
-	put(to, text, strlen(text));
+	if (json && value && json_object_object_add(json, key, value) == 0)
+		return 0;
+	json_object_put(value);
+	return -1;
 }
 
-/* TEXT, which is printable, as JSON. */
-static void put_string(struct output *to, const char *text)
+static int add_text(json_object *list, const char *text)
 {
-	put_text(to, "\"");
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			put_text(to, "\\");
-		put(to, text, 1);
-	}
-	put_text(to, "\"");
+	json_object *json = json_object_new_string(text);
+	return list && json ? json_object_array_add(list, json) : -1;
 }
 
-/* The entry for HOOK at STAGE: its path, its name and the stage. No timeout: at its end the runtime would fail the
- * container. */
-static void put_entry(struct output *to, const char *hook, int stage)
+/* {"path": HOOK, "args": [its name, STAGE]}. No timeout: at its end the runtime would fail the container. */
+static json_object *make_entry(const char *hook, int stage)
 {
 	const char *slash = strrchr(hook, '/');
-	put_text(to, "{\"path\":");
-	put_string(to, hook);
-	put_text(to, ",\"args\":[");
-	put_string(to, slash ? slash + 1 : hook);
-	put_text(to, ",");
-	put_string(to, stages[stage]);
-	put_text(to, "]}");
-}
-
-/* An array of the entry alone; the stage's member with that value where IS_MEMBER. */
-static void put_stage(struct output *to, const char *hook, int stage, bool is_member)
-{
-	if (is_member) {
-		put_string(to, stages[stage]);
-		put_text(to, ":");
+	json_object *entry = json_object_new_object();
+	json_object *args = json_object_new_array();
+	if (add_text(args, slash ? slash + 1 : hook) < 0 || add_text(args, stages[stage]) < 0) {
+		json_object_put(args);
+		args = NULL;
 	}
-	put_text(to, "[");
-	put_entry(to, hook, stage);
-	put_text(to, "]");
+	if (add_member(entry, "path", json_object_new_string(hook)) == 0 && add_member(entry, "args", args) == 0)
+		return entry;
+	json_object_put(entry);
+	return NULL;
 }
 
-static void put_hooks(struct output *to, const char *hook, bool is_member)
+/* {"createRuntime": [its entry], "poststop": [its entry]} */
+static json_object *make_hooks(const char *hook)
 {
-	put_text(to, is_member ? "\"hooks\":{" : "{");
-	put_stage(to, hook, 0, true);
-	put_text(to, ",");
-	put_stage(to, hook, 1, true);
-	put_text(to, "}");
+	json_object *hooks = json_object_new_object();
+	for (int stage = 0; stage < BUNDLE_STAGES; stage++) {
+		if (add_member(hooks, stages[stage], list_of(make_entry(hook, stage))) < 0) {
+			json_object_put(hooks);
+			return NULL;
+		}
+	}
+	return hooks;
 }
 
-/* What goes to the place of STAGE. */
-static void put_addition(struct output *to, const struct bundle_place *places, int stage, const char *hook)
+/* JSON as text (free() it). json-c leaves out what it has no memory for, so that is looked at. Takes JSON over. */
+static char *to_text(json_object *json)
+{
+	json_object *again = NULL;
+	size_t offset;
+	const char *what;
+	const char *text =
+	    json ? json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
+	bool is_whole =
+	    text && strict_parse(text, strlen(text), &again, &offset, &what) == 0 && json_object_equal(json, again);
+	char *copy = is_whole ? strdup(text) : NULL;
+	json_object_put(again);
+	json_object_put(json);
+	return copy;
+}
+
+/* What goes to the place of STAGE, without the comma before or behind it; NULL: no memory. */
+static char *make_addition(const struct bundle_place *place, int stage, const char *hook)
+{
+	bool of_all = place->shape == BUNDLE_NO_HOOKS;
+	if (place->shape == BUNDLE_LIST)
+		return to_text(make_entry(hook, stage));
+	json_object *value = of_all ? make_hooks(hook) : list_of(make_entry(hook, stage));
+	if (place->replaced_bytes > 0)
+		return to_text(value);
+	/* A member: the object that has no other, without its braces. */
+	json_object *object = json_object_new_object();
+	if (add_member(object, of_all ? "hooks" : stages[stage], value) < 0) {
+		json_object_put(object);
+		return NULL;
+	}
+	char *text = to_text(object);
+	if (text) {
+		size_t bytes = strlen(text) - 2;
+		memmove(text, text + 1, bytes);
+		text[bytes] = '\0';
+	}
+	return text;
+}
+
+static bool needs_addition(const struct bundle_place *places, int stage)
+{
+	return places[stage].shape != BUNDLE_THERE && (places[stage].shape != BUNDLE_NO_HOOKS || stage == 0);
+}
+
+static bool needs_comma_before(const struct bundle_place *place)
+{
+	return place->shape == BUNDLE_LIST && !place->is_empty;
+}
+
+/* Two members may go to the same place: the first one is not the last then. */
+static bool needs_comma_behind(const struct bundle_place *places, int stage)
 {
 	const struct bundle_place *place = &places[stage];
-	bool is_member = place->replaced_bytes == 0;
-	/* Two members may go to the same place: the first one is not the last then. */
-	bool is_last = place->is_empty && (stage == 1 || places[1].shape != BUNDLE_NO_STAGE);
-	switch ((enum bundle_shape)place->shape) {
-	case BUNDLE_NO_HOOKS:
-		put_hooks(to, hook, is_member);
-		is_last = place->is_empty;
-		break;
-	case BUNDLE_NO_STAGE: put_stage(to, hook, stage, is_member); break;
-	case BUNDLE_LIST:
-		put_text(to, place->is_empty ? "" : ",");
-		put_entry(to, hook, stage);
-		return;
-	case BUNDLE_THERE:
-	case BUNDLE_SHAPES: return;
+	if (place->shape == BUNDLE_LIST || place->replaced_bytes > 0)
+		return false;
+	bool is_followed = place->shape == BUNDLE_NO_STAGE && stage == 0 && places[1].shape == BUNDLE_NO_STAGE;
+	return !place->is_empty || is_followed;
+}
+
+/* TEXT with the ADDITIONS (NULL: none) at their places, the lower first. */
+static char *put_in(const char *text, size_t bytes, const struct bundle_place *places, char *const *additions,
+                    size_t *changed_bytes)
+{
+	char *changed = NULL;
+	FILE *to = open_memstream(&changed, changed_bytes);
+	size_t done = 0;
+	int first = places[0].offset <= places[1].offset ? 0 : 1;
+	if (!to)
+		return NULL;
+	for (int i = 0; i < BUNDLE_STAGES; i++) {
+		int stage = i == 0 ? first : !first;
+		if (!additions[stage])
+			continue;
+		fwrite(text + done, 1, places[stage].offset - done, to);
+		fprintf(to, "%s%s%s", needs_comma_before(&places[stage]) ? "," : "", additions[stage],
+		        needs_comma_behind(places, stage) ? "," : "");
+		done = places[stage].offset + places[stage].replaced_bytes;
 	}
-	put_text(to, is_member && !is_last ? "," : "");
+	fwrite(text + done, 1, bytes - done, to);
+	bool is_whole = !ferror(to);
+	if (fclose(to) == 0 && is_whole)
+		return changed;
+	free(changed);
+	return NULL;
 }
 
 char *inject_hook(const char *text, size_t bytes, const struct bundle_place *places, const char *hook,
                   size_t *changed_bytes)
 {
-	/* An entry has the path once and its name once, perhaps each character escaped. */
-	size_t room = bytes + BUNDLE_STAGES * (4 * strlen(hook) + 128);
-	struct output to = {.text = malloc(room + 1), .room = room};
-	size_t done = 0;
-	int first = places[0].offset <= places[1].offset ? 0 : 1;
-	if (!to.text)
-		return NULL;
-	for (int i = 0; i < BUNDLE_STAGES; i++) {
-		int stage = i == 0 ? first : !first;
-		if (places[stage].shape == BUNDLE_THERE || (places[stage].shape == BUNDLE_NO_HOOKS && stage > 0))
-			continue;
-		put(&to, text + done, places[stage].offset - done);
-		put_addition(&to, places, stage, hook);
-		done = places[stage].offset + places[stage].replaced_bytes;
+	char *additions[BUNDLE_STAGES] = {NULL};
+	bool has_all = true;
+	for (int stage = 0; stage < BUNDLE_STAGES; stage++) {
+		if (needs_addition(places, stage))
+			has_all &= (additions[stage] = make_addition(&places[stage], stage, hook)) != NULL;
 	}
-	put(&to, text + done, bytes - done);
-	to.text[to.used] = '\0';
-	*changed_bytes = to.used;
-	return to.text;
+	char *changed = has_all ? put_in(text, bytes, places, additions, changed_bytes) : NULL;
+	for (int stage = 0; stage < BUNDLE_STAGES; stage++)
+		free(additions[stage]);
+	return changed;
 }
 
 /* Write TEXT beside the file NAME in DIRECTORY_FD, like ABOUT in owner and mode, and put it in its place. */

@@ -182,7 +182,10 @@ broken(5, "a library with threads that is preloaded", "shim/launch/launch.c", "\
 broken(5, "a tracer that is never ready", "shim/launch/launch.c", "\t\tif (now_ms() >= deadline_ms) {", "\t\tif (0) {", "killed_tracer::test_tracer_that_is_never_ready")
 broken(5, "a launch that comes to nothing ends nobody", "shim/launch/launch.c", "\tif (launch->tracer_pid > 0) /* else", "\tif (launch->tracer_pid >= 0) /* else",
        "helper::test_what_cannot_be_executed_with_standard_input_closed")
-broken("sandbox", "the reader of ELF files locks itself up", "shim/elf/hugexec-elf-reader.c", "\tlock_up();\n", "", "unit elf_sandbox")
+broken("sandbox", "the reader of ELF files locks itself up", "shim/elf/hugexec-elf-reader.c", "\treader_lock_up(argv[1], MEMORY_BYTES);\n", "", "unit sandbox")
+broken("sandbox", "the reader of bundles locks itself up", "oci-hook/hugexec-bundle-reader.c", "\treader_lock_up(argv[1], MEMORY_BYTES);\n", "", "unit sandbox")
+broken("sandbox", "the answer about a bundle is checked", "oci-hook/bundle_answer.c", "answer->status <= BUNDLE_NO_PLACE && holds_annotations(answer);", "true;", "unit bundle")
+broken("sandbox", "a reader that has answered is ended", "shim/reader/reader.c", "\tkill(reader->pid, SIGKILL);\n", "", "unit sandbox")
 broken("sandbox", "its answer is checked", "shim/elf/elf_reader.c", "\tif (answer->status != ELF_ANSWER_OK || !is_sane(&answer->facts))", "\tif (answer->status != ELF_ANSWER_OK)", "unit elf_reader")
 
 # To a program that runs.
