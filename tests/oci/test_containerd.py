@@ -42,8 +42,8 @@ def stand_in(tmp_path_factory):
     """What is installed on a node, with a stand-in for the hook beside the wrapper."""
     folder = tmp_path_factory.mktemp("stand-in") / "bin"
     (folder / "states").mkdir(parents=True)
-    shutil.copy(BUILD / "oci-hook" / "hugexec-runtime", folder)
-    shutil.copy(BUILD / "shim" / "hugexecctl", folder)
+    for name in ("oci-hook/hugexec-runtime", "oci-hook/hugexec-bundle-reader", "shim/hugexecctl"):
+        shutil.copy(BUILD / name, folder)
     (folder / "hugexec-oci-hook").write_text(STAND_IN)
     (folder / "hugexec-oci-hook").chmod(0o755)
     return folder
