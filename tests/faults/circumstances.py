@@ -5,9 +5,11 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import time
 
 from ways import ROOT, Way
 
@@ -275,6 +277,38 @@ def attach(folder, build):
     return "" if as_expected else f"status {process.returncode}, {told['reason']}"
 
 
+# What busy.c does while somebody attaches, again and again; and how the reason may begin then (None: remapped).
+AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None,), "again 400": (None, "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text")}
+
+
+def attach_at_work(folder, build):
+    """To programs that dispatch system calls themselves, are in restartable sequences, and whose threads execute programs."""
+    subprocess.run(["cc", "-O1", "-w", "-D_GNU_SOURCE", "-pthread", "-o", folder / "busy", ROOT / "tests/programs/busy.c", folder / "much-text.s"],
+                   check=True)
+    for work, reasons in AT_WORK.items():
+        process = subprocess.Popen([folder / "busy", *work.split()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            while process.stdout.readline() not in ("ready\n", ""):
+                pass
+            time.sleep(0.1)
+            for _ in range(20):
+                done = subprocess.run([build / "shim" / "hugexecctl", "attach", "--json", "--backing=thp", str(process.pid)], capture_output=True,
+                                      timeout=60, check=False)
+                if process.poll() is not None:
+                    break
+                found = json.loads(done.stdout)["reason"]
+                if not any(found.startswith(each) if found and each else found == each for each in reasons):
+                    return f"{work}: {found}"
+            process.send_signal(signal.SIGTERM if work == "add" else 0)
+            said = process.communicate(timeout=60)[0].splitlines()
+        finally:
+            process.kill()
+            process.wait(10)
+        if process.returncode != 0 or not said[-1].startswith("ok"):
+            return f"{work}: status {process.returncode}, {said[-1:]}"
+    return ""
+
+
 def without_vdso(folder, build):
     """And without a syscall instruction anywhere else: the program ends by a 32-bit call. What is wrong: "" where nothing is."""
     ended_by_32_bits = elf64([TEXT], status=ANSWER)[:-len(exits(ANSWER))] + exits32(ANSWER)
@@ -316,11 +350,11 @@ def run_all(folder, build, pool):
         if problem:
             print(f"DIFFERENT circumstance, {name}: {problem}")
             wrong += 1
-    for name, provoke in {"no room for a copy": attach, "programs that are explained": explain, "no syscall instruction": without_vdso}.items():
+    for name, provoke in {"no room for a copy": attach, "attach to what is at work": attach_at_work, "programs that are explained": explain, "no syscall instruction": without_vdso}.items():
         problem = provoke(folder, build)
         if problem:
             print(f"DIFFERENT circumstance, {name}: {problem}")
             wrong += 1
     pathlib.Path(INTERPRETER).unlink()
-    print(f"circumstances: {len(CIRCUMSTANCES) + 3}, {wrong} come out in another way than they should", flush=True)
+    print(f"circumstances: {len(CIRCUMSTANCES) + 4}, {wrong} come out in another way than they should", flush=True)
     return wrong
