@@ -77,6 +77,18 @@ static json_object *object_to_json(const struct report_object *object)
 	return json;
 }
 
+/* json-c leaves null what it has no memory for; a report that says less than it should is none. */
+static bool is_whole(json_object *json)
+{
+	static const char *const keys[] = {"version", "pid",        "exe",        "via",        "outcome",
+	                                   "rebased", "text_bytes", "huge_bytes", "latency_us", "objects"};
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+		if (!json_object_object_get(json, keys[i]))
+			return false;
+	}
+	return true;
+}
+
 char *report_to_json(const struct report *report)
 {
 	json_object *json = json_object_new_object();
@@ -102,7 +114,9 @@ char *report_to_json(const struct report *report)
 		json_object_array_add(objects, object_to_json(&report->objects[i]));
 	json_object_object_add(json, "objects", objects);
 	const char *text =
-	    json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	    is_whole(json)
+	        ? json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+	        : NULL;
 	char *copy = text ? strdup(text) : NULL;
 	json_object_put(json);
 	return copy;

@@ -140,12 +140,10 @@ static int to_syscall_stop(struct tracee *tracee, struct error *err)
 		if (ptrace(PTRACE_SYSCALL, tracee->pid, 0, (long)signal_to_deliver) < 0)
 			return ptrace_failed(tracee, "resuming", err);
 		int status;
-		if (wait_for(tracee, &status) < 0 || !WIFSTOPPED(status))
+		if (wait_for(tracee, &status) < 0 || !WIFSTOPPED(status) || status >> 16 == PTRACE_EVENT_EXEC)
 			return lost(tracee, err);
 		if (WSTOPSIG(status) == SYSCALL_STOP)
 			return 0;
-		if (status >> 16 == PTRACE_EVENT_EXEC)
-			return lost(tracee, err);
 		bool signal_stop = status >> 16 == 0;
 		signal_to_deliver = signal_stop ? WSTOPSIG(status) : 0;
 	}

@@ -278,7 +278,7 @@ def attach(folder, build):
 
 
 # What busy.c does while somebody attaches, again and again; and how the reason may begin then (None: remapped).
-AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None,), "again 400": (None, "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text")}
+AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None,), "again 400": (None, "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text", "image")}
 
 
 def attach_at_work(folder, build):
@@ -291,7 +291,7 @@ def attach_at_work(folder, build):
             while process.stdout.readline() not in ("ready\n", ""):
                 pass
             time.sleep(0.1)
-            for _ in range(20):
+            for _ in range(200 if work.startswith("again") else 20):
                 done = subprocess.run([build / "shim" / "hugexecctl", "attach", "--json", "--backing=thp", str(process.pid)], capture_output=True,
                                       timeout=60, check=False)
                 if process.poll() is not None:
@@ -306,6 +306,42 @@ def attach_at_work(folder, build):
             process.wait(10)
         if process.returncode != 0 or not said[-1].startswith("ok"):
             return f"{work}: status {process.returncode}, {said[-1:]}"
+    return ""
+
+
+def attach_overtaken(folder, build):
+    """Another thread executes a program while the main thread is borrowed. Where the build can be held at a step."""
+    if subprocess.run([build / "shim" / "hugexec", "--list-steps"], capture_output=True, check=False).returncode != 0:
+        return ""
+    for step in ("aside", "populated"):
+        process = subprocess.Popen([folder / "busy", "becomes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        tool = None
+        try:
+            while process.stdout.readline() not in ("ready\n", ""):
+                pass
+            tool = subprocess.Popen([build / "shim" / "hugexecctl", "attach", "--json", "--backing=thp", str(process.pid)], stdout=subprocess.PIPE,
+                                    env={**os.environ, "HUGEXEC_FAULT": f"stop:{step}"})
+            children = pathlib.Path(f"/proc/{tool.pid}/task/{tool.pid}/children")
+            stopped = None
+            for _ in range(200):
+                for pid in (str(tool.pid), *children.read_text().split()):
+                    if "\nState:\tT" in pathlib.Path(f"/proc/{pid}/status").read_text():
+                        stopped = int(pid)
+                if stopped:
+                    break
+                time.sleep(0.05)
+            process.stdin.write("x")
+            process.stdin.flush()
+            process.stdout.readline()
+            os.kill(stopped, signal.SIGCONT)
+            told = json.loads(tool.communicate(timeout=60)[0])["reason"]
+            said = process.communicate(timeout=60)[0]
+        finally:
+            for each in filter(None, (process, tool)):
+                each.kill()
+                each.wait(10)
+        if process.returncode != 0 or not told.startswith("tracee-gone") or not said.endswith("in time\n"):
+            return f"{step}: status {process.returncode}, {told}"
     return ""
 
 
@@ -350,11 +386,12 @@ def run_all(folder, build, pool):
         if problem:
             print(f"DIFFERENT circumstance, {name}: {problem}")
             wrong += 1
-    for name, provoke in {"no room for a copy": attach, "attach to what is at work": attach_at_work, "programs that are explained": explain, "no syscall instruction": without_vdso}.items():
+    for name, provoke in {"no room for a copy": attach, "attach to what is at work": attach_at_work,
+                          "attach is overtaken": attach_overtaken, "programs that are explained": explain, "no syscall instruction": without_vdso}.items():
         problem = provoke(folder, build)
         if problem:
             print(f"DIFFERENT circumstance, {name}: {problem}")
             wrong += 1
     pathlib.Path(INTERPRETER).unlink()
-    print(f"circumstances: {len(CIRCUMSTANCES) + 4}, {wrong} come out in another way than they should", flush=True)
+    print(f"circumstances: {len(CIRCUMSTANCES) + 5}, {wrong} come out in another way than they should", flush=True)
     return wrong
