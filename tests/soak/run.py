@@ -170,10 +170,10 @@ def change_pool(stop, taken):
                 stop.wait(1)
         finally:
             POOL.write_text(before)
-            time.sleep(1)  # pages of the last launches
-            if int(FREE.read_text()) < int(before):
-                print("soak: huge pages are not free again", file=sys.stderr)
-                os._exit(1)
+
+
+def used_pages():
+    return int(POOL.read_text()) - int(FREE.read_text())
 
 
 def soak_inside(soak, procs, at_once):
@@ -211,6 +211,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="hugexec-soak-", dir="/var/tmp") as folder, memory_cgroup() as procs:
         soak = Soak(build, pathlib.Path(folder), launches)
         files = len(os.listdir("/proc/self/fd"))
+        used = used_pages()
         pool = threading.Thread(target=change_pool, args=(stop, taken))
         pool.start()
         taken.wait(600)
@@ -221,6 +222,9 @@ def main():
         finally:
             stop.set()
             pool.join()
+        time.sleep(1)  # pages of the last launches
+        if used_pages() != used:
+            left.append(f"{used_pages() - used} huge pages are not free again")
         if len(os.listdir("/proc/self/fd")) != files:
             left.append("descriptors are open")
         others = [pid for pid in marked() if pid != str(os.getpid())]
