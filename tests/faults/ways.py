@@ -227,7 +227,7 @@ class Way:
         if "probe-lib" in str(self.program[-1]):
             # Where an aligned library comes to stand is chance, and so are the order of mappings and which of them join.
             copied = "file" not in WAYS[self.name][1]
-            text = "".join(sorted(line for line in text.splitlines(True) if not re.fullmatch(r"map: \w+ rw-p 0 00:00 \n", line) and
+            text = "".join(sorted(line for line in text.splitlines(True) if not re.fullmatch(r"map: \w+ rw-p 0 00 \n", line) and
                                   not (copied and re.match(r"map: \w+ r-xp .*/libtext.so|text: ", line))))
         return text
 
