@@ -3,7 +3,6 @@
 #include <linux/rseq.h>
 #include <stddef.h>
 #include <sys/ptrace.h>
-#include <sys/uio.h>
 
 /* Linux 5.13 and 6.4; not in every libc's header. The kernel's structs of these requests are laid out so. */
 #define GET_RSEQ_CONFIGURATION 0x420f
@@ -32,28 +31,21 @@ int registered_check_dispatch(pid_t tid, struct error *err)
 	return error_set(err, "syscall-dispatch", "process %d dispatches its system calls itself", (int)tid);
 }
 
-static ssize_t read_memory(pid_t tid, uint64_t tracee_addr, void *buf, size_t bytes)
-{
-	struct iovec local = {buf, bytes};
-	struct iovec remote = {(void *)(uintptr_t)tracee_addr, bytes}; // NOLINT(performance-no-int-to-ptr)
-	return process_vm_readv(tid, &local, 1, &remote, 1, 0);
-}
-
 /*
  * Flags that forbid the abort are no longer valid (Linux 6.1 ends a process for them); a sequence with them is left as
  * it is.
  */
-void registered_find_sequence(pid_t tid, uint64_t pc, struct registered_sequence *out)
+void registered_find_sequence(const struct tracee *tracee, uint64_t pc, struct registered_sequence *out)
 {
 	struct rseq_configuration rseq = {0};
 	struct rseq_cs section;
 	uint64_t section_addr = 0;
 	*out = (struct registered_sequence){0};
-	if (request(GET_RSEQ_CONFIGURATION, tid, sizeof rseq, &rseq) < 0 || !rseq.rseq_addr)
+	if (request(GET_RSEQ_CONFIGURATION, tracee->pid, sizeof rseq, &rseq) < 0 || !rseq.rseq_addr)
 		return;
 	uint64_t field_addr = rseq.rseq_addr + offsetof(struct rseq, rseq_cs);
-	if (read_memory(tid, field_addr, &section_addr, sizeof section_addr) != sizeof section_addr || !section_addr ||
-	    read_memory(tid, section_addr, &section, sizeof section) != sizeof section)
+	if (tracee_read(tracee, field_addr, &section_addr, sizeof section_addr) != sizeof section_addr ||
+	    !section_addr || tracee_read(tracee, section_addr, &section, sizeof section) != sizeof section)
 		return;
 	if (section.version == 0 && section.flags == 0 && pc - section.start_ip < section.post_commit_offset)
 		*out = (struct registered_sequence){section.abort_ip, field_addr};

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "engine/tracee.h"
 
 /*
  * Whether the kernel would let the stopped thread TID make our calls: with Syscall User Dispatch (Linux 5.11) it sends
@@ -15,15 +16,15 @@
  */
 int registered_check_dispatch(pid_t tid, struct error *err);
 
-/* A restartable sequence that thread TID is in the middle of (rseq(2)). */
+/* A restartable sequence that a thread is in the middle of (rseq(2)). */
 struct registered_sequence {
 	uint64_t abort_addr; /* where it goes on when it was interrupted; 0: it is in none */
 	uint64_t field_addr; /* of struct rseq's rseq_cs, which is to be 0 then */
 };
 
 /*
- * Into OUT the sequence that TID, stopped at PC, is in. While it makes our calls the kernel finds it outside of the
+ * Into OUT the sequence that TRACEE, stopped at PC, is in. While it makes our calls the kernel finds it outside of the
  * sequence and forgets about it, so that it would go on in the middle as if nobody had run meanwhile. Linux 5.13;
  * before it cannot be told.
  */
-void registered_find_sequence(pid_t tid, uint64_t pc, struct registered_sequence *out);
+void registered_find_sequence(const struct tracee *tracee, uint64_t pc, struct registered_sequence *out);

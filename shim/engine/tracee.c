@@ -213,7 +213,7 @@ uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type)
 static int find_syscall_insn(struct tracee *tracee, struct error *err)
 {
 	if (!tracee->syscall_insn_addr)
-		tracee->syscall_insn_addr = syscall_insn_find(tracee->pid, tracee_auxv(tracee, AT_SYSINFO_EHDR), err);
+		tracee->syscall_insn_addr = syscall_insn_find(tracee, tracee_auxv(tracee, AT_SYSINFO_EHDR), err);
 	return tracee->syscall_insn_addr ? 0 : -1;
 }
 
@@ -241,7 +241,7 @@ static void abort_sequence(struct tracee *tracee)
 {
 	static const uint64_t none;
 	struct registered_sequence sequence;
-	registered_find_sequence(tracee->pid, arch_pc(&tracee->saved_regs), &sequence);
+	registered_find_sequence(tracee, arch_pc(&tracee->saved_regs), &sequence);
 	if (sequence.abort_addr &&
 	    tracee_write(tracee, sequence.field_addr, &none, sizeof none) == (ssize_t)sizeof none)
 		arch_set_pc(&tracee->saved_regs, sequence.abort_addr);

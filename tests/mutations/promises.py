@@ -166,7 +166,7 @@ broken(7, "while libraries are waited for: the breakpoint ends with the tracer",
 broken(7, "a call whose outcome is not known ends the workload", "shim/engine/tracee.c", "\t    tracee_get_regs(tracee, &regs, err) < 0) {\n\t\tabandon(tracee);\n\t\treturn -1;",
        "\t    tracee_get_regs(tracee, &regs, err) < 0) {\n\t\treturn -1;", "faults file: tracer ptrace EPERM")
 broken(5, "memory that runs out while the policy is read", "shim/policy/strict.c", "\tif (!has_memory(text, bytes))\n\t\treturn -1;\n", "", "fail_open::test_address_space_of_any_size")
-broken(5, "a program without vDSO is remapped all the same", "shim/engine/syscall_insn.c", "\tfound = find_in_object(pid, &image, image.interp_addr);\n", "\tfound = 0;\n\t(void)find_in_object;\n\timage.entry_addr = 0;\n",
+broken(5, "a program without vDSO is remapped all the same", "shim/engine/syscall_insn.c", "\tfound = find_in_object(tracee, &image, image.interp_addr);\n", "\tfound = 0;\n\t(void)find_in_object;\n\timage.entry_addr = 0;\n",
        "faults thp: libc vdso hidden")
 broken(8, "by a call of the 32-bit table", "shim/engine/arch/x86_64.h", "\tif (audit_arch == AUDIT_ARCH_I386)\n", "\tif (audit_arch == 0)\n", "wrappers::test_privileged_program_by")
 broken(8, "by a path of any length", "shim/launch/follow.c", "\tif (seen == EXEC_UNREADABLE || ", "\tif (", "wrappers::test_privileged_program_by")
