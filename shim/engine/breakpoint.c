@@ -24,8 +24,7 @@
 #define TRAP_PERF 6 /* Linux 5.13 */
 #endif
 
-#define SIGTRAP_BIT  (UINT64_C(1) << (SIGTRAP - 1)) /* in a kernel sigset */
-#define SYSCALL_STOP (SIGTRAP | 0x80)               /* PTRACE_O_TRACESYSGOOD */
+#define SIGTRAP_BIT (UINT64_C(1) << (SIGTRAP - 1)) /* in a kernel sigset */
 
 /*
  * A breakpoint that is ours and ends with us. Under a seccomp filter it is not even tried: the filter might kill for

@@ -24,17 +24,11 @@
 #include "engine/registered.h"
 #include "engine/syscall_insn.h"
 
-#ifndef PTRACE_EVENT_STOP
-#define PTRACE_EVENT_STOP 128
-#endif
-
 /* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
 #define INTERRUPTED_CALLS_MAX 10000
 
 /* Each takes a bit of the 32768 instructions that a process may have (kernel/seccomp.c, MAX_INSNS_PER_PATH). */
 #define FILTERS_MAX 32768
-
-#define SYSCALL_STOP (SIGTRAP | 0x80) /* PTRACE_O_TRACESYSGOOD */
 
 static int lost(struct tracee *tracee, struct error *err)
 {

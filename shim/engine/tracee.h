@@ -21,6 +21,7 @@
 #pragma once
 
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,6 +30,13 @@
 #include "engine/arch/arch.h"
 
 enum tracee_state { TRACEE_RUNNING, TRACEE_IN_EXEC, TRACEE_STOPPED, TRACEE_BORROWED, TRACEE_LET_GO, TRACEE_GONE };
+
+/* What waitpid(2) tells of a stop: its signal at a system call (PTRACE_O_TRACESYSGOOD), and an event of PTRACE_SEIZE.
+ */
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
 
 #define OWN_FILTERS (-1)
 

@@ -24,11 +24,6 @@
 #include "launch/consider.h"
 #include "launch/program.h"
 
-#ifndef PTRACE_EVENT_STOP
-#define PTRACE_EVENT_STOP 128
-#endif
-
-#define SYSCALL_STOP (SIGTRAP | 0x80)
 #define PAGE_BYTES   4096 /* or a part of a larger one */
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
 

@@ -18,10 +18,6 @@
 #include "base/io.h"
 #include "base/retry.h"
 
-#ifndef PTRACE_EVENT_STOP
-#define PTRACE_EVENT_STOP 128
-#endif
-
 /* For all others to stand still. They are asked at once; this is for one that the kernel does not let go of. */
 #define OTHERS_MS 500
 
