@@ -1,15 +1,12 @@
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/io.h"
 #include "engine/image.h"
 #include "engine/object.h"
 #include "engine/plan.h"

@@ -15,7 +15,6 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/io.h"
 #include "base/retry.h"
 #include "base/size.h"
 #include "engine/backing.h"

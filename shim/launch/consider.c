@@ -1,8 +1,6 @@
 #include "launch/consider.h"
 
 #include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +10,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/io.h"
 #include "engine/engine.h"
 #include "facts.h"
 #include "host/host.h"

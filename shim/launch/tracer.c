@@ -1,6 +1,5 @@
 #include "launch/tracer.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
