@@ -89,7 +89,7 @@ static bool has_hook(json_object *list, const char *hook)
 	return false;
 }
 
-/* The place for the member WANTED of PARENT, which is at PARENT_PLACE and has it not, or as null. */
+/* The place for the member WANTED of PARENT, which has it not, or as null. */
 static struct bundle_place place_for(const char *text, size_t bytes, enum bundle_shape shape, json_object *parent,
                                      const struct json_place *wanted)
 {
@@ -104,7 +104,7 @@ static struct bundle_place place_for(const char *text, size_t bytes, enum bundle
 	return place;
 }
 
-/* Where HOOK goes in stage NAME of HOOKS. Returns false where it is no array, or spelled in another way. */
+/* Where HOOK goes in STAGE of HOOKS. Returns false where it is no array, or spelled in another way. */
 static bool find_place(const char *text, size_t bytes, json_object *hooks, const struct json_place *stage,
                        const char *hook, struct bundle_place *out)
 {

@@ -108,8 +108,7 @@ int tracee_finish_exec(struct tracee *tracee, struct error *err);
 /* The registers of a stopped tracee. Returns 0, or -1 with ERR word "not-native", "ptrace" or "tracee-gone". */
 int tracee_get_regs(struct tracee *tracee, struct arch_regs *regs, struct error *err);
 
-/* Whether the tracee, STOPPED, runs code that can be borrowed. Returns 0, or -1 with ERR word "not-native" or "ptrace".
- */
+/* Whether the tracee, STOPPED, runs code that can be borrowed. Returns 0, or -1 with ERR as tracee_get_regs(). */
 int tracee_check_native(struct tracee *tracee, struct error *err);
 
 /*

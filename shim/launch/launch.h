@@ -13,18 +13,19 @@
  *   P: reaps T, and runs its first instruction
  *
  * T may also be an orphan from the start, cloned by a middle process that ends at once and reaped by whoever reaps
- * orphans: where P blocks SIGCHLD and does not ignore it, because T's end would leave that signal pending, and where
- * COMMAND is a wrapper (it is not the program that will be remapped), because T may have to let go of a P that runs.
- * Letting go of P is a plain detach then. If P itself is the one that reaps orphans, T is always its child.
+ * orphans: where P blocks SIGCHLD, because T's end would leave that signal pending; where P ignores it, because T would
+ * be reaped a moment after P has gone on; and where COMMAND is a wrapper (it is not the program that will be remapped),
+ * because T may have to let go of a P that runs. Letting go of P is a plain detach then. If P itself is the one that
+ * reaps orphans, T is always its child.
  *
  * The word between them is one futex in shared memory, so that not even a file descriptor is needed.
  * If T cannot trace, it says why and exits; P reaps it and executes COMMAND alone. If T dies before the exec stop, P
  * sees that (it looks every few milliseconds) and does the same. If T dies later, the kernel lets P go on, but for the
- * moments in which T had borrowed P's registers: then the kernel kills P. If P's exec fails, P kills and reaps T.
- * If P dies, T is woken by that and exits; an orphan by then, it is reaped by whoever reaps orphans there.
- * Where P or T may not trace at all, hugexecd can do T's work from outside (helper/protocol.h): then there is no T.
- * A T that is P's child and lets go while P runs already (COMMAND is PID 1 of its namespace, and nothing matched until
- * follow_timeout) stays P's zombie until P ends.
+ * moments in which T had borrowed P's registers: then the kernel kills P. If P's exec fails, P kills T and reaps it
+ * (launch_stop_tracer()). If P dies, T is woken by that and exits; an orphan by then, it is reaped by whoever reaps
+ * orphans there. Where P or T may not trace at all, hugexecd can do T's work from outside (helper/protocol.h): then
+ * there is no T. A T that is P's child and lets go while P runs already (COMMAND is PID 1 of its namespace, and nothing
+ * matched until follow_timeout) stays P's zombie until P ends.
  */
 #pragma once
 
@@ -63,12 +64,15 @@ int launch_begin(struct launch *launch, struct error *err);
 
 /*
  * Start the tracer and have it attached to the calling process. IS_FILTERED: a seccomp filter may be in force, so a
- * child makes the calls first that this takes. Returns 0; or -1 with ERR and nothing left behind: words "no-proc",
+ * child makes the calls first that this takes. Returns 0; or -1 with ERR and nothing left behind but a tracer that was
+ * killed and does not end yet, because it waits for a file where no signal reaches it: words "no-proc",
  * "pid-namespace", "preloaded-threads", "fork", "ptrace-refused", "ptrace-killed", "tracer-killed", "seccomp".
  */
 int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *err);
 
-/* End the tracer and reap it: exec failed. */
+/*
+ * End the tracer and reap it: exec failed. Half a second at most: one that does not end by then is left behind, killed.
+ */
 void launch_stop_tracer(struct launch *launch);
 
 /* With CAP_SYS_PTRACE a traced program keeps its set-uid privileges; without, it must be let go before it is executed.
