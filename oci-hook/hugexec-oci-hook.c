@@ -31,7 +31,6 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,6 +43,7 @@
 #include "bundle.h"
 #include "bundle_ask.h"
 #include "config.h"
+#include "host/host.h"
 #include "launch/follow.h"
 #include "launch/seize.h"
 #include "launch/sink.h"
@@ -141,23 +141,12 @@ static int read_bundle(struct oci_state *state, struct error *err)
 	return oci_state_add_annotations(state, annotations, container.config->annotation_count, err);
 }
 
-static bool same_namespace(pid_t pid, const char *kind)
-{
-	char path[64];
-	struct stat own, other;
-	snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pid, kind);
-	if (stat(path, &other) < 0)
-		return false;
-	snprintf(path, sizeof path, "/proc/self/ns/%s", kind);
-	return stat(path, &own) == 0 && own.st_ino == other.st_ino && own.st_dev == other.st_dev;
-}
-
 /* Whether PIDFD's process, which is PID, can be a container's init that has not begun. */
 static int check_init(const struct oci_state *state, struct error *err)
 {
 	if (state->status == OCI_RUNNING)
 		return error_set(err, "oci-state", "the container runs already; use it as createRuntime hook");
-	if (same_namespace(state->pid, "mnt"))
+	if (host_shares(state->pid, "ns/mnt"))
 		return error_set(err, "oci-state", "process %d is in no container", (int)state->pid);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -115,4 +116,13 @@ bool host_is_single_threaded(pid_t pid)
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	const char *threads = read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? NULL : strstr(status, key);
 	return threads && strtoul(threads + sizeof key - 1, NULL, 10) == 1;
+}
+
+bool host_shares(pid_t pid, const char *what)
+{
+	char of_pid[64], own[64];
+	struct stat a, b;
+	snprintf(of_pid, sizeof of_pid, "/proc/%d/%s", (int)pid, what);
+	snprintf(own, sizeof own, "/proc/self/%s", what);
+	return stat(of_pid, &a) == 0 && stat(own, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }

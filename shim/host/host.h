@@ -42,6 +42,10 @@ char *host_cgroup_of(pid_t pid);
 /* Whether PID is in the same cgroup as we, in every tree. False where that cannot be told. */
 bool host_shares_cgroups(pid_t pid);
 
+/* Whether what /proc has for PID under WHAT ("root", "ns/mnt") is the same as for us. False where that cannot be told.
+ */
+bool host_shares(pid_t pid, const char *what);
+
 /* PID's systemd unit ("foo.service"), as sd_pid_get_unit(3) says (libsystemd loaded on first use); NULL where none. */
 char *host_unit_of(pid_t pid);
 

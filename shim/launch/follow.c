@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,9 +21,8 @@
 #include "base/retry.h"
 #include "host/host.h"
 #include "launch/consider.h"
-#include "launch/program.h"
+#include "launch/exec_path.h"
 
-#define PAGE_BYTES   4096 /* or a part of a larger one */
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
 
 static struct followed *find(struct following *following, pid_t pid)
@@ -162,83 +160,14 @@ static void on_trap(struct following *following, struct followed *followed)
 	resume(following, followed, 0);
 }
 
-/*
- * The string at TRACEE_ADDR into BUF, page by page: its end may stand just before one that is not mapped. False where
- * no end can be read.
- */
-static bool read_string(const struct tracee *tracee, uint64_t tracee_addr, char *buf, size_t bytes)
-{
-	for (size_t used = 0; used < bytes;) {
-		size_t wanted = PAGE_BYTES - (tracee_addr + used) % PAGE_BYTES;
-		if (wanted > bytes - used)
-			wanted = bytes - used;
-		ssize_t got = tracee_read(tracee, tracee_addr + used, buf + used, wanted);
-		if (got <= 0)
-			return false;
-		if (memchr(buf + used, '\0', (size_t)got))
-			return true;
-		used += (size_t)got;
-	}
-	return false;
-}
-
-enum exec_seen { EXEC_NONE, EXEC_OF_PATH, EXEC_UNREADABLE };
-
-/* Whether the system call that FOLLOWED is about to make executes a program, and which, as the tracee sees it. */
-static enum exec_seen see_exec(const struct followed *followed, char *path, size_t path_bytes)
-{
-	struct __ptrace_syscall_info info;
-	pid_t pid = followed->tracee.pid;
-	char name[PATH_MAX]; /* the kernel takes no longer one (fs/namei.c, getname()) */
-	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_ENTRY)
-		return EXEC_NONE;
-	int path_argument = arch_exec_path_argument(info.arch, info.entry.nr);
-	if (path_argument < 0)
-		return EXEC_NONE;
-	if (!read_string(&followed->tracee, info.entry.args[path_argument], name, sizeof name))
-		return EXEC_UNREADABLE;
-	if (name[0] == '/')
-		snprintf(path, path_bytes, "%s", name);
-	else if (path_argument == 0 || (int)info.entry.args[0] == AT_FDCWD)
-		snprintf(path, path_bytes, "/proc/%d/cwd/%s", (int)pid, name);
-	else
-		snprintf(path, path_bytes, "/proc/%d/fd/%d%s%s", (int)pid, (int)info.entry.args[0], name[0] ? "/" : "",
-		         name);
-	return EXEC_OF_PATH;
-}
-
-static bool is_same(pid_t pid, const char *what)
-{
-	char of_pid[64], own[64];
-	struct stat a, b;
-	snprintf(of_pid, sizeof of_pid, "/proc/%d/%s", (int)pid, what);
-	snprintf(own, sizeof own, "/proc/self/%s", what);
-	return stat(of_pid, &a) == 0 && stat(own, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-/*
- * Whether the file at PATH must run untraced, or cannot be told from one that must. PATH is one that we see, too, or
- * absolute in PID's root, which may be another than ours: there a link may lead us elsewhere than PID. What is not
- * there is no program: execvp(3) looks for it in one folder after the other.
- */
-static bool may_be_privileged(pid_t pid, const char *path)
-{
-	char from_here[PATH_MAX + 128];
-	struct program program;
-	bool same_root = is_same(pid, "root") && is_same(pid, "ns/mnt");
-	bool is_seen = same_root || strncmp(path, "/proc/", 6) == 0;
-	snprintf(from_here, sizeof from_here, "/proc/%d/root%s", (int)pid, path);
-	program_inspect_path(is_seen ? path : from_here, &program);
-	return program.kind == PROGRAM_NOT_FOUND ? !same_root : program.privileged;
-}
-
 /* At a system call of a process that is watched because we lack CAP_SYS_PTRACE. */
 static void on_syscall(struct following *following, struct followed *followed)
 {
-	char path[PATH_MAX + 64];
-	enum exec_seen seen = see_exec(followed, path, sizeof path);
-	if (seen == EXEC_UNREADABLE || (seen == EXEC_OF_PATH && may_be_privileged(followed->tracee.pid, path))) {
-		consider_privileged(following, followed, seen == EXEC_OF_PATH ? path : NULL);
+	struct exec_path path;
+	enum exec_seen seen = exec_path_see(&followed->tracee, &path);
+	if (seen == EXEC_UNREADABLE ||
+	    (seen == EXEC_OF_PATH && exec_path_may_be_privileged(&followed->tracee, &path))) {
+		consider_privileged(following, followed, seen == EXEC_OF_PATH ? path.shown : NULL);
 		tracee_detach(&followed->tracee);
 		let_go(following, followed);
 		return;

@@ -103,14 +103,25 @@ static bool interpreter_of(const char *head, char *path, size_t path_bytes)
 	return true;
 }
 
+static int open_own(void *view, const char *path, int flags)
+{
+	(void)view;
+	return open(path, flags);
+}
+
 void program_inspect_path(const char *path, struct program *out)
+{
+	program_inspect_by(open_own, NULL, path, out);
+}
+
+void program_inspect_by(program_opener *open_path, void *view, const char *path, struct program *out)
 {
 	*out = (struct program){.kind = PROGRAM_NOT_FOUND};
 	snprintf(out->path, sizeof out->path, "%s", path);
 	char next[HEAD_BYTES];
 	for (int level = 0; level <= INTERPRETERS_MAX; level++) {
 		const char *file = level == 0 ? path : next;
-		cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		cleanup_close int fd = open_path(view, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 		if (fd < 0 && level == 0 && (errno == ENOENT || errno == ENOTDIR))
 			return;
 		if (fd < 0) {

@@ -34,3 +34,9 @@ void program_inspect(const char *command, struct program *out);
 
 /* As program_inspect() of the file at PATH, no search. */
 void program_inspect_path(const char *path, struct program *out);
+
+/* As open(2), for whoever VIEW tells. */
+typedef int program_opener(void *view, const char *path, int flags);
+
+/* As program_inspect_path(), of the file that OPEN_PATH opens at PATH, and of interpreters that it opens after that. */
+void program_inspect_by(program_opener *open_path, void *view, const char *path, struct program *out);

@@ -79,6 +79,61 @@ def test_privileged_program_by(hugexec_command, nobody, public_folder, set_uid, 
     assert os.path.realpath(lines[0]["exe"]) == str(public_folder / "wrapper" if way == "unreadable" else set_uid)
 
 
+# Opens PROGRAM and executes it by a name that means another file to everybody else.
+BY_OWN_NAME = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <unistd.h>
+int main(void)
+{
+	int fd = open("PROGRAM", O_PATH);
+	dup2(fd, 9);
+	chdir("FOLDER");
+	execl("NAME", "name", (char *)NULL);
+	return 98;
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["/proc/self/fd/9", "/proc/thread-self/fd/9", "/dev/fd/9", "/proc/self/cwd/program", "FOLDER/link", "FOLDER/self/cwd/program",
+                                  "link", "/proc/self/root/FOLDER/program", "program", "../FOLDERS-NAME/program", "FOLDER/absolute"])
+def test_privileged_program_by_its_own_name(hugexec_command, nobody, public_folder, set_uid, name):
+    """Names that lead through /proc/self lead a tracer elsewhere."""
+    folder = public_folder / "names"
+    folder.mkdir()
+    set_uid.rename(folder / "program")
+    (folder / "link").symlink_to("/proc/self/fd/9")
+    (folder / "self").symlink_to("/proc/self")
+    (folder / "absolute").symlink_to(folder / "program")
+    name = name.replace("FOLDERS-NAME", folder.name).replace("FOLDER", str(folder))
+    source = BY_OWN_NAME.replace("PROGRAM", str(folder / "program")).replace("NAME", name).replace("FOLDER", str(folder))
+    wrapper = compiled(public_folder, "wrapper", source)
+    plain = subprocess.run([*nobody, wrapper], capture_output=True, text=True, check=False)
+    assert (plain.stdout, plain.returncode) == ("65534 0\n", 9)
+    words, report = hugexec_command([wrapper], policy_with(), "thp")
+    report.touch()
+    report.chmod(0o666)
+    ours = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, "", 9)
+    assert [line["reason"].split(":")[0] for line in read_report(report)] == ["privileged-program"]
+
+
+@pytest.mark.parametrize("name", ["/proc/self/fd/9", "FOLDER/absolute", "program"])
+def test_program_by_its_own_name(hugexec_command, bigtext, nobody, public_folder, name):
+    """And one without privileges, where it can be told."""
+    folder = public_folder / "names"
+    folder.mkdir()
+    shutil.copy(bigtext(4), folder / "program")
+    (folder / "absolute").symlink_to(folder / "program")
+    name = name.replace("FOLDER", str(folder))
+    source = BY_OWN_NAME.replace("PROGRAM", str(folder / "program")).replace('"name"', '"name", "exit", "9"').replace("NAME", name)
+    words, report = hugexec_command([compiled(public_folder, "wrapper", source.replace("FOLDER", str(folder)))], policy_with(), "thp")
+    report.touch()
+    report.chmod(0o666)
+    done = subprocess.run([*nobody, *words], capture_output=True, check=False)
+    assert (done.returncode, [line["outcome"] for line in read_report(report)]) == (9, ["remapped"])
+
+
 def test_program_looked_for_by_a_users_wrapper(hugexec_command, bigtext, nobody, public_folder):
     """In one folder after the other: that it is not in the first is no reason to let go."""
     program = public_folder / "program"

@@ -24,7 +24,7 @@ WORK = ROOT / "build-mutations"
 TREE, BUILD = WORK / "tree", WORK / "build"
 DOC = ROOT / "docs" / "reliability.md"
 PYTHON = "/usr/bin/python3"
-TEST_SECONDS = 600
+TEST_SECONDS = 180
 PYTEST_FAILED, PYTEST_PASSED = 1, 0
 
 
