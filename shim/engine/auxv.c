@@ -134,21 +134,24 @@ int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t
 {
 	struct prctl_mm_map map;
 	int64_t brk_addr = tracee_syscall(tracee, err, SYS_brk, 0, 0, 0, 0, 0, 0);
-	if (brk_addr < 0)
+	if (brk_addr == INT64_MIN)
 		return -1;
+	if (brk_addr < 0)
+		return error_set_errno(err, (int)-brk_addr, "rebase-refused", "brk in the workload");
 	if (fill_mm_map(tracee, auxv, delta, (uint64_t)brk_addr, &map) < 0 ||
 	    tracee_write(tracee, scratch_addr, &map, sizeof map) != sizeof map)
 		return error_set(err, "rebase-refused", "the addresses in /proc/%d/stat cannot be read",
 		                 (int)tracee->pid);
 	add_to_vector(auxv, delta);
-	int64_t result = write_vector(tracee, auxv);
-	if (result == 0)
+	int64_t result = -EFAULT;
+	if (write_vector(tracee, auxv) == 0)
 		result =
 		    tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);
 	if (result == 0)
 		return 0;
 	add_to_vector(auxv, 0 - delta);
-	if (tracee->state != TRACEE_GONE)
-		write_vector(tracee, auxv);
-	return error_set_errno(err, result == -1 ? EFAULT : (int)-result, "rebase-refused", "prctl(PR_SET_MM_MAP)");
+	if (result == INT64_MIN)
+		return -1;
+	write_vector(tracee, auxv);
+	return error_set_errno(err, (int)-result, "rebase-refused", "prctl(PR_SET_MM_MAP)");
 }

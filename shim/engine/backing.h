@@ -4,7 +4,8 @@
  * A memfd, because it can be mapped read+exec without ever being writable there, because it can be sealed so that the
  * copy never changes again, and because nothing has to be written through the tracee. Memory is charged to the cgroup
  * of whoever takes it. For the exec shim that is the tracer, whose cgroup is the workload's own; a tracer that came
- * from elsewhere (tracee.is_foreign) has the tracee take it, by allocate_inside().
+ * from elsewhere (tracee.is_foreign) has the tracee take it, by
+ * allocate_open() or allocate_mapped().
  */
 #pragma once
 
@@ -25,11 +26,13 @@ struct backing_copy {
 	 * ERR. */
 	int (*allocate)(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err);
 	/*
-	 * The same by TRACEE (BORROWED), which has the memfd, sized already, open as TRACEE_FD and mapped at
-	 * ASIDE_ADDR: all of its pages, so that nothing is left to allocate. Returns 0, or -1 with ERR.
+	 * The same by TRACEE (BORROWED), all of the memfd's pages, so that nothing is left to allocate: either while
+	 * it has the memfd, which has its size already, open as TRACEE_FD, when no other thread of it runs; or later,
+	 * through its mapping at ASIDE_ADDR. The other one is NULL. Returns 0, or -1 with ERR.
 	 */
-	int (*allocate_inside)(struct tracee *tracee, uint64_t tracee_fd, uint64_t aside_addr, uint64_t bytes,
-	                       uint64_t page_bytes, struct error *err);
+	int (*allocate_open)(struct tracee *tracee, uint64_t tracee_fd, uint64_t bytes, uint64_t page_bytes,
+	                     struct error *err);
+	int (*allocate_mapped)(struct tracee *tracee, uint64_t aside_addr, uint64_t bytes, struct error *err);
 	/* Make the fresh shared writable mapping WINDOW of BYTES ready to be filled, on huge pages. Returns 0, or -1
 	 * with ERR. */
 	int (*open_window)(void *window, uint64_t bytes, struct error *err);

@@ -142,7 +142,7 @@ static int populate_borrowed(struct tracee *tracee, const struct image *image, c
 	int result = populate(tracee, image, plan, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
-	if (tracee_return(tracee, result < 0 ? NULL : err) < 0)
+	if (tracee_return(tracee, err) < 0)
 		return -1;
 	return result;
 }

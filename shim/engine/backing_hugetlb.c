@@ -77,10 +77,10 @@ static int hugetlb_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_
 	return failed ? allocation_failed(errno, pid, bytes, page_bytes, err) : 0;
 }
 
-static int hugetlb_allocate_inside(struct tracee *tracee, uint64_t tracee_fd, uint64_t aside_addr, uint64_t bytes,
-                                   uint64_t page_bytes, struct error *err)
+/* A fault would not do: on a hole of a private mapping it takes a page for the mapping, not for the file. */
+static int hugetlb_allocate_open(struct tracee *tracee, uint64_t tracee_fd, uint64_t bytes, uint64_t page_bytes,
+                                 struct error *err)
 {
-	(void)aside_addr;
 	int64_t result = tracee_syscall(tracee, err, SYS_fallocate, tracee_fd, 0, 0, bytes, 0, 0);
 	if (result == INT64_MIN)
 		return -1;
@@ -98,6 +98,6 @@ const struct backing_copy backing_hugetlb = {
     .memfd_flags = hugetlb_memfd_flags,
     .check = hugetlb_check,
     .allocate = hugetlb_allocate,
-    .allocate_inside = hugetlb_allocate_inside,
+    .allocate_open = hugetlb_allocate_open,
     .open_window = hugetlb_open_window,
 };

@@ -104,10 +104,8 @@ static int advise_inside(struct tracee *tracee, uint64_t addr, uint64_t bytes, i
  * As thp_open_window(), of the whole copy. A read fault on a hole of a private mapping takes a page for the file, which
  * is charged to who faults; so is the huge page that a collapse takes for it.
  */
-static int thp_allocate_inside(struct tracee *tracee, uint64_t tracee_fd, uint64_t aside_addr, uint64_t bytes,
-                               uint64_t page_bytes, struct error *err)
+static int thp_allocate_mapped(struct tracee *tracee, uint64_t aside_addr, uint64_t bytes, struct error *err)
 {
-	(void)tracee_fd, (void)page_bytes;
 	int64_t result;
 	if (advise_inside(tracee, aside_addr, bytes, MADV_HUGEPAGE, &result, err) < 0)
 		return -1;
@@ -135,6 +133,6 @@ const struct backing_copy backing_thp = {
     .memfd_flags = thp_memfd_flags,
     .check = thp_check,
     .allocate = thp_allocate,
-    .allocate_inside = thp_allocate_inside,
+    .allocate_mapped = thp_allocate_mapped,
     .open_window = thp_open_window,
 };

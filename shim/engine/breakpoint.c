@@ -25,6 +25,8 @@
 #endif
 
 #define SIGTRAP_BIT (UINT64_C(1) << (SIGTRAP - 1)) /* in a kernel sigset */
+#define COOKIE      UINT64_C(0x63657865677568)     /* tells our event's signals from those of others */
+#define STOPS_MAX   16                             /* before the one that we wait for */
 
 /*
  * A breakpoint that is ours and ends with us. Under a seccomp filter it is not even tried: the filter might kill for
@@ -44,6 +46,7 @@ static int open_breakpoint(pid_t pid, uint64_t tracee_addr)
 	    .exclude_hv = 1,
 	    .remove_on_exec = 1,
 	    .sigtrap = 1,
+	    .sig_data = COOKIE,
 	};
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0)
 		return -1;
@@ -64,9 +67,10 @@ static bool ignores_sigtrap(const struct tracee *tracee)
 int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err)
 {
 	siginfo_t info;
-	/* Where a filter refuses this, the breakpoint's signal could not be told from others, and would be delivered.
+	struct arch_regs regs;
+	/* Where a filter refuses these, the breakpoint's signal could not be told from others, and would be delivered.
 	 */
-	if (ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0)
+	if (tracee_get_regs(tracee, &regs, NULL) < 0 || ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0)
 		return error_set_errno(err, errno, "no-breakpoint", "asking process %d for signals", (int)tracee->pid);
 	/* Blocked, that of a perf event stays pending, and nobody hears of it (send_sig_perf(), seen with Linux 6.18).
 	 */
@@ -96,17 +100,63 @@ static void clear_breakpoint(struct tracee *tracee)
 	tracee->breakpoint_addr = 0;
 }
 
-bool tracee_is_at_breakpoint(struct tracee *tracee)
+/* Whether INFO is of the breakpoint's signal; BY_EVENT: that of a perf event. */
+static bool is_ours(const siginfo_t *info, bool by_event)
+{
+	uint64_t data; /* si_perf_data (asm-generic/siginfo.h), which libc's header does not have */
+	memcpy(&data, (const char *)&info->si_addr + sizeof info->si_addr, sizeof data);
+	return info->si_signo == SIGTRAP &&
+	       (by_event ? info->si_code == TRAP_PERF && data == COOKIE : info->si_code == TRAP_HWBKPT);
+}
+
+/* Whether the breakpoint's signal is still to come to a stopped tracee: a library may have blocked it. */
+static bool is_pending(const struct tracee *tracee, bool by_event)
+{
+	siginfo_t info;
+	struct __ptrace_peeksiginfo_args next = {.off = 0, .nr = 1};
+	for (; ptrace(PTRACE_PEEKSIGINFO, tracee->pid, &next, &info) == 1; next.off++) {
+		if (is_ours(&info, by_event))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Have a stopped tracee get the breakpoint's signal, if that is still to come, so that we can take it: SIGTRAP is the
+ * first of those that are not blocked, and comes before the next instruction (dequeue_synchronous_signal()).
+ * Returns what is left of SIGNAL_TO_DELIVER to deliver, which was not passed on before.
+ */
+static int take_signal(struct tracee *tracee, bool by_event, int signal_to_deliver)
+{
+	uint64_t mask, without;
+	if (!is_pending(tracee, by_event) || ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof mask, &mask) < 0)
+		return signal_to_deliver;
+	without = mask & ~SIGTRAP_BIT;
+	ptrace(PTRACE_SETSIGMASK, tracee->pid, sizeof without, &without);
+	for (int stops = 0; stops < STOPS_MAX && is_pending(tracee, by_event); stops++) {
+		int status;
+		if (ptrace(PTRACE_CONT, tracee->pid, 0, (long)signal_to_deliver) < 0 ||
+		    retry(waitpid(tracee->pid, &status, __WALL)) < 0 || !WIFSTOPPED(status))
+			return 0;
+		siginfo_t info;
+		bool is_signal = status >> 16 == 0 && ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) == 0;
+		signal_to_deliver = is_signal && !is_ours(&info, by_event) ? WSTOPSIG(status) : 0;
+	}
+	ptrace(PTRACE_SETSIGMASK, tracee->pid, sizeof mask, &mask);
+	return signal_to_deliver;
+}
+
+enum at_breakpoint tracee_at_breakpoint(struct tracee *tracee)
 {
 	struct arch_regs regs;
 	siginfo_t info;
 	if (!tracee->breakpoint_addr || ptrace(PTRACE_GETSIGINFO, tracee->pid, 0, &info) < 0 ||
-	    info.si_code != (tracee->breakpoint_fd > 0 ? TRAP_PERF : TRAP_HWBKPT) ||
-	    tracee_get_regs(tracee, &regs, NULL) < 0 || arch_pc(&regs) != tracee->breakpoint_addr)
-		return false;
+	    !is_ours(&info, tracee->breakpoint_fd > 0))
+		return BREAKPOINT_ELSEWHERE;
+	bool stands_there = tracee_get_regs(tracee, &regs, NULL) == 0 && arch_pc(&regs) == tracee->breakpoint_addr;
 	clear_breakpoint(tracee); /* its SIGTRAP would end the program */
 	tracee->state = TRACEE_STOPPED;
-	return true;
+	return stands_there ? BREAKPOINT_REACHED : BREAKPOINT_PASSED;
 }
 
 void tracee_leave_breakpoint(struct tracee *tracee)
@@ -114,13 +164,30 @@ void tracee_leave_breakpoint(struct tracee *tracee)
 	int status;
 	if (!tracee->breakpoint_addr)
 		return;
+	bool by_event = tracee->breakpoint_fd > 0;
 	ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0);
 	/* Any stop will do. What it was stopped by goes on, but for the breakpoint itself. */
 	bool is_stopped = retry(waitpid(tracee->pid, &status, __WALL)) > 0 && WIFSTOPPED(status);
 	bool is_signal = is_stopped && status >> 16 == 0 && WSTOPSIG(status) != SYSCALL_STOP;
-	long signal_to_deliver = is_signal && !tracee_is_at_breakpoint(tracee) ? WSTOPSIG(status) : 0;
+	int signal_to_deliver =
+	    is_signal && tracee_at_breakpoint(tracee) == BREAKPOINT_ELSEWHERE ? WSTOPSIG(status) : 0;
 	if (tracee->breakpoint_addr)
 		clear_breakpoint(tracee);
+	if (is_stopped)
+		signal_to_deliver = take_signal(tracee, by_event, signal_to_deliver);
 	/* Of one that has ended there is nothing to let go. */
-	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, signal_to_deliver) < 0 ? TRACEE_GONE : TRACEE_LET_GO;
+	bool has_gone = ptrace(PTRACE_DETACH, tracee->pid, 0, (long)signal_to_deliver) < 0;
+	tracee->state = has_gone ? TRACEE_GONE : TRACEE_LET_GO;
+}
+
+void tracee_drop_breakpoint(struct tracee *tracee)
+{
+	bool by_event = tracee->breakpoint_fd > 0;
+	if (by_event)
+		close(tracee->breakpoint_fd);
+	tracee->breakpoint_fd = 0;
+	tracee->breakpoint_addr = 0;
+	/* What was blocked for one program is pending for the next (execve(2)). */
+	if (tracee->state == TRACEE_IN_EXEC && is_pending(tracee, by_event) && tracee_finish_exec(tracee, NULL) == 0)
+		take_signal(tracee, by_event, 0);
 }

@@ -283,7 +283,7 @@ int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_
 	if (tracee->state == TRACEE_GONE)
 		return -1;
 	tracee_write(tracee, move.scratch_addr, zero, sizeof zero);
-	if (tracee_return(tracee, result < 0 ? NULL : err) < 0)
+	if (tracee_return(tracee, err) < 0)
 		return -1;
 	return result;
 }

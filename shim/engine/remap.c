@@ -123,19 +123,18 @@ static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 }
 
 /* The size is set from here, so that no limit of the tracee's on file sizes sends it a signal. */
-static int allocate_inside(struct copy *copy, int64_t tracee_fd, struct error *err)
+static int set_size(struct copy *copy, struct error *err)
 {
-	uint64_t bytes = copy->plan->range_bytes;
-	if (ftruncate(copy->memfd, (off_t)bytes) < 0)
-		return error_set_errno(err, errno, "remap", "sizing the copy");
-	return copy->backing->allocate_inside(copy->tracee, (uint64_t)tracee_fd, copy->aside_addr, bytes,
-	                                      copy->page_bytes, err);
+	if (ftruncate(copy->memfd, (off_t)copy->plan->range_bytes) == 0)
+		return 0;
+	return error_set_errno(err, errno, "remap", "sizing the copy");
 }
 
 /* With the tracee borrowed: create the memfd, fetch it, map it aside, close it there. */
 static int create_aside(struct copy *copy, struct error *err)
 {
 	struct tracee *tracee = copy->tracee;
+	const struct backing_copy *backing = copy->backing;
 	int64_t fd = create_memfd(copy, err);
 	if (fd < 0)
 		return call_failed(fd, "memfd_create", err);
@@ -144,7 +143,9 @@ static int create_aside(struct copy *copy, struct error *err)
 	fault_point("memfd-fetched");
 	int failed = copy->memfd < 0 ? -1 : map_aside(copy, fd, err);
 	if (!failed && tracee->is_foreign)
-		failed = allocate_inside(copy, fd, err);
+		failed = set_size(copy, err);
+	if (!failed && tracee->is_foreign && backing->allocate_open)
+		failed = backing->allocate_open(tracee, (uint64_t)fd, copy->plan->range_bytes, copy->page_bytes, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
 	int64_t closed = tracee_syscall(tracee, failed ? NULL : err, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
@@ -152,6 +153,14 @@ static int create_aside(struct copy *copy, struct error *err)
 	if (closed < 0 && !failed)
 		failed = call_failed(closed, "close", err);
 	return failed;
+}
+
+/* With the tracee borrowed. */
+static int allocate_mapped(struct copy *copy, struct error *err)
+{
+	int result = copy->backing->allocate_mapped(copy->tracee, copy->aside_addr, copy->plan->range_bytes, err);
+	fault_point("allocated-inside");
+	return result;
 }
 
 static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
@@ -348,6 +357,18 @@ static int check_ranges(const struct copy *copy, struct error *err)
 	return 0;
 }
 
+/* While no other thread runs: one that forked would have the descriptor, and the mapping before it is taken out. */
+static int create_alone(struct copy *copy, struct error *err)
+{
+	struct tracee *tracee = copy->tracee;
+	if (tracee->stop_others && tracee->stop_others(tracee, err) < 0)
+		return -1;
+	int result = while_borrowed(copy, create_aside, err);
+	if (tracee->stop_others)
+		tracee->start_others(tracee);
+	return result;
+}
+
 /* Switch while no other thread runs. */
 static int switch_alone(struct copy *copy, struct error *err)
 {
@@ -363,9 +384,12 @@ static int switch_alone(struct copy *copy, struct error *err)
 
 static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *err)
 {
-	if (while_borrowed(copy, create_aside, err) < 0)
+	if (create_alone(copy, err) < 0)
 		return -1;
 	fault_point("aside-returned");
+	if (copy->tracee->is_foreign && copy->backing->allocate_mapped &&
+	    while_borrowed(copy, allocate_mapped, err) < 0)
+		return -1;
 	if (!copy->tracee->is_foreign &&
 	    copy->backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
 		return -1;

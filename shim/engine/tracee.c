@@ -145,6 +145,8 @@ static int to_syscall_stop(struct tracee *tracee, struct error *err)
 
 int tracee_finish_exec(struct tracee *tracee, struct error *err)
 {
+	if (tracee->state == TRACEE_STOPPED)
+		return 0;
 	if (to_syscall_stop(tracee, err) < 0)
 		return -1;
 	tracee->state = TRACEE_STOPPED;
@@ -255,8 +257,11 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 		return -1;
 	tracee->state = TRACEE_BORROWED;
 	if (set_mask(tracee, UINT64_MAX, err) < 0) {
-		struct error ignored = {0};
-		tracee_return(tracee, &ignored);
+		/* Nothing but the options was changed, and setting the mask back would be refused, too. */
+		if (tracee->state == TRACEE_GONE || set_options(tracee, tracee->options, NULL) < 0)
+			abandon(tracee);
+		else
+			tracee->state = TRACEE_STOPPED;
 		return -1;
 	}
 	if (tracee->wait)

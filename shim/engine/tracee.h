@@ -16,7 +16,8 @@
  *   any of them               GONE         the tracee was killed or has exited: nothing more can be done or undone
  *
  * Between borrow and return the death of the tracer kills the tracee; outside of it the tracee just runs on.
- * No byte of the tracee's memory is different after any function here.
+ * No byte of the tracee's memory is different after any function here, but for what tracee_write() is asked for, and
+ * for the word of a restartable sequence that tracee_borrow() aborts in a program that runs (registered.h).
  */
 #pragma once
 
@@ -88,7 +89,10 @@ bool tracee_may_suspend_seccomp(void);
 
 #define FILTERS_UNKNOWN INT_MAX
 
-/* How many seccomp filters PID is under; FILTERS_UNKNOWN where that cannot be told. */
+/*
+ * How many seccomp filters PID is under; FILTERS_UNKNOWN where that cannot be told. Before Linux 5.9 it is 1 for any
+ * number of them: one that is set later than others is not seen there.
+ */
 int tracee_filters(pid_t pid);
 
 /*
@@ -100,8 +104,8 @@ int tracee_check_filter(struct tracee *tracee, struct error *err);
 
 /*
  * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result
- * of execve over them on the way). Stop signals that arrive are delivered and overridden: they hold again once we let
- * go. Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
+ * of execve over them on the way). Nothing to do where the state is STOPPED already. Stop signals that arrive are
+ * delivered and overridden: they hold again once we let go. Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
  */
 int tracee_finish_exec(struct tracee *tracee, struct error *err);
 
@@ -114,7 +118,8 @@ int tracee_check_native(struct tracee *tracee, struct error *err);
 /*
  * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. Whatever
  * ptrace(2) requests will be needed are made once without a change, because a filter may refuse them: returns -1 then,
- * and nothing has changed. (Setting the mask comes last: where only that is refused, the options are set back.)
+ * ERR word "not-native", "ptrace", "no-vdso" or "tracee-gone", and nothing has changed, but that the state may be GONE.
+ * (Setting the mask comes last: where only that is refused, the options are set back.)
  */
 int tracee_borrow(struct tracee *tracee, struct error *err);
 
@@ -138,7 +143,7 @@ int tracee_return(struct tracee *tracee, struct error *err);
 
 /*
  * Have the tracee stop before it executes the instruction at TRACEE_ADDR: a hardware breakpoint, which leaves the text
- * untouched. The caller resumes it, passes other events on, and asks tracee_is_at_breakpoint() at each SIGTRAP.
+ * untouched. The caller resumes it, passes other events on, and asks tracee_at_breakpoint() at each SIGTRAP.
  *
  * Where perf events may be used (perf_event_open(2); sigtrap: Linux 5.13) it is one, and ends with the tracer that has
  * opened it. Else it is set by ptrace(2) and stays where a tracer is killed: SIGTRAP then ends the tracee there.
@@ -153,11 +158,20 @@ int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct er
  */
 void tracee_leave_breakpoint(struct tracee *tracee);
 
+/* The tracee has executed another program (IN_EXEC), or has ended: nobody will come to its breakpoint any more. */
+void tracee_drop_breakpoint(struct tracee *tracee);
+
+enum at_breakpoint {
+	BREAKPOINT_ELSEWHERE, /* the signal is another */
+	BREAKPOINT_REACHED,
+	BREAKPOINT_PASSED, /* some time ago: the tracee had blocked SIGTRAP after the breakpoint was set */
+};
+
 /*
  * At a signal stop with SIGTRAP: whether it is the breakpoint's. Then it is taken away and the state is STOPPED; the
  * signal must not be delivered.
  */
-bool tracee_is_at_breakpoint(struct tracee *tracee);
+enum at_breakpoint tracee_at_breakpoint(struct tracee *tracee);
 
 /* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
 void tracee_detach(struct tracee *tracee);

@@ -2,10 +2,10 @@
  * attach.h - text on huge pages for a process that runs already.
  *
  * The policy decides as at a start (via "attach"). The main thread is stopped and makes the engine's calls, while the
- * others run on until a copy takes the place of the text (freeze.h). What differs from a start: the program stays at
- * the addresses that it has, so the backing "file" can serve only where its text happens to agree with the file's slots
- * of 2 MiB; and text that somebody has changed (a debugger's breakpoint, a uprobe, code that patches itself) is left
- * alone.
+ * others run on, but when a copy is begun and when it takes the place of the text (freeze.h). What differs from a
+ * start: the program stays at the addresses that it has, so the backing "file" can serve only where its text happens to
+ * agree with the file's slots of 2 MiB; and text that somebody has changed (a debugger's breakpoint, a uprobe, code
+ * that patches itself) is left alone.
  *
  * The caller should be a process of its own that ends afterwards: its end lets go of whatever could not be let go
  * before, and if it is killed the workload runs on, but for the moments in which registers are borrowed (tracee.h).

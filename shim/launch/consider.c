@@ -132,6 +132,8 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 	struct tracee *tracee = &followed->tracee;
 	if (!settings->libraries || tracee->state != TRACEE_STOPPED || tracee_auxv(tracee, AT_BASE) == 0)
 		return false;
+	if (report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL)
+		return false; /* before its first instruction */
 	uint64_t entry_addr = tracee_auxv(tracee, AT_ENTRY);
 	if (!entry_addr) /* could not be read: a breakpoint at 0 would be waited for until follow_timeout */
 		return false;
@@ -234,14 +236,38 @@ static void report_skip(struct following *following, struct followed *followed, 
 	followed->skipped_exe = NULL;
 }
 
+static void end_waiting(struct following *following, struct followed *followed, bool tells)
+{
+	struct report *report = followed->waiting;
+	if (!report)
+		return;
+	if (tells) {
+		report->latency_us = followed->held_us;
+		tell(following, report, followed->tracee.pid, false);
+	}
+	report_free(report);
+	free(report);
+	followed->waiting = NULL;
+}
+
+void consider_passed(struct following *following, struct followed *followed)
+{
+	if (followed->waiting->outcome != OUTCOME_FAILED)
+		error_set(&followed->waiting->reason, "no-breakpoint", "process %d has blocked SIGTRAP",
+		          (int)followed->tracee.pid);
+	end_waiting(following, followed, true);
+	tracee_detach(&followed->tracee);
+}
+
+void consider_replaced(struct following *following, struct followed *followed)
+{
+	/* Of one that was only passed through, as a wrapper is, there is nothing to tell. */
+	end_waiting(following, followed, followed->waiting->outcome != OUTCOME_SKIPPED);
+}
+
 void consider_end(struct following *following, struct followed *followed)
 {
-	if (followed->waiting) {
-		tell(following, followed->waiting, followed->tracee.pid, false);
-		report_free(followed->waiting);
-		free(followed->waiting);
-		followed->waiting = NULL;
-	}
+	end_waiting(following, followed, true);
 	if (followed->has_skipped)
 		report_skip(following, followed, &followed->skipped, followed->skipped_exe);
 }

@@ -48,6 +48,15 @@ enum considered consider(struct following *following, struct followed *followed,
 /* FOLLOWED has come to its entry point (state STOPPED), and ld.so has mapped its libraries. */
 enum considered consider_entry(struct following *following, struct followed *followed);
 
+/*
+ * FOLLOWED has passed its entry point without a stop, because a library had blocked the breakpoint's signal: it is let
+ * go, with its libraries as they are (state LET_GO or GONE). We are left its zombie where we are its child.
+ */
+void consider_passed(struct following *following, struct followed *followed);
+
+/* FOLLOWED, which ran to its entry point, has executed another program before: report what was done to the first. */
+void consider_replaced(struct following *following, struct followed *followed);
+
 /* FOLLOWED ends: report why nothing was done. */
 void consider_end(struct following *following, struct followed *followed);
 

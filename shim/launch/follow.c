@@ -58,6 +58,7 @@ static struct followed *add(struct following *following, const struct tracee *tr
 
 static void forget(struct following *following, struct followed *followed)
 {
+	tracee_drop_breakpoint(&followed->tracee);
 	free(followed->skipped_exe);
 	*followed = following->list[--following->count];
 }
@@ -129,6 +130,10 @@ static void on_exec(struct following *following, struct followed *followed)
 	followed->tracee.filter_seen = FILTER_UNSEEN;
 	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
 	fault_point("exec-stop");
+	if (followed->waiting) {
+		consider_replaced(following, followed);
+		tracee_drop_breakpoint(&followed->tracee);
+	}
 	if (!followed->has_executed && !begins(following, followed)) {
 		tracee_detach(&followed->tracee);
 		let_go(following, followed);
@@ -148,8 +153,14 @@ static void on_exec(struct following *following, struct followed *followed)
 /* A SIGTRAP: the program's own, or our breakpoint at its entry point. */
 static void on_trap(struct following *following, struct followed *followed)
 {
-	if (!followed->waiting || !tracee_is_at_breakpoint(&followed->tracee)) {
+	enum at_breakpoint at = followed->waiting ? tracee_at_breakpoint(&followed->tracee) : BREAKPOINT_ELSEWHERE;
+	if (at == BREAKPOINT_ELSEWHERE) {
 		resume(following, followed, SIGTRAP);
+		return;
+	}
+	if (at == BREAKPOINT_PASSED) {
+		consider_passed(following, followed);
+		let_go(following, followed);
 		return;
 	}
 	if (consider_entry(following, followed) == CONSIDERED_LET_GO) {

@@ -8,7 +8,7 @@
  * stopped.
  *
  * The main thread does the engine's work and stands all the time; the others run on while a copy is made, and stand
- * only while it takes the place of the text (tracee.stop_others).
+ * only while its file is open and while it takes the place of the text (tracee.stop_others).
  */
 #pragma once
 

@@ -94,7 +94,7 @@ size_t reader_read(const struct reader *reader, void *out, size_t bytes_wanted, 
 	while (got < bytes_wanted) {
 		int64_t left_ms = deadline_ms - now_ms();
 		struct pollfd poll_fd = {.fd = reader->answer_fd, .events = POLLIN};
-		if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
+		if (left_ms <= 0 || retry(poll(&poll_fd, 1, (int)left_ms)) <= 0)
 			break;
 		ssize_t bytes = retry(read(reader->answer_fd, (char *)out + got, bytes_wanted - got));
 		if (bytes <= 0)

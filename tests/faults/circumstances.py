@@ -313,7 +313,7 @@ def attach_overtaken(folder, build):
     """Another thread executes a program while the main thread is borrowed. Where the build can be held at a step."""
     if subprocess.run([build / "shim" / "hugexec", "--list-steps"], capture_output=True, check=False).returncode != 0:
         return ""
-    for step in ("aside", "populated"):
+    for step in ("allocated-inside", "populated"):
         process = subprocess.Popen([folder / "busy", "becomes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         tool = None
         try:

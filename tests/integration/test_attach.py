@@ -271,7 +271,19 @@ def test_forked_while_it_is_copied(busy, attach_up_to, backing):
         assert child(process)[0] == 1
 
 
-@pytest.mark.parametrize("step", ["aside", "filled", "populated"])
+def test_no_fork_while_its_descriptor_is_open(busy, attach_up_to):
+    """A child would have it for its life."""
+    with running([busy(), "forks"]) as process:
+        with attach_up_to(process.pid, "memfd-created") as report:
+            process.stdin.write("x")
+            process.stdin.flush()
+            time.sleep(0.3)
+        child = pathlib.Path("/proc") / process.stdout.readline().strip() / "fd"
+        assert not any("memfd:" in os.readlink(link) for link in child.iterdir())
+        assert report["outcome"] == "remapped", report
+
+
+@pytest.mark.parametrize("step", ["allocated-inside", "filled", "populated"])
 def test_another_thread_executes_a_program(busy, attach_up_to, step):
     """It has the number of the main thread, which is ours: it must not be taken for that, and not be ended for a call that has failed."""
     with running([busy(), "becomes"]) as process:
@@ -477,7 +489,7 @@ def test_killed_at_any_step(busy, hugexecctl, write_policy):
         pytest.skip("built without -Dfaults=true; the sanitizer build has it")
     policy = write_policy(policy_with())
     killed, survived = set(), set()
-    for step in ("attached", "borrowed", "memfd-created", "memfd-fetched", "aside", "fd-closed", "aside-returned", "filled", "sealed",
+    for step in ("attached", "borrowed", "memfd-created", "memfd-fetched", "aside", "fd-closed", "aside-returned", "allocated-inside", "filled", "sealed",
                  "populated", "frozen", "switching", "switched", "returned", "verified"):
         with running([busy(), "work"]) as process:
             done = run([hugexecctl, "attach", f"--policy={policy}", "--backing=thp", process.pid], env={**os.environ, "HUGEXEC_FAULT": f"kill:{step}"})

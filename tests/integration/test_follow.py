@@ -1,5 +1,6 @@
 """Following a launch through wrapper scripts, exec chains and fork trees until a rule matches."""
 import os
+import signal
 import subprocess
 import time
 
@@ -103,6 +104,29 @@ def test_children_outlive_their_parent(hugexec_command, bigtext, tmp_path, mark)
     assert subprocess.run(words, check=False, env={**os.environ, "MARK": mark}).returncode == 2
     wait_until(lambda: not marked(mark))
     assert (tmp_path / "late").read_text().splitlines()[1:] == ["3"]
+
+
+def test_signals_while_it_is_followed(hugexec_command, mark):
+    """A wrapper gets each of them, with its number and its sender; what it ignores does not end it."""
+    script = ("import os, signal, sys\n"
+              "signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
+              "wanted = {signal.SIGUSR1, signal.SIGTERM, signal.SIGRTMIN + 3, signal.SIGTRAP}\n"
+              "for number in wanted - {signal.SIGUSR1}: signal.signal(number, lambda number, _: print(int(number), flush=True))\n"
+              "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+              "print('ready', flush=True)\n"
+              "got = signal.sigwaitinfo([signal.SIGUSR1])\n"
+              "print(got.si_signo, got.si_pid == os.getppid(), flush=True)\n")
+    words, _ = hugexec_command(["/usr/bin/python3", "-c", script], only_bigtext(), "thp")
+    with Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark}) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert status_of(process.pid)["TracerPid"] != "0"
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGRTMIN + 3, signal.SIGTRAP):
+            process.send_signal(number)
+            if number != signal.SIGUSR2:
+                assert process.stdout.readline() == f"{int(number)}\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == f"{int(signal.SIGUSR1)} True\n"
+        assert process.wait(10) == 0
 
 
 def test_timeout(hugexec_command, bigtext, mark):

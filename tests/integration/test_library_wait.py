@@ -136,6 +136,121 @@ def test_sigtrap_ignored_or_blocked(hugexec_command, tmp_path, surroundings, how
     assert read_report(report)[0]["reason"].startswith("no-breakpoint: " if left_alone else "no-huge-slot: ")
 
 
+# A library's constructor blocks SIGTRAP, which is what the breakpoint sends.
+BLOCKING = """
+#include <signal.h>
+sigset_t before;
+__attribute__((constructor)) static void block(void)
+{
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+}
+"""
+BLOCKS = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+extern sigset_t before;
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "exec") == 0)
+		return execl("/proc/self/exe", "again", "unblock", (char *)NULL);
+	if (argc > 1 && strcmp(argv[1], "wait") == 0)
+		usleep(1700000);
+	sigset_t pending;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	sigpending(&pending);
+	printf("alive %d\n", sigismember(&pending, SIGTRAP));
+	return 7;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def blocking_program(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blocks")
+    (folder / "blocks.c").write_text(BLOCKS)
+    (folder / "blocking.c").write_text(BLOCKING)
+    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", "libblocking.so", "blocking.c"], cwd=folder, check=True)
+    subprocess.run(["cc", "-w", "-o", "blocks", "blocks.c", "-L.", "-lblocking", f"-Wl,-rpath,{folder}"], cwd=folder, check=True)
+    return folder / "blocks"
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+@pytest.mark.parametrize("way", ["go on", "wait", "exec"])
+def test_sigtrap_blocked_on_the_way(blocking_program, hugexec_command, surroundings, way):
+    """The breakpoint's signal, come too late, or not before follow_timeout, or to the next program: nobody dies of it."""
+    words, report = hugexec_command([blocking_program, way], policy_with(libraries=True, follow_timeout=1 if way == "wait" else 20), "thp")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=SURROUNDINGS[surroundings], timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("alive 0\n", "", 7)
+    reasons = [line["reason"].split(":")[0] for line in read_report(report)]
+    if surroundings == "perf event":
+        assert reasons == ["no-huge-slot" if way == "wait" else "no-breakpoint"]
+
+
+# Executes itself from a constructor, 12 times, as programs do whose sanitizer wants another environment.
+AGAIN = r"""
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void again(int argc, char **argv)
+{
+	char left[12], *words[] = {argv[0], argv[1], left, NULL};
+	int times = argc > 2 ? atoi(argv[2]) : 12;
+	sprintf(left, "%d", times - 1);
+	if (times > 0)
+		execv("/proc/self/exe", words);
+}
+"""
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_a_constructor_that_executes_its_program_again(bigtext, hugexec_command, tmp_path, surroundings):
+    """Each time it is remapped, and that is told; the last is not left without its libraries."""
+    (tmp_path / "again.c").write_text(AGAIN)
+    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-include", "stdio.h", "-o", tmp_path / "again.so", tmp_path / "again.c"], check=True)
+    command = ["env", f"LD_PRELOAD={tmp_path}/again.so", bigtext(4), "exit"]
+    words, report = hugexec_command(command, policy_with(libraries=True), "thp")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=SURROUNDINGS[surroundings], timeout=60)
+    assert done.returncode == subprocess.run([bigtext(4), "exit", "0"], stdout=subprocess.DEVNULL, check=False).returncode, done
+    lines = [line for line in read_report(report) if line["exe"].endswith("bigtext-pie-4")]
+    assert [(line["outcome"], line["reason"]) for line in lines] == [("remapped", None)] * 13
+
+
+def test_fail_is_before_constructors(bigtext, hugexec_command, tmp_path):
+    """What a policy wants to fail has not begun, neither have its libraries."""
+    (tmp_path / "says.c").write_text('#include <unistd.h>\n__attribute__((constructor)) static void say(void) { write(1, "begun\\n", 6); }\n')
+    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", tmp_path / "says.so", tmp_path / "says.c"], check=True)
+    command = ["env", f"LD_PRELOAD={tmp_path}/says.so", bigtext(4), "exit", "9"]
+    policy = policy_with(libraries=True, on_error="fail", match={"exe": bigtext(4)}, page_size="2M", keep_free=100000)
+    words, report = hugexec_command(command, policy, "hugetlb")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (125, ""), done
+    assert [line["outcome"] for line in read_report(report)] == ["failed"]
+
+
+REFUSED_REQUESTS = {"PTRACE_SETSIGMASK": 0x420b, "PTRACE_GETREGSET": 0x4204, "PTRACE_GETSIGMASK": 0x420a, "PTRACE_GETSIGINFO": 0x4202,
+                    "PTRACE_SETREGSET": 0x4205, "PTRACE_SETOPTIONS": 0x4200, "PTRACE_PEEKSIGINFO": 0x4209}
+
+
+@pytest.mark.parametrize("libraries", [False, True])
+@pytest.mark.parametrize("request_name", REFUSED_REQUESTS)
+def test_ptrace_request_refused(bigtext, hugexec_command, request_name, libraries):
+    """By a filter, for good: what cannot be asked for is found out before anything depends on it."""
+    seccomp = pytest.importorskip("seccomp", reason="python3-seccomp is not installed")
+
+    def load():
+        rules = seccomp.SyscallFilter(seccomp.ALLOW)
+        rules.add_rule(seccomp.ERRNO(1), "ptrace", seccomp.Arg(0, seccomp.EQ, REFUSED_REQUESTS[request_name]))
+        rules.load()
+
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(libraries=libraries), "thp")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=load, timeout=60)
+    assert (done.returncode, done.stderr) == (9, ""), done
+    assert len(read_report(report)) == 1
+
+
 THREAD = ("#include <pthread.h>\n#include <unistd.h>\nstatic void *rest(void *unused) { pause(); return unused; }\n"
           "__attribute__((constructor)) static void start(void) { pthread_t thread; pthread_create(&thread, 0, rest, 0); }\n")
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from conftest import HUGE, Process, policy_with, read_report
-from test_fail_open import cgroup
+from test_fail_open import cgroup, seccomp_filter
 
 # Executes a program by a system call of the 32-bit table, which a 64-bit program can make, too.
 CALL_OF_32_BIT = r"""
@@ -143,6 +143,20 @@ def test_program_looked_for_by_a_users_wrapper(hugexec_command, bigtext, nobody,
     report.chmod(0o666)
     done = subprocess.run([*nobody, "/usr/bin/env", f"PATH=/usr/nowhere:/bin/sh:{public_folder}", *words], capture_output=True, check=False)
     assert (done.returncode, [line["outcome"] for line in read_report(report)]) == (9, ["remapped"])
+
+
+@pytest.mark.parametrize("action", ["errno", "kill"])
+def test_looked_for_where_openat2_is_filtered(hugexec_command, bigtext, nobody, public_folder, action):
+    """A filter that is older than this call: what cannot be told is let go, and who tells is not ended for it."""
+    program = public_folder / "program"
+    shutil.copy(bigtext(4), program)
+    words, report = hugexec_command(["/usr/bin/env", "program", "exit", "9"], policy_with(), "thp")
+    report.touch()
+    report.chmod(0o666)
+    done = subprocess.run([*nobody, "/usr/bin/env", f"PATH=/usr/nowhere:{public_folder}", *words], capture_output=True, check=False,
+                          preexec_fn=seccomp_filter(action, "openat2"))
+    assert (done.returncode, done.stderr) == (9, b"")
+    assert [line["reason"].split(":")[0] for line in read_report(report)] == ["privileged-program"]
 
 
 def test_privileged_program_in_another_root(hugexec_command, nobody, public_folder, set_uid):
