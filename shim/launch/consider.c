@@ -112,11 +112,17 @@ static void remap(const struct launch *launch, struct followed *followed, const 
 		snprintf(report->objects[0].build_id, sizeof report->objects[0].build_id, "%s", store->build_id);
 }
 
+/* Whether the policy wants the program ended for what REPORT tells. */
+static bool must_fail(const struct report *report, const struct settings *settings)
+{
+	return report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
+}
+
 /* Report, and let FOLLOWED go or end it. */
 static void settle(struct following *following, struct followed *followed, struct report *report,
                    const struct settings *settings)
 {
-	bool fails = report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
+	bool fails = must_fail(report, settings);
 	report->latency_us = followed->held_us;
 	tell(following, report, followed->tracee.pid, fails);
 	fault_point("reported");
@@ -132,7 +138,7 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 	struct tracee *tracee = &followed->tracee;
 	if (!settings->libraries || tracee->state != TRACEE_STOPPED || tracee_auxv(tracee, AT_BASE) == 0)
 		return false;
-	if (report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL)
+	if (must_fail(report, settings))
 		return false; /* before its first instruction */
 	uint64_t entry_addr = tracee_auxv(tracee, AT_ENTRY);
 	if (!entry_addr) /* could not be read: a breakpoint at 0 would be waited for until follow_timeout */
