@@ -172,8 +172,9 @@ bool sink_tells_build_id(const struct options *options)
 
 void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch)
 {
-	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it. */
-	if (strcmp(report->reason.word, "no-rule") != 0) {
+	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it; nor is what another
+	 * tells and counts. */
+	if (strcmp(report->reason.word, "no-rule") != 0 && strcmp(report->reason.word, "followed-already") != 0) {
 		report_to_journal(report);
 		metrics_add(METRICS_FILE, report);
 	}

@@ -129,6 +129,16 @@ def test_signals_while_it_is_followed(hugexec_command, mark):
         assert process.wait(10) == 0
 
 
+def test_hugexec_under_hugexec(hugexec_command, bigtext):
+    """The outer one does it, by its policy; the inner one does not fail for that, whatever its own policy says of failures."""
+    inner, inner_report = hugexec_command([bigtext(4), "exit", "9"], policy_with(on_error="fail"), "thp")
+    outer, outer_report = hugexec_command(["sh", "-c", 'exec "$@"', "sh", *inner], only_bigtext(), "thp")
+    done = subprocess.run(outer, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (9, "")
+    assert [line["outcome"] for line in read_report(outer_report)] == ["remapped"]
+    assert [(line["outcome"], line["reason"].split(":")[0]) for line in read_report(inner_report)] == [("skipped", "followed-already")]
+
+
 def test_timeout(hugexec_command, bigtext, mark):
     """After follow_timeout nothing is traced any more, and what is executed then is left alone."""
     words, report = hugexec_command(["sh", "-c", f"sleep 2; exec {bigtext(4)} sleep"], only_bigtext(follow_timeout=1), "thp")
