@@ -114,7 +114,8 @@ def test_signals_while_it_is_followed(hugexec_command, mark):
               "for number in wanted - {signal.SIGUSR1}: signal.signal(number, lambda number, _: print(int(number), flush=True))\n"
               "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
               "print('ready', flush=True)\n"
-              "got = signal.sigwaitinfo([signal.SIGUSR1])\n"
+              # Now and then back, for handlers of what has come just before the call.
+              "while not (got := signal.sigtimedwait([signal.SIGUSR1], 0.05)): pass\n"
               "print(got.si_signo, got.si_pid == os.getppid(), flush=True)\n")
     words, _ = hugexec_command(["/usr/bin/python3", "-c", script], only_bigtext(), "thp")
     with Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark}) as process:
