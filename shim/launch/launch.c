@@ -96,9 +96,14 @@ static void kill_tracer(struct launch *launch)
 {
 	int64_t deadline_ms = now_ms() + REAP_MS;
 	int status;
-	kill(launch->tracer_pid, SIGKILL);
-	while (!has_ended(launch, &status) && now_ms() < deadline_ms)
+	/* An orphan's number may be another's once it has been reaped. */
+	bool ended = has_ended(launch, &status);
+	if (!ended)
+		kill(launch->tracer_pid, SIGKILL);
+	while (!ended && now_ms() < deadline_ms) {
 		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+		ended = has_ended(launch, &status);
+	}
 	launch->tracer_pid = 0;
 }
 
