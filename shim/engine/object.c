@@ -1,16 +1,12 @@
 #include "engine/object.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/size.h"
 #include "engine/backing_file.h"
+#include "engine/mapped_file.h"
 #include "engine/perf_map.h"
 #include "engine/plan.h"
 #include "engine/remap.h"
@@ -39,35 +35,6 @@ static void add_refusal(struct error *all, enum backing backing, const struct er
 	error_text(refusal, text, sizeof text);
 	size_t used = strlen(all->detail);
 	snprintf(all->detail + used, sizeof all->detail - used, "; %s: %s", backing_name(backing), text);
-}
-
-/*
- * The object's file, by ways that lead to the very file that is mapped: /proc/PID/exe, /proc/PID/map_files (asks for
- * CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE), else its path in the process's own root, checked by inode number.
- */
-static int open_file(const struct object *object, struct error *err)
-{
-	const struct mapping *mapping = &object->image->mappings[object->map_index];
-	const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	char path[4096 + 64];
-	pid_t pid = object->tracee->pid;
-	if (object->is_program) {
-		snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
-		int fd = open(path, flags);
-		return fd >= 0 ? fd : error_set_errno(err, errno, "no-proc", "%s", path);
-	}
-	snprintf(path, sizeof path, "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, mapping->start, mapping->end);
-	int fd = open(path, flags);
-	if (fd >= 0)
-		return fd;
-	struct stat st;
-	snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, mapping->path);
-	fd = open(path, flags);
-	if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_ino != mapping->inode)) {
-		close(fd);
-		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
-	}
-	return fd >= 0 ? fd : error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
 }
 
 /* Try the backing at INDEX of the list. Returns 0 where the text is on huge pages now, else -1 with REFUSAL. */
@@ -123,7 +90,10 @@ bool object_remap(struct object *object, struct report_object *out)
 	struct plan plan = {0};
 	*out = (struct report_object){.backing = BACKING_NONE};
 	snprintf(out->path, sizeof out->path, "%s", object->image->mappings[object->map_index].path);
-	cleanup_close int fd = open_file(object, &out->reason);
+	cleanup_close int fd =
+	    object->is_program
+	        ? mapped_file_open_exe(tracee->pid, &out->reason)
+	        : mapped_file_open(tracee->pid, &object->image->mappings[object->map_index], &out->reason);
 	if (fd < 0)
 		return false;
 	if (is_changed(object))

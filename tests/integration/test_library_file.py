@@ -1,0 +1,95 @@
+"""Whoever traces may have more rights than the program: a library's file must be the one that is mapped, whatever its path leads to."""
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT, policy_with, read_report
+
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
+import bigtext as generator  # noqa: E402  (found through the line above)
+
+# Prints what a slot of its text begins with, once its constructor has put something else where its file was.
+LIBRARY = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+extern const unsigned long bigtext_pages;
+extern unsigned long bigtext_walk(unsigned long);
+__attribute__((constructor)) static void swap(void)
+{
+	const char *path = getenv("SWAPPED"), *by = getenv("BY");
+	char deleted[256];
+	if (!path)
+		return;
+	snprintf(deleted, sizeof deleted, "%s (deleted)", path);
+	unlink(path);
+	if (symlink(by, deleted) < 0)
+		_exit(98);
+}
+__attribute__((destructor)) static void look(void)
+{
+	const char *slot = (const char *)(((unsigned long)bigtext_walk + (4UL << 20)) & ~4095UL);
+	printf("%s\n", memmem(slot, 65536, "SECRET", 6) ? "leaked" : "kept");
+	fflush(stdout);
+}
+"""
+# Two filesystems of one kind number their files alike.
+SCRIPT = r"""
+mount -t tmpfs -o size=64M none "$1/a" && mount -t tmpfs -o size=64M none "$1/b" && chmod 777 "$1/a" &&
+cp "$1/library.so" "$1/a/lib.so" && cp "$1/secret" "$1/b/secret" && chown 65534 "$1/a/lib.so" && chmod 600 "$1/b/secret" &&
+[ "$(stat -c %i "$1/a/lib.so")" = "$(stat -c %i "$1/b/secret")" ] || exit 97
+shift
+exec "$@"
+"""
+WITHOUT_MAP_FILES = ["setpriv", "--bounding-set=-sys_admin,-checkpoint_restore", "--inh-caps=-all"]
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@pytest.fixture
+def folder(public_folder):
+    for name in ("a", "b"):
+        (public_folder / name).mkdir()
+    (public_folder / "library.c").write_text(LIBRARY)
+    (public_folder / "text.s").write_text(generator.assembly(8))
+    subprocess.run(["cc", "-w", "-D_GNU_SOURCE", "-shared", "-fPIC", "-Wl,-z,max-page-size=0x200000", "-o", "library.so", "library.c", "text.s"],
+                   cwd=public_folder, check=True)
+    (public_folder / "secret").write_bytes(b"SECRET".ljust(64, b".") * (16 << 14))
+    return public_folder
+
+
+def launch(folder, command):
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh", folder, *WITHOUT_MAP_FILES, *map(str, command)],
+                          capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode == 97:
+        pytest.skip("files of two tmpfs have different numbers here")
+    return done
+
+
+@pytest.mark.parametrize("backing", ["thp", "file"])
+def test_another_file_in_its_place(folder, hugexec_command, backing):
+    """A file of root's is not what nobody gets for text."""
+    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/lib.so", f"SWAPPED={folder}/a/lib.so", f"BY={folder}/b/secret", "/bin/true"]
+    words, report = hugexec_command(program, policy_with(libraries=True, follow="none", match={"exe": "/**/true"}), backing)
+    report.touch()
+    report.chmod(0o666)
+    plain, ours = launch(folder, program), launch(folder, words)
+    assert (plain.stdout, plain.returncode) == ("kept\n", 0), plain
+    assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
+    library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
+    assert library["huge_bytes"] == 0 and library["reason"].startswith("text-unreadable: "), library
+
+
+def test_its_own_file_by_its_path(folder, hugexec_command):
+    """Without the right to use /proc/PID/map_files."""
+    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/lib.so", "/bin/true"]
+    words, report = hugexec_command(program, policy_with(libraries=True, follow="none", match={"exe": "/**/true"}), "thp")
+    report.touch()
+    report.chmod(0o666)
+    ours = launch(folder, words)
+    assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
+    library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
+    assert library["huge_bytes"] >= 2 << 20, library
