@@ -66,8 +66,8 @@ static void forget(struct following *following, struct followed *followed)
 /* Let a stopped tracee run on, with SIGNAL_TO_DELIVER (0: none). */
 static void resume(const struct following *following, const struct followed *followed, int signal_to_deliver)
 {
-	bool watch_execs = !following->may_trace_privileged && followed->has_executed;
-	ptrace(watch_execs ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
+	ptrace(following->may_trace_privileged ? PTRACE_CONT : PTRACE_SYSCALL, followed->tracee.pid, 0,
+	       (long)signal_to_deliver);
 }
 
 /* Wait for the next event of any tracee. Returns its pid; 0 where the time is over; -1 where there is none left. */

@@ -10,9 +10,11 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/retry.h"
 #include "engine/tracee.h"
 #include "launch/follow.h"
 #include "launch/rehearse.h"
@@ -107,6 +109,23 @@ _Noreturn static void refuse(struct launch *launch, const struct error *err)
 	_exit(0);
 }
 
+/*
+ * Have P stop at its system calls before it is told to go on: execvp(3) may pass over the file that was looked at, and
+ * find another one, which must run untraced.
+ */
+static void watch_calls(const struct tracee *tracee)
+{
+	int status;
+	ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0);
+	if (retry(waitpid(tracee->pid, &status, __WALL)) < 0 || !WIFSTOPPED(status))
+		return; /* follow() will hear of it */
+	bool is_signal = status >> 16 == 0;
+	if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
+		ptrace(PTRACE_LISTEN, tracee->pid, 0, 0); /* a stop signal's: it stands until it is continued */
+	else
+		ptrace(PTRACE_SYSCALL, tracee->pid, 0, is_signal ? (long)WSTOPSIG(status) : 0L);
+}
+
 _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 {
 	struct error err = {0};
@@ -123,6 +142,8 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	tracee.known_filters = OWN_FILTERS;
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
+	if (!launch_may_trace_privileged())
+		watch_calls(&tracee);
 	handshake_set(launch->shared, HANDSHAKE_SEIZED);
 	follow(launch, &tracee, 1);
 }

@@ -1,5 +1,6 @@
 """What a wrapper may do on the way from hugexec's exec to that of the program."""
 import os
+import pathlib
 import shutil
 import subprocess
 
@@ -156,6 +157,32 @@ def test_looked_for_where_openat2_is_filtered(hugexec_command, bigtext, nobody, 
     done = subprocess.run([*nobody, "/usr/bin/env", f"PATH=/usr/nowhere:{public_folder}", *words], capture_output=True, check=False,
                           preexec_fn=seccomp_filter(action, "openat2"))
     assert (done.returncode, done.stderr) == (9, b"")
+    assert [line["reason"].split(":")[0] for line in read_report(report)] == ["privileged-program"]
+
+
+@pytest.mark.parametrize("first", ["without its interpreter", "a script that cannot be run"])
+def test_privileged_program_that_is_found_second(hugexec_command, bigtext, nobody, public_folder, set_uid, first):
+    """execvp(3) passes over what cannot be executed: COMMAND is another file than the first of its name."""
+    (public_folder / "first").mkdir()
+    (public_folder / "second").mkdir()
+    if first == "without its interpreter":
+        program = (public_folder / "first" / "program")
+        program.write_bytes(pathlib.Path(bigtext(4)).read_bytes().replace(b"/lib64/ld-linux-x86-64.so.2", b"/lib64/ld-nowhere-64-64.so."))
+    else:
+        interpreter = public_folder / "interpreter"
+        interpreter.write_text("")
+        program = public_folder / "first" / "program"
+        program.write_text(f"#!{interpreter}\n")
+    program.chmod(0o755)
+    set_uid.rename(public_folder / "second" / "program")
+    path = ["env", f"PATH={public_folder}/first:{public_folder}/second:/usr/bin:/bin"]
+    plain = subprocess.run([*nobody, *path, "env", "program"], capture_output=True, text=True, check=False)
+    assert (plain.stdout, plain.returncode) == ("65534 0\n", 9), plain
+    words, report = hugexec_command(["program"], policy_with(), "thp")
+    report.touch()
+    report.chmod(0o666)
+    ours = subprocess.run([*nobody, *path, *words], capture_output=True, text=True, check=False)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, "", 9)
     assert [line["reason"].split(":")[0] for line in read_report(report)] == ["privileged-program"]
 
 
