@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "base/size.h"
 #include "engine/auxv.h"
+#include "engine/private_pages.h"
 #include "engine/segments.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -27,11 +28,13 @@
 
 /*
  * Where programs are moved to: above what the address sanitizer keeps for its shadow (up to 0x10007fff8000), above Go's
- * and Java's heaps, and far below the kernel's mmap area. 64 TiB are 2^25 steps of 2 MiB.
+ * and Java's heaps, and below the 4 TiB at 0x500000000000 that the leak and address sanitizers' allocator takes without
+ * asking (LLVM, kAllocatorSpace), with room for a program that begins right below. 48 TiB are 2^24.6 steps of 2 MiB.
  */
-#define BASE_LOWEST UINT64_C(0x200000000000)
-#define BASE_STEPS  (UINT64_C(1) << 25)
-#define BASE_TRIES  8
+#define BASE_LOWEST  UINT64_C(0x200000000000)
+#define BASE_HIGHEST UINT64_C(0x4ff000000000)
+#define BASE_STEPS   ((BASE_HIGHEST - BASE_LOWEST) / SLOT)
+#define BASE_TRIES   8
 
 #define MAPPINGS_MAX  32
 #define SCRATCH_BYTES 512
@@ -43,7 +46,11 @@ struct move {
 	uint64_t delta; /* added to every address of the program; wraps for a move down */
 	struct {
 		const struct mapping *mapping;
-		bool fresh; /* read-only: mapped from the file; else moved */
+		/*
+		 * Read-only: mapped from the file; else moved. Text with a uprobe's breakpoints is moved, too: the
+		 * probe would count a mapping that comes (uprobe_mmap()), but not one that goes.
+		 */
+		bool fresh;
 		bool done;
 	} parts[MAPPINGS_MAX];
 	unsigned count;
@@ -99,7 +106,10 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 			return -1;
 		}
 		move->parts[move->count].mapping = mapping;
-		move->parts[move->count++].fresh = own && !(mapping->prot & PROT_WRITE);
+		bool as_in_file = !(mapping->prot & PROT_WRITE) &&
+		                  (!(mapping->prot & PROT_EXEC) ||
+		                   !private_pages_between(move->tracee->pid, mapping->start, mapping->end));
+		move->parts[move->count++].fresh = own && as_in_file;
 	}
 	if (move->count == 0) {
 		error_set(err, "rebase-refused", "none of its mappings is the program's");

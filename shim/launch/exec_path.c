@@ -137,6 +137,13 @@ static bool is_missing(const struct start *start, const char *path)
 	return false;
 }
 
+/* PATH leads through a folder that may not be searched, not for us, nor for the tracee, which has our rights. */
+static bool is_out_of_reach(const struct start *start, const char *path)
+{
+	cleanup_close int fd = open_behind(start, path, O_PATH);
+	return fd < 0 && errno == EACCES;
+}
+
 /* Where a PATH of VIEW's begins. Returns 0, or -1 with errno. */
 static int start_of(const struct view *view, const char *path, struct start *start)
 {
@@ -178,7 +185,9 @@ static int open_as_tracee(void *view_, const char *path, int flags)
 	if (start_of(&now, path, &start) < 0)
 		return -1;
 	int fd = open_behind(&start, path, (uint64_t)flags);
-	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+	if (fd < 0 && errno == EACCES)
+		errno = is_out_of_reach(&start, path) ? ENOENT : EACCES;
+	else if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		errno = is_missing(&start, path) ? ENOENT : ELOOP;
 	int saved_errno = errno;
 	close(start.fd);

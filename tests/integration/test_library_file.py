@@ -1,5 +1,5 @@
 """Whoever traces may have more rights than the program: a library's file must be the one that is mapped, whatever its path leads to."""
-import pathlib
+import os
 import subprocess
 import sys
 
@@ -16,6 +16,7 @@ LIBRARY = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 extern const unsigned long bigtext_pages;
 extern unsigned long bigtext_walk(unsigned long);
@@ -26,6 +27,10 @@ __attribute__((constructor)) static void swap(void)
 	if (!path)
 		return;
 	snprintf(deleted, sizeof deleted, "%s (deleted)", path);
+	if (!by) {
+		chmod(path, 0);
+		return;
+	}
 	unlink(path);
 	if (symlink(by, deleted) < 0)
 		_exit(98);
@@ -40,7 +45,7 @@ __attribute__((destructor)) static void look(void)
 # Two filesystems of one kind number their files alike.
 SCRIPT = r"""
 mount -t tmpfs -o size=64M none "$1/a" && mount -t tmpfs -o size=64M none "$1/b" && chmod 777 "$1/a" &&
-cp "$1/library.so" "$1/a/lib.so" && cp "$1/secret" "$1/b/secret" && chown 65534 "$1/a/lib.so" && chmod 600 "$1/b/secret" &&
+cp "$1/library.so" "$1/a/lib.so" && cp "$1/secret" "$1/b/secret" && chown 65534 "$1/a/lib.so" && chmod "$SECRET_MODE" "$1/b/secret" &&
 [ "$(stat -c %i "$1/a/lib.so")" = "$(stat -c %i "$1/b/secret")" ] || exit 97
 shift
 exec "$@"
@@ -61,22 +66,23 @@ def folder(public_folder):
     return public_folder
 
 
-def launch(folder, command):
+def launch(folder, command, secret_mode="600"):
     done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh", folder, *WITHOUT_MAP_FILES, *map(str, command)],
-                          capture_output=True, text=True, check=False, timeout=60)
+                          capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "SECRET_MODE": secret_mode})
     if done.returncode == 97:
         pytest.skip("files of two tmpfs have different numbers here")
     return done
 
 
+@pytest.mark.parametrize("secret_mode", ["600", "644"])
 @pytest.mark.parametrize("backing", ["thp", "file"])
-def test_another_file_in_its_place(folder, hugexec_command, backing):
+def test_another_file_in_its_place(folder, hugexec_command, backing, secret_mode):
     """A file of root's is not what nobody gets for text."""
     program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/lib.so", f"SWAPPED={folder}/a/lib.so", f"BY={folder}/b/secret", "/bin/true"]
     words, report = hugexec_command(program, policy_with(libraries=True, follow="none", match={"exe": "/**/true"}), backing)
     report.touch()
     report.chmod(0o666)
-    plain, ours = launch(folder, program), launch(folder, words)
+    plain, ours = launch(folder, program, secret_mode), launch(folder, words, secret_mode)
     assert (plain.stdout, plain.returncode) == ("kept\n", 0), plain
     assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
     library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
@@ -93,3 +99,15 @@ def test_its_own_file_by_its_path(folder, hugexec_command):
     assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
     library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
     assert library["huge_bytes"] >= 2 << 20, library
+
+
+def test_a_file_that_it_may_not_read_any_more(folder, hugexec_command):
+    """We could, with rights that the program does not have."""
+    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/lib.so", f"SWAPPED={folder}/a/lib.so", "/bin/true"]
+    words, report = hugexec_command(program, policy_with(libraries=True, follow="none", match={"exe": "/**/true"}), "thp")
+    report.touch()
+    report.chmod(0o666)
+    ours = launch(folder, words)
+    assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
+    library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
+    assert library["reason"].startswith("text-unreadable: "), library

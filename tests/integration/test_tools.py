@@ -269,3 +269,66 @@ def test_libraries_include_and_exclude(hugexec_command, run):
         assert run(words).returncode == 0
         paths = [each["path"] for each in read_report(report)[0]["objects"][1:]]
         assert len(paths) == 1 and all(any(word in path for path in paths) for word in wanted), paths
+
+
+# A probe with a semaphore, as USDT probes have that are asked whether anybody listens.
+LISTENED = r"""
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((section(".probes"))) volatile unsigned short semaphore = 0;
+__attribute__((noinline)) int probed(int x) { asm volatile("nop"); return x + 1; }
+int main(void)
+{
+	for (int i = 0; i < 3; i++)
+		probed(i);
+	printf("%d\n", semaphore);
+	fflush(stdout);
+	read(0, &(char){0}, 1);
+	printf("%d\n", semaphore);
+	return 0;
+}
+"""
+IN_TRACEFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+              'mount -t tracefs none /sys/kernel/tracing && echo "$1" >>/sys/kernel/tracing/uprobe_events', "sh"]
+
+
+@pytest.fixture
+def listened(tmp_path):
+    """A program with a probe that somebody listens to; and how to have nobody listen any more."""
+    (tmp_path / "text.s").write_text(generator.assembly(8))
+    (tmp_path / "listened.c").write_text(LISTENED)
+    subprocess.run(["cc", "-O1", "-w", "-o", "listened", "listened.c", "text.s"], cwd=tmp_path, check=True)
+    os.sync()
+    symbols = subprocess.run(["readelf", "--wide", "--syms", "--section-headers", tmp_path / "listened"], capture_output=True, text=True, check=True).stdout
+    probed = int(re.search(r"(\w+)\s+\d+ FUNC\s+GLOBAL DEFAULT\s+\d+ probed", symbols)[1], 16)  # text: offset is address
+    semaphore = int(re.search(r"(\w+)\s+\d+ OBJECT\s+GLOBAL DEFAULT\s+\d+ semaphore", symbols)[1], 16)
+    section = re.search(r"\.probes\s+PROGBITS\s+(\w+)\s+(\w+)", symbols)
+    name = f"hugexec_{os.getpid()}/listened"
+    done = subprocess.run([*IN_TRACEFS, f"p:{name} {tmp_path}/listened:{probed:#x}({semaphore - int(section[1], 16) + int(section[2], 16):#x})"],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no uprobes can be had here: {done.stderr}")
+
+    def switch(value):
+        subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                        'mount -t tracefs none /sys/kernel/tracing && echo "$1" >"/sys/kernel/tracing/events/$2/enable"', "sh", value, name], check=True)
+
+    switch("1")
+    yield tmp_path / "listened", switch
+    switch("0")
+    subprocess.run([*IN_TRACEFS, f"-:{name}"], check=True)
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_semaphore_of_a_probe(hugexec_command, listened, backing):
+    """Counted once, and no more when nobody listens."""
+    program, switch = listened
+    words, report = hugexec_command([program], policy_with(), backing)
+    for command in ([program], words):
+        switch("1")
+        with Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            first = process.stdout.readline()
+            switch("0")
+            assert (first, process.communicate("\n", timeout=30)[0], process.returncode) == ("1\n", "0\n", 0)
+    line = read_report(report)[-1]
+    assert (line["outcome"], line["rebased"]) == ("remapped", backing == "file"), line

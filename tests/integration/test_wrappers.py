@@ -136,13 +136,15 @@ def test_program_by_its_own_name(hugexec_command, bigtext, nobody, public_folder
 
 
 def test_program_looked_for_by_a_users_wrapper(hugexec_command, bigtext, nobody, public_folder):
-    """In one folder after the other: that it is not in the first is no reason to let go."""
+    """In one folder after the other: that it is not in the first, or that one may not be searched, is no reason to let go."""
     program = public_folder / "program"
     shutil.copy(bigtext(4), program)
+    (public_folder / "roots").mkdir(0o700)
     words, report = hugexec_command(["/usr/bin/env", "program", "exit", "9"], policy_with(), "thp")
     report.touch()
     report.chmod(0o666)
-    done = subprocess.run([*nobody, "/usr/bin/env", f"PATH=/usr/nowhere:/bin/sh:{public_folder}", *words], capture_output=True, check=False)
+    done = subprocess.run([*nobody, "/usr/bin/env", f"PATH=/usr/nowhere:/bin/sh:{public_folder}/roots:{public_folder}", *words], capture_output=True,
+                          check=False)
     assert (done.returncode, [line["outcome"] for line in read_report(report)]) == (9, ["remapped"])
 
 
