@@ -1,4 +1,5 @@
 """hugexec-oci-hook under real runtimes: what a container executes has its text on huge pages, and nothing else differs."""
+import contextlib
 import fcntl
 import json
 import os
@@ -10,7 +11,7 @@ import time
 
 import pytest
 from box import wait_for
-from containers import BUILD, HUGE, PROGRAMS, Containers, big, huge_text_bytes, policy, tracers
+from containers import BUILD, HUGE, PROGRAMS, ROOT, Containers, big, huge_text_bytes, policy, tracers
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
 RUNTIMES = ["runc", "crun"]
@@ -101,6 +102,41 @@ def test_text_is_huge_and_nothing_stays(containers, runtime, backing):
     ours.call("kill", name, "KILL")
     ours.delete(name)
     assert ours.records() == []
+
+
+@contextlib.contextmanager
+def no_pool():
+    if not os.access(POOL, os.W_OK):
+        pytest.skip("the hugetlb pool cannot be changed here")
+    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = POOL.read_text()
+        try:
+            POOL.write_text("0")
+            yield
+        finally:
+            POOL.write_text(before)
+
+
+@pytest.mark.parametrize("value, rule, outcome", [("true", "pods that opted in", "remapped"), ("strict", "pods that insist", "failed"),
+                                                  ("no", None, None), ("else", None, None)])
+def test_the_example_for_pods(tmp_path, value, rule, outcome):
+    """config/examples/opt-in-pods.json, whose entry point is a shell script, where there are no hugetlb pages."""
+    rules = json.loads((ROOT / "config" / "examples" / "opt-in-pods.json").read_text())
+    ours = Containers("runc", tmp_path / "pods", rules)
+    try:
+        bundle = ours.bundle("pod", ["/bin/entrypoint", "9"], {"/bin/big": big()}, {"io.hugexec.remap": value},
+                             prepare=script("#!/bin/sh\nexec /bin/big exit $1\n"))
+        with no_pool():
+            done = ours.run(bundle)
+        assert done.returncode == (125 if outcome == "failed" else 9), done.stderr
+        if not outcome:
+            assert ours.reports() == []
+            return
+        line = wait_for(ours.reports, what="a report")[-1]
+        assert (line["exe"], line["outcome"]) == ("/bin/big", outcome) and line["rule"].startswith(rule), line
+    finally:
+        ours.close()
 
 
 @pytest.fixture
