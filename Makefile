@@ -18,7 +18,7 @@ help:
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
 	@echo 'make build        only build, into $(BUILD)'
-	@echo 'make install      install below $$DESTDIR$(PREFIX)'
+	@echo 'make install      install below $$DESTDIR$(PREFIX); policy and units where hugexec and systemd look for them'
 	@echo 'make deps         have the packages that building needs; make check-deps adds those of the tests'
 	@echo 'make clean        remove what the above have built'
 	@echo 'As root, packages that are missing are installed with apt-get; otherwise they are named.'
@@ -31,6 +31,7 @@ check-deps:
 
 build: deps
 	@test -e $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
+	@grep -qF '"$(PREFIX)/bin"' $(BUILD)/config.h || meson configure $(BUILD) -Dprefix=$(PREFIX)
 	@ninja -C $(BUILD)
 
 demo: build
