@@ -81,6 +81,31 @@ def test_warm(unmasked):
     assert line.split()[2] == "6.0", line
 
 
+@pytest.fixture
+def no_policy(unmasked):
+    """No policy file but the shipped one."""
+    path = unmasked.path("/etc/hugexec/policy.json")
+    before = path.read_text()
+    path.unlink()
+    yield unmasked
+    path.write_text(before)
+
+
+def test_warm_by_drop_ins_of_packages(no_policy):
+    """Without any the service has nothing to do, and does not run."""
+    bed, unit = no_policy, "hugexec-warm.service"
+    before = len(messages(bed, unit))
+    bed.systemctl("start", unit)
+    assert len(messages(bed, unit)) == before
+    drop_in = bed.write("/usr/lib/hugexec/policy.d/50-package.json", {"version": 1, "rules": [{"match": {"exe": PROGRAM}}]})
+    try:
+        bed.systemctl("start", unit)
+        wait_for(lambda: any(PROGRAM in text for text in messages(bed, unit)[before:]), what="its message")
+    finally:
+        drop_in.unlink()
+        drop_in.parent.rmdir()
+
+
 def test_catalog(bed, make_unit):
     """journalctl -x explains the message."""
     bed.run(["journalctl", "--update-catalog"])
