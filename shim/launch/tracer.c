@@ -67,19 +67,44 @@ static bool is_here(const char *folder)
 	       here.st_ino == there.st_ino;
 }
 
+/* What PATH, of a report, is behind the folder that names P's own descriptors; NULL where it is elsewhere. */
+static const char *descriptor_in(const char *path)
+{
+	static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"};
+	for (unsigned i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+		if (strncmp(path, folders[i], strlen(folders[i])) == 0)
+			return path + strlen(folders[i]);
+	}
+	return strcmp(path, "/dev/stdout") == 0 ? "1" : strcmp(path, "/dev/stderr") == 0 ? "2" : NULL;
+}
+
+/* PATH, of a report, as it can be opened by us from anywhere, into BUF. Returns 0, or -1 where it cannot be said. */
+static int path_for_us(const char *path, pid_t parent_pid, char *buf, size_t buf_bytes)
+{
+	char folder[PATH_MAX];
+	const char *descriptor = descriptor_in(path);
+	int len;
+	if (descriptor)
+		len = snprintf(buf, buf_bytes, "/proc/%d/fd/%s", (int)parent_pid, descriptor);
+	else if (path[0] == '/' || strcmp(path, "-") == 0)
+		len = snprintf(buf, buf_bytes, "%s", path);
+	else if (getcwd(folder, sizeof folder) && is_here(folder))
+		len = snprintf(buf, buf_bytes, "%s/%s", folder, path);
+	else
+		return -1;
+	return len < (int)buf_bytes ? 0 : -1;
+}
+
 /*
- * A wrapper may leave its working directory and unmount it: it must not be busy with us. A report with a relative path
- * is still opened, so that path is made absolute; where that cannot be we stay.
+ * A wrapper may leave its working directory and unmount it: it must not be busy with us. A report is opened later, by a
+ * path that means the same then; where that cannot be we stay.
  */
-static void leave_folder(struct launch *launch)
+static void leave_folder(struct launch *launch, pid_t parent_pid)
 {
 	static struct options options; /* ours from here on */
 	static char report[2 * PATH_MAX];
-	char folder[PATH_MAX];
-	const char *path = launch->options->report_path;
-	if (path && path[0] != '/' && strcmp(path, "-") != 0) {
-		if (!getcwd(folder, sizeof folder) || !is_here(folder) ||
-		    snprintf(report, sizeof report, "%s/%s", folder, path) >= (int)sizeof report)
+	if (launch->options->report_path) {
+		if (path_for_us(launch->options->report_path, parent_pid, report, sizeof report) < 0)
 			return;
 		options = *launch->options;
 		options.report_path = report;
@@ -88,7 +113,7 @@ static void leave_folder(struct launch *launch)
 	(void)!chdir("/");
 }
 
-static void detach_from_surroundings(struct launch *launch)
+static void detach_from_surroundings(struct launch *launch, pid_t parent_pid)
 {
 	/* Only until P is seized: from then on its end wakes us. */
 	if (!launch->tracer_is_orphan)
@@ -97,7 +122,7 @@ static void detach_from_surroundings(struct launch *launch)
 	setsid();
 	sink_remember_stderr();
 	close_inherited_files();
-	leave_folder(launch);
+	leave_folder(launch, parent_pid);
 	raise_own_limits();
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
 }
@@ -131,7 +156,7 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	struct error err = {0};
 	struct tracee tracee;
 	launch->tracer_pid = getpid();
-	detach_from_surroundings(launch);
+	detach_from_surroundings(launch, parent_pid);
 	fault_point("tracer-started");
 	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
 	    (!launch->tracer_is_orphan && getppid() != parent_pid))

@@ -171,3 +171,17 @@ def test_built_in_policy(hugexec, run, bigtext, tmp_path):
         report = tmp_path / f"{mib}.json"
         assert run([hugexec, f"--report={report}", "--backing=thp", "--", bigtext(mib)]).returncode == 0
         assert read_report(report)[0]["outcome"] == outcome
+
+
+REPORTS_TO = {"standard output": ("/dev/stdout", "{words}"), "standard error": ("/dev/stderr", "{words} 2>&1"), "a descriptor": ("/dev/fd/5", "{words} 5>&1"),
+              "by /proc": ("/proc/self/fd/7", "{words} 7>&1"), "a pipe": (None, "{words}")}
+
+
+@pytest.mark.parametrize("name", REPORTS_TO)
+def test_report_to_a_descriptor(hugexec, bigtext, write_policy, name):
+    """Names of descriptors mean those of who wrote them down, although it is another process that reports."""
+    path, line = REPORTS_TO[name]
+    words = f"{hugexec} --policy={write_policy(policy_with())} --backing=thp --report={path or '>(cat)'} -- {bigtext(4)} exit 9"
+    done = subprocess.run(["bash", "-c", f"{line.format(words=words)} | cat; status=${{PIPESTATUS[0]}}; sleep 0.2; exit $status"], capture_output=True, text=True, check=False)
+    report, = [json.loads(each) for each in done.stdout.splitlines() if each.startswith("{")]
+    assert (done.returncode, done.stderr, report["outcome"]) == (9, "", "remapped"), done
