@@ -204,15 +204,25 @@ static json_object *rule_to_json(const struct decision *decision)
 	return json;
 }
 
+/* null: no list. */
+static json_object *globs_to_json(char *const *globs)
+{
+	json_object *json = globs ? json_object_new_array() : NULL;
+	for (; globs && *globs; globs++)
+		json_object_array_add(json, ctl_text(*globs));
+	return json;
+}
+
 /* With the policy's own names; sizes in bytes. */
 static json_object *settings_to_json(const struct settings *settings)
 {
-	char keep_free[16];
+	char keep_free[16], file_timeout[16];
 	json_object *json = json_object_new_object();
 	json_object *backings = json_object_new_array();
 	for (unsigned i = 0; i < settings->backing_count; i++)
 		json_object_array_add(backings, ctl_text(backing_name(settings->backing[i])));
 	snprintf(keep_free, sizeof keep_free, "%u%%", settings->keep_free_percent);
+	snprintf(file_timeout, sizeof file_timeout, "%ums", settings->file_timeout_ms);
 	json_object_object_add(json, "min_text", json_object_new_uint64(settings->min_text_bytes));
 	json_object_object_add(
 	    json, "max_text",
@@ -220,6 +230,8 @@ static json_object *settings_to_json(const struct settings *settings)
 	json_object_object_add(json, "backing", backings);
 	json_object_object_add(json, "page_size", json_object_new_uint64(settings->page_size_bytes));
 	json_object_object_add(json, "libraries", json_object_new_boolean(settings->libraries));
+	json_object_object_add(json, "libraries_include", globs_to_json(settings->library_include));
+	json_object_object_add(json, "libraries_exclude", globs_to_json(settings->library_exclude));
 	json_object_object_add(json, "rebase", json_object_new_boolean(settings->rebase));
 	json_object_object_add(json, "round_out", json_object_new_boolean(settings->round_out));
 	json_object_object_add(json, "follow", ctl_text(follow_names[settings->follow]));
@@ -227,6 +239,8 @@ static json_object *settings_to_json(const struct settings *settings)
 	json_object_object_add(json, "keep_free",
 	                       settings->keep_free_percent ? ctl_text(keep_free)
 	                                                   : json_object_new_uint64(settings->keep_free_pages));
+	json_object_object_add(json, "file_timeout", ctl_text(file_timeout));
+	json_object_object_add(json, "perf_map", json_object_new_boolean(settings->perf_map));
 	json_object_object_add(json, "on_error", ctl_text(on_error_names[settings->on_error]));
 	return json;
 }

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import MIB
+from conftest import MIB, ROOT
 
 
 def explain(run, hugexecctl, policy, program, **options):
@@ -87,6 +87,19 @@ def test_explain_tells_pages_of_different_sizes_apart(run, hugexecctl, write_pol
     assert said["settings"]["rebase"] is False and said["settings"]["max_text"] is None
     text = run([hugexecctl, "explain", f"--policy={policy}", bigtext(8)]).stdout
     assert "0 whole slots of 1.0 GiB" in text and "no rebase" in text and "keep_free 10%" in text
+
+
+def test_explain_json_has_every_setting(run, hugexecctl, write_policy):
+    """Under the policy's own names: all that the schema knows."""
+    schema = json.loads((ROOT / "config" / "policy.schema.json").read_text(encoding="utf-8"))
+    rule = {"match": {}, "libraries": {"include": ["/**/libv8*"], "exclude": ["/opt/**"]}, "file_timeout": "2s", "perf_map": True}
+    settings = explain(run, hugexecctl, write_policy({"version": 1, "rules": [rule]}), "env")["settings"]
+    assert set(settings) - {"libraries_include", "libraries_exclude"} == set(schema["properties"]["settings"]["properties"])
+    assert (settings["libraries"], settings["libraries_include"], settings["libraries_exclude"]) == (True, ["/**/libv8*"], ["/opt/**"])
+    assert (settings["file_timeout"], settings["perf_map"]) == ("2000ms", True)
+    settings = explain(run, hugexecctl, write_policy({"version": 1, "rules": []}), "env")["settings"]
+    assert (settings["libraries"], settings["libraries_include"], settings["libraries_exclude"]) == (False, None, None)
+    assert (settings["file_timeout"], settings["perf_map"]) == ("500ms", False)
 
 
 def test_explain_says_what_may_follow(run, hugexecctl, write_policy, bigtext):
