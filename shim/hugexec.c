@@ -75,9 +75,8 @@ static bool is_settled(const struct policy *policy, const struct program *progra
 {
 	if (!policy_may_remap(policy, VIA_SHIM))
 		return error_set(reason, "no-rule", "no rule is about programs started through hugexec") < 0;
-	if (program->privileged && !launch_may_trace_privileged())
-		return error_set(reason, "privileged-program",
-		                 "tracing it would withhold its privileges; run hugexec as root") < 0;
+	if (program->privileged && !program_may_trace_privileged())
+		return program_privileged_error(program, reason) < 0;
 	if (program->kind == PROGRAM_FOREIGN)
 		return error_set(reason, "not-native", "not a program for this processor's 64-bit mode") < 0;
 	if (program->kind != PROGRAM_ELF || decision->action != ACTION_SKIP)

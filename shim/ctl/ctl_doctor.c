@@ -21,6 +21,7 @@
 #include "ctl/probe.h"
 #include "helper/protocol.h"
 #include "host/host.h"
+#include "launch/program.h"
 #include "policy/policy.h"
 
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage/"
@@ -107,8 +108,8 @@ static void look_at_tracing(struct doctor *doctor)
 		fact(doctor, "tracing", "Yama", scope < 2 ? MARK_FACT : MARK_BAD, "kernel.yama.ptrace_scope is %d",
 		     scope);
 	fact(doctor, "tracing", "CAP_SYS_PTRACE", MARK_FACT, "%s",
-	     probe_has_cap_sys_ptrace() ? "yes: set-uid programs can be remapped too"
-	                                : "no: set-uid, set-gid and file-capability programs are left alone");
+	     program_may_trace_privileged() ? "yes: set-uid programs can be remapped too"
+	                                    : "no: set-uid, set-gid and file-capability programs are left alone");
 	static const char *const modes[] = {"none", "strict", "a filter is in force"};
 	uint64_t mode = own_status("\nSeccomp:", 10, 0);
 	fact(doctor, "tracing", "seccomp", MARK_FACT, "%s", mode < 3 ? modes[mode] : "unknown mode");

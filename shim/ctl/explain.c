@@ -81,9 +81,8 @@ static void rule_out(const struct explanation *explanation, struct error *reason
 		error_set(reason, "no-rule", "no rule matches");
 	else if (explanation->program.kind == PROGRAM_FOREIGN)
 		error_set(reason, "not-native", "not a program for this processor's 64-bit mode");
-	else if (explanation->program.privileged && !probe_has_cap_sys_ptrace())
-		error_set(reason, "privileged-program",
-		          "tracing it would withhold its privileges; run hugexec as root");
+	else if (explanation->program.privileged && !program_may_trace_privileged())
+		program_privileged_error(&explanation->program, reason);
 }
 
 enum verdict explain_verdict(const struct explanation *explanation, struct error *reason)

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/capability.h>
 #include <linux/memfd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +13,6 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -380,11 +378,4 @@ void probe_ptrace(struct probe *out)
 		         host_yama_scope() == 2
 		             ? "sysctl kernel.yama.ptrace_scope=1, or run hugexec as root"
 		             : "kernel.yama.ptrace_scope=1 in /etc/sysctl.d, and reboot: 3 cannot be undone");
-}
-
-bool probe_has_cap_sys_ptrace(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {{0}};
-	return syscall(SYS_capget, &header, data) == 0 && data[0].effective >> CAP_SYS_PTRACE & 1;
 }

@@ -37,6 +37,3 @@ void probe_proc(struct probe *out);
 
 /* The directory, on this host's mounts, of the cgroup whose hugetlb or memory limits bind us; "" where unknown. */
 const char *probe_cgroup_directory(const char *controller, char *buf, unsigned buf_bytes);
-
-/* Whether CAP_SYS_PTRACE is in force: with it a traced program keeps its set-uid privileges (ptrace(2)). */
-bool probe_has_cap_sys_ptrace(void);

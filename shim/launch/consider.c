@@ -278,18 +278,12 @@ void consider_end(struct following *following, struct followed *followed)
 		report_skip(following, followed, &followed->skipped, followed->skipped_exe);
 }
 
-void consider_privileged(struct following *following, struct followed *followed, const char *path)
+void consider_privileged(struct following *following, struct followed *followed, const char *path,
+                         const struct error *reason)
 {
-	struct error reason;
-	if (path)
-		error_set(&reason, "privileged-program",
-		          "tracing it would withhold its privileges; run hugexec as root");
-	else
-		error_set(&reason, "privileged-program",
-		          "what it executes next cannot be told, and may have privileges");
 	cleanup_free char *exe = followed->skipped_exe;
 	followed->skipped_exe = NULL;
-	report_skip(following, followed, &reason, path ? path : exe);
+	report_skip(following, followed, reason, path ? path : exe);
 }
 
 void consider_timeout(struct following *following)

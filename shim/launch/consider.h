@@ -60,8 +60,10 @@ void consider_replaced(struct following *following, struct followed *followed);
 /* FOLLOWED ends: report why nothing was done. */
 void consider_end(struct following *following, struct followed *followed);
 
-/* FOLLOWED is about to execute PATH (NULL: one that cannot be told), which must run untraced: report that. */
-void consider_privileged(struct following *following, struct followed *followed, const char *path);
+/* FOLLOWED is about to execute PATH (NULL: one that cannot be told), which must run untraced for REASON: report that.
+ */
+void consider_privileged(struct following *following, struct followed *followed, const char *path,
+                         const struct error *reason);
 
 /* follow_timeout is over: report for all. */
 void consider_timeout(struct following *following);

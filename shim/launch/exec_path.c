@@ -30,7 +30,8 @@ struct start {
 /* What an opener of paths for program_inspect_by() has to know. */
 struct view {
 	pid_t pid;
-	int tracee_dir_fd; /* of the next path */
+	const char *name;  /* what the tracee executes; other paths are interpreters' */
+	int tracee_dir_fd; /* what NAME is relative to */
 };
 
 /*
@@ -144,21 +145,21 @@ static bool is_out_of_reach(const struct start *start, const char *path)
 	return fd < 0 && errno == EACCES;
 }
 
-/* Where a PATH of VIEW's begins. Returns 0, or -1 with errno. */
-static int start_of(const struct view *view, const char *path, struct start *start)
+/* Where a PATH of PID's begins that is relative to TRACEE_DIR_FD. Returns 0, or -1 with errno. */
+static int start_of(pid_t pid, int tracee_dir_fd, const char *path, struct start *start)
 {
 	char folder[64];
-	bool same_root = host_shares(view->pid, "root") && host_shares(view->pid, "ns/mnt");
+	bool same_root = host_shares(pid, "root") && host_shares(pid, "ns/mnt");
 	if (path[0] == '/') {
-		snprintf(folder, sizeof folder, "/proc/%d/root", (int)view->pid);
+		snprintf(folder, sizeof folder, "/proc/%d/root", (int)pid);
 		start->resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 	} else {
 		/* An absolute link behind it leads to a root, which should be the tracee's. */
 		start->resolve = same_root ? RESOLVE_NO_MAGICLINKS : RESOLVE_NO_SYMLINKS;
-		if (view->tracee_dir_fd == AT_FDCWD)
-			snprintf(folder, sizeof folder, "/proc/%d/cwd", (int)view->pid);
+		if (tracee_dir_fd == AT_FDCWD)
+			snprintf(folder, sizeof folder, "/proc/%d/cwd", (int)pid);
 		else
-			snprintf(folder, sizeof folder, "/proc/%d/fd/%d", (int)view->pid, view->tracee_dir_fd);
+			snprintf(folder, sizeof folder, "/proc/%d/fd/%d", (int)pid, tracee_dir_fd);
 	}
 	start->fd = open(folder, O_PATH | O_CLOEXEC);
 	return start->fd < 0 ? -1 : 0;
@@ -167,22 +168,21 @@ static int start_of(const struct view *view, const char *path, struct start *sta
 /* A program_opener: PATH as the tracee of VIEW_ finds it. errno is ENOENT only where it finds nothing. */
 static int open_as_tracee(void *view_, const char *path, int flags)
 {
-	struct view *view = view_;
-	const struct view now = *view;
+	const struct view *view = view_;
+	int tracee_dir_fd = path == view->name ? view->tracee_dir_fd : AT_FDCWD;
 	struct start start;
 	char own_link[PATH_MAX + 64];
-	view->tracee_dir_fd = AT_FDCWD; /* for an interpreter's, which comes next */
-	if (path[0] == '\0') {          /* the file is open */
-		snprintf(own_link, sizeof own_link, "/proc/%d/fd/%d", (int)now.pid, now.tracee_dir_fd);
+	if (path[0] == '\0') { /* the file is open */
+		snprintf(own_link, sizeof own_link, "/proc/%d/fd/%d", (int)view->pid, tracee_dir_fd);
 		return open(own_link, flags);
 	}
-	if (is_own_link(now.pid, path, own_link, sizeof own_link))
+	if (is_own_link(view->pid, path, own_link, sizeof own_link))
 		return open(own_link, flags);
 	if (!may_open_behind()) {
 		errno = EPERM;
 		return -1;
 	}
-	if (start_of(&now, path, &start) < 0)
+	if (start_of(view->pid, tracee_dir_fd, path, &start) < 0)
 		return -1;
 	int fd = open_behind(&start, path, (uint64_t)flags);
 	if (fd < 0 && errno == EACCES)
@@ -195,10 +195,10 @@ static int open_as_tracee(void *view_, const char *path, int flags)
 	return fd;
 }
 
-bool exec_path_may_be_privileged(const struct tracee *tracee, const struct exec_path *path)
+bool exec_path_may_be_privileged(const struct tracee *tracee, const struct exec_path *path, struct error *reason)
 {
 	struct program program;
-	struct view view = {tracee->pid, path->tracee_dir_fd};
+	struct view view = {tracee->pid, path->name, path->tracee_dir_fd};
 	program_inspect_by(open_as_tracee, &view, path->name, &program);
-	return program.privileged;
+	return program.privileged && program_privileged_error(&program, reason) < 0;
 }

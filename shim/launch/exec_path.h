@@ -25,7 +25,8 @@ enum exec_seen { EXEC_NONE, EXEC_OF_PATH, EXEC_UNREADABLE };
 enum exec_seen exec_path_see(const struct tracee *tracee, struct exec_path *out);
 
 /*
- * Whether the file that TRACEE's PATH names must run untraced, or cannot be told from one that must. What is not there
+ * Whether the file that TRACEE's PATH names must run untraced, or cannot be told from one that must; REASON says why.
+ * What is not there
  * is no program: execvp(3) looks for it in one folder after the other.
  */
-bool exec_path_may_be_privileged(const struct tracee *tracee, const struct exec_path *path);
+bool exec_path_may_be_privileged(const struct tracee *tracee, const struct exec_path *path, struct error *reason);

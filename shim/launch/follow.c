@@ -22,6 +22,7 @@
 #include "host/host.h"
 #include "launch/consider.h"
 #include "launch/exec_path.h"
+#include "launch/program.h"
 
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
 
@@ -175,10 +176,14 @@ static void on_trap(struct following *following, struct followed *followed)
 static void on_syscall(struct following *following, struct followed *followed)
 {
 	struct exec_path path;
+	struct error reason;
 	enum exec_seen seen = exec_path_see(&followed->tracee, &path);
+	if (seen == EXEC_UNREADABLE)
+		error_set(&reason, "privileged-program",
+		          "what it executes next cannot be told, and may have privileges");
 	if (seen == EXEC_UNREADABLE ||
-	    (seen == EXEC_OF_PATH && exec_path_may_be_privileged(&followed->tracee, &path))) {
-		consider_privileged(following, followed, seen == EXEC_OF_PATH ? path.shown : NULL);
+	    (seen == EXEC_OF_PATH && exec_path_may_be_privileged(&followed->tracee, &path, &reason))) {
+		consider_privileged(following, followed, seen == EXEC_OF_PATH ? path.shown : NULL, &reason);
 		tracee_detach(&followed->tracee);
 		let_go(following, followed);
 		return;
@@ -324,7 +329,7 @@ static void leave(struct following *following)
 _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count)
 {
 	struct following following = {.launch = launch,
-	                              .may_trace_privileged = launch_may_trace_privileged(),
+	                              .may_trace_privileged = program_may_trace_privileged(),
 	                              .list = followed_at_first,
 	                              .capacity = FOLLOWED_AT_FIRST};
 	for (size_t i = 0; i < count; i++) {

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
@@ -253,15 +252,6 @@ int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *e
 		launch->tracer_pid = 0;
 	munmap(launch->shared, sizeof *launch->shared);
 	return result;
-}
-
-bool launch_may_trace_privileged(void)
-{
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct data[2] = {{0}};
-	if (syscall(SYS_capget, &header, data) < 0)
-		return false;
-	return data[0].effective & (1U << CAP_SYS_PTRACE);
 }
 
 void launch_stop_tracer(struct launch *launch)

@@ -74,7 +74,3 @@ int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *e
  * End the tracer and reap it: exec failed. Half a second at most: one that does not end by then is left behind, killed.
  */
 void launch_stop_tracer(struct launch *launch);
-
-/* With CAP_SYS_PTRACE a traced program keeps its set-uid privileges; without, it must be let go before it is executed.
- */
-bool launch_may_trace_privileged(void);

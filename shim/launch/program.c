@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -46,14 +48,32 @@ static bool search_path(const char *command, char *path, size_t path_bytes)
 	return false;
 }
 
-static bool grants_privilege(int fd)
+/* Of the file at FD, which need not be open for reading. */
+static bool is_set_id(int fd)
 {
 	struct stat st;
-	if (fstat(fd, &st) < 0)
-		return true;
-	if (st.st_mode & (S_ISUID | S_ISGID))
-		return true;
-	return fgetxattr(fd, "security.capability", NULL, 0) > 0;
+	return fstat(fd, &st) < 0 || (st.st_mode & (S_ISUID | S_ISGID));
+}
+
+static bool grants_privilege(int fd)
+{
+	return is_set_id(fd) || fgetxattr(fd, "security.capability", NULL, 0) > 0;
+}
+
+bool program_may_trace_privileged(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2] = {{0}};
+	if (syscall(SYS_capget, &header, data) < 0)
+		return false;
+	return data[0].effective & (1U << CAP_SYS_PTRACE);
+}
+
+int program_privileged_error(const struct program *program, struct error *reason)
+{
+	return error_set(reason, "privileged-program", "%s; run hugexec as root",
+	                 program->unreadable ? "it may be executed but not read, and a tracer would change that"
+	                                     : "tracing it would withhold its privileges");
 }
 
 static enum program_kind kind_of(const unsigned char *head, size_t bytes)
@@ -126,6 +146,8 @@ void program_inspect_by(program_opener *open_path, void *view, const char *path,
 			return;
 		if (fd < 0) {
 			/* It can be executed but not read: tracing it would change what it may do. */
+			cleanup_close int unread_fd = open_path(view, file, O_PATH | O_CLOEXEC);
+			out->unreadable = unread_fd >= 0 && !is_set_id(unread_fd) && !out->privileged;
 			out->privileged = true;
 			out->kind = level == 0 ? PROGRAM_ELF : out->kind;
 			return;

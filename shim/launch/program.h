@@ -27,7 +27,15 @@ struct program {
 	 * untraced.
 	 */
 	bool privileged;
+	bool unreadable; /* PRIVILEGED for no other reason than that it, or its interpreter, may not be read */
 };
+
+/* With CAP_SYS_PTRACE a traced program keeps its set-uid privileges; without, it must be let go before it is executed.
+ */
+bool program_may_trace_privileged(void);
+
+/* Why PROGRAM, which is privileged, must run untraced, into REASON: word "privileged-program". Always returns -1. */
+int program_privileged_error(const struct program *program, struct error *reason);
 
 /* Look COMMAND up as execvp(3) does and read its first bytes, and those of its interpreters. Never fails. */
 void program_inspect(const char *command, struct program *out);

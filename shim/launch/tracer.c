@@ -17,6 +17,7 @@
 #include "base/retry.h"
 #include "engine/tracee.h"
 #include "launch/follow.h"
+#include "launch/program.h"
 #include "launch/rehearse.h"
 #include "launch/shared.h"
 #include "launch/sink.h"
@@ -167,7 +168,7 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	tracee.known_filters = OWN_FILTERS;
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
-	if (!launch_may_trace_privileged())
+	if (!program_may_trace_privileged())
 		watch_calls(&tracee);
 	handshake_set(launch->shared, HANDSHAKE_SEIZED);
 	follow(launch, &tracee, 1);

@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import pty
@@ -345,7 +346,8 @@ def test_privileged_program(hugexec_command, bigtext, nobody, public_folder, mar
         assert [line["outcome"] for line in read_report(report) if line["exe"] == str(copy)] == ["remapped"]
     if who == "unprivileged":
         about = [line for line in read_report(report) if line["exe"] == str(copy)]
-        assert [(line["outcome"], line["reason"].split(":")[0]) for line in about] == [("skipped", "privileged-program")]
+        assert [(line["outcome"], line["reason"].split(";")[0]) for line in about] == [
+            ("skipped", "privileged-program: tracing it would withhold its privileges")]
         granted = "uid 65534 65534 gid 65534 65534" not in plain.stdout or "CapEff:\t0000000000000400" in plain.stdout
         assert granted, "the test shows nothing: the program got no privilege"
     wait_until(lambda: not marked(mark))
@@ -365,16 +367,31 @@ def test_unprivileged_user(hugexec_command, bigtext, nobody, public_folder):
         assert read_report(report)[0]["outcome"] == "remapped", read_report(report)[0]["reason"]
 
 
-def test_unreadable_program(hugexec_command, bigtext, nobody, public_folder):
-    """A program that may be executed but not read stays unread: it is left alone, and runs."""
+
+
+@pytest.mark.parametrize("way", ["direct", "through exec", "interpreter"])
+def test_unreadable_program(hugexec_command, hugexecctl, bigtext, nobody, public_folder, way):
+    """A program that may be executed but not read stays unread: it is left alone, and runs; it has no privileges to lose."""
     copy = privileged_copy(bigtext, public_folder, (0, 0), 0o711)
-    words, report = hugexec_command([copy, "exit", "9"], backing="thp")
+    command = [str(copy), "exit", "9"]
+    if way == "interpreter":
+        script = public_folder / "script"
+        script.write_text(f"#!{copy} exit\n")
+        script.chmod(0o755)
+        command = [str(script)]
+    policy = policy_with()
+    words, report = hugexec_command(command if way != "through exec" else ["sh", "-c", f"exec {copy} exit 9"], policy, "thp")
     report.touch()
     report.chmod(0o666)
     done = subprocess.run([*nobody, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 9
-    line = read_report(report)[0]
-    assert (line["outcome"], line["reason"].split(":")[0]) == ("skipped", "privileged-program")
+    assert done.returncode == subprocess.run([*nobody, *command], capture_output=True, check=False).returncode
+    line = read_report(report)[-1]
+    word, _, detail = line["reason"].partition(": ")
+    assert (line["outcome"], word, line["exe"]) == ("skipped", "privileged-program", command[0])
+    assert "executed but not read" in detail and "privileges" not in detail
+    if way != "through exec":
+        explained = subprocess.run([*nobody, hugexecctl, "explain", words[1], "--json", command[0]], capture_output=True, check=True)
+        assert json.loads(explained.stdout)["reason"] == line["reason"]
 
 
 def test_memory_protection(sleeping):

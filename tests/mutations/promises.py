@@ -154,11 +154,11 @@ broken(7, "the tracer ends with the workload", "shim/launch/follow.c", "\t\t\t\t
        "signals::test_ended_at_any_moment", "follow")
 
 # 8. Privileges do not change.
-broken(8, "set-uid, set-gid", "shim/launch/program.c", "\tif (st.st_mode & (S_ISUID | S_ISGID))\n\t\treturn true;\n", "", "launch::test_privileged_program[unprivileged-direct-set-uid root]")
-broken(8, "file capabilities", "shim/launch/program.c", "\treturn fgetxattr(fd, \"security.capability\", NULL, 0) > 0;", "\treturn false;", "launch::test_privileged_program[unprivileged-direct-file capability]")
+broken(8, "set-uid, set-gid", "shim/launch/program.c", "return is_set_id(fd) || ", "return ", "launch::test_privileged_program[unprivileged-direct-set-uid root]")
+broken(8, "file capabilities", "shim/launch/program.c", " || fgetxattr(fd, \"security.capability\", NULL, 0) > 0;", ";", "launch::test_privileged_program[unprivileged-direct-file capability]")
 broken(8, "programs that may not be read", "shim/launch/program.c", "\t\t\tout->privileged = true;\n", "", "launch::test_unreadable_program")
 broken(8, "through a wrapper", "shim/launch/follow.c", "following->may_trace_privileged ? PTRACE_CONT : PTRACE_SYSCALL", "PTRACE_CONT", "launch::test_privileged_program[unprivileged-through exec-set-uid root]", "launch::test_privileged_children")
-broken(8, "with CAP_SYS_PTRACE they are traced", "shim/launch/launch.c", "\treturn data[0].effective & (1U << CAP_SYS_PTRACE);", "\treturn false;", "launch::test_privileged_program[root-direct-set-uid root]")
+broken(8, "with CAP_SYS_PTRACE they are traced", "shim/launch/program.c", "\treturn data[0].effective & (1U << CAP_SYS_PTRACE);", "\treturn false;", "launch::test_privileged_program[root-direct-set-uid root]")
 broken(2, "no breakpoint that nobody waits at", "shim/launch/follow.c", "\t\ttracee_leave_breakpoint(&following->list[i].tracee);\n", "\t\t(void)i;\n",
        "library_wait::test_libraries_that_take_longer_than_follow_timeout")
 broken(2, "no signal of it when it is over", "shim/engine/breakpoint.c", "\t\tsignal_to_deliver = take_signal(tracee, by_event, signal_to_deliver);\n", "\t\t(void)0;\n",
@@ -180,7 +180,7 @@ broken(5, "memory that runs out while the policy is read", "shim/policy/strict.c
 broken(5, "a program without vDSO is remapped all the same", "shim/engine/syscall_insn.c", "\tfound = find_in_object(tracee, &image, image.interp_addr);\n", "\tfound = 0;\n\t(void)find_in_object;\n\timage.entry_addr = 0;\n",
        "faults thp: libc vdso hidden")
 broken(8, "by a call of the 32-bit table", "shim/engine/arch/x86_64.h", "\tif (audit_arch == AUDIT_ARCH_I386)\n", "\tif (audit_arch == 0)\n", "wrappers::test_privileged_program_by")
-broken(8, "that execvp finds after another of its name", "shim/launch/tracer.c", "\tif (!launch_may_trace_privileged())\n\t\twatch_calls(&tracee);\n", "",
+broken(8, "that execvp finds after another of its name", "shim/launch/tracer.c", "\tif (!program_may_trace_privileged())\n\t\twatch_calls(&tracee);\n", "",
        "wrappers::test_privileged_program_that_is_found_second")
 broken("sandbox", "a library's file is the one that is mapped", "shim/engine/mapped_file.c", "\tif (is_file_of(fd, mapping))\n", "\tif (is_file_of(fd, mapping) || true)\n", "library_file::test_another_file_in_its_place")
 broken("sandbox", "and is opened with the program's own rights", "shim/engine/mapped_file.c", "\tbool is_other = uid != geteuid() || gid != getegid();", "\tbool is_other = false;",
@@ -190,7 +190,7 @@ broken(4, "probes count what is mapped", "shim/engine/rebase.c", "\t\tmove->part
 broken(8, "by a path of any length", "shim/launch/follow.c", "\tif (seen == EXEC_UNREADABLE ||\n", "\tif (0 ||\n", "wrappers::test_privileged_program_by")
 broken(8, "by a name that leads through /proc/self", "shim/launch/exec_path.c", "\t\terrno = is_missing(&start, path) ? ENOENT : ELOOP;", "\t\terrno = ENOENT;",
        "wrappers::test_privileged_program_by_its_own_name")
-broken(8, "by /proc/self itself", "shim/launch/exec_path.c", "\tif (is_own_link(now.pid, path, own_link, sizeof own_link))\n\t\treturn open(own_link, flags);\n", "",
+broken(8, "by /proc/self itself", "shim/launch/exec_path.c", "\tif (is_own_link(view->pid, path, own_link, sizeof own_link))\n\t\treturn open(own_link, flags);\n", "",
        "wrappers::test_program_by_its_own_name")
 broken(5, "a filter that is older than a call of ours", "shim/launch/exec_path.c", "prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0 || rehearse_calls(try_open_behind, NULL) == 0 ? YES : NO;", "YES;",
        "wrappers::test_looked_for_where_openat2_is_filtered")
