@@ -19,6 +19,7 @@
 #include "base/size.h"
 #include "ctl/explain.h"
 #include "host/host.h"
+#include "launch/command.h"
 #include "launch/launch.h"
 #include "launch/options.h"
 #include "launch/program.h"
@@ -26,9 +27,6 @@
 #include "launch/stack.h"
 #include "policy/policy.h"
 #include "report.h"
-
-/* Shells, interpreters and tools like env(1) have less text than this; node and databases have more. */
-#define WRAPPER_TEXT_MAX_BYTES (8 * MIB)
 
 enum { EXIT_FAILED = 125, EXIT_CANNOT_EXECUTE = 126, EXIT_NOT_FOUND = 127 };
 
@@ -63,37 +61,6 @@ static void report_untraced(const struct options *options, const char *exe, cons
 	if (decision && decision->rule_name)
 		snprintf(report.rule, sizeof report.rule, "%s", decision->rule_name);
 	sink_report(options, &report, 0, fails_launch);
-}
-
-/*
- * Whether it is clear before COMMAND is executed that it is to be left alone; REASON says why. A script's rule is its
- * interpreter's, and a program that no rule matches may still execute one that a rule does, so those are followed,
- * unless their size says that they are no wrappers.
- */
-static bool is_settled(const struct policy *policy, const struct program *program, const struct decision *decision,
-                       struct error *reason)
-{
-	if (!policy_may_remap(policy, VIA_SHIM))
-		return error_set(reason, "no-rule", "no rule is about programs started through hugexec") < 0;
-	if (program->privileged && !program_may_trace_privileged())
-		return program_privileged_error(program, reason) < 0;
-	if (program->kind == PROGRAM_FOREIGN)
-		return error_set(reason, "not-native", "not a program for this processor's 64-bit mode") < 0;
-	if (program->kind != PROGRAM_ELF || decision->action != ACTION_SKIP)
-		return false;
-	if (decision->rule_matched)
-		return error_set(reason, "rule-skip", "the rule says to leave it alone") < 0;
-	if (decision->settings.follow == FOLLOW_NONE || program->text_bytes > WRAPPER_TEXT_MAX_BYTES)
-		return error_set(reason, "no-rule", "no rule matches") < 0;
-	return false;
-}
-
-/* Whether COMMAND itself is what the rule is about, and no wrapper: it has text enough for a huge page. */
-static bool expects_remap(const struct program *program, const struct decision *decision)
-{
-	const struct settings *settings = &decision->settings;
-	return program->kind == PROGRAM_ELF && decision->action != ACTION_SKIP && settings->follow != FOLLOW_FORK &&
-	       program->text_bytes >= 2 * MIB && program->text_bytes >= settings->min_text_bytes;
 }
 
 static int begin(struct launch *launch, struct error *err)
@@ -135,8 +102,10 @@ static int run_under(const struct policy *policy, const struct options *options)
 	struct decision decision;
 	policy_decide(policy, &facts, &decision);
 
-	if (is_settled(policy, &program, &decision, &err)) {
-		report_untraced(options, program.path, &decision, OUTCOME_SKIPPED, &err, false);
+	if (command_is_settled(policy, &program, &decision, &err)) {
+		/* A rule that hangs on the build id is not known to match. */
+		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
+		report_untraced(options, program.path, told, OUTCOME_SKIPPED, &err, false);
 		return execute(options, NULL);
 	}
 
@@ -144,7 +113,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .policy = policy,
 	    .options = options,
 	    .via = VIA_SHIM,
-	    .expects_remap = expects_remap(&program, &decision),
+	    .expects_remap = command_expects_remap(&program, &decision),
 	};
 	if (begin(&launch, &err) < 0) {
 		if (is_followed()) {
@@ -173,7 +142,12 @@ __attribute__((noinline)) static int run(const struct options *options)
 	struct error err = {0};
 	struct policy *policy = NULL;
 	if (options->dry_run) {
-		static const int statuses[] = {EXIT_SUCCESS, EXIT_NOT_FOUND, EXIT_FAILED};
+		static const int statuses[] = {
+		    [EXPLAINED] = EXIT_SUCCESS,
+		    [EXPLAIN_NOT_FOUND] = EXIT_NOT_FOUND,
+		    [EXPLAIN_NOT_EXECUTABLE] = EXIT_CANNOT_EXECUTE,
+		    [EXPLAIN_NO_POLICY] = EXIT_FAILED,
+		};
 		return statuses[explain_program(options->command[0], options->policy_file, options->backing, false)];
 	}
 	enum on_error on_error = ON_ERROR_CONTINUE;

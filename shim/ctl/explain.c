@@ -6,6 +6,7 @@
 
 #include "base/size.h"
 #include "engine/backing.h"
+#include "engine/object.h"
 
 static void look_at_file(const struct explanation *explanation, struct backing_outlook *outlook)
 {
@@ -25,8 +26,7 @@ static void look_at_file(const struct explanation *explanation, struct backing_o
 	probe_file(directory, &probe);
 	outlook->verdict = probe.verdict;
 	if (probe.verdict != VERDICT_WORKS)
-		error_set(&outlook->reason, probe.verdict == VERDICT_FAILS ? "file-unsupported" : "unknown", "%s",
-		          probe.text);
+		error_set(&outlook->reason, "file-unsupported", "%s", probe.text);
 }
 
 static void look_at_copy(const struct backing_copy *backing, const struct forecast *forecast,
@@ -40,13 +40,14 @@ static void look_at_copy(const struct backing_copy *backing, const struct foreca
 	}
 	if (backing->check(getpid(), outlook->bytes, settings, &outlook->reason) < 0)
 		return;
-	if (backing->backing == BACKING_THP)
+	bool is_thp = backing->backing == BACKING_THP;
+	if (is_thp)
 		probe_thp(&probe);
 	else
 		probe_hugetlb(settings->page_size_bytes, &probe);
 	outlook->verdict = probe.verdict;
 	if (probe.verdict != VERDICT_WORKS)
-		error_set(&outlook->reason, backing_name(backing->backing), "%s", probe.text);
+		error_set(&outlook->reason, is_thp ? "thp-refused" : "hugetlb-pool", "%s", probe.text);
 }
 
 void explain_plan(struct explanation *explanation)
@@ -58,6 +59,8 @@ void explain_plan(struct explanation *explanation)
 		return;
 	forecast_make(&explanation->elf, settings, 2 * MIB, forecast);
 	forecast_make(&explanation->elf, settings, settings->page_size_bytes, hugetlb_forecast);
+	if (explanation->program.kind == PROGRAM_FOREIGN)
+		return;
 	if ((forecast->most_bytes | forecast->file_bytes | hugetlb_forecast->most_bytes) == 0)
 		return;
 	for (unsigned i = 0; i < settings->backing_count; i++) {
@@ -71,32 +74,28 @@ void explain_plan(struct explanation *explanation)
 	}
 }
 
-/* The rule and the kind of program decide before its text is looked at; REASON is unset where they leave it open. */
+/* What decides before the program's text is looked at; REASON is unset where that leaves it open. */
 static void rule_out(const struct explanation *explanation, struct error *reason)
 {
 	const struct decision *decision = &explanation->decision;
-	if (decision->action == ACTION_SKIP && decision->rule_matched)
+	const struct program *program = &explanation->program;
+	*reason = explanation->settled;
+	if (error_is_set(reason))
+		return;
+	if (program->privileged && !program_may_trace_privileged())
+		program_privileged_error(program, reason);
+	else if (decision->action == ACTION_SKIP && decision->rule_matched)
 		error_set(reason, "rule-skip", "the rule says to leave it alone");
 	else if (decision->action == ACTION_SKIP)
 		error_set(reason, "no-rule", "no rule matches");
-	else if (explanation->program.kind == PROGRAM_FOREIGN)
+	else if (program->kind == PROGRAM_FOREIGN)
 		error_set(reason, "not-native", "not a program for this processor's 64-bit mode");
-	else if (explanation->program.privileged && !program_may_trace_privileged())
-		program_privileged_error(&explanation->program, reason);
 }
 
-enum verdict explain_verdict(const struct explanation *explanation, struct error *reason)
+/* What the backings could do for the program's own text. */
+static enum verdict judge_text(const struct explanation *explanation, struct error *reason)
 {
 	const struct backing_outlook *open = NULL;
-	*reason = (struct error){0};
-	rule_out(explanation, reason);
-	if (error_is_set(reason))
-		return VERDICT_FAILS;
-	if (error_is_set(&explanation->elf_error)) {
-		*reason = explanation->elf_error;
-		/* A reader that did not answer says nothing about the program. */
-		return strcmp(reason->word, "elf-invalid") == 0 ? VERDICT_FAILS : VERDICT_UNKNOWN;
-	}
 	for (unsigned i = 0; i < explanation->outlook_count; i++) {
 		const struct backing_outlook *outlook = &explanation->outlooks[i];
 		if (outlook->verdict == VERDICT_WORKS)
@@ -108,4 +107,26 @@ enum verdict explain_verdict(const struct explanation *explanation, struct error
 	          : explanation->outlook_count ? explanation->outlooks[0].reason
 	                                       : explanation->forecast.reason;
 	return open ? VERDICT_UNKNOWN : VERDICT_FAILS;
+}
+
+void explain_conclude(const struct explanation *explanation, struct conclusion *out)
+{
+	const struct settings *settings = &explanation->decision.settings;
+	*out = (struct conclusion){.remaps = VERDICT_FAILS, .starts = VERDICT_WORKS};
+	rule_out(explanation, &out->reason);
+	if (error_is_set(&out->reason))
+		return;
+	if (error_is_set(&explanation->elf_error)) {
+		out->reason = explanation->elf_error;
+		/* A reader that did not answer says nothing about the program. */
+		out->remaps = strcmp(out->reason.word, "elf-invalid") == 0 ? VERDICT_FAILS : VERDICT_UNKNOWN;
+		return;
+	}
+	out->remaps = judge_text(explanation, &out->reason);
+	if (settings->on_error == ON_ERROR_FAIL && !is_nothing_to_do(&out->reason))
+		out->starts = out->remaps;
+	out->only_libraries = out->remaps == VERDICT_FAILS && out->starts != VERDICT_FAILS && settings->libraries &&
+	                      explanation->elf.has_interp;
+	if (out->only_libraries)
+		out->remaps = VERDICT_UNKNOWN;
 }

@@ -24,13 +24,15 @@ struct backing_outlook {
 struct explanation {
 	char scripts[EXPLAIN_SCRIPTS_MAX][PATH_MAX]; /* the way to PROGRAM, where it begins with scripts */
 	unsigned script_count;
+	struct program command; /* what would be executed first: a script, or the same as PROGRAM */
 	struct program program; /* the ELF file that would run */
 	char build_id[2 * ELF_BUILD_ID_MAX + 1];
 	struct elf_facts elf;
 	struct error elf_error; /* set: ELF is not known */
 	char unit[256], cgroup[4096];
 	struct decision decision;         /* its strings are the policy's */
-	bool follows;                     /* some rule may want what the program executes */
+	struct error settled;             /* why a launch would leave the command alone from the start; unset: open */
+	bool follows;                     /* where nothing is done, what the program executes is asked about again */
 	struct forecast forecast;         /* by the huge pages of the page cache and of thp */
 	struct forecast hugetlb_forecast; /* by pages of the setting page_size */
 	struct backing_outlook outlooks[BACKING_COUNT];
@@ -40,16 +42,20 @@ struct explanation {
 /* From what is known of the program and the decision: the forecast and what each backing could do here. */
 void explain_plan(struct explanation *explanation);
 
-/*
- * Whether, with all that is known, text would come on huge pages. REASON says why not, or why that is not known, with
- * the word that the report of a launch would have.
- */
-enum verdict explain_verdict(const struct explanation *explanation, struct error *reason);
+/* What would come of a launch, with all that is known. */
+struct conclusion {
+	enum verdict remaps; /* text would come on huge pages */
+	bool only_libraries; /* ... which is not known because of libraries: the program's own text would not */
+	enum verdict starts; /* the program would be started; not where on_error is "fail" and its text cannot be had */
+	struct error reason; /* why (its own) text would not, or that is not known; the word is a launch's */
+};
+
+void explain_conclude(const struct explanation *explanation, struct conclusion *out);
 
 void explain_print(const struct explanation *explanation);
 void explain_print_json(const struct explanation *explanation);
 
-enum explained { EXPLAINED, EXPLAIN_NOT_FOUND, EXPLAIN_NO_POLICY };
+enum explained { EXPLAINED, EXPLAIN_NOT_FOUND, EXPLAIN_NOT_EXECUTABLE, EXPLAIN_NO_POLICY };
 
 /*
  * Find COMMAND as a shell would, decide with the policy in POLICY_FILE (NULL: the host's) and BACKING (NULL: the

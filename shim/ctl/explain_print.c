@@ -127,25 +127,34 @@ static void print_outlook(const struct explanation *explanation, const struct ba
 	line(backing_name(outlook->backing), value);
 }
 
-/* The last word, and what else may come of the launch. */
-static void print_verdict(const struct explanation *explanation)
+static const char *what_comes(const struct conclusion *conclusion)
 {
-	static const char *const verdicts[] = {
-	    [VERDICT_WORKS] = "its text would come on huge pages",
-	    [VERDICT_FAILS] = "its text would be left alone",
-	    [VERDICT_UNKNOWN] = "its text may come on huge pages",
-	};
+	if (conclusion->starts == VERDICT_FAILS)
+		return "it would not be started, as on_error asks: its text cannot come on huge pages";
+	if (conclusion->starts == VERDICT_UNKNOWN)
+		return "its text may come on huge pages; where not it would not be started, as on_error asks";
+	if (conclusion->only_libraries)
+		return "its own text would be left alone; its libraries are looked at at its start";
+	if (conclusion->remaps == VERDICT_UNKNOWN)
+		return "its text may come on huge pages";
+	return conclusion->remaps == VERDICT_WORKS ? "its text would come on huge pages"
+	                                           : "its text would be left alone";
+}
+
+/* The last word, and what else may come of the launch. */
+static void print_conclusion(const struct explanation *explanation)
+{
 	char value[VALUE_BYTES];
-	struct error reason;
-	enum verdict verdict = explain_verdict(explanation, &reason);
-	line("so", verdicts[verdict]);
-	if (error_is_set(&reason))
-		line("because", error_text(&reason, value, sizeof value));
-	bool goes_on = strcmp(reason.word, "no-rule") == 0 || is_nothing_to_do(&reason);
-	enum follow follow = explanation->decision.settings.follow;
-	if (verdict == VERDICT_FAILS && goes_on && explanation->follows && follow != FOLLOW_NONE)
-		line("then", follow == FOLLOW_EXEC ? "what it executes in its place is asked about again"
-		                                   : "what it and its children execute is asked about again");
+	struct conclusion conclusion;
+	explain_conclude(explanation, &conclusion);
+	line("so", what_comes(&conclusion));
+	if (error_is_set(&conclusion.reason))
+		line("because", error_text(&conclusion.reason, value, sizeof value));
+	bool goes_on = strcmp(conclusion.reason.word, "no-rule") == 0 || is_nothing_to_do(&conclusion.reason);
+	if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follows)
+		line("then", explanation->decision.settings.follow == FOLLOW_EXEC
+		                 ? "what it executes in its place is asked about again"
+		                 : "what it and its children execute is asked about again");
 }
 
 void explain_print(const struct explanation *explanation)
@@ -164,11 +173,11 @@ void explain_print(const struct explanation *explanation)
 	line("started by", value);
 	print_rule(&explanation->decision);
 	print_settings(&explanation->decision.settings);
-	if (!error_is_set(&explanation->elf_error))
+	if (!error_is_set(&explanation->elf_error) && explanation->program.kind != PROGRAM_FOREIGN)
 		print_forecast(explanation);
 	for (unsigned i = 0; i < explanation->outlook_count; i++)
 		print_outlook(explanation, &explanation->outlooks[i]);
-	print_verdict(explanation);
+	print_conclusion(explanation);
 }
 
 static json_object *error_to_json(const struct error *error)
@@ -247,8 +256,8 @@ static json_object *settings_to_json(const struct settings *settings)
 
 void explain_print_json(const struct explanation *explanation)
 {
-	struct error reason;
-	enum verdict verdict = explain_verdict(explanation, &reason);
+	struct conclusion conclusion;
+	explain_conclude(explanation, &conclusion);
 	const struct forecast *forecast = &explanation->forecast;
 	json_object *json = json_object_new_object();
 	json_object *scripts = json_object_new_array();
@@ -268,7 +277,8 @@ void explain_print_json(const struct explanation *explanation)
 	json_object_object_add(json, "fewest_huge_bytes", json_object_new_uint64(forecast->fewest_bytes));
 	json_object_object_add(json, "most_huge_bytes", json_object_new_uint64(forecast->most_bytes));
 	json_object_object_add(json, "backings", outlooks);
-	json_object_object_add(json, "would_remap", verdict_to_json(verdict));
-	json_object_object_add(json, "reason", error_to_json(&reason));
+	json_object_object_add(json, "would_remap", verdict_to_json(conclusion.remaps));
+	json_object_object_add(json, "would_start", verdict_to_json(conclusion.starts));
+	json_object_object_add(json, "reason", error_to_json(&conclusion.reason));
 	ctl_print_json(json);
 }

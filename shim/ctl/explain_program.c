@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "ctl/explain.h"
 #include "host/host.h"
+#include "launch/command.h"
 #include "launch/program.h"
 
 #define READ_TIMEOUT_MS 2000
@@ -38,43 +39,49 @@ static bool names_program_of_env(const char *interpreter, const char *argument)
 	return slash && strcmp(slash, "/env") == 0 && *argument && *argument != '-' && !strchr(argument, '=');
 }
 
-/* Follow interpreter lines from COMMAND to the ELF file that will run. Returns -1 with a message where there is none.
- */
-static int find_program(const char *command, struct explanation *out)
+/* COMMAND cannot be executed, which fails with ERRNUM as its execution would; INTERPRETER: why, NULL: itself. */
+static enum explained complain(const char *command, const char *interpreter, int errnum)
 {
-	char shown[PATH_MAX];
+	char shown[PATH_MAX], shown_interpreter[PATH_MAX];
+	fprintf(stderr, "%s: %s: %s%s%s\n", program_invocation_short_name, text_printable(command, shown, sizeof shown),
+	        interpreter ? text_printable(interpreter, shown_interpreter, sizeof shown_interpreter) : "",
+	        interpreter ? ", its interpreter: " : "", strerror(errnum));
+	return errnum == ENOENT ? EXPLAIN_NOT_FOUND : EXPLAIN_NOT_EXECUTABLE;
+}
+
+/* Put the program that runs the script at PATH into PROGRAM, and what its interpreter line calls it into NAME. */
+static void inspect_interpreter(const char *path, char name[HEAD_BYTES + 2], struct program *program)
+{
+	char interpreter[HEAD_BYTES], argument[HEAD_BYTES];
+	/* Without a first line that names one, execvp(3) and shells take it for a shell script. */
+	if (!read_interpreter(path, interpreter, argument))
+		snprintf(interpreter, sizeof interpreter, "/bin/sh");
+	if (names_program_of_env(interpreter, argument))
+		snprintf(name, HEAD_BYTES + 2, "%s", argument);
+	else /* the kernel does not search the PATH */
+		snprintf(name, HEAD_BYTES + 2, "%s%s", strchr(interpreter, '/') ? "" : "./", interpreter);
+	program_inspect(name, program);
+}
+
+/* Follow interpreter lines from COMMAND to the ELF file that will run; EXPLAINED, or with a message why there is none.
+ */
+static enum explained find_program(const char *command, struct explanation *out)
+{
+	char name[HEAD_BYTES + 2];
 	program_inspect(command, &out->program);
-	if (out->program.kind == PROGRAM_NOT_FOUND) {
-		fprintf(stderr, "%s: %s: no such program\n", program_invocation_short_name,
-		        text_printable(command, shown, sizeof shown));
-		return -1;
-	}
+	if (out->program.kind == PROGRAM_NOT_FOUND)
+		return complain(command, NULL, out->program.errnum);
+	out->command = out->program;
 	while (out->program.kind == PROGRAM_SCRIPT && out->script_count < EXPLAIN_SCRIPTS_MAX) {
-		char interpreter[HEAD_BYTES], argument[HEAD_BYTES], resolved[PATH_MAX];
 		bool privileged = out->program.privileged;
-		snprintf(out->scripts[out->script_count++], PATH_MAX, "%s", out->program.path);
-		/* Without a first line that names one, execvp(3) and shells take it for a shell script. */
-		if (!read_interpreter(out->program.path, interpreter, argument))
-			snprintf(interpreter, sizeof interpreter, "/bin/sh");
-		if (names_program_of_env(interpreter, argument))
-			program_inspect(argument, &out->program);
-		else if (realpath(interpreter, resolved))
-			program_inspect_path(resolved, &out->program);
-		else
-			out->program.kind = PROGRAM_NOT_FOUND;
-		if (out->program.kind == PROGRAM_NOT_FOUND) {
-			const char *script = out->scripts[out->script_count - 1];
-			fprintf(stderr, "%s: %s: no such interpreter\n", program_invocation_short_name,
-			        text_printable(script, shown, sizeof shown));
-			return -1;
-		}
+		char *script = out->scripts[out->script_count++];
+		snprintf(script, PATH_MAX, "%s", out->program.path);
+		inspect_interpreter(script, name, &out->program);
+		if (out->program.kind == PROGRAM_NOT_FOUND)
+			return complain(script, name, out->program.errnum);
 		out->program.privileged |= privileged;
 	}
-	if (out->program.kind != PROGRAM_SCRIPT)
-		return 0;
-	fprintf(stderr, "%s: %s: too many interpreters\n", program_invocation_short_name,
-	        text_printable(command, shown, sizeof shown));
-	return -1;
+	return out->program.kind == PROGRAM_SCRIPT ? complain(command, name, ELOOP) : EXPLAINED;
 }
 
 static void read_elf(struct explanation *out)
@@ -110,7 +117,13 @@ static int decide(const char *policy_file, const char *backing, struct explanati
 	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
 	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
 	policy_decide(*policy, &facts, &out->decision);
-	out->follows = policy_may_remap(*policy, VIA_SHIM);
+	/* What hugexec knows when it decides whether it traces the command at all. */
+	struct decision early;
+	facts.exe = out->command.path;
+	facts.build_id = NULL;
+	policy_decide(*policy, &facts, &early);
+	out->follows = !command_is_settled(*policy, &out->command, &early, &out->settled) &&
+	               !command_expects_remap(&out->command, &early) && out->decision.settings.follow != FOLLOW_NONE;
 	if (backing)
 		settings_override_backing(&out->decision.settings, backing, NULL);
 	return 0;
@@ -120,8 +133,13 @@ enum explained explain_program(const char *command, const char *policy_file, con
 {
 	cleanup_free struct explanation *explanation = calloc(1, sizeof *explanation);
 	struct policy *policy = NULL;
-	if (!explanation || find_program(command, explanation) < 0)
-		return EXPLAIN_NOT_FOUND;
+	if (!explanation) {
+		perror(program_invocation_short_name);
+		return EXPLAIN_NOT_EXECUTABLE;
+	}
+	enum explained found = find_program(command, explanation);
+	if (found != EXPLAINED)
+		return found;
 	read_elf(explanation);
 	if (decide(policy_file, backing, explanation, &policy) < 0)
 		return EXPLAIN_NO_POLICY;

@@ -27,7 +27,7 @@ static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
                            "\n"
                            "With HUGEXEC=off in the environment COMMAND is executed at once.\n"
                            "Exit status: COMMAND's; 127 not found, 126 cannot be executed, 125 wrong usage\n"
-                           "or the policy's \"on_error\": \"fail\".\n"
+                           "or the policy's \"on_error\": \"fail\"; with --dry-run a broken policy, too.\n"
                            "\n"
                            "See also hugexecctl(1): check a policy, explain a decision, examine this host.\n";
 

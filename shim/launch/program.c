@@ -21,12 +21,23 @@
 
 #define HEAD_BYTES 256 /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
 
-/* The file that execvp(3) would try first and could run; false where there is none. */
-static bool search_path(const char *command, char *path, size_t path_bytes)
+/* 0, or the error with which execve(2) refuses the file at PATH before it looks into it. */
+static int executable_error(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return errno;
+	if (!S_ISREG(st.st_mode))
+		return EACCES;
+	return access(path, X_OK) < 0 ? errno : 0;
+}
+
+/* The file that execvp(3) would try first and could run, into PATH. Returns 0, or the error that it would end with. */
+static int search_path(const char *command, char *path, size_t path_bytes)
 {
 	if (strchr(command, '/')) {
 		snprintf(path, path_bytes, "%s", command);
-		return access(path, X_OK) == 0;
+		return executable_error(path);
 	}
 	const char *list = getenv("PATH");
 	char fallback[256];
@@ -34,18 +45,19 @@ static bool search_path(const char *command, char *path, size_t path_bytes)
 		confstr(_CS_PATH, fallback, sizeof fallback);
 		list = fallback;
 	}
+	int error = ENOENT;
 	for (const char *dir = list; *command; dir++) {
 		size_t dir_len = strcspn(dir, ":");
 		int len = snprintf(path, path_bytes, "%.*s%s%s", (int)dir_len, dir, dir_len ? "/" : "", command);
-		struct stat st;
-		if (len > 0 && (size_t)len < path_bytes && access(path, X_OK) == 0 && stat(path, &st) == 0 &&
-		    S_ISREG(st.st_mode))
-			return true;
+		int this_error = len > 0 && (size_t)len < path_bytes ? executable_error(path) : ENAMETOOLONG;
+		if (this_error == 0)
+			return 0;
+		error = error == EACCES ? EACCES : this_error;
 		dir += dir_len;
 		if (!*dir)
 			break;
 	}
-	return false;
+	return error;
 }
 
 /* Of the file at FD, which need not be open for reading. */
@@ -142,8 +154,10 @@ void program_inspect_by(program_opener *open_path, void *view, const char *path,
 	for (int level = 0; level <= INTERPRETERS_MAX; level++) {
 		const char *file = level == 0 ? path : next;
 		cleanup_close int fd = open_path(view, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-		if (fd < 0 && level == 0 && (errno == ENOENT || errno == ENOTDIR))
+		if (fd < 0 && level == 0 && (errno == ENOENT || errno == ENOTDIR)) {
+			out->errnum = errno;
 			return;
+		}
 		if (fd < 0) {
 			/* It can be executed but not read: tracing it would change what it may do. */
 			cleanup_close int unread_fd = open_path(view, file, O_PATH | O_CLOEXEC);
@@ -169,8 +183,8 @@ void program_inspect(const char *command, struct program *out)
 {
 	char found[PATH_MAX], resolved[PATH_MAX];
 	*out = (struct program){.kind = PROGRAM_NOT_FOUND};
-	struct stat st;
-	if (!search_path(command, found, sizeof found) || stat(found, &st) < 0 || !S_ISREG(st.st_mode))
+	out->errnum = search_path(command, found, sizeof found);
+	if (out->errnum != 0)
 		return;
 	/* A file that has no name any more, or never had one, can still be executed as /proc/self/fd/N. */
 	bool has_name = realpath(found, resolved) && access(resolved, F_OK) == 0;

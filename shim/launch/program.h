@@ -18,6 +18,7 @@ enum program_kind {
 
 struct program {
 	enum program_kind kind;
+	int errnum;          /* of PROGRAM_NOT_FOUND: what execvp(3) will say */
 	uint64_t text_bytes; /* of an ELF file: what its first program headers call executable; a hint, not to be relied
 	                        on */
 	char path[4096];     /* resolved: absolute, without symbolic links */
