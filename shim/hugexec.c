@@ -30,6 +30,15 @@
 
 enum { EXIT_FAILED = 125, EXIT_CANNOT_EXECUTE = 126, EXIT_NOT_FOUND = 127 };
 
+/* Output of ours that could not be written is a failure, however well the rest went. */
+static int finish(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	perror("hugexec: standard output");
+	return EXIT_FAILED;
+}
+
 /* Execute COMMAND in this process, as env(1) does. Returns only where that fails: the exit status for it. */
 static int execute(const struct options *options, const struct launch *tracer)
 {
@@ -148,7 +157,8 @@ __attribute__((noinline)) static int run(const struct options *options)
 		    [EXPLAIN_NOT_EXECUTABLE] = EXIT_CANNOT_EXECUTE,
 		    [EXPLAIN_NO_POLICY] = EXIT_FAILED,
 		};
-		return statuses[explain_program(options->command[0], options->policy_file, options->backing, false)];
+		return finish(
+		    statuses[explain_program(options->command[0], options->policy_file, options->backing, false)]);
 	}
 	enum on_error on_error = ON_ERROR_CONTINUE;
 	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
@@ -167,7 +177,7 @@ int main(int argc, char **argv)
 	struct options options;
 	stack_make_room();
 	switch (options_parse(argc, argv, &options)) {
-	case OPTIONS_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILED;
+	case OPTIONS_DONE: return finish(EXIT_SUCCESS);
 	case OPTIONS_WRONG: return EXIT_FAILED;
 	default: break;
 	}

@@ -30,9 +30,11 @@ def test_wrong_usage(hugexec, run, arguments):
     assert "hugexec: " in done.stderr.splitlines()[0] and done.stderr.splitlines()[1] == "Try 'hugexec --help'."
 
 
-def test_standard_output_that_is_full(hugexec):
-    with open("/dev/full", "w", encoding="ascii") as full:
-        assert subprocess.run([hugexec, "--help"], stdout=full, check=False).returncode != 0
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["--dry-run", "true"]])
+def test_standard_output_that_is_full_or_closed(hugexec, run, words):
+    for where in (">/dev/full", ">&-"):
+        done = run(["sh", "-c", f'exec "$@" {where}', "sh", hugexec, *words])
+        assert done.returncode == 125 and done.stderr.startswith("hugexec: standard output: "), done.stderr
 
 
 def test_quiet_by_default(hugexec_run, bigtext, run):
