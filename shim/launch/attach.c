@@ -33,7 +33,12 @@ static int stat_exe(pid_t pid, struct stat *st, struct error *err)
 		    err, "no-text",
 		    "process %d runs no program of its own: it is the kernel's, or it (or its main thread) has ended",
 		    (int)pid);
-	return error_set_errno(err, errno, errno == ENOENT || errno == ESRCH ? "tracee-gone" : "no-proc", "%s", path);
+	/* Who may not trace it may not know what it runs. */
+	return error_set_errno(err, errno,
+	                       errno == ENOENT || errno == ESRCH   ? "tracee-gone"
+	                       : errno == EACCES || errno == EPERM ? "ptrace-refused"
+	                                                           : "no-proc",
+	                       "%s", path);
 }
 
 /* With the main thread stopped: is this what was decided about? */

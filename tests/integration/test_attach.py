@@ -394,6 +394,14 @@ def test_proc_of_another_pid_namespace(bigtext, hugexecctl, write_policy):
     assert report["outcome"] == "failed" and report["reason"].startswith("no-proc") and report["exe"] == ""
 
 
+@pytest.mark.usefixtures("public_folder")
+def test_process_of_somebody_else(nobody, hugexecctl, write_policy):
+    """It is not /proc that is missing."""
+    done = run([*nobody, hugexecctl, "attach", f"--policy={write_policy(policy_with())}", "--json", "1"])
+    report = json.loads(done.stdout)
+    assert done.returncode == 1 and report["reason"].startswith("ptrace-refused") and "Permission denied" in report["reason"], report
+
+
 def test_usage(hugexecctl, tmp_path):
     for words, text in (([], "numbers of processes"), (["x"], "'x' is not the number"), (["--backing=y", "1"], "y"), (["0"], "not the number")):
         done = run([hugexecctl, "attach", *words])
