@@ -61,7 +61,9 @@ static const char help[] = "Usage: hugexecd [OPTIONS]\n"
                            "  --clients=N           serve so many at once (256)\n"
                            "  --clients-per-user=N  and so many of one user's (64)\n"
                            "      --help            this text\n"
-                           "      --version         the version\n";
+                           "      --version         the version\n"
+                           "\n"
+                           "Exit status: 0; 1 where it cannot serve; 2 for wrong usage.\n";
 
 static unsigned seats_of(const struct server *server, uid_t uid)
 {
@@ -189,6 +191,8 @@ static int parse_count(const char *text, unsigned min, unsigned max, unsigned *o
 	return 0;
 }
 
+#define EXIT_USAGE 2
+
 enum parsed { PARSED_RUN, PARSED_DONE, PARSED_WRONG };
 
 static enum parsed parse_options(int argc, char **argv, struct server *server)
@@ -215,7 +219,9 @@ static enum parsed parse_options(int argc, char **argv, struct server *server)
 		default: result = -1;
 		}
 	}
-	if (result < 0 || optind != argc) {
+	if (result == 0 && optind < argc)
+		fprintf(stderr, "hugexecd: '%s': it takes options only\n", argv[optind]);
+	if (result < 0 || optind < argc) {
 		fputs("Try 'hugexecd --help'.\n", stderr);
 		return PARSED_WRONG;
 	}
@@ -269,8 +275,12 @@ int main(int argc, char **argv)
 {
 	struct server server = {.seat_count = 256, .seats_per_user = 64, .idle_s = 30};
 	switch (parse_options(argc, argv, &server)) {
-	case PARSED_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-	case PARSED_WRONG: return EXIT_FAILURE;
+	case PARSED_DONE:
+		if (fflush(stdout) == 0)
+			return EXIT_SUCCESS;
+		perror("hugexecd: standard output");
+		return EXIT_FAILURE;
+	case PARSED_WRONG: return EXIT_USAGE;
 	default: break;
 	}
 	if (listen_on_inherited(&server) < 0)

@@ -259,8 +259,11 @@ def test_ends_when_idle_and_on_request(start_daemon):
 
 def test_wrong_usage(hugexec):
     binary = hugexec + "d"
-    for words in ([], ["--idle=x"], ["--clients=0"], ["--clients-per-user=-1"], ["--unknown"], ["word"]):
-        code, out, err = run([binary, *words])
-        assert code == 1 and out == "" and "hugexecd" in err
+    for word in ("--idle=x", "--clients=0", "--clients-per-user=-1", "--unknown", "word"):
+        code, out, err = run([binary, word])
+        assert (code, out) == (2, "") and len(err.splitlines()) == 2 and err.endswith("Try 'hugexecd --help'.\n")
+        assert err.splitlines()[0].find(word.split("=")[-1]) > 0 and "hugexecd: " in err
+    code, out, err = run([binary])  # without a socket
+    assert (code, out) == (1, "") and "hugexecd.socket" in err
     assert run([binary, "--version"])[1].startswith("hugexecd ")
     assert run([binary, "--help"])[1].startswith("Usage: hugexecd ")
