@@ -171,6 +171,8 @@ int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, 
 	if (!kept_name)
 		return complain_memory(&parser);
 	parser.name = strcpy(kept_name, name);
+	if (strncmp(text, "\xef\xbb\xbf", 3) == 0)
+		return complain_at(&parser, 0, "a byte order mark: the file's first three bytes are to be removed");
 	if (offset < text_bytes)
 		return complain_at(&parser, offset, "a NUL byte");
 	if (strict_parse(text, text_bytes, &root, &offset, &mistake) < 0)

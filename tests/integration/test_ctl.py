@@ -226,3 +226,9 @@ def test_check(run, hugexecctl, write_policy):
     done = run([hugexecctl, "check", good, bad])
     assert done.returncode == 1
     assert re.search(rf"^{re.escape(bad)}:2:\d+: .*min_txt", done.stdout + done.stderr, re.MULTILINE)
+
+
+def test_check_names_a_byte_order_mark(run, hugexecctl, write_policy):
+    marked = write_policy('\ufeff{"version": 1}')
+    done = run([hugexecctl, "check", marked])
+    assert done.returncode == 1 and f"{marked}:1:1: a byte order mark" in done.stderr

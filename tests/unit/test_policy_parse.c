@@ -133,7 +133,7 @@ static void json_that_is_none(void **state)
 	    {"{version:1}", "p.json:1:2: "},
 	    {"{\"version\":1,\"$schema\":\"\\x\"}", "p.json:1:26: "},
 	    {"{\"version\":1,\"$schema\":\"\xff\"}", "p.json:1:25: "},
-	    {"\xef\xbb\xbf{\"version\":1}", "p.json:1:1: "},
+	    {"\xef\xbb\xbf{\"version\":1}", "p.json:1:1: a byte order mark"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct policy *policy = NULL;
