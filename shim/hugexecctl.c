@@ -68,8 +68,12 @@ int main(int argc, char **argv)
 	/* With a file size limit, what is tried is to fail with EFBIG and not to kill us. */
 	signal(SIGXFSZ, SIG_IGN);
 	for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-		if (strcmp(argv[1], verbs[i].name) == 0)
-			return finish(verbs[i].run(argc - 1, argv + 1));
+		if (strcmp(argv[1], verbs[i].name) != 0)
+			continue;
+		char name[32];
+		snprintf(name, sizeof name, "hugexecctl %s", verbs[i].name);
+		argv[1] = name;
+		return finish(verbs[i].run(argc - 1, argv + 1));
 	}
 	fprintf(stderr,
 	        "hugexecctl: unknown verb '%s': it is one of attach, check, disable, doctor, enable, explain, metrics, "

@@ -1,13 +1,15 @@
 /*
  * ctl.h - the verbs of hugexecctl, and what they share.
  *
- * A verb gets its own words (argv[0] is the verb), prints to standard output, complains to standard error, and returns
- * the exit status: 0, 1 (the answer is no, as the verb's help says) or 2 (wrong usage).
+ * A verb gets its own words (argv[0] is "hugexecctl VERB", for messages of getopt(3)), prints to standard output,
+ * complains to standard error, and returns the exit status: 0, 1 (the answer is no, as the verb's help says) or 2
+ * (wrong usage).
  */
 #pragma once
 
 #include <json-c/json.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
 
@@ -25,6 +27,9 @@ int ctl_warm(int argc, char **argv);
 /* Whether what is printed may have characters beyond ASCII: by LC_ALL, LC_CTYPE, LANG (hugexecctl.c sets the locale).
  */
 bool ctl_is_utf8(void);
+
+/* WORD as the number of a process, which need not be there; 0 where it is none. */
+pid_t ctl_pid(const char *word);
 
 /* TEXT (any bytes; NULL or "": null) as a JSON string of valid UTF-8. */
 json_object *ctl_text(const char *text);

@@ -76,15 +76,6 @@ static bool attach_one(pid_t pid, const struct policy *policy, const struct opti
 	return WIFEXITED(status) && WEXITSTATUS(status) == CTL_OK;
 }
 
-/* WORD as the number of a process; 0 where it is none. */
-static pid_t parse_pid(const char *word)
-{
-	char *end;
-	errno = 0;
-	long pid = strtol(word, &end, 10);
-	return errno || *end || pid < 1 || pid > 1 << 22 ? 0 : (pid_t)pid;
-}
-
 static int attach_all(char **words, const struct options *options, bool json)
 {
 	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
@@ -100,7 +91,7 @@ static int attach_all(char **words, const struct options *options, bool json)
 		printf("%8s  %10s  %10s  %-7s  %10s  %10s  %s\n", "PID", "TEXT", "HUGE", "BACKING", "MAIN HELD",
 		       "ALL HELD", "PROGRAM");
 	for (; *words; words++) {
-		if (!attach_one(parse_pid(*words), policy, options, json))
+		if (!attach_one(ctl_pid(*words), policy, options, json))
 			result = CTL_NO;
 	}
 	policy_free(policy);
@@ -139,9 +130,9 @@ int ctl_attach(int argc, char **argv)
 	if (optind == argc)
 		return wrong_usage("attach takes the numbers of processes", "", "");
 	for (int i = optind; i < argc; i++) {
-		if (!parse_pid(argv[i]))
+		if (!ctl_pid(argv[i]))
 			return wrong_usage("'", argv[i], "' is not the number of a process");
-		if (parse_pid(argv[i]) == getpid())
+		if (ctl_pid(argv[i]) == getpid())
 			return wrong_usage("", argv[i], " is this very process");
 	}
 	return attach_all(argv + optind, &options, json);

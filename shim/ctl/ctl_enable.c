@@ -312,48 +312,56 @@ static int disable_unit(sd_bus *bus, const struct options *options, struct error
 	return result;
 }
 
-static int run_verb(int argc, char **argv, const char *help, bool enables,
-                    int (*run)(sd_bus *, const struct options *, struct error *))
+static const struct option enable_options[] = {{"now", no_argument, NULL, 'n'},
+                                               {"help", no_argument, NULL, 'h'},
+                                               {"runtime", no_argument, NULL, 'r'},
+                                               {"dry-run", no_argument, NULL, 'd'},
+                                               {NULL, 0, NULL, 0}};
+static const struct option disable_options[] = {
+    {"now", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+
+struct verb {
+	const char *name, *help;
+	const struct option *known;
+	int (*run)(sd_bus *, const struct options *, struct error *);
+};
+
+static int run_verb(int argc, char **argv, const struct verb *verb)
 {
-	static const struct option known[] = {{"now", no_argument, NULL, 'n'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {"runtime", no_argument, NULL, 'r'},
-	                                      {"dry-run", no_argument, NULL, 'd'},
-	                                      {NULL, 0, NULL, 0}};
 	struct options options = {.now = false};
 	struct error err = {0};
 	sd_bus *bus = NULL;
 	int option;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "", verb->known, NULL)) != -1) {
 		options.now |= option == 'n';
 		options.runtime |= option == 'r';
 		options.dry_run |= option == 'd';
 		if (option == 'h') {
-			fputs(help, stdout);
+			fputs(verb->help, stdout);
 			return CTL_OK;
 		}
-		if (option == '?' || (!enables && option != 'n')) {
-			fprintf(stderr, "Try 'hugexecctl %s --help'.\n", argv[0]);
+		if (option == '?') {
+			fprintf(stderr, "Try 'hugexecctl %s --help'.\n", verb->name);
 			return CTL_USAGE;
 		}
 	}
 	if (argc - optind != 1) {
-		fprintf(stderr, "hugexecctl: %s takes one UNIT\n", argv[0]);
+		fprintf(stderr, "hugexecctl: %s takes one UNIT\n", verb->name);
 		return CTL_USAGE;
 	}
 	if (unit_full_name(argv[optind], options.name, &err) < 0 || unit_connect(&bus, &err) < 0)
 		return complain(&err);
-	int result = run(bus, &options, &err);
+	int result = verb->run(bus, &options, &err);
 	sd_bus_flush_close_unref(bus);
 	return result < 0 ? complain(&err) : result;
 }
 
 int ctl_enable(int argc, char **argv)
 {
-	return run_verb(argc, argv, enable_help, true, enable_unit);
+	return run_verb(argc, argv, &(struct verb){"enable", enable_help, enable_options, enable_unit});
 }
 
 int ctl_disable(int argc, char **argv)
 {
-	return run_verb(argc, argv, disable_help, false, disable_unit);
+	return run_verb(argc, argv, &(struct verb){"disable", disable_help, disable_options, disable_unit});
 }

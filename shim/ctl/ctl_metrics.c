@@ -133,7 +133,11 @@ int ctl_metrics(int argc, char **argv)
 		fputs(help, stdout);
 		return CTL_OK;
 	}
-	if (option != -1 || optind < argc) {
+	if (option != -1) {
+		fputs("Try 'hugexecctl metrics --help'.\n", stderr);
+		return CTL_USAGE;
+	}
+	if (optind < argc) {
 		fputs("hugexecctl: metrics takes no arguments\nTry 'hugexecctl metrics --help'.\n", stderr);
 		return CTL_USAGE;
 	}

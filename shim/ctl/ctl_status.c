@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "ctl/ctl.h"
 #include "ctl/text_objects.h"
+#include "ctl/unit.h"
 #include "host/host.h"
 #include "record.h"
 
@@ -219,17 +220,16 @@ static void finish(struct status *status)
 		       geteuid() == 0 ? "" : "; root can");
 }
 
-static int parse_pid(const char *word, pid_t *pid)
+/* What --unit says, as a unit's full name into UNIT. Returns 0, or -1 with a message. */
+static int parse_unit(const char *typed, char unit[UNIT_NAME_MAX + 1])
 {
-	char *end;
-	errno = 0;
-	long value = strtol(word, &end, 10);
-	if (errno || *end || end == word || value < 1 || value > 0x7fffffff) {
-		fprintf(stderr, "hugexecctl: '%s' is no process id\n", word);
-		return -1;
+	static const char suffix[] = ".service";
+	if (unit_is_name(typed)) {
+		snprintf(unit, UNIT_NAME_MAX + 1, "%s%s", typed, strchr(typed, '.') ? "" : suffix);
+		return 0;
 	}
-	*pid = (pid_t)value;
-	return 0;
+	fprintf(stderr, "hugexecctl: '%s' is no unit's name\n", typed);
+	return -1;
 }
 
 int ctl_status(int argc, char **argv)
@@ -238,15 +238,16 @@ int ctl_status(int argc, char **argv)
 	                                      {"unit", required_argument, NULL, 'u'},
 	                                      {"help", no_argument, NULL, 'h'},
 	                                      {NULL, 0, NULL, 0}};
-	char unit[256];
+	char unit[UNIT_NAME_MAX + 1];
 	struct status status = {.bar = isatty(STDOUT_FILENO)};
 	int option;
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': status.json = true; break;
 		case 'u':
+			if (parse_unit(optarg, unit) < 0)
+				return CTL_USAGE;
 			status.unit = unit;
-			snprintf(unit, sizeof unit, "%.240s%s", optarg, strchr(optarg, '.') ? "" : ".service");
 			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: fputs("Try 'hugexecctl status --help'.\n", stderr); return CTL_USAGE;
@@ -256,8 +257,10 @@ int ctl_status(int argc, char **argv)
 		fputs("hugexecctl: status takes one PID, or --unit NAME\n", stderr);
 		return CTL_USAGE;
 	}
-	if (optind < argc && parse_pid(argv[optind], &status.only) < 0)
+	if (optind < argc && !(status.only = ctl_pid(argv[optind]))) {
+		fprintf(stderr, "hugexecctl: '%s' is not the number of a process\n", argv[optind]);
 		return CTL_USAGE;
+	}
 	if (status.json)
 		status.processes = json_object_new_array();
 	records_read(RECORD_DIRECTORY, &status.containers);

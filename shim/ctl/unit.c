@@ -32,14 +32,21 @@ int unit_connect(sd_bus **out, struct error *err)
 	return 0;
 }
 
-int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err)
+static const char suffix[] = ".service";
+
+bool unit_is_name(const char *typed)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@";
-	static const char suffix[] = ".service";
+	size_t length = strlen(typed);
+	return length > 0 && length <= UNIT_NAME_MAX - (sizeof suffix - 1) && *typed != '.' &&
+	       typed[strspn(typed, allowed)] == '\0';
+}
+
+int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err)
+{
 	size_t length = strlen(typed), suffix_length = sizeof suffix - 1;
 	bool has_suffix = length > suffix_length && strcmp(typed + length - suffix_length, suffix) == 0;
-	if (length == 0 || length > UNIT_NAME_MAX - suffix_length || typed[strspn(typed, allowed)] != '\0' ||
-	    *typed == '.')
+	if (!unit_is_name(typed))
 		return error_set(err, "usage", "'%s' is no unit's name", typed);
 	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, has_suffix ? "" : suffix);
 	return 0;

@@ -26,6 +26,9 @@ struct unit {
  */
 int unit_connect(sd_bus **out, struct error *err);
 
+/* Whether TYPED can be the name of a unit, with or without ".service" behind it. */
+bool unit_is_name(const char *typed);
+
 /* A service's full NAME from what a person typed, into BUF. Returns 0, or -1 with ERR "usage". */
 int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err);
 

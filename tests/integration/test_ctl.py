@@ -39,6 +39,48 @@ def test_wrong_usage_is_2_with_a_hint(run, hugexecctl, words):
     assert done.stdout == "" and done.stderr != ""
 
 
+VERBS = ("attach", "check", "disable", "doctor", "enable", "explain", "metrics", "pool", "status", "warm")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_wrong_usage_says_what_is_wrong(run, hugexecctl, verb):
+    done = run([hugexecctl, verb, "--nonsense"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (f"hugexecctl {verb}: unrecognized option '--nonsense'\n"
+                           f"Try 'hugexecctl {verb} --help'.\n")
+
+
+def test_options_of_enable_are_not_those_of_disable(run, hugexecctl):
+    for option in ("--runtime", "--dry-run"):
+        done = run([hugexecctl, "disable", option, "x"])
+        assert done.returncode == 2 and f"'{option}'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "a b", ".service", "x/y", "x" * 300])
+def test_what_is_no_name_of_a_unit(run, hugexecctl, name):
+    for words in (["status", f"--unit={name}"], ["enable", name]):
+        done = run([hugexecctl, *words])
+        assert (done.returncode, done.stdout) == (2, "") and f"'{name}' is no unit's name" in done.stderr
+
+
+def test_status_of_a_unit_without_process(run, hugexecctl):
+    for name, full in (("no-such-unit", "no-such-unit.service"), ("no-such.scope", "no-such.scope")):
+        done = run([hugexecctl, "status", f"--unit={name}"])
+        assert done.returncode == 1 and f"{full} has no process" in done.stderr
+
+
+def test_a_number_that_no_process_has_is_no_wrong_usage(run, hugexecctl, write_policy):
+    policy = write_policy({"version": 1, "rules": []})
+    for number in ("99999999", "2147483647"):
+        assert run([hugexecctl, "status", number]).returncode == 1
+        done = run([hugexecctl, "attach", f"--policy={policy}", "--json", number])
+        assert done.returncode == 1 and json.loads(done.stdout)["reason"].startswith("tracee-gone")
+    for word in ("0", "1x", "", " 1", "+1", "2147483648"):
+        for verb in ("status", "attach"):
+            done = run([hugexecctl, verb, word])
+            assert done.returncode == 2 and f"'{word}' is not the number of a process" in done.stderr
+
+
 def test_output_that_cannot_be_written_is_a_failure(hugexecctl):
     with open("/dev/full", "w", encoding="ascii") as full:
         done = subprocess.run([hugexecctl, "--help"], stdout=full, stderr=subprocess.PIPE, timeout=20, check=False)
