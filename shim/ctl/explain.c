@@ -112,18 +112,22 @@ static enum verdict judge_text(const struct explanation *explanation, struct err
 void explain_conclude(const struct explanation *explanation, struct conclusion *out)
 {
 	const struct settings *settings = &explanation->decision.settings;
+	bool fails = settings->on_error == ON_ERROR_FAIL;
 	*out = (struct conclusion){.remaps = VERDICT_FAILS, .starts = VERDICT_WORKS};
 	rule_out(explanation, &out->reason);
 	if (error_is_set(&out->reason))
 		return;
 	if (error_is_set(&explanation->elf_error)) {
 		out->reason = explanation->elf_error;
-		/* A reader that did not answer says nothing about the program. */
-		out->remaps = strcmp(out->reason.word, "elf-invalid") == 0 ? VERDICT_FAILS : VERDICT_UNKNOWN;
+		/* A reader that did not answer says nothing about the program; a broken one is the kernel's to refuse.
+		 */
+		bool is_broken = strcmp(out->reason.word, "elf-invalid") == 0;
+		out->remaps = is_broken ? VERDICT_FAILS : VERDICT_UNKNOWN;
+		out->starts = fails && !is_broken ? VERDICT_UNKNOWN : VERDICT_WORKS;
 		return;
 	}
 	out->remaps = judge_text(explanation, &out->reason);
-	if (settings->on_error == ON_ERROR_FAIL && !is_nothing_to_do(&out->reason))
+	if (fails && !is_nothing_to_do(&out->reason))
 		out->starts = out->remaps;
 	out->only_libraries = out->remaps == VERDICT_FAILS && out->starts != VERDICT_FAILS && settings->libraries &&
 	                      explanation->elf.has_interp;

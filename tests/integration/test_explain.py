@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 
 import pytest
@@ -285,3 +286,14 @@ def test_explain_a_broken_program(run, hugexecctl, write_policy, tmp_path):
     program.chmod(0o755)
     said = explain(run, hugexecctl, write_policy({"version": 1, "rules": [{"match": {}}]}), program)
     assert said["would_remap"] is False and said["reason"].startswith("elf-invalid")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
+@pytest.mark.usefixtures("public_folder")
+def test_explain_a_program_that_cannot_be_looked_at(run, hugexecctl, write_policy, bigtext):
+    """Then it is not known whether it would be started, either."""
+    for on_error, starts in (("continue", True), ("fail", None)):
+        policy = write_policy({"version": 1, "rules": [{"match": {}, "min_text": 0, "on_error": on_error}]})
+        said = explain(run, hugexecctl, policy, bigtext(8), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)),
+                       user=65533, group=65533, extra_groups=[])
+        assert (said["would_remap"], said["would_start"]) == (None, starts) and said["reason"].startswith("elf-reader")
