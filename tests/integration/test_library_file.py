@@ -74,6 +74,12 @@ def launch(folder, command, secret_mode="600"):
     return done
 
 
+def library_of(report):
+    """What the last report says of the library."""
+    library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
+    return library
+
+
 @pytest.mark.parametrize("secret_mode", ["600", "644"])
 @pytest.mark.parametrize("backing", ["thp", "file"])
 def test_another_file_in_its_place(folder, hugexec_command, backing, secret_mode):
@@ -85,7 +91,7 @@ def test_another_file_in_its_place(folder, hugexec_command, backing, secret_mode
     plain, ours = launch(folder, program, secret_mode), launch(folder, words, secret_mode)
     assert (plain.stdout, plain.returncode) == ("kept\n", 0), plain
     assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
-    library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
+    library = library_of(report)
     assert library["huge_bytes"] == 0 and library["reason"].startswith("text-unreadable: "), library
 
 
@@ -97,8 +103,7 @@ def test_its_own_file_by_its_path(folder, hugexec_command):
     report.chmod(0o666)
     ours = launch(folder, words)
     assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
-    library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
-    assert library["huge_bytes"] >= 2 << 20, library
+    assert library_of(report)["huge_bytes"] >= 2 << 20
 
 
 def test_a_file_that_it_may_not_read_any_more(folder, hugexec_command):
@@ -109,5 +114,4 @@ def test_a_file_that_it_may_not_read_any_more(folder, hugexec_command):
     report.chmod(0o666)
     ours = launch(folder, words)
     assert (ours.stdout, ours.returncode) == ("kept\n", 0), ours
-    library, = [each for each in read_report(report)[-1]["objects"] if "/lib.so" in each["path"]]
-    assert library["reason"].startswith("text-unreadable: "), library
+    assert library_of(report)["reason"].startswith("text-unreadable: ")
