@@ -10,7 +10,7 @@ from conftest import ROOT, policy_with, read_report
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext as generator  # noqa: E402  (found through the line above)
 
-# Prints what a slot of its text begins with, once its constructor has put something else where its file was.
+# Tells what a slot of its text holds, once its constructor has put something else where its file was.
 LIBRARY = r"""
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,7 +26,6 @@ __attribute__((constructor)) static void swap(void)
 	char deleted[256];
 	if (!path)
 		return;
-	snprintf(deleted, sizeof deleted, "%s (deleted)", path);
 	if (!by) {
 		chmod(path, 0);
 		return;
@@ -45,8 +44,9 @@ __attribute__((destructor)) static void look(void)
 # Two filesystems of one kind number their files alike.
 SCRIPT = r"""
 mount -t tmpfs -o size=64M none "$1/a" && mount -t tmpfs -o size=64M none "$1/b" && chmod 777 "$1/a" &&
-cp "$1/library.so" "$1/a/lib.so" && cp "$1/secret" "$1/b/secret" && chown 65534 "$1/a/lib.so" && chmod "$SECRET_MODE" "$1/b/secret" &&
-[ "$(stat -c %i "$1/a/lib.so")" = "$(stat -c %i "$1/b/secret")" ] || exit 97
+mkdir "$1/a/d" "$1/b/d" && cp "$1/library.so" "$1/a/d/lib.so" && cp "$1/secret" "$1/b/lib.so (deleted)" &&
+chown -R 65534 "$1/a/d" && chmod "$SECRET_MODE" "$1/b/lib.so (deleted)" &&
+[ "$(stat -c %i "$1/a/d/lib.so")" = "$(stat -c %i "$1/b/lib.so (deleted)")" ] || exit 97
 shift
 exec "$@"
 """
@@ -84,7 +84,7 @@ def library_of(report):
 @pytest.mark.parametrize("backing", ["thp", "file"])
 def test_another_file_in_its_place(folder, hugexec_command, backing, secret_mode):
     """A file of root's is not what nobody gets for text."""
-    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/lib.so", f"SWAPPED={folder}/a/lib.so", f"BY={folder}/b/secret", "/bin/true"]
+    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/d/lib.so", f"SWAPPED={folder}/a/d", f"BY={folder}/b", "/bin/true"]
     words, report = hugexec_command(program, policy_with(libraries=True, follow="none", match={"exe": "/**/true"}), backing)
     report.touch()
     report.chmod(0o666)
@@ -97,7 +97,7 @@ def test_another_file_in_its_place(folder, hugexec_command, backing, secret_mode
 
 def test_its_own_file_by_its_path(folder, hugexec_command):
     """Without the right to use /proc/PID/map_files."""
-    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/lib.so", "/bin/true"]
+    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/d/lib.so", "/bin/true"]
     words, report = hugexec_command(program, policy_with(libraries=True, follow="none", match={"exe": "/**/true"}), "thp")
     report.touch()
     report.chmod(0o666)
@@ -108,7 +108,7 @@ def test_its_own_file_by_its_path(folder, hugexec_command):
 
 def test_a_file_that_it_may_not_read_any_more(folder, hugexec_command):
     """We could, with rights that the program does not have."""
-    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/lib.so", f"SWAPPED={folder}/a/lib.so", "/bin/true"]
+    program = [*NOBODY, "env", f"LD_PRELOAD={folder}/a/d/lib.so", f"SWAPPED={folder}/a/d", "/bin/true"]
     words, report = hugexec_command(program, policy_with(libraries=True, follow="none", match={"exe": "/**/true"}), "thp")
     report.touch()
     report.chmod(0o666)
