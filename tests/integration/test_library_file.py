@@ -22,16 +22,14 @@ extern const unsigned long bigtext_pages;
 extern unsigned long bigtext_walk(unsigned long);
 __attribute__((constructor)) static void swap(void)
 {
-	const char *path = getenv("SWAPPED"), *by = getenv("BY");
-	char deleted[256];
-	if (!path)
+	const char *folder = getenv("SWAPPED"), *by = getenv("BY");
+	char path[256];
+	if (!folder)
 		return;
-	if (!by) {
+	snprintf(path, sizeof path, "%s/lib.so", folder);
+	if (!by)
 		chmod(path, 0);
-		return;
-	}
-	unlink(path);
-	if (symlink(by, deleted) < 0)
+	else if (unlink(path) < 0 || rmdir(folder) < 0 || symlink(by, folder) < 0)
 		_exit(98);
 }
 __attribute__((destructor)) static void look(void)
