@@ -6,14 +6,13 @@ import errno
 #                  defect of ours
 #   waitid         the workload's last call for us: see docs/reliability.md
 #   exit, exit_group, rt_sigreturn, getpid and its like never return an error
-#   brk            says no by returning what it is, not by an error
 #   rt_sigprocmask with a constant and pointers to variables cannot fail; that a filter refuses it is tested elsewhere
-NEVER_FAIL = {"close", "waitid", "brk", "rt_sigprocmask", "exit", "exit_group", "rt_sigreturn", "getpid", "getppid", "getuid", "geteuid", "getgid",
+NEVER_FAIL = {"close", "waitid", "rt_sigprocmask", "exit", "exit_group", "rt_sigreturn", "getpid", "getppid", "getuid", "geteuid", "getgid",
               "getegid", "gettid", "umask", "sched_yield", "set_tid_address", "set_robust_list", "alarm", "getpgrp"}
 
 OPEN = "EACCES EMFILE ENFILE ENOENT ENOMEM EINTR"
 ERRNOS = {
-    "access": "EACCES ENOENT", "capget": "EPERM", "clone": "EAGAIN ENOMEM EPERM",
+    "access": "EACCES ENOENT", "brk": "EPERM", "capget": "EPERM", "clone": "EAGAIN ENOMEM EPERM",
     "clone3": "EAGAIN ENOMEM ENOSYS EPERM", "vfork": "EAGAIN ENOMEM", "close_range": "ENOSYS EMFILE ENOMEM",
     "connect": "ENOENT ECONNREFUSED EACCES", "dup": "EMFILE", "dup2": "EMFILE EBUSY", "dup3": "EMFILE EBUSY",
     "execve": "ENOENT EACCES ENOMEM ETXTBSY EAGAIN", "fadvise64": "EINVAL", "fallocate": "ENOSPC ENOMEM EFBIG EINTR EPERM",
@@ -40,8 +39,8 @@ ERRNOS = {
 # might refuse those that change it all the same.
 PTRACE_SEIZE, PTRACE_POKEUSER = 0x4206, 6
 PTRACE_ERRNOS = {PTRACE_SEIZE: "EPERM ESRCH", PTRACE_POKEUSER: "ENOSPC EINVAL EIO"}
-# PTRACE_SYSCALL, SETOPTIONS, GETSIGINFO, GETREGSET, SETREGSET, GETSIGMASK, SETSIGMASK
-PTRACE_REFUSED = (24, 0x4200, 0x4202, 0x4204, 0x4205, 0x420a, 0x420b)
+# PTRACE_SYSCALL, SETOPTIONS, GETSIGINFO, GETREGSET, SETREGSET, PEEKSIGINFO, GETSIGMASK, SETSIGMASK
+PTRACE_REFUSED = (24, 0x4200, 0x4202, 0x4204, 0x4205, 0x4209, 0x420a, 0x420b)
 
 READS = {"read", "pread64"}
 GARBLED = ["nonsense", "reversed", "wordless", "enormous", "escaped", "cut"]  # what the kernel never writes

@@ -268,7 +268,10 @@ static int64_t write_elsewhere(const struct seccomp_notif *asked)
 	return is_header ? write_to((pid_t)asked->pid, asked->data.args[1], &ehdr, sizeof ehdr) : -1;
 }
 
-/* Of where the program is moved to (engine/rebase.c): from 0x200000000000 on, in steps of 2 MiB. */
+/*
+ * Of where the program is moved to (engine/rebase.c): from 0x200000000000 on, in steps of 2 MiB. Where ld.so stands in
+ * that range (the legacy layout), a step below it: a program of some MiB reaches that far.
+ */
 static int64_t write_chosen(const struct seccomp_notif *asked)
 {
 	char path[64], line[512];
@@ -277,8 +280,8 @@ static int64_t write_chosen(const struct seccomp_notif *asked)
 	uint64_t start = 0, number = 0;
 	while (maps && !number && fgets(line, sizeof line, maps)) {
 		start = strtoull(line, NULL, 16);
-		if (start > 0x200000000000 && start < 0x600000000000) /* the program itself, where it is now */
-			number = (start - 0x200000000000) >> 21;
+		if (start > 0x200000400000 && start < 0x4ff000000000)
+			number = ((start - 0x200000000000) >> 21) - 1;
 	}
 	if (maps)
 		fclose(maps);

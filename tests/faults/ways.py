@@ -32,6 +32,7 @@ COUNTS_OF = {"ptrace": 500, "wait4": 500, "mmap": 200}
 WAYS = {
     "thp": ({}, "thp", [], [], "probe"),
     "file": ({}, "file", [], [], "probe"),
+    "file, legacy layout": ({}, "file", [], [], "probe"),
     "file, static PIE": ({}, "file", [], [], "probe-static-pie"),
     "file, static PIE out of step": ({}, "file", [], [], "probe-static-odd"),
     "file, cold": ({}, "file", [], ["/bin/sh", "-c", 'dd if="$1" iflag=nocache count=0 status=none; exec "$@"', "sh"], "probe-large"),
@@ -44,6 +45,7 @@ WAYS = {
     "thp, rounded out": ({"round_out": True, "perf_map": True}, "thp", [], [], "probe"),
     "libraries, thp": ({"libraries": True, "perf_map": True}, "thp", [], [], "probe"),
     "a library, file": ({"libraries": {"include": ["/**/libtext.so"], "exclude": ["/**/libc.so*"]}, "follow": "none"}, "file", [], [], "probe-lib"),
+    "a library, by its path": ({"libraries": {"include": ["/**/libtext.so"]}, "follow": "none"}, "thp", [], [], "probe-lib"),
     "a library, perf map": ({"libraries": True, "perf_map": True, "round_out": True, "follow": "none"}, "thp", [], [], "probe-lib-large"),
     "libraries that take too long": ({"libraries": True, "follow_timeout": 1}, "thp", [], [], "probe-slow"),
     "file, else thp": ({"libraries": True}, "file,thp", [], [], "probe"),
@@ -65,6 +67,10 @@ WAYS = {
 }
 # What comes of a way without a failure, where that is not "remapped".
 OUTCOMES = {"libraries that take too long": "skipped", "hugetlb, no pages for the cgroup": "failed", "the hook, blind to its filter": "failed"}
+# Words before all of a way: ld.so where programs are moved to; without the right to use /proc/PID/map_files (and so none
+# to set filters, but for who gives up privileges).
+SURROUNDINGS = {"file, legacy layout": ["setarch", "-L"],
+                "a library, by its path": ["setpriv", "--bounding-set=-sys_admin,-checkpoint_restore", "--inh-caps=-all", "--no-new-privs"]}
 # Ways in a cgroup of their own (circumstances.CGROUPS).
 IN_CGROUP = {"hugetlb, no pages for the cgroup": "unified"}
 
@@ -143,7 +149,7 @@ class Way:
         if self.through:
             self.environment["HUGEXEC_HELPER"] = str(self.socket)
         self.name, self.folder = name, folder
-        self.surroundings = []  # words before all others
+        self.surroundings = SURROUNDINGS.get(name, [])  # words before all others
         self.preload = {}  # environment of hugexec's own programs: a libc that says no (faulty.c)
         self.waits_for_libraries = bool(settings.get("libraries"))
         self.program = [*before, str(folder / program)]
@@ -222,7 +228,7 @@ class Way:
         if "round_out" in WAYS[self.name][0]:
             # Whether a slot is filled by what lies before and behind the text depends on the load address.
             text = re.sub(r"^(text: .*|map: \w+ r--p .*/probe[-\w]*)\n", "", text, flags=re.M)
-        if "probe-static" in str(self.program[-1]):  # the vDSO lies above or below it, by chance
+        if "probe-static" in str(self.program[-1]) or "legacy" in self.name:  # the vDSO and ld.so lie above or below it, by chance
             text = "".join(sorted(text.splitlines(True)))
         if "probe-lib" in str(self.program[-1]):
             # Where an aligned library comes to stand is chance, and so are the order of mappings and which of them join.
