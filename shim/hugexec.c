@@ -7,7 +7,6 @@
  * report. Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,6 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "base/io.h"
 #include "base/size.h"
 #include "ctl/explain.h"
 #include "host/host.h"
@@ -81,22 +79,6 @@ static int begin(struct launch *launch, struct error *err)
 	return launch_begin(launch, err);
 }
 
-/*
- * Whether it is another hugexec that traces us, and so will see to COMMAND by its own policy: one script may use
- * hugexec where a unit does, too. Told by its name, which is a hint: if it is wrong COMMAND runs as it is.
- */
-static bool is_followed(void)
-{
-	static const char key[] = "\nTracerPid:\t";
-	char path[64];
-	cleanup_free char *status = NULL;
-	cleanup_free char *name = NULL;
-	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0 || !strstr(status, key))
-		return false;
-	snprintf(path, sizeof path, "/proc/%ld/comm", strtol(strstr(status, key) + sizeof key - 1, NULL, 10));
-	return read_file_at(AT_FDCWD, path, 64, &name, NULL) == 0 && strncmp(name, "hugexec", strlen("hugexec")) == 0;
-}
-
 static int run_under(const struct policy *policy, const struct options *options)
 {
 	struct error err = {0};
@@ -125,13 +107,11 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .expects_remap = command_expects_remap(&program, &decision),
 	};
 	if (begin(&launch, &err) < 0) {
-		if (is_followed()) {
-			error_set(&err, "followed-already", "the hugexec that has started this one decides");
-			report_untraced(options, program.path, &decision, OUTCOME_SKIPPED, &err, false);
-			return execute(options, NULL);
-		}
-		bool fails = decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
-		report_untraced(options, program.path, &decision, OUTCOME_FAILED, &err, fails);
+		bool is_followed = strcmp(err.word, "followed-already") == 0;
+		bool fails =
+		    !is_followed && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
+		report_untraced(options, program.path, &decision, is_followed ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
+		                fails);
 		return fails ? EXIT_FAILED : execute(options, NULL);
 	}
 	return execute(options, &launch);

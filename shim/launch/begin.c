@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,13 +10,32 @@
 #include "helper/protocol.h"
 #include "launch/launch.h"
 
-/* By reading, not by prctl(2), which a filter could kill for. Where that cannot be told, there may be one. */
-static bool may_be_filtered(void)
+/* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL where it could not be read. */
+static bool may_be_filtered(const char *status)
 {
-	cleanup_free char *status = NULL;
-	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0)
-		return true;
-	return !strstr(status, "\nSeccomp:\t0\n");
+	return !status || !strstr(status, "\nSeccomp:\t0\n");
+}
+
+static bool is_a_hugexec(long pid)
+{
+	cleanup_free char *name = NULL;
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+	if (read_file_at(AT_FDCWD, path, 64, &name, NULL) < 0)
+		return false;
+	return strncmp(name, "hugexec", strlen("hugexec")) == 0;
+}
+
+/*
+ * Whether it is another hugexec that traces us, and so will see to COMMAND by its own policy: a script may use hugexec
+ * where its unit does, too. Told by its name, which is a hint: if it is wrong COMMAND runs as it is.
+ */
+static bool is_followed(const char *status)
+{
+	static const char key[] = "\nTracerPid:\t";
+	const char *line = status ? strstr(status, key) : NULL;
+	long tracer_pid = line ? strtol(line + sizeof key - 1, NULL, 10) : 0;
+	return tracer_pid > 0 && is_a_hugexec(tracer_pid);
 }
 
 static int ask(struct launch *launch, bool filtered, struct error *err)
@@ -37,7 +57,12 @@ static void add_reason(struct error *err, const struct error *helper)
 int launch_begin(struct launch *launch, struct error *err)
 {
 	struct error helper = {0};
-	bool filtered = may_be_filtered();
+	cleanup_free char *status = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0)
+		status = NULL;
+	if (is_followed(status))
+		return error_set(err, "followed-already", "the hugexec that has started this one decides");
+	bool filtered = may_be_filtered(status);
 	if (filtered && helper_is_there() && ask(launch, filtered, &helper) == 0)
 		return 0;
 	if (launch_start_tracer(launch, filtered, err) == 0)

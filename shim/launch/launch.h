@@ -58,7 +58,7 @@ struct launch {
  * Where a seccomp filter is in force hugexecd is asked first: a filter that kills whoever calls ptrace would kill only
  * the tracer, but leave a line in the audit log and perhaps a core file.
  * Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer from working, and in the detail what
- * kept hugexecd.
+ * kept hugexecd; or word "followed-already", where another hugexec traces us and sees to COMMAND.
  */
 int launch_begin(struct launch *launch, struct error *err);
 
