@@ -132,7 +132,9 @@ static int take_signal(struct tracee *tracee, bool by_event, int signal_to_deliv
 	if (!is_pending(tracee, by_event) || ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof mask, &mask) < 0)
 		return signal_to_deliver;
 	without = mask & ~SIGTRAP_BIT;
-	ptrace(PTRACE_SETSIGMASK, tracee->pid, sizeof without, &without);
+	/* Blocked still, it would not come, and the tracee would run on. */
+	if (ptrace(PTRACE_SETSIGMASK, tracee->pid, sizeof without, &without) < 0)
+		return signal_to_deliver;
 	for (int stops = 0; stops < STOPS_MAX && is_pending(tracee, by_event); stops++) {
 		int status;
 		if (ptrace(PTRACE_CONT, tracee->pid, 0, (long)signal_to_deliver) < 0 ||
