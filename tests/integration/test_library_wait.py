@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import Process, marked, policy_with, read_report, status_of, wait_until
+from conftest import ROOT, Process, marked, policy_with, read_report, status_of, wait_until
 
 SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { usleep(1700000); }\n"
 MAIN = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("ran"); fflush(stdout); read(0, &(char){0}, 1); return 7; }\n'
@@ -136,17 +136,7 @@ def test_sigtrap_ignored_or_blocked(hugexec_command, tmp_path, surroundings, how
     assert read_report(report)[0]["reason"].startswith("no-breakpoint: " if left_alone else "no-huge-slot: ")
 
 
-# A library's constructor blocks SIGTRAP, which is what the breakpoint sends.
-BLOCKING = """
-#include <signal.h>
-sigset_t before;
-__attribute__((constructor)) static void block(void)
-{
-	sigset_t all;
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
-}
-"""
+# Its library (programs/blocking.c) has a constructor that blocks SIGTRAP, which is what the breakpoint sends.
 BLOCKS = r"""
 #include <signal.h>
 #include <stdio.h>
@@ -172,8 +162,7 @@ int main(int argc, char **argv)
 def blocking_program(tmp_path_factory):
     folder = tmp_path_factory.mktemp("blocks")
     (folder / "blocks.c").write_text(BLOCKS)
-    (folder / "blocking.c").write_text(BLOCKING)
-    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", "libblocking.so", "blocking.c"], cwd=folder, check=True)
+    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", "libblocking.so", ROOT / "tests/programs/blocking.c"], cwd=folder, check=True)
     subprocess.run(["cc", "-w", "-o", "blocks", "blocks.c", "-L.", "-lblocking", f"-Wl,-rpath,{folder}"], cwd=folder, check=True)
     return folder / "blocks"
 
