@@ -1,4 +1,4 @@
-"""Each policy of config/examples does what it is there for (opt-in-pods.json: tests/oci/test_hook.py)."""
+"""The shipped policy and each of config/examples do what they are there for (opt-in-pods.json: tests/oci/test_hook.py)."""
 import json
 import os
 import shutil
@@ -135,3 +135,24 @@ exec $hugexec --report=- $program exit 9
     assert status == 9
     assert line["rule"] == "all" and not line["rebased"]
     assert line["backing"] == "file" or line["reason"].startswith("file-"), line
+
+
+@as_root
+@pytest.mark.parametrize("name, rule", [("node", "V8 has its text"), ("chromium", "V8 has its text"), ("server", "large programs")])
+def test_shipped_policy_makes_no_copy_of_v8(in_own_folders, hugexec, write_policy, bigtext, name, rule):
+    """On a filesystem without large folios: other programs get a copy, V8's run as they are."""
+    script = """
+mkdir -p /opt/v8
+mount -t ramfs ramfs /opt/v8
+cp "$program" "/opt/v8/$name"
+exec $hugexec "/opt/v8/$name" exit 9
+"""
+    policy = write_policy((ROOT / "config" / "policy.json").read_text())
+    status, (line,) = in_own_folders(script, program=bigtext(8), name=name,
+                                     hugexec=f"{hugexec} --policy={policy} --report=-")
+    assert status == 9
+    assert line["rule"].startswith(rule)
+    if name == "server":
+        assert line["backing"] in ("hugetlb", "thp"), line
+    else:
+        assert line["backing"] is None and line["reason"].startswith("file-"), line
