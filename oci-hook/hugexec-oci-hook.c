@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/retry.h"
+#include "base/say.h"
 #include "base/text.h"
 #include "bundle.h"
 #include "bundle_ask.h"
@@ -117,9 +118,9 @@ static int give_up(const struct error *reason)
 	                        .reason = *reason,
 	                        .backing = BACKING_NONE};
 	error_text(reason, text, sizeof text);
-	fprintf(stderr, "hugexec-oci-hook: %s%s%s\n", container.state.id, container.state.id[0] ? ": " : "",
-	        text_printable(text, shown, sizeof shown));
-	sink_report(&container.options, &report, 0, false);
+	say_line(STDERR_FILENO, "hugexec-oci-hook: %s%s%s\n", container.state.id, container.state.id[0] ? ": " : "",
+	         text_printable(text, shown, sizeof shown));
+	sink_report(&container.options, &report, 0, false, SINK_MS);
 	return container.on_error == ON_ERROR_FAIL ? EXIT_FAILS : EXIT_SUCCESS;
 }
 
@@ -213,7 +214,7 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	if (!failed)
 		err = (struct error){0};
 	fault_point("hook-seized");
-	bool is_told = write(word_fd, &err, sizeof err) == sizeof err;
+	bool is_told = write(word_fd, &err, sizeof err) == sizeof err; /* SIGPIPE is blocked */
 	close(word_fd);
 	if (failed || !is_told)
 		_exit(0);
@@ -316,7 +317,7 @@ static int run_hook(void)
 
 static int wrong_usage(const char *message)
 {
-	fprintf(stderr, "hugexec-oci-hook: %s\nTry 'hugexec-oci-hook --help'.\n", message);
+	say_line(STDERR_FILENO, "hugexec-oci-hook: %s\nTry 'hugexec-oci-hook --help'.\n", message);
 	return EXIT_USAGE;
 }
 
@@ -328,13 +329,14 @@ int main(int argc, char **argv)
 	                                        {"version", no_argument, NULL, 'V'},
 	                                        {0}};
 	container.options.verbosity = VERBOSITY_QUIET;
+	opterr = 0; /* getopt(3) would write with what stdio does at a pipe without reader */
 	for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		switch (option) {
 		case 'p': container.options.policy_file = optarg; break;
 		case 'r': container.options.report_path = optarg; break;
 		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILS;
 		case 'V': return puts("hugexec-oci-hook " HUGEXEC_VERSION) >= 0 ? EXIT_SUCCESS : EXIT_FAILS;
-		default: fputs("Try 'hugexec-oci-hook --help'.\n", stderr); return EXIT_USAGE;
+		default: return wrong_usage("no such option, or one without its value");
 		}
 	}
 	if (argc - optind > 1)

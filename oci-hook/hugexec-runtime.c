@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/say.h"
 #include "base/text.h"
 #include "config.h"
 #include "inject.h"
@@ -31,7 +32,7 @@
 enum { EXIT_CANNOT_EXECUTE = 126, EXIT_NOT_FOUND = 127 };
 
 /* In the format of runc's log, which containerd reads for what to say of a failure: only "error" lines, though. */
-static void say(const struct runtime_call *call, const char *level, const struct error *err)
+static void tell(const struct runtime_call *call, const char *level, const struct error *err)
 {
 	char text[sizeof *err + 32], shown[sizeof text + 32], when[40];
 	time_t now = time(NULL);
@@ -46,7 +47,7 @@ static void say(const struct runtime_call *call, const char *level, const struct
 	if (fd < 0)
 		return;
 	if (!call->log_is_json) {
-		dprintf(fd, "time=\"%s\" level=%s msg=\"%s\"\n", when, level, shown);
+		say_line(fd, "time=\"%s\" level=%s msg=\"%s\"\n", when, level, shown);
 		return;
 	}
 	json_object *json = json_object_new_object();
@@ -55,7 +56,7 @@ static void say(const struct runtime_call *call, const char *level, const struct
 	json_object_object_add(json, "level", json_object_new_string(level));
 	json_object_object_add(json, "msg", json_object_new_string(shown));
 	json_object_object_add(json, "time", json_object_new_string(when));
-	dprintf(fd, "%s\n", json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));
+	say_line(fd, "%s\n", json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));
 	json_object_put(json);
 }
 
@@ -98,17 +99,17 @@ int main(int argc, char **argv)
 	char runtime[4096];
 	runtime_call_parse(&argc, argv, &call);
 	if (call.creates && add_hook(&call, &err) < 0)
-		say(&call, "warning", &err);
+		tell(&call, "warning", &err);
 	err = (struct error){0};
 	int found = real_runtime_find(call.runtime, runtime, sizeof runtime, &err);
 	if (error_is_set(&err))
-		say(&call, found < 0 ? "error" : "warning", &err);
+		tell(&call, found < 0 ? "error" : "warning", &err);
 	if (found < 0)
 		return EXIT_NOT_FOUND;
 	argv[0] = runtime;
 	execv(runtime, argv);
 	int saved_errno = errno;
 	error_set_errno(&err, saved_errno, "runtime", "%s", runtime);
-	say(&call, "error", &err);
+	tell(&call, "error", &err);
 	return saved_errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
 }

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/say.h"
 #include "base/size.h"
 #include "ctl/explain.h"
 #include "host/host.h"
@@ -33,7 +34,7 @@ static int finish(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	perror("hugexec: standard output");
+	say_line(STDERR_FILENO, "hugexec: standard output: %s\n", strerror(errno));
 	return EXIT_FAILED;
 }
 
@@ -49,7 +50,7 @@ static int execute(const struct options *options, const struct launch *tracer)
 	if (tracer)
 		launch_stop_tracer((struct launch *)tracer);
 	if (options->verbosity != VERBOSITY_QUIET)
-		fprintf(stderr, "hugexec: %s: %s\n", file, strerror(saved_errno));
+		say_line(STDERR_FILENO, "hugexec: %s: %s\n", file, strerror(saved_errno));
 	return saved_errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
 }
 
@@ -67,7 +68,7 @@ static void report_untraced(const struct options *options, const char *exe, cons
 	snprintf(report.exe, sizeof report.exe, "%s", exe);
 	if (decision && decision->rule_name)
 		snprintf(report.rule, sizeof report.rule, "%s", decision->rule_name);
-	sink_report(options, &report, 0, fails_launch);
+	sink_report(options, &report, 0, fails_launch, SINK_MS);
 }
 
 static int begin(struct launch *launch, struct error *err)
@@ -122,7 +123,7 @@ static int run_blindly(const struct options *options)
 {
 	static const char message[] = "hugexec: stack-limit: RLIMIT_STACK leaves no room to read a policy\n";
 	if (options->verbosity == VERBOSITY_VERBOSE)
-		(void)!write(STDERR_FILENO, message, sizeof message - 1);
+		say(STDERR_FILENO, message, sizeof message - 1, SAY_MS);
 	return execute(options, NULL);
 }
 

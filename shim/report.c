@@ -1,6 +1,6 @@
 #include "report.h"
 
-#include <dlfcn.h>
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -11,13 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
+#include "base/say.h"
 #include "base/size.h"
 #include "base/text.h"
 #include "host/host.h"
@@ -122,7 +121,7 @@ char *report_to_json(const struct report *report)
 	return copy;
 }
 
-int report_append(int fd, const struct report *report)
+int report_append(int fd, const struct report *report, int timeout_ms)
 {
 	char *json = report_to_json(report);
 	if (!json) {
@@ -132,8 +131,10 @@ int report_append(int fd, const struct report *report)
 	/* The newline takes the place of the string's end, so that the line goes out in one write. */
 	size_t bytes = strlen(json);
 	json[bytes] = '\n';
-	int result = write_all(fd, json, bytes + 1);
+	int result = say(fd, json, bytes + 1, timeout_ms);
+	int saved_errno = errno;
 	free(json);
+	errno = saved_errno;
 	return result;
 }
 
@@ -162,99 +163,96 @@ static void report_message(const struct report *report, char *message, size_t me
 	}
 }
 
-void report_to_human(int fd, const struct report *report)
+int report_to_human(int fd, const struct report *report, int timeout_ms)
 {
-	char message[1024], shown[1024];
+	char message[1024], shown[1024], line[sizeof shown + 16];
 	report_message(report, message, sizeof message);
-	dprintf(fd, "hugexec: %s\n", text_printable(message, shown, sizeof shown));
+	int bytes = snprintf(line, sizeof line, "hugexec: %s\n", text_printable(message, shown, sizeof shown));
+	return say(fd, line, (size_t)bytes, timeout_ms);
 }
 
-#define JOURNAL_FIELDS_MAX  16
-#define JOURNAL_PATIENCE_MS 50
+#define JOURNAL_PATIENCE_MS 50 /* for a journal that is busy; one that is stopped loses the entry */
 
+/*
+ * An entry in the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a field a line, NAME=VALUE; or where
+ * the value has more than one line, the name, and the value behind its length. Spoken here, because libsystemd brings a
+ * dozen libraries, all to be found where LD_LIBRARY_PATH says, and waits for a journal that takes nothing.
+ */
 struct journal_entry {
-	struct iovec fields[JOURNAL_FIELDS_MAX];
-	int count;
+	char text[8192]; /* every field at its longest, together less than this */
+	size_t bytes;
 };
 
-__attribute__((format(printf, 2, 3))) static void add_field(struct journal_entry *entry, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void add_field(struct journal_entry *entry, const char *name,
+                                                            const char *format, ...)
 {
-	char *field = NULL;
+	char value[4096];
 	va_list args;
 	va_start(args, format);
-	int bytes = vasprintf(&field, format, args);
+	vsnprintf(value, sizeof value, format, args);
 	va_end(args);
-	if (bytes < 0)
+	size_t length = strlen(value);
+	uint64_t length_le = htole64(length);
+	if (strlen(name) + length + sizeof length_le + 2 > sizeof entry->text - entry->bytes)
 		return;
-	if (entry->count == JOURNAL_FIELDS_MAX) {
-		free(field);
-		return;
-	}
-	entry->fields[entry->count++] = (struct iovec){field, (size_t)bytes};
+	char *at = stpcpy(entry->text + entry->bytes, name);
+	bool is_one_line = !strchr(value, '\n');
+	*at++ = is_one_line ? '=' : '\n';
+	if (!is_one_line)
+		at = mempcpy(at, &length_le, sizeof length_le);
+	at = mempcpy(at, value, length);
+	*at++ = '\n';
+	entry->bytes = (size_t)(at - entry->text);
 }
 
-/* UNIT: the workload's, or NULL. */
-static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit)
+/* UNIT: the workload's, or NULL. UNWRITTEN: what could not be told elsewhere, or NULL. */
+static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit,
+                       const char *unwritten)
 {
 	char message[1024], reason[sizeof report->reason + 2];
 	report_message(report, message, sizeof message);
-	add_field(entry, "MESSAGE=%s", message);
-	add_field(entry, "MESSAGE_ID=" MESSAGE_ID);
-	add_field(entry, "PRIORITY=%d", report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO);
-	add_field(entry, "SYSLOG_IDENTIFIER=hugexec");
-	add_field(entry, "HUGEXEC_PID=%d", (int)report->pid);
+	add_field(entry, "MESSAGE", "%s", message);
+	add_field(entry, "MESSAGE_ID", MESSAGE_ID);
+	add_field(entry, "PRIORITY", "%d", report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO);
+	add_field(entry, "SYSLOG_IDENTIFIER", "hugexec");
+	add_field(entry, "HUGEXEC_PID", "%d", (int)report->pid);
 	/* The tracer is not the workload: with this the journal files the entry under the workload's unit too. */
 	if (report->pid != getpid())
-		add_field(entry, "OBJECT_PID=%d", (int)report->pid);
+		add_field(entry, "OBJECT_PID", "%d", (int)report->pid);
 	/* Whoever sends this may have ended before the journal looks up what unit it was in. */
 	if (unit)
-		add_field(entry, "HUGEXEC_UNIT=%s", unit);
-	add_field(entry, "HUGEXEC_EXE=%s", report->exe);
-	add_field(entry, "HUGEXEC_VIA=%s", via_name(report->via));
-	add_field(entry, "HUGEXEC_OUTCOME=%s", outcome_name(report->outcome));
-	add_field(entry, "HUGEXEC_TEXT_BYTES=%" PRIu64, report->text_bytes);
-	add_field(entry, "HUGEXEC_HUGE_BYTES=%" PRIu64, report->huge_bytes);
-	add_field(entry, "HUGEXEC_LATENCY_US=%" PRIu64, report->latency_us);
+		add_field(entry, "HUGEXEC_UNIT", "%s", unit);
+	add_field(entry, "HUGEXEC_EXE", "%s", report->exe);
+	add_field(entry, "HUGEXEC_VIA", "%s", via_name(report->via));
+	add_field(entry, "HUGEXEC_OUTCOME", "%s", outcome_name(report->outcome));
+	add_field(entry, "HUGEXEC_TEXT_BYTES", "%" PRIu64, report->text_bytes);
+	add_field(entry, "HUGEXEC_HUGE_BYTES", "%" PRIu64, report->huge_bytes);
+	add_field(entry, "HUGEXEC_LATENCY_US", "%" PRIu64, report->latency_us);
 	if (report->rule[0])
-		add_field(entry, "HUGEXEC_RULE=%s", report->rule);
+		add_field(entry, "HUGEXEC_RULE", "%s", report->rule);
 	if (report->backing != BACKING_NONE)
-		add_field(entry, "HUGEXEC_BACKING=%s", backing_name(report->backing));
+		add_field(entry, "HUGEXEC_BACKING", "%s", backing_name(report->backing));
 	if (error_is_set(&report->reason))
-		add_field(entry, "HUGEXEC_REASON=%s", error_text(&report->reason, reason, sizeof reason));
+		add_field(entry, "HUGEXEC_REASON", "%s", error_text(&report->reason, reason, sizeof reason));
+	if (unwritten)
+		add_field(entry, "HUGEXEC_UNWRITTEN", "%s", unwritten);
 }
 
-/*
- * Whether the journal takes a datagram now. sd_journal_sendv() sends on a blocking socket, so behind a journald that is
- * stopped, and whose queue is full (net.unix.max_dgram_qlen), it would wait for ever and the workload with it. A
- * connected socket is writable only while its peer's queue has room (unix_dgram_poll() in the kernel), so that is asked
- * first; what remains is the queue becoming full in the microseconds between the two.
- */
-static bool journal_listens(void)
+void report_to_journal(const struct report *report, const char *unwritten)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET};
+	struct journal_entry entry = {.bytes = 0};
+	if (access(JOURNAL_SOCKET, F_OK) < 0)
+		return;
 	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
-		return false;
-	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
-	return poll(&poll_fd, 1, JOURNAL_PATIENCE_MS) == 1 && (poll_fd.revents & POLLOUT);
-}
-
-void report_to_journal(const struct report *report)
-{
-	if (access(JOURNAL_SOCKET, F_OK) < 0 || !journal_listens())
 		return;
-	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
-	int (*send)(const struct iovec *, int) = NULL;
-	if (library)
-		*(void **)&send = dlsym(library, "sd_journal_sendv");
-	if (!send)
-		return;
-	struct journal_entry entry = {.count = 0};
 	cleanup_free char *unit = host_unit_of(report->pid);
-	fill_entry(&entry, report, unit);
-	send(entry.fields, entry.count);
-	for (int i = 0; i < entry.count; i++)
-		free(entry.fields[i].iov_base);
+	fill_entry(&entry, report, unit, unwritten);
+	/* A connected socket is writable only while its peer's queue has room (unix_dgram_poll() in the kernel). */
+	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+	if (poll(&poll_fd, 1, JOURNAL_PATIENCE_MS) == 1)
+		send(fd, entry.text, entry.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void report_free(struct report *report)

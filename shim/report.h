@@ -47,19 +47,21 @@ struct report {
 char *report_to_json(const struct report *report);
 
 /*
- * Append the report and a newline to FD with one write, so that concurrent lines do not mix.
- * Returns 0, or -1 with errno set. Never raises SIGPIPE or SIGXFSZ for the caller where those are blocked.
+ * Append the report and a newline to FD with one write, so that concurrent lines do not mix. Returns 0, or -1 with
+ * errno set: as say(), which waits TIMEOUT_MS at most, or ENOMEM.
  */
-int report_append(int fd, const struct report *report);
+int report_append(int fd, const struct report *report, int timeout_ms);
 
 /*
- * Log the report to the journal where there is one (sd_journal_sendv, libsystemd loaded on first use so that a launch
- * without a journal does not pay for it). Does nothing where there is none; failures are ignored: the workload comes
- * first.
+ * Log the report to the journal where there is one, with UNWRITTEN, a list of the places that have not taken it (NULL:
+ * none). Waits a moment for a journal that is busy. Failures are ignored: the workload comes first.
  */
-void report_to_journal(const struct report *report);
+void report_to_journal(const struct report *report, const char *unwritten);
 
-/* "hugexec: prometheus: 21.0 of 21.1 MiB of text on huge pages (hugetlb), held for 12.3 ms" with a newline, to FD. */
-void report_to_human(int fd, const struct report *report);
+/*
+ * "hugexec: prometheus: 21.0 of 21.1 MiB of text on huge pages (hugetlb), held for 12.3 ms" with a newline, to FD.
+ * Returns as say().
+ */
+int report_to_human(int fd, const struct report *report, int timeout_ms);
 
 void report_free(struct report *report); /* the objects; the struct itself is the caller's */

@@ -1,6 +1,5 @@
 #include "host/host.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -83,19 +82,32 @@ static char *unit_in_cgroup(const char *path)
 	}
 }
 
+/*
+ * CGROUP behind what is above the units: in a container that shares its host's cgroup tree that is not the top, but
+ * where process 1 is. "" where that is elsewhere, or hidden (ProtectProc=invisible).
+ */
+static const char *below_process_1(const char *cgroup)
+{
+	static const char *const own[] = {"/init.scope", "/system.slice", "/system"};
+	cleanup_free char *top = host_cgroup_of(1);
+	size_t length = top ? strlen(top) : 0;
+	for (size_t i = 0; top && i < sizeof own / sizeof own[0]; i++) {
+		size_t own_length = strlen(own[i]);
+		if (length >= own_length && strcmp(top + length - own_length, own[i]) == 0) {
+			length -= own_length;
+			break;
+		}
+	}
+	return top && strncmp(cgroup, top, length) == 0 && cgroup[length] == '/' ? cgroup + length : "";
+}
+
 char *host_unit_of(pid_t pid)
 {
-	/* Loaded on first use: only a rule that names units pays for it. */
-	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
-	int (*get_unit)(pid_t, char **) = NULL;
-	if (library)
-		*(void **)&get_unit = dlsym(library, "sd_pid_get_unit");
-	char *unit = NULL;
-	if (get_unit && get_unit(pid, &unit) >= 0)
-		return unit;
-	/* It looks at process 1 too (seen with 252), which ProtectProc=invisible hides from everyone but root. */
 	cleanup_free char *cgroup = host_cgroup_of(pid);
-	return cgroup ? unit_in_cgroup(cgroup) : NULL;
+	if (!cgroup)
+		return NULL;
+	char *unit = unit_in_cgroup(below_process_1(cgroup));
+	return unit ? unit : unit_in_cgroup(cgroup);
 }
 
 uint64_t host_memory_available(void)

@@ -46,7 +46,7 @@ bool host_shares_cgroups(pid_t pid);
  */
 bool host_shares(pid_t pid, const char *what);
 
-/* PID's systemd unit ("foo.service"), as sd_pid_get_unit(3) says (libsystemd loaded on first use); NULL where none. */
+/* PID's systemd unit ("foo.service"), told by its cgroup as sd_pid_get_unit(3) does; malloc'ed, NULL where none. */
 char *host_unit_of(pid_t pid);
 
 /* kernel.yama.ptrace_scope: 0 to 3, or -1 where the kernel has no Yama. */

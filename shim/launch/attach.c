@@ -111,5 +111,5 @@ void attach_run(pid_t pid, const struct policy *policy, const struct options *op
 	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
 	         decide(pid, policy, options, &store, &decision, report) == 0)
 		remap_frozen(pid, pidfd, &exe, &decision.settings, out);
-	sink_report(options, report, 0, false);
+	sink_report(options, report, 0, false, SINK_MS);
 }

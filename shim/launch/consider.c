@@ -47,7 +47,7 @@ static void report_begin(struct report *report, const struct following *followin
 static void tell(const struct following *following, const struct report *report, pid_t pid, bool fails)
 {
 	const struct launch *launch = following->launch;
-	sink_report(launch->options, report, pid, fails);
+	sink_report(launch->options, report, pid, fails, SINK_MS);
 	if (launch->done)
 		launch->done(launch, report);
 }

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
@@ -41,18 +42,6 @@ enum handshake handshake_wait(struct launch_shared *shared, enum handshake value
 	struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
 	syscall(SYS_futex, &shared->handshake, FUTEX_WAIT, (uint32_t)value, &timeout, NULL, 0);
 	return (enum handshake)__atomic_load_n(&shared->handshake, __ATOMIC_SEQ_CST);
-}
-
-/*
- * After `unshare --pid` without --fork the caller's first child becomes PID 1 of the new namespace, and when that ends
- * nobody can fork there any more: it must not be ours.
- */
-static bool children_get_another_pid_namespace(void)
-{
-	char own[64] = "", children[64] = "";
-	ssize_t a = readlink("/proc/self/ns/pid", own, sizeof own - 1);
-	ssize_t b = readlink("/proc/self/ns/pid_for_children", children, sizeof children - 1);
-	return a != b || memcmp(own, children, sizeof own) != 0;
 }
 
 /* Whether PID has ended, reaped or not: who has to reap an orphan may be in no hurry, or never do it. */
@@ -223,7 +212,7 @@ int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *e
 	if (has_other_threads())
 		return error_set(err, "preloaded-threads",
 		                 "a library that is preloaded into hugexec has started a thread");
-	if (children_get_another_pid_namespace())
+	if (!aside_is_possible())
 		return error_set(err, "pid-namespace", "the next child would be PID 1 of a new PID namespace");
 	launch->shared = mmap(NULL, sizeof *launch->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (launch->shared == MAP_FAILED)

@@ -3,9 +3,11 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/say.h"
 #include "config.h"
 #include "policy/policy.h"
 
@@ -33,8 +35,21 @@ static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
 
 static enum options_verdict wrong(const char *message)
 {
-	fprintf(stderr, "hugexec: %s\nTry 'hugexec --help'.\n", message);
+	say_line(STDERR_FILENO, "hugexec: %s\nTry 'hugexec --help'.\n", message);
 	return OPTIONS_WRONG;
+}
+
+/* What getopt(3) has refused; it would say so itself, but with what stdio does at a pipe without reader. */
+static enum options_verdict wrong_option(char **argv, bool lacks_value)
+{
+	char word[128], message[256];
+	if (optopt > 0 && optopt < 256)
+		snprintf(word, sizeof word, "-%c", optopt);
+	else
+		snprintf(word, sizeof word, "%s", argv[optind - 1]);
+	snprintf(message, sizeof message, "'%s': %s", word,
+	         lacks_value ? "a value is missing" : "no such option, or not in this form");
+	return wrong(message);
 }
 
 static enum options_verdict check_backing(const char *list)
@@ -66,8 +81,9 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 	};
 	*out = (struct options){.verbosity = VERBOSITY_NORMAL};
 	int option;
+	opterr = 0;
 	/* "+": the first word that is no option is COMMAND, and what follows is its own. */
-	while ((option = getopt_long(argc, argv, "+vq", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:vq", known, NULL)) != -1) {
 		switch (option) {
 		case POLICY: out->policy_file = optarg; break;
 		case BACKING: out->backing = optarg; break;
@@ -81,7 +97,7 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 #if HUGEXEC_FAULTS
 		case LIST_STEPS: fault_list(); return OPTIONS_DONE;
 #endif
-		default: fputs("Try 'hugexec --help'.\n", stderr); return OPTIONS_WRONG;
+		default: return wrong_option(argv, option == ':');
 		}
 	}
 	if (optind == argc)

@@ -4,30 +4,28 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/cleanup.h"
-#include "base/retry.h"
+#include "base/say.h"
 #include "base/text.h"
 #include "metrics.h"
 
-/* How long what was done for somebody else may take to be written to his files. */
-#define DELIVERY_MS 1000
-
-/* Which file standard error was when the workload was launched. */
+/* The workload's files, as they were when it was launched. */
 static struct {
-	bool was_open;
+	int report_fd;    /* the report's file; -1: it is opened when there is something to write */
+	int report_errno; /* why it could not be opened; 0 */
+	bool was_open;    /* standard error: which file it was */
 	struct stat st;
 	char terminal[64]; /* its path; "" where it is none */
-} at_launch;
+} at_launch = {.report_fd = -1};
 
-void sink_remember_stderr(void)
+static void remember_stderr(void)
 {
 	at_launch.was_open = fstat(STDERR_FILENO, &at_launch.st) == 0;
 	if (at_launch.was_open && S_ISCHR(at_launch.st.st_mode) &&
@@ -60,35 +58,38 @@ static int open_stderr(pid_t pid, bool any_file)
 	return terminal >= 0 && is_as_at_launch(terminal) ? steal_fd(&terminal) : -1;
 }
 
-static void complain(const struct options *options, pid_t stderr_of, const char *path, int errnum)
+static const char *why(int errnum)
 {
-	if (options->verbosity == VERBOSITY_QUIET)
+	return errnum == ETIMEDOUT ? "it takes nothing" : strerror(errnum);
+}
+
+/* What there is to tell, where, and how. */
+struct telling {
+	const struct options *options;
+	const struct report *report;
+	pid_t stderr_of;
+	bool want_line, fails_launch;
+	int place_ms; /* how long one place may take */
+};
+
+static void complain(const struct telling *telling, int errnum)
+{
+	const struct options *options = telling->options;
+	if (options->verbosity == VERBOSITY_QUIET || strcmp(options->report_path, "-") == 0)
 		return;
-	cleanup_close int fd = open_stderr(stderr_of, false);
-	if (fd >= 0)
-		dprintf(fd, "hugexec: cannot write the report to %s: %s\n", path, strerror(errnum));
-}
-
-static int open_report(const struct options *options, pid_t stderr_of)
-{
-	if (strcmp(options->report_path, "-") == 0)
-		return open_stderr(stderr_of, false);
-	return open(options->report_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
-}
-
-static void append_to_file(const struct options *options, const struct report *report, pid_t stderr_of)
-{
-	cleanup_close int fd = open_report(options, stderr_of);
-	if (fd < 0 || report_append(fd, report) < 0)
-		complain(options, stderr_of, options->report_path, errno);
+	cleanup_close int fd = open_stderr(telling->stderr_of, false);
+	char line[4608];
+	int bytes = snprintf(line, sizeof line, "hugexec: cannot write the report to %s: %s\n", options->report_path,
+	                     why(errnum));
+	if (fd >= 0 && bytes < (int)sizeof line)
+		say(fd, line, (size_t)bytes, telling->place_ms);
 }
 
 int sink_open_report(const struct options *options)
 {
-	int fd = open_report(options, 0);
-	if (fd < 0)
-		complain(options, 0, options->report_path, errno);
-	return fd;
+	if (strcmp(options->report_path, "-") == 0)
+		return open_stderr(0, true);
+	return open(options->report_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 }
 
 int sink_open_stderr(void)
@@ -96,73 +97,140 @@ int sink_open_stderr(void)
 	return open_stderr(0, true);
 }
 
-/* The caller may have no descriptor left (RLIMIT_NOFILE): a child that closes what it inherited has. */
-static void append_from_child(const struct options *options, const struct report *report)
+/* In a process of our own, whose standard input is the only descriptor that RLIMIT_NOFILE may leave for this. */
+static int open_report_here(const struct options *options)
 {
-	pid_t child = (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
-	if (child == 0) {
-		close(STDIN_FILENO);
-		append_to_file(options, report, 0);
-		_exit(0);
-	}
-	if (child > 0)
-		retry(waitpid(child, NULL, __WALL));
+	int fd = sink_open_report(options);
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		return fd;
+	close(STDIN_FILENO);
+	return sink_open_report(options);
 }
 
-static bool out_of_descriptors(void)
+int sink_keep(const struct options *options)
 {
-	int fd = open("/", O_PATH | O_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	return fd < 0 && (errno == EMFILE || errno == ENFILE);
+	remember_stderr();
+	if (!options->report_path || strcmp(options->report_path, "-") == 0)
+		return -1;
+	cleanup_close int fd = open_report_here(options);
+	at_launch.report_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	at_launch.report_errno = at_launch.report_fd < 0 ? errno : 0;
+	return at_launch.report_fd;
 }
 
-static void say_not_started(int fd, const struct report *report)
+/* The report's file; -1 with errno. */
+static int open_report(const struct telling *telling)
+{
+	if (strcmp(telling->options->report_path, "-") == 0)
+		return open_stderr(telling->stderr_of, false);
+	if (at_launch.report_fd >= 0)
+		return fcntl(at_launch.report_fd, F_DUPFD_CLOEXEC, 0);
+	errno = at_launch.report_errno;
+	if (errno)
+		return -1;
+	return aside_is_child() ? open_report_here(telling->options) : sink_open_report(telling->options);
+}
+
+static int say_not_started(int fd, const struct report *report, int timeout_ms)
 {
 	char reason[sizeof report->reason + 2];
 	char exe[sizeof report->exe];
-	dprintf(fd, "hugexec: %s: not started, as \"on_error\": \"fail\" asks: %s\n",
-	        text_printable(report->exe, exe, sizeof exe), error_text(&report->reason, reason, sizeof reason));
+	char line[sizeof reason + sizeof exe + 128];
+	int bytes =
+	    snprintf(line, sizeof line, "hugexec: %s: not started, as \"on_error\": \"fail\" asks: %s\n",
+	             text_printable(report->exe, exe, sizeof exe), error_text(&report->reason, reason, sizeof reason));
+	return say(fd, line, (size_t)bytes, timeout_ms);
 }
 
-static void say(const struct report *report, int to, bool fails_launch)
+static int say_report(const struct telling *telling, int fd)
 {
-	if (fails_launch)
-		say_not_started(to, report);
-	else
-		report_to_human(to, report);
+	if (telling->fails_launch)
+		return say_not_started(fd, telling->report, telling->place_ms);
+	return report_to_human(fd, telling->report, telling->place_ms);
 }
 
-/* Never more than this user may do: a write can ask who makes it, not only who has opened the file (some of /proc). */
-_Noreturn static void write_as(const struct delivery *delivery, const struct report *report, bool want_line,
-                               bool fails_launch)
+/* What was not written, of what was to be. */
+enum { UNWRITTEN_LINE = 1, UNWRITTEN_REPORT = 2 };
+
+static int write_line(const struct telling *telling)
 {
+	/* A program that is not started has not run. */
+	cleanup_close int fd = open_stderr(telling->stderr_of, telling->fails_launch);
+	int to = fd < 0 && telling->stderr_of == 0 ? STDERR_FILENO : fd;
+	return to >= 0 && say_report(telling, to) < 0 ? UNWRITTEN_LINE : 0;
+}
+
+static int write_report(const struct telling *telling)
+{
+	cleanup_close int fd = open_report(telling);
+	if (fd >= 0 && report_append(fd, telling->report, telling->place_ms) == 0)
+		return 0;
+	complain(telling, errno);
+	return UNWRITTEN_REPORT;
+}
+
+/* For ourselves: to the workload's own files. */
+static int write_own(const struct telling *telling)
+{
+	int unwritten = telling->want_line ? write_line(telling) : 0;
+	return unwritten | (telling->options->report_path ? write_report(telling) : 0);
+}
+
+/* For a client. Never more than this user may do: a write can ask who makes it, not only who has opened the file (some
+ * of /proc). */
+static int write_delivery(const struct telling *telling)
+{
+	const struct delivery *delivery = telling->options->delivery;
+	int unwritten = 0;
 	bool is_root = geteuid() == 0;
 	if (is_root && (setgroups(0, NULL) < 0 || setresgid(delivery->gid, delivery->gid, delivery->gid) < 0 ||
 	                setresuid(delivery->uid, delivery->uid, delivery->uid) < 0))
-		_exit(1);
-	if (want_line && delivery->stderr_fd >= 0)
-		say(report, delivery->stderr_fd, fails_launch);
-	if (delivery->report_fd >= 0)
-		report_append(delivery->report_fd, report);
-	_exit(0);
+		return UNWRITTEN_LINE | UNWRITTEN_REPORT;
+	if (telling->want_line && delivery->stderr_fd >= 0 && say_report(telling, delivery->stderr_fd) < 0)
+		unwritten |= UNWRITTEN_LINE;
+	if (delivery->report_fd >= 0 && report_append(delivery->report_fd, telling->report, telling->place_ms) < 0)
+		unwritten |= UNWRITTEN_REPORT;
+	return unwritten;
 }
 
-/* His files may be such that writing to them lasts for ever. */
-static void deliver(const struct delivery *delivery, const struct report *report, bool want_line, bool fails_launch)
+static bool has_something_to_write(const struct telling *telling)
 {
-	if (delivery->report_fd < 0 && (!want_line || delivery->stderr_fd < 0))
-		return;
-	pid_t child = (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
-	if (child == 0)
-		write_as(delivery, report, want_line, fails_launch);
-	if (child < 0)
-		return;
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+	const struct delivery *delivery = telling->options->delivery;
+	if (delivery)
+		return delivery->report_fd >= 0 || (telling->want_line && delivery->stderr_fd >= 0);
+	return telling->options->report_path || telling->want_line;
+}
+
+static int write_aside(void *context)
+{
+	const struct telling *telling = context;
+	return telling->options->delivery ? write_delivery(telling) : write_own(telling);
+}
+
+/* A descriptor that tells when PID ends; -1 where there is none, or it has ended. */
+static int open_living(pid_t pid)
+{
+	cleanup_close int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-	if (retry(poll(&poll_fd, 1, DELIVERY_MS)) != 1)
-		kill(child, SIGKILL);
-	retry(waitpid(child, NULL, __WALL));
+	return pidfd >= 0 && poll(&poll_fd, 1, 0) == 0 ? steal_fd(&pidfd) : -1;
+}
+
+/*
+ * Write what is wanted, in a child: a disk may keep it for ever. Where there is no child to be had, as far as can be
+ * done without waiting for long; but not with a client's files. Returns what was not written.
+ */
+static int write_all_places(struct telling *telling, int timeout_ms)
+{
+	if (!has_something_to_write(telling))
+		return 0;
+	int places =
+	    (telling->want_line ? UNWRITTEN_LINE : 0) | (sink_tells_build_id(telling->options) ? UNWRITTEN_REPORT : 0);
+	telling->place_ms = timeout_ms / 3;
+	cleanup_close int target = open_living(telling->stderr_of);
+	int unwritten = aside(write_aside, telling, timeout_ms, target);
+	if (unwritten < 0 && errno == EAGAIN && !telling->options->delivery)
+		unwritten = write_own(telling);
+	return unwritten < 0 ? places : unwritten;
 }
 
 bool sink_tells_build_id(const struct options *options)
@@ -170,31 +238,23 @@ bool sink_tells_build_id(const struct options *options)
 	return options->report_path || (options->delivery && options->delivery->report_fd >= 0);
 }
 
-void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch)
+void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch,
+                 int timeout_ms)
 {
+	static const char *const unwritten_names[] = {NULL, "standard-error", "report", "standard-error report"};
+	struct telling telling = {
+	    .options = options,
+	    .report = report,
+	    .stderr_of = stderr_of,
+	    .want_line =
+	        options->verbosity == VERBOSITY_VERBOSE || (fails_launch && options->verbosity != VERBOSITY_QUIET),
+	    .fails_launch = fails_launch,
+	};
+	int unwritten = write_all_places(&telling, timeout_ms);
 	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it; nor is what another
 	 * tells and counts. */
-	if (strcmp(report->reason.word, "no-rule") != 0 && strcmp(report->reason.word, "followed-already") != 0) {
-		report_to_journal(report);
-		metrics_add(METRICS_FILE, report);
-	}
-	bool want_line =
-	    options->verbosity == VERBOSITY_VERBOSE || (fails_launch && options->verbosity != VERBOSITY_QUIET);
-	if (options->delivery) {
-		deliver(options->delivery, report, want_line, fails_launch);
+	if (strcmp(report->reason.word, "no-rule") == 0 || strcmp(report->reason.word, "followed-already") == 0)
 		return;
-	}
-	if (want_line) {
-		/* A program that is not started has not run. */
-		cleanup_close int fd = open_stderr(stderr_of, fails_launch);
-		int to = fd < 0 && stderr_of == 0 ? STDERR_FILENO : fd;
-		if (to >= 0)
-			say(report, to, fails_launch);
-	}
-	if (!options->report_path)
-		return;
-	if (stderr_of == 0 && out_of_descriptors())
-		append_from_child(options, report);
-	else
-		append_to_file(options, report, stderr_of);
+	report_to_journal(report, unwritten_names[unwritten & (UNWRITTEN_LINE | UNWRITTEN_REPORT)]);
+	metrics_add(METRICS_FILE, report);
 }

@@ -1,15 +1,11 @@
 #include "launch/tracer.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,9 +22,12 @@
 
 #define FILES_NEEDED 16
 
-static void close_inherited_files(void)
+/* All but KEPT, which is none of the first three; -1: all. */
+static void close_inherited_files(int kept)
 {
-	close_range(0, ~0U, 0);
+	close_range(0, kept < 0 ? ~0U : (unsigned)kept - 1, 0);
+	if (kept >= 0)
+		close_range((unsigned)kept + 1, ~0U, 0);
 	/* Nothing that a library prints may land in a file that gets number 0, 1 or 2 by chance. */
 	for (int i = 0; i < 3; i++) {
 		if (open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
@@ -61,70 +60,17 @@ static int check_files(struct error *err)
 	                 (uintmax_t)limit.rlim_cur, FILES_NEEDED);
 }
 
-static bool is_here(const char *folder)
-{
-	struct stat here, there;
-	return stat(".", &here) == 0 && stat(folder, &there) == 0 && here.st_dev == there.st_dev &&
-	       here.st_ino == there.st_ino;
-}
-
-/* What PATH, of a report, is behind the folder that names P's own descriptors; NULL where it is elsewhere. */
-static const char *descriptor_in(const char *path)
-{
-	static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"};
-	for (unsigned i = 0; i < sizeof folders / sizeof folders[0]; i++) {
-		if (strncmp(path, folders[i], strlen(folders[i])) == 0)
-			return path + strlen(folders[i]);
-	}
-	return strcmp(path, "/dev/stdout") == 0 ? "1" : strcmp(path, "/dev/stderr") == 0 ? "2" : NULL;
-}
-
-/* PATH, of a report, as it can be opened by us from anywhere, into BUF. Returns 0, or -1 where it cannot be said. */
-static int path_for_us(const char *path, pid_t parent_pid, char *buf, size_t buf_bytes)
-{
-	char folder[PATH_MAX];
-	const char *descriptor = descriptor_in(path);
-	int len;
-	if (descriptor)
-		len = snprintf(buf, buf_bytes, "/proc/%d/fd/%s", (int)parent_pid, descriptor);
-	else if (path[0] == '/' || strcmp(path, "-") == 0)
-		len = snprintf(buf, buf_bytes, "%s", path);
-	else if (getcwd(folder, sizeof folder) && is_here(folder))
-		len = snprintf(buf, buf_bytes, "%s/%s", folder, path);
-	else
-		return -1;
-	return len < (int)buf_bytes ? 0 : -1;
-}
-
-/*
- * A wrapper may leave its working directory and unmount it: it must not be busy with us. A report is opened later, by a
- * path that means the same then; where that cannot be we stay.
- */
-static void leave_folder(struct launch *launch, pid_t parent_pid)
-{
-	static struct options options; /* ours from here on */
-	static char report[2 * PATH_MAX];
-	if (launch->options->report_path) {
-		if (path_for_us(launch->options->report_path, parent_pid, report, sizeof report) < 0)
-			return;
-		options = *launch->options;
-		options.report_path = report;
-		launch->options = &options;
-	}
-	(void)!chdir("/");
-}
-
-static void detach_from_surroundings(struct launch *launch, pid_t parent_pid)
+static void detach_from_surroundings(const struct launch *launch)
 {
 	/* Only until P is seized: from then on its end wakes us. */
 	if (!launch->tracer_is_orphan)
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
-	sink_remember_stderr();
-	close_inherited_files();
-	leave_folder(launch, parent_pid);
 	raise_own_limits();
+	close_inherited_files(sink_keep(launch->options));
+	/* A wrapper may leave its working directory and unmount it: it must not be busy with us. */
+	(void)!chdir("/");
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
 }
 
@@ -157,7 +103,7 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	struct error err = {0};
 	struct tracee tracee;
 	launch->tracer_pid = getpid();
-	detach_from_surroundings(launch, parent_pid);
+	detach_from_surroundings(launch);
 	fault_point("tracer-started");
 	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
 	    (!launch->tracer_is_orphan && getppid() != parent_pid))

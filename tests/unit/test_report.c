@@ -105,27 +105,30 @@ static const char *capture(void (*write_report)(int fd, const struct report *rep
 	return buf;
 }
 
+static void tell(int fd, const struct report *report)
+{
+	assert_int_equal(report_to_human(fd, report, 1000), 0);
+}
+
 static void people_get_one_line(void **state)
 {
 	(void)state;
 	struct report_object object;
 	struct report report = sample(&object);
-	assert_string_equal(capture(report_to_human, &report),
-	                    "hugexec: prometheus: 21.0 MiB of 21.1 MiB of text on huge "
-	                    "pages (file), held for 2.3 ms\n");
+	assert_string_equal(capture(tell, &report), "hugexec: prometheus: 21.0 MiB of 21.1 MiB of text on huge "
+	                                            "pages (file), held for 2.3 ms\n");
 	report.outcome = OUTCOME_SKIPPED;
 	error_set(&report.reason, "text-small", "%s", "0.9 MiB");
-	assert_string_equal(capture(report_to_human, &report),
-	                    "hugexec: prometheus: left alone: text-small: 0.9 MiB\n");
+	assert_string_equal(capture(tell, &report), "hugexec: prometheus: left alone: text-small: 0.9 MiB\n");
 	report.outcome = OUTCOME_FAILED;
 	strcpy(report.exe, "/tmp/\033[2Jx\ny");
-	assert_string_equal(capture(report_to_human, &report),
+	assert_string_equal(capture(tell, &report),
 	                    "hugexec: ?[2Jx?y: text stays on small pages: text-small: 0.9 MiB\n");
 }
 
 static void append(int fd, const struct report *report)
 {
-	assert_int_equal(report_append(fd, report), 0);
+	assert_int_equal(report_append(fd, report, 1000), 0);
 }
 
 static void append_adds_one_line(void **state)
@@ -139,7 +142,7 @@ static void append_adds_one_line(void **state)
 	assert_int_equal(strlen(line), bytes + 1);
 	assert_memory_equal(line, json, bytes);
 	assert_int_equal(line[bytes], '\n');
-	assert_int_equal(report_append(-1, &report), -1);
+	assert_int_equal(report_append(-1, &report, 1000), -1);
 	free(json);
 }
 
@@ -150,7 +153,7 @@ static void journal_does_not_hold_us(void **state)
 	struct report_object object;
 	struct report report = sample(&object);
 	alarm(5);
-	report_to_journal(&report);
+	report_to_journal(&report, NULL);
 	alarm(0);
 }
 
