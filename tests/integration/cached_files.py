@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, HUGE, MIB, Process, mounted, run
+from conftest import BUILD, HUGE, MIB, Process, mounted, open_up, run
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mmap.restype = ctypes.c_void_p
@@ -61,9 +61,7 @@ def image(kind, folder, options="loop"):
 @pytest.fixture(name="ext4", scope="module")
 def ext4_fixture(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ext4")
-    for parent in (folder, *folder.parents):
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+    open_up(folder)
     with image("ext4", folder) as where:
         yield where
 

@@ -4,25 +4,18 @@ import fcntl
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 
+import bigtext as bigtext_generator
 import pytest
+from surroundings import BUILD, PROGRAMS, ROOT, is_open, open_up  # noqa: F401
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
-PROGRAMS = pathlib.Path(os.environ.get("HUGEXEC_PROGRAMS", ROOT / "build" / "programs")).resolve()
 GENERATED = PROGRAMS / "generated"  # test programs that are built on first use
 POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 MIB = 1 << 20
 HUGE = 2 * MIB
-
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext as bigtext_generator  # noqa: E402  (found through the line above)
 
 # Built with AddressSanitizer: it wants terabytes of address space, and looks for leaks with ptrace(2).
 SANITIZED = "HUGEXEC_SANITIZED" in os.environ
@@ -45,22 +38,6 @@ def policy_with(**settings):
 
 # What AddressSanitizer itself needs: descriptors for its maps, /proc, its own system calls.
 TAKEN_AWAY = ("few_files", "core_file", "no_proc", "errno-prlimit64", "kill-madvise", "refuses_ptrace[2147483648-kills]")
-
-
-def stop_cleanly(number, _):
-    """A run that is ended gives the machine's settings back all the same."""
-    raise KeyboardInterrupt(f"signal {number}")
-
-
-def pytest_configure(config):
-    """A folder of our own: another pytest that starts meanwhile takes the permissions of the shared one away."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, stop_cleanly)
-    os.environ.setdefault("HUGEXEC_HELPER", "off")  # a hugexecd that this machine may have is not what is tested
-    if config.option.basetemp is None:
-        config.option.basetemp = tempfile.mkdtemp(prefix="hugexec-tests-")
-        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 # Topics about what is in the page cache.
@@ -352,9 +329,7 @@ def wait_until(condition, seconds=60, process=None):
 @pytest.fixture
 def public_folder(tmp_path):
     """A folder that every user may use."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+    open_up(tmp_path)
     tmp_path.chmod(0o777)
     return tmp_path
 
@@ -364,6 +339,8 @@ def nobody():
     """Words before a command that run it as an unprivileged user."""
     if os.geteuid() != 0:
         pytest.skip("becoming another user takes root")
+    if not is_open(BUILD) or not is_open(PROGRAMS):
+        pytest.skip(f"another user cannot reach {BUILD}, and binding it elsewhere is refused")
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 

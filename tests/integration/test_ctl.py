@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from conftest import MIB, wait_for
+from conftest import BUILD, MIB, wait_for
 
 NOBODY = 65534
 
@@ -200,21 +200,26 @@ def test_doctor_for_a_user_without_rights(run, hugexecctl):
 NAMESPACE = ["unshare", "--mount", "--propagation=private", "sh", "-c"]
 
 
+def doctor_in_namespace(run, script):
+    """What doctor says after a script has changed mounts; the build may lie below one that it covers."""
+    script = f'mount -t tmpfs none /mnt && mkdir /mnt/shim && mount --bind "$0" /mnt/shim && cd /mnt && {script} && exec "$@"'
+    return doctor(run, "/mnt/shim/hugexecctl", before=[*NAMESPACE, script, BUILD / "shim"])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 def test_doctor_where_no_file_can_be_made(run, hugexecctl):
     """What is there already serves as well; where nothing large is, the question stays open."""
     usual = doctor(run, hugexecctl)["backings"]["file"]
-    said = doctor(run, hugexecctl, before=[
-        *NAMESPACE, "mount --bind /usr/bin /usr/bin && mount -o remount,bind,ro /usr/bin && "
-        "mount -t tmpfs -o ro none /var/tmp && exec \"$@\"", "sh"])
+    said = doctor_in_namespace(run, "mount --bind /usr/bin /usr/bin && mount -o remount,bind,ro /usr/bin && "
+                                    "mount -t tmpfs -o ro none /var/tmp")
     assert said["backings"]["file"] is usual
     one = finding(said, "backings", "file, /var/tmp")
     assert one["mark"] == "unknown" and "Read-only file system" in one["text"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
-def test_doctor_without_proc(run, hugexecctl):
-    said = doctor(run, hugexecctl, before=[*NAMESPACE, "mount -t tmpfs none /proc && exec \"$@\"", "sh"])
+def test_doctor_without_proc(run):
+    said = doctor_in_namespace(run, "mount -t tmpfs none /proc")
     assert said["usable"] is False
     one = finding(said, "tracing", "/proc")
     assert one["mark"] == "bad" and "mount -t proc" in one["advice"]
@@ -223,8 +228,8 @@ def test_doctor_without_proc(run, hugexecctl):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
-def test_doctor_sees_noexec(run, hugexecctl):
-    said = doctor(run, hugexecctl, before=[*NAMESPACE, "mount -t tmpfs -o noexec none /var/tmp && exec \"$@\"", "sh"])
+def test_doctor_sees_noexec(run):
+    said = doctor_in_namespace(run, "mount -t tmpfs -o noexec none /var/tmp")
     one = finding(said, "backings", "file, /var/tmp")
     assert one["mark"] == "bad" and "noexec" in one["text"]
 

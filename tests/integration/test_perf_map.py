@@ -186,11 +186,12 @@ def test_map_is_the_workloads_own(hugexec_command, bigtext, nobody, public_folde
 def test_number_and_tmp_of_the_workloads_namespaces(hugexec_command, bigtext, run, tmp_path):
     if run(["unshare", "-pfm", "true"]).returncode != 0:
         pytest.skip("no namespaces can be made here")
-    policy = {"version": 1, "rules": [{"name": "one", "match": {"exe": bigtext(8)}, "min_text": 0, "perf_map": True},
+    own = tmp_path / "own"
+    own.mkdir()
+    policy = {"version": 1, "rules": [{"name": "one", "match": {"exe": "/tmp/bigtext"}, "min_text": 0, "perf_map": True},
                                       {"match": {}, "min_text": "1G", "follow": "fork"}]}
-    script = f"mkdir -p {tmp_path}/own && mount -t tmpfs tmpfs {tmp_path}/own && mount --bind {tmp_path}/own /tmp && " \
-             f"exec {bigtext(8)} sleep"
-    words, report = hugexec_command(["unshare", "-pfm", "--kill-child", "sh", "-c", script], policy, "thp")
+    script = 'mount -t tmpfs tmpfs "$0" && cp "$1" "$0"/bigtext && mount --bind "$0" /tmp && exec /tmp/bigtext sleep'
+    words, report = hugexec_command(["unshare", "-pfm", "--kill-child", "sh", "-c", script, own, bigtext(8)], policy, "thp")
     with Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         try:
             wait_until(lambda: any(line["outcome"] == "remapped" for line in read_report(report)), process=process)

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from conftest import (GENERATED, HUGE, PROGRAMS, Process, bigtext_generator, huge_text_bytes, policy_with, read_report,
+from conftest import (GENERATED, HUGE, PROGRAMS, Process, bigtext_generator, huge_text_bytes, open_up, policy_with, read_report,
                       status_of, take_hugetlb_pool, wait_until)
 
 UNPACKED = PROGRAMS / "root"
@@ -294,9 +294,7 @@ def postgres(folder):
     needed(binaries / "postgres")
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     os.chown(folder, 65534, 65534)
-    for parent in folder.parents:
-        if parent.owner() == "root" and str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+    open_up(folder)
     made = subprocess.run([*as_nobody, binaries / "initdb", "-D", folder / "data", "-A", "trust", "-N"],
                           capture_output=True, text=True, cwd=folder, check=False)
     assert made.returncode == 0, made.stderr

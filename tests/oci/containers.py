@@ -6,20 +6,15 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 
+import bigtext as generator
 from box import Box, wait_for
+from surroundings import BUILD, PROGRAMS, ROOT  # noqa: F401
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
-PROGRAMS = pathlib.Path(os.environ.get("HUGEXEC_PROGRAMS", ROOT / "build" / "programs")).resolve()
 GENERATED = PROGRAMS / "generated"
 HOOK = BUILD / "oci-hook" / "hugexec-oci-hook"
 HUGE = 2 << 20
 OPTED_IN = {"io.hugexec.remap": "true"}
-
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext as generator  # noqa: E402  (found through the line above)
 
 
 def policy(**settings):

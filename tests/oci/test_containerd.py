@@ -5,8 +5,8 @@ import os
 import pathlib
 import shutil
 import subprocess
-import sys
 
+import bigtext as bigtext_generator
 import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
@@ -15,10 +15,8 @@ pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed
 import containerd as containerd_module  # noqa: E402  (needs what is asked for above)
 import cri  # noqa: E402
 from box import wait_for  # noqa: E402
+from surroundings import BUILD, PROGRAMS  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
-PROGRAMS = pathlib.Path(os.environ.get("HUGEXEC_PROGRAMS", ROOT / "build" / "programs")).resolve()
 BINARIES = containerd_module.find_containerd(PROGRAMS)
 ON = {"io.hugexec.remap": "true"}
 POLICY = {"version": 1, "rules": [{"name": "opted in", "match": {"via": "hook", "annotation": ON}, "min_text": 0}]}
@@ -27,9 +25,6 @@ BUSYBOX = ["/bin/busybox", "sh", "-c"]
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
               pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
                                  reason="no containerd or runc here (tests/get-programs and tests/deps fetch them)")]
-
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext as bigtext_generator  # noqa: E402  (found through the line above)
 
 # In place of the hook: leaves the states it is given, one file a call.
 STAND_IN = """#!/bin/sh

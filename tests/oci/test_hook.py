@@ -12,6 +12,7 @@ import time
 import pytest
 from box import wait_for
 from containers import BUILD, HUGE, PROGRAMS, ROOT, Containers, big, huge_text_bytes, policy, tracers
+from surroundings import open_up
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
 RUNTIMES = ["runc", "crun"]
@@ -265,9 +266,7 @@ def in_a_user_namespace(config):
 def test_walls(containers, runtime, change, backing):
     ours = containers(runtime, backing=[backing])
     bundle = ours.bundle("walled", ["/bin/big", "exit", "9"], {"/bin/big": big()}, change=change)
-    for folder in (bundle, *bundle.parents):  # a user of the namespace has to reach its root
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    open_up(bundle)  # a user of the namespace has to reach its root
     done = ours.run(bundle)
     assert done.returncode == 9, done.stderr
     line = ours.report()

@@ -7,9 +7,8 @@ import shutil
 
 import pytest
 from box import Box, wait_for
+from surroundings import BUILD
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
 STAND_IN = """#!/bin/sh
 exec cat >"$(dirname "$0")/states/$$.json"
 """

@@ -10,12 +10,11 @@ import subprocess
 import tomllib
 
 import pytest
+from surroundings import PROGRAMS, ROOT
 
 yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed")
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "oci-hook" / "kubernetes"
 SCRIPT = KUBERNETES / "image" / "hugexec-node"
-PROGRAMS = pathlib.Path(os.environ.get("HUGEXEC_PROGRAMS", ROOT / "build" / "programs")).resolve()
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="chroot and namespaces need root")
 

@@ -9,9 +9,8 @@ import textwrap
 
 import pytest
 from box import Box, wait_for
+from surroundings import BUILD
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("HUGEXEC_BUILD", ROOT / "build")).resolve()
 OPTED_IN = {"version": 1, "rules": [{"match": {"via": "hook", "annotation": {"io.hugexec.remap": "true"}}}]}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oci"))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parents[1] / "oci")]
 from box import wait_for  # noqa: E402  (found through the line above)
 from containers import Containers, big, policy, tracers  # noqa: E402
 

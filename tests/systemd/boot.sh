@@ -9,28 +9,48 @@ shift
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 bed "$bed"
 
-# over PLACE NAME: a writable overlay, with what the layers have for PLACE.
-over() {
+# Layers and programs are bound to places of ours: theirs may be covered below (/tmp), or have a blank or a colon in the name.
+mkdir -p "$bed/srv/programs" "$bed/layers"
+if [ -n "${BED_PROGRAMS-}" ]; then mount --bind "$BED_PROGRAMS" "$bed/srv/programs"; fi
+count=10
+for layer; do
+	count=$((count + 1))
+	mkdir "$bed/layers/$count"
+	mount --bind "$layer" "$bed/layers/$count"
+done
+
+# overlay PLACE: a writable one, with what the layers have for PLACE on top of it.
+overlay() {
 	lower=
-	for layer in $layers; do
+	for layer in "$bed/layers"/*; do
 		if [ -d "$layer$1" ]; then lower="$lower$layer$1:"; fi
 	done
-	mkdir -p "$bed/$2/upper" "$bed/$2/work"
-	chmod 755 "$bed/$2/upper"
-	mount -t overlay bed -o "lowerdir=$lower$1,upperdir=$bed/$2/upper,workdir=$bed/$2/work" "$1"
+	mkdir -p "$bed/written$1/upper" "$bed/written$1/work"
+	chmod 755 "$bed/written$1/upper"
+	mount -t overlay bed -o "lowerdir=$lower$1,upperdir=$bed/written$1/upper,workdir=$bed/written$1/work" "$1"
 }
-layers=$*
-over /usr usr
-over /etc etc
+# The kernel refuses to lay a folder over one that it lies in (a checkout below /var): then a copy of it.
+over() {
+	overlay "$1" 2>"$bed/refused" && return
+	for layer in "$bed/layers"/*; do
+		if [ -d "$layer$1" ]; then
+			mkdir -p "$bed/copies/${layer##*/}"
+			cp -a "$layer$1" "$bed/copies/${layer##*/}/"
+			mount --bind "$bed/copies/${layer##*/}$1" "$layer$1"
+		fi
+	done
+	overlay "$1"
+}
+over /usr
+over /etc
 # Packages of before Debian 13 have their units in /lib, which is a link to /usr/lib.
-for layer in $layers; do
+for layer in "$bed/layers"/*; do
 	if [ -d "$layer/lib/systemd/system" ]; then cp -an "$layer/lib/systemd/system/." /usr/lib/systemd/system/; fi
 done
-over /var var
-for place in /run /srv; do mount -t tmpfs -o mode=755 bed "$place"; done
+mount --rbind "$bed/srv" /srv
+over /var
+mount -t tmpfs -o mode=755 bed /run
 mount -t tmpfs -o mode=1777 bed /tmp
-mkdir /srv/programs
-if [ -n "${BED_PROGRAMS-}" ]; then mount --bind "$BED_PROGRAMS" /srv/programs; fi
 
 # Device nodes of our own: the machine's /dev is one and the same file system in all namespaces.
 mkdir -p "$bed/dev"

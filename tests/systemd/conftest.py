@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+TESTS = pathlib.Path(__file__).resolve().parents[1]
 
 # Pages, programs, and hooks that leave the machine as it was are those of the integration tests.
-spec = importlib.util.spec_from_file_location("integration", ROOT / "tests" / "integration" / "conftest.py")
+spec = importlib.util.spec_from_file_location("integration", TESTS / "integration" / "conftest.py")
 integration = importlib.util.module_from_spec(spec)
 sys.modules["integration"] = integration
 spec.loader.exec_module(integration)
-from integration import (BUILD, GENERATED, PROGRAMS, bigtext, bigtext_generator, hugetlb_pool, pytest_configure)  # noqa: E402,F401
+from integration import (BUILD, GENERATED, PROGRAMS, ROOT, bigtext, bigtext_generator, hugetlb_pool)  # noqa: E402,F401
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from bed import Bed  # noqa: E402

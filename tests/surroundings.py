@@ -1,0 +1,105 @@
+"""
+What all topics ask of the machine: whatever it is set to, whatever folder the checkout lies in and whoever made it, a test
+finds the same surroundings. Loaded before any other module, so that these find HUGEXEC_BUILD and HUGEXEC_PROGRAMS set.
+"""
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE = 0x20000, 0x1000, 0x4000, 0x80000
+
+
+def is_open(path):
+    """Whether other users reach PATH."""
+    return all(folder.stat().st_mode & 0o5 == 0o5 for folder in (path, *path.parents))
+
+
+def open_folder(prefix):
+    """A new folder of ours that others reach, in TMPDIR where they reach that."""
+    above = pathlib.Path(tempfile.gettempdir()).resolve()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=above if is_open(above) else "/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+def open_to_all(folders):
+    """
+    FOLDERS, or where those that other users do not reach (a checkout below /root) can be reached by them: bound to a place
+    that is open, in a mount namespace of this process and those that it starts. As they are where that takes more rights.
+    """
+    closed = [folder for folder in folders if not is_open(folder)]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not closed or os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) < 0 or \
+            libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None) < 0:
+        return folders
+    places = {}
+    for folder in closed:
+        places[folder] = open_folder("hugexec-checkout-")
+        if libc.mount(os.fsencode(folder), os.fsencode(places[folder]), None, MS_BIND | MS_REC, None) < 0:
+            raise OSError(ctypes.get_errno(), f"cannot bind {folder}")
+    return [places.get(folder, folder) for folder in folders]
+
+
+def close_again(folder):
+    """Undo what open_to_all() did for FOLDER; the mount would end with this process, the empty folder would not."""
+    if folder.name.startswith("hugexec-checkout-"):
+        ctypes.CDLL(None).umount2(os.fsencode(folder), 2)
+        folder.rmdir()
+
+
+def open_up(folder):
+    """Let other users into a FOLDER of a test."""
+    for each in (folder, *folder.parents):
+        if is_open(each):
+            return
+        assert "hugexec-tests-" in str(each), f"{each} is not ours to be opened"
+        each.chmod(each.stat().st_mode | 0o055)
+
+
+def folder_of(name, default):
+    path = pathlib.Path(os.environ.get(name, ROOT / default)).resolve()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def set_surroundings():
+    """Those that tests rely on. They are about other ones too, and then set these themselves."""
+    os.umask(0o022)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop_cleanly)
+    if "LC_ALL" not in os.environ:
+        for name in [name for name in os.environ if name == "LANGUAGE" or name.startswith("LC_")]:
+            del os.environ[name]
+    os.environ["LC_ALL"] = "C.UTF-8"  # what tools say is compared
+    for name in ("HUGEXEC", "LD_PRELOAD", "LD_LIBRARY_PATH", "MAKEFLAGS", "MAKELEVEL", "NOTIFY_SOCKET", "JOURNAL_STREAM"):
+        os.environ.pop(name, None)
+    os.environ.setdefault("TERM", "dumb")
+    os.environ.setdefault("HUGEXEC_HELPER", "off")  # a hugexecd that this machine may have is not what is tested
+
+
+def stop_cleanly(number, _):
+    """A run that is ended gives the machine's settings back all the same."""
+    raise KeyboardInterrupt(f"signal {number}")
+
+
+def pytest_configure(config):
+    """A folder of our own: another pytest that starts meanwhile takes the permissions of the shared one away."""
+    if config.option.basetemp is None:
+        own = open_folder("hugexec-tests-")
+        config.option.basetemp = str(own / "pytest")
+        config.add_cleanup(lambda: shutil.rmtree(own, ignore_errors=True))
+    for folder in (BUILD, PROGRAMS):
+        config.add_cleanup(lambda folder=folder: close_again(folder))
+
+
+set_surroundings()
+BUILD, PROGRAMS = open_to_all([folder_of("HUGEXEC_BUILD", "build"), folder_of("HUGEXEC_PROGRAMS", "build/programs")])
+os.environ["HUGEXEC_BUILD"], os.environ["HUGEXEC_PROGRAMS"] = str(BUILD), str(PROGRAMS)
+sys.path.insert(0, str(ROOT / "tests" / "programs"))
