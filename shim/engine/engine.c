@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fault.h"
 #include "engine/image.h"
+#include "engine/mapped_file.h"
 #include "engine/object.h"
 #include "engine/plan.h"
 #include "engine/private_pages.h"
@@ -44,18 +44,6 @@ static void sum_up(struct report *report)
 	/* A small program whose libraries are what counts: no reason to give. */
 	if (report->outcome == OUTCOME_REMAPPED && nothing_to_do)
 		report->reason = (struct error){0};
-}
-
-/* Of a program that has run: where it is, and what of it is not to be copied. */
-static void look_at_running(struct image *image, pid_t pid)
-{
-	char path[64], exe[4096];
-	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
-	ssize_t got = readlink(path, exe, sizeof exe - 1);
-	exe[got > 0 ? got : 0] = '\0';
-	image_find_exe(image, exe);
-	if (image->has_exe)
-		private_pages_note(image, image->exe_index, pid);
 }
 
 /* Whether the mapping with this index is the program's, or a copy of its text. */
@@ -102,8 +90,8 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 	}
 	if (image_read(tracee->pid, &image, &report->reason) < 0)
 		return;
-	if (has_run)
-		look_at_running(&image, tracee->pid);
+	if (has_run && mapped_file_find_exe(&image, tracee->pid, &report->reason) == 0)
+		private_pages_note(&image, image.exe_index, tracee->pid);
 	struct report_object *out = image.has_exe ? add_object(report) : NULL;
 	if (out) {
 		struct object program = {
@@ -120,7 +108,7 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 		fault_point("verified");
 	} else if (image.has_exe) {
 		error_set_errno(&report->reason, ENOMEM, "image", "what is to be reported");
-	} else {
+	} else if (!has_run) {
 		error_set(&report->reason, "no-text", "the program is no mapped file");
 	}
 	image_free(&image);

@@ -124,19 +124,6 @@ int image_read(pid_t pid, struct image *out, struct error *err)
 	return image_parse(maps, auxv, (size_t)got / sizeof auxv[0], out, err);
 }
 
-void image_find_exe(struct image *image, const char *path)
-{
-	image->has_exe = false;
-	for (size_t i = 0; i < image->count; i++) {
-		if (strcmp(image->mappings[i].path, path) != 0)
-			continue;
-		image->exe_index = i;
-		image->has_exe = true;
-		if (mapping_is_text(&image->mappings[i]))
-			break;
-	}
-}
-
 void image_free(struct image *image)
 {
 	free(image->mappings);

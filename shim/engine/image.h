@@ -47,12 +47,6 @@ int image_read(pid_t pid, struct image *out, struct error *err);
 /* The same from the text of a maps file and the raw words of an auxv: no I/O. */
 int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struct image *out, struct error *err);
 
-/*
- * Take the program that runs to be the file at PATH, as its mappings name it: AT_ENTRY may lie in a copy by now, as may
- * all of the text. Where nothing is mapped from there, has_exe is false afterwards.
- */
-void image_find_exe(struct image *image, const char *path);
-
 void image_free(struct image *image);
 
 /* Index of the mapping that holds TRACEE_ADDR, or -1. */

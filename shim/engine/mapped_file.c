@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +19,20 @@
 #define PAGE_BYTES 4096
 #define FSID       4 /* of the numbers in a line of /proc/PID/status: real, effective, saved, of the filesystem */
 
-int mapped_file_open_exe(pid_t pid, struct error *err)
+/* root may be refused a file that its own user may read: by a FUSE mount without allow_other, or a server of NFS. */
+static int open_exe(pid_t pid, struct error *err)
 {
-	char path[64];
+	char path[64], name[PATH_MAX];
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
 	int fd = open(path, OPEN_FLAGS);
-	return fd >= 0 ? fd : error_set_errno(err, errno, "no-proc", "%s", path);
+	if (fd >= 0)
+		return fd;
+	int failed = errno;
+	ssize_t got = readlink(path, name, sizeof name - 1);
+	if (got < 0)
+		return error_set_errno(err, failed, "no-proc", "%s", path);
+	name[got] = '\0';
+	return error_set_errno(err, failed, "text-unreadable", "%s", name);
 }
 
 /* The user or group, by KEY, with whose rights the process of STATUS opens files. Returns 0, or -1. */
@@ -67,23 +76,28 @@ static int open_as(pid_t pid, const char *path)
 }
 
 /*
- * Whether FD is the file of MAPPING, by what the kernel says of a mapping of our own: device numbers of fstat(2) are
- * others on btrfs and overlayfs.
+ * What the kernel calls the file open at FD, its device and inode, in a list of mappings: device numbers of fstat(2)
+ * are others on btrfs and overlayfs. So a mapping of our own is looked at. Returns 0, or -1 with errno.
  */
-static bool is_file_of(int fd, const struct mapping *mapping)
+static int identify(int fd, struct mapping *file)
 {
 	struct image own;
-	bool same = false;
+	int result = -1;
 	void *page = mmap(NULL, PAGE_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (page == MAP_FAILED)
-		return false;
+		return -1;
+	errno = ENOENT;
 	if (image_read(getpid(), &own, NULL) == 0) {
 		ssize_t at = image_find(&own, (uintptr_t)page);
-		same = at >= 0 && mapping_same_file(&own.mappings[at], mapping);
+		if (at >= 0) {
+			*file = own.mappings[at];
+			file->path = "";
+			result = 0;
+		}
 		image_free(&own);
 	}
 	munmap(page, PAGE_BYTES);
-	return same;
+	return result;
 }
 
 /* Nothing is opened, which can have effects, before it is known for a file with the number of the one that is mapped.
@@ -100,18 +114,48 @@ static int open_by_path(pid_t pid, const struct mapping *mapping, struct error *
 		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", there);
 	int fd = open_as(pid, path);
-	if (fd < 0)
-		return error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
-	if (is_file_of(fd, mapping))
-		return fd;
-	close(fd);
-	return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+	return fd >= 0 ? fd : error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
 }
 
-int mapped_file_open(pid_t pid, const struct mapping *mapping, struct error *err)
+static int open_library(pid_t pid, const struct mapping *mapping, struct error *err)
 {
 	char path[128];
 	snprintf(path, sizeof path, "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, mapping->start, mapping->end);
 	int fd = open(path, OPEN_FLAGS);
 	return fd >= 0 ? fd : open_by_path(pid, mapping, err);
+}
+
+int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, struct error *err)
+{
+	struct mapping file;
+	int fd = is_program ? open_exe(pid, err) : open_library(pid, mapping, err);
+	if (fd < 0)
+		return -1;
+	int failed = identify(fd, &file) < 0 ? errno : 0;
+	if (!failed && mapping_same_file(&file, mapping))
+		return fd;
+	close(fd);
+	if (failed)
+		return error_set_errno(err, failed, "text-unreadable", "%s", mapping->path);
+	return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+}
+
+int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err)
+{
+	struct mapping file;
+	cleanup_close int fd = open_exe(pid, err);
+	image->has_exe = false;
+	if (fd < 0)
+		return -1;
+	if (identify(fd, &file) < 0)
+		return error_set_errno(err, errno, "text-unreadable", "mapping the program's file");
+	for (size_t i = 0; i < image->count; i++) {
+		if (!mapping_same_file(&image->mappings[i], &file))
+			continue;
+		image->exe_index = i;
+		image->has_exe = true;
+		if (mapping_is_text(&image->mappings[i]))
+			break;
+	}
+	return image->has_exe ? 0 : error_set(err, "no-text", "nothing of the program's file is mapped");
 }

@@ -90,10 +90,8 @@ bool object_remap(struct object *object, struct report_object *out)
 	struct plan plan = {0};
 	*out = (struct report_object){.backing = BACKING_NONE};
 	snprintf(out->path, sizeof out->path, "%s", object->image->mappings[object->map_index].path);
-	cleanup_close int fd =
-	    object->is_program
-	        ? mapped_file_open_exe(tracee->pid, &out->reason)
-	        : mapped_file_open(tracee->pid, &object->image->mappings[object->map_index], &out->reason);
+	cleanup_close int fd = mapped_file_open(tracee->pid, &object->image->mappings[object->map_index],
+	                                        object->is_program, &out->reason);
 	if (fd < 0)
 		return false;
 	if (is_changed(object))

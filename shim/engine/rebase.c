@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "engine/auxv.h"
 #include "engine/private_pages.h"
 #include "engine/segments.h"
+#include "engine/tracee_files.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -47,14 +47,15 @@ struct move {
 	struct {
 		const struct mapping *mapping;
 		/*
-		 * Read-only: mapped from the file; else moved. Text with a uprobe's breakpoints is moved, too: the
-		 * probe would count a mapping that comes (uprobe_mmap()), but not one that goes.
+		 * Read-only: mapped from the file where that may be; else moved. Text with a uprobe's breakpoints is
+		 * moved, too: the probe would count a mapping that comes (uprobe_mmap()), but not one that goes.
 		 */
-		bool fresh;
+		bool as_in_file;
+		bool fresh; /* mapped from the file at its new place; the old mapping is still there */
 		bool done;
 	} parts[MAPPINGS_MAX];
 	unsigned count;
-	int64_t exe_fd;        /* in the tracee; negative: it could not be opened, so all is moved */
+	int exe_fd;            /* in the tracee; negative: it could not be passed on, so all is moved */
 	uint64_t scratch_addr; /* untouched stack memory in the tracee, zero before and after */
 	struct auxv auxv;
 };
@@ -109,7 +110,7 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 		bool as_in_file = !(mapping->prot & PROT_WRITE) &&
 		                  (!(mapping->prot & PROT_EXEC) ||
 		                   !private_pages_between(move->tracee->pid, mapping->start, mapping->end));
-		move->parts[move->count++].fresh = own && as_in_file;
+		move->parts[move->count++].as_in_file = own && as_in_file;
 	}
 	if (move->count == 0) {
 		error_set(err, "rebase-refused", "none of its mappings is the program's");
@@ -145,45 +146,32 @@ static int choose_delta(struct move *move, uint64_t phase, struct error *err)
 	return error_set(err, "rebase-refused", "no free address range found");
 }
 
-/* With the tracee borrowed. Opening by /proc/self/exe can fail where /proc is not mounted in there: then all is moved.
+/*
+ * Bring one part to its new place. What may not be mapped afresh (a security module may say so) is moved; page tables
+ * that come along would keep a slot on small pages, so they are given up (Linux 6.14, CONFIG_PT_RECLAIM).
  */
-static int open_exe(struct move *move, struct error *err)
-{
-	static const char path[] = "/proc/self/exe";
-	struct tracee *tracee = move->tracee;
-	if (tracee_write(tracee, move->scratch_addr, path, sizeof path) != sizeof path)
-		return error_set_errno(err, errno, "rebase-refused", "writing below the stack");
-	move->exe_fd = tracee_syscall(tracee, err, SYS_openat, (uint64_t)AT_FDCWD, move->scratch_addr,
-	                              O_RDONLY | O_CLOEXEC, 0, 0, 0);
-	fault_point("rebase-opened");
-	return tracee->state == TRACEE_GONE ? -1 : 0;
-}
-
-static int refused(int64_t result, const char *what, struct error *err)
-{
-	if (result == INT64_MIN)
-		return -1;
-	return error_set_errno(err, (int)-result, "rebase-refused", "%s in the workload", what);
-}
-
-/* Bring one part to its new place. */
 static int bring(struct move *move, unsigned i, struct error *err)
 {
 	const struct mapping *mapping = move->parts[i].mapping;
 	uint64_t bytes = mapping->end - mapping->start;
 	uint64_t to_addr = mapping->start + move->delta;
-	int64_t result;
-	if (move->parts[i].fresh)
+	int64_t result = -EBADF;
+	if (move->parts[i].as_in_file && move->exe_fd >= 0)
 		result = tracee_syscall(move->tracee, err, SYS_mmap, to_addr, bytes, (uint64_t)mapping->prot,
 		                        MAP_PRIVATE | MAP_FIXED_NOREPLACE, (uint64_t)move->exe_fd, mapping->file_off);
-	else
+	move->parts[i].fresh = result >= 0;
+	if (result < 0 && result != INT64_MIN)
 		result = tracee_syscall(move->tracee, err, SYS_mremap, mapping->start, bytes, bytes,
 		                        MREMAP_MAYMOVE | MREMAP_FIXED, to_addr, 0);
+	if (result == INT64_MIN)
+		return -1;
 	if (result < 0)
-		return refused(result, move->parts[i].fresh ? "mmap" : "mremap", err);
+		return error_set_errno(err, (int)-result, "rebase-refused", "mremap in the workload");
 	move->parts[i].done = true;
+	if (move->parts[i].as_in_file && !move->parts[i].fresh)
+		tracee_syscall(move->tracee, NULL, SYS_madvise, to_addr, bytes, MADV_DONTNEED, 0, 0, 0);
 	fault_point("rebase-moved");
-	return 0;
+	return move->tracee->state == TRACEE_GONE ? -1 : 0;
 }
 
 /* Take everything back. Returns -1 where even that fails: the tracee must not run then. */
@@ -232,21 +220,20 @@ static void move_pc(struct move *move)
 }
 
 /* With the tracee borrowed: the whole move, undone where it fails. */
-static int move_all(struct move *move, struct error *err)
+static int move_all(struct move *move, int exe_fd, struct error *err)
 {
-	int result = open_exe(move, err);
-	fault_point("rebase-mapping");
-	for (unsigned i = 0; i < move->count && result == 0; i++) {
-		move->parts[i].fresh &= move->exe_fd >= 0;
+	int result = 0;
+	move->exe_fd = tracee_pass_file(move->tracee, exe_fd, move->scratch_addr);
+	fault_point("rebase-passed");
+	for (unsigned i = 0; i < move->count && result == 0 && move->tracee->state == TRACEE_BORROWED; i++)
 		result = bring(move, i, err);
-	}
-	if (result == 0) /* the last that can fail, and undone by itself where it does */
+	if (result == 0 &&
+	    move->tracee->state == TRACEE_BORROWED) /* the last that can fail, and undone by itself where it does */
 		result = auxv_move(move->tracee, &move->auxv, move->delta, move->scratch_addr, err);
 	if (move->tracee->state == TRACEE_GONE)
 		return -1;
 	if (result < 0 && take_back(move) < 0) {
-		kill(move->tracee->pid, SIGKILL);
-		move->tracee->state = TRACEE_GONE;
+		tracee_kill(move->tracee);
 		return -1;
 	}
 	if (move->exe_fd >= 0)
@@ -289,7 +276,7 @@ int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_
 	else
 		result = auxv_find(tracee, &move.auxv, err);
 	if (result == 0)
-		result = move_all(&move, err);
+		result = move_all(&move, exe_fd, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
 	tracee_write(tracee, move.scratch_addr, zero, sizeof zero);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/memfd.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include "engine/fill.h"
 #include "engine/private_pages.h"
 #include "engine/smaps.h"
+#include "engine/tracee_files.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
@@ -84,16 +84,6 @@ static int64_t create_memfd(struct copy *copy, struct error *err)
 	return result;
 }
 
-/* Get our own descriptor of the tracee's FD, as the same open file. */
-static int fetch_fd(pid_t pid, int64_t tracee_fd, struct error *err)
-{
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)tracee_fd, 0);
-	if (fd < 0)
-		return error_set_errno(err, errno, "remap", "pidfd_getfd");
-	return fd;
-}
-
 /*
  * Where other threads run, one of them may fork: what is mapped aside for a while is none of the child's business, and
  * would be there for its life.
@@ -139,7 +129,7 @@ static int create_aside(struct copy *copy, struct error *err)
 	if (fd < 0)
 		return call_failed(fd, "memfd_create", err);
 	fault_point("memfd-created");
-	copy->memfd = fetch_fd(tracee->pid, fd, err);
+	copy->memfd = tracee_fetch_fd(tracee->pid, (int)fd, err);
 	fault_point("memfd-fetched");
 	int failed = copy->memfd < 0 ? -1 : map_aside(copy, fd, err);
 	if (!failed && tracee->is_foreign)
@@ -297,10 +287,8 @@ static int switch_text(struct copy *copy, struct error *err)
 		                               MREMAP_MAYMOVE | MREMAP_FIXED, range->start, 0);
 		if (moved < 0) {
 			call_failed(moved, "mremap", err);
-			if (copy->tracee->state != TRACEE_GONE && !range_is_untouched(copy, range)) {
-				kill(copy->tracee->pid, SIGKILL);
-				copy->tracee->state = TRACEE_GONE;
-			}
+			if (copy->tracee->state != TRACEE_GONE && !range_is_untouched(copy, range))
+				tracee_kill(copy->tracee);
 			return -1;
 		}
 		copy->aside_addr += bytes;

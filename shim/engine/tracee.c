@@ -213,11 +213,7 @@ static int find_syscall_insn(struct tracee *tracee, struct error *err)
 	return tracee->syscall_insn_addr ? 0 : -1;
 }
 
-/*
- * A borrowed tracee on which a request fails: where its call stands, or what has come of it, is not known, so it must
- * not go on. It has usually been killed (ESRCH): tracee_borrow() has seen that none of the requests is refused.
- */
-static void abandon(struct tracee *tracee)
+void tracee_kill(struct tracee *tracee)
 {
 	if (tracee->state != TRACEE_GONE)
 		kill(tracee->pid, SIGKILL);
@@ -259,7 +255,7 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 	if (set_mask(tracee, UINT64_MAX, err) < 0) {
 		/* Nothing but the options was changed, and setting the mask back would be refused, too. */
 		if (tracee->state == TRACEE_GONE || set_options(tracee, tracee->options, NULL) < 0)
-			abandon(tracee);
+			tracee_kill(tracee);
 		else
 			tracee->state = TRACEE_STOPPED;
 		return -1;
@@ -277,7 +273,7 @@ static int run_syscall_once(struct tracee *tracee, long nr, const uint64_t args[
 	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, nr, args);
 	if (set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0 || to_syscall_stop(tracee, err) < 0 ||
 	    tracee_get_regs(tracee, &regs, err) < 0) {
-		abandon(tracee);
+		tracee_kill(tracee);
 		return -1;
 	}
 	*result = arch_result(&regs);
@@ -309,7 +305,7 @@ int tracee_return(struct tracee *tracee, struct error *err)
 		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
 	if (set_regs(tracee, &tracee->saved_regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0 ||
 	    set_options(tracee, tracee->options, err) < 0) {
-		abandon(tracee);
+		tracee_kill(tracee);
 		return -1;
 	}
 	tracee->state = TRACEE_STOPPED;
@@ -375,7 +371,7 @@ int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
 		info_addr = 0;
 	struct last_call last = {SYS_waitid, {P_PID, (uint64_t)tracer_pid, info_addr, WEXITED | __WALL, 0, 0}};
 	if (lead_to_last_call(tracee, &last, err) < 0) {
-		abandon(tracee);
+		tracee_kill(tracee);
 		return -1;
 	}
 	fault_point("handoff-free");

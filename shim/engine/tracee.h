@@ -142,6 +142,13 @@ int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64
 int tracee_return(struct tracee *tracee, struct error *err);
 
 /*
+ * End a tracee that must not run on: its text, or what has come of a call in it, is not known to be right. It has
+ * usually been killed by somebody already: tracee_borrow() has seen that none of the requests is refused. State after:
+ * GONE.
+ */
+void tracee_kill(struct tracee *tracee);
+
+/*
  * Have the tracee stop before it executes the instruction at TRACEE_ADDR: a hardware breakpoint, which leaves the text
  * untouched. The caller resumes it, passes other events on, and asks tracee_at_breakpoint() at each SIGTRAP.
  *

@@ -73,7 +73,7 @@ def test_masked_whenever_borrowed(steps, hugexec_command, bigtext, mark, backing
                 process.communicate(timeout=30)
                 was_killed = process.returncode == -signal.SIGKILL
                 assert was_killed == (mask == ALL_SIGNALS) or step == GIVEN_BACK, (step, hex(mask), process.returncode)
-    expected = {"file": {"borrowed", "rebase-opened", "rebase-moved", "rebase-fixed"}}
+    expected = {"file": {"borrowed", "pass-opened", "pass-received", "rebase-passed", "rebase-moved", "rebase-fixed"}}
     assert expected.get(backing, {"borrowed", "memfd-created", "aside", "populated", "switching", "switched"}) <= set(borrowed)
     assert {"handoff-borrowed", "handoff-entry"} <= set(borrowed)
 

@@ -1,0 +1,257 @@
+"""
+What a program's text is replaced by is the file that the kernel executed or ld.so mapped, whatever names lead to by then.
+
+The program tells a checksum of the text of each large object that it has mapped, read from its own memory.
+"""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import zlib
+
+import pytest
+
+from conftest import Process, bigtext_generator, marked, policy_with, read_report, run, status_of, wait_until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changing roots and mounts takes root")
+
+SOURCE = r"""
+#include <link.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+extern unsigned long bigtext_walk(unsigned long);
+static unsigned table[256];
+static unsigned crc(const unsigned char *at, unsigned long bytes)
+{
+	unsigned sum = ~0U;
+	for (; bytes > 0; bytes--)
+		sum = table[(sum ^ *at++) & 255] ^ sum >> 8;
+	return ~sum;
+}
+static int look(struct dl_phdr_info *info, size_t size, void *context)
+{
+	const char *name = strrchr(info->dlpi_name, '/');
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *phdr = &info->dlpi_phdr[i];
+		if (phdr->p_type == PT_LOAD && (phdr->p_flags & PF_X) && phdr->p_filesz > 4 << 20)
+			printf("%s %08x\n", name ? name + 1 : "program", crc((void *)(info->dlpi_addr + phdr->p_vaddr), phdr->p_filesz));
+	}
+	return 0;
+}
+int main(void)
+{
+	for (unsigned i = 0; i < 256; i++) {
+		unsigned value = i;
+		for (int bit = 0; bit < 8; bit++)
+			value = value & 1 ? value >> 1 ^ 0xedb88320U : value >> 1;
+		table[i] = value;
+	}
+	printf("this is %s, %lx\n", NAME, bigtext_walk(1));
+	dl_iterate_phdr(look, NULL);
+	return 7;
+}
+"""
+LIBRARY = "extern unsigned long bigtext_walk(unsigned long);\nunsigned long library_walk(void) { return bigtext_walk(2); }\n"
+
+
+def text_checksum(path):
+    """Of the large executable segment of the ELF file at PATH, read from the file."""
+    data = pathlib.Path(path).read_bytes()
+    phoff, = struct.unpack_from("<Q", data, 32)
+    count, = struct.unpack_from("<H", data, 56)
+    for number in range(count):
+        kind, flags, offset, _, _, size = struct.unpack_from("<IIQQQQ", data, phoff + 56 * number)
+        if kind == 1 and flags & 1 and size > 4 << 20:
+            return f"{zlib.crc32(data[offset:offset + size]):08x}"
+    raise AssertionError(f"{path} has no large text")
+
+
+def libraries_of(program):
+    return re.findall(r"(?:=> |^\s*)(/\S+) \(0x", run(["ldd", program]).stdout, re.M)
+
+
+@pytest.fixture(scope="module", name="built")
+def built_fixture(tmp_path_factory):
+    """Programs A and B, and a library of theirs in two builds: from one source each, so that all but some bytes agree."""
+    folder = tmp_path_factory.mktemp("right-file")
+    (folder / "main.c").write_text(SOURCE)
+    (folder / "library.c").write_text(LIBRARY)
+    assembly = bigtext_generator.assembly(8)
+    for name, factor in (("a", "2654435761"), ("b", "2654435769")):
+        (folder / f"{name}.s").write_text(assembly.replace("2654435761", factor))
+        run(["cc", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", folder / f"lib-{name}.so", folder / "library.c", folder / f"{name}.s"], check=True)
+        run(["cc", "-w", "-D_GNU_SOURCE", "-O1", "-fPIE", "-pie", f'-DNAME="{name.upper()}"', "-o", folder / name, folder / "main.c",
+             folder / f"{name}.s"], check=True)
+    os.sync()
+    return folder
+
+
+@pytest.fixture(name="root")
+def root_fixture(tmp_path, built):
+    """A root folder with both programs, what they load, and no procfs."""
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    for name in ("a", "b"):
+        shutil.copy(built / name, root / "bin")
+    for library in libraries_of(built / "a"):
+        target = root / library[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+    os.sync()
+    return root
+
+
+def told_by(built, name, *libraries):
+    """What the program must tell of itself."""
+    first = run([built / name]).stdout.splitlines()[0]
+    return "\n".join([first, f"program {text_checksum(built / name)}",
+                      *(f"lib.so {text_checksum(built / library)}" for library in libraries)]) + "\n"
+
+
+def link(path, _):
+    path.symlink_to("/bin/b")
+
+
+def fifo(path, _):
+    os.mkfifo(path)
+
+
+def folder(path, _):
+    path.mkdir()
+
+
+def file(path, root):
+    shutil.copy(root / "bin" / "b", path)
+
+
+def nothing(_path, _root):
+    pass
+
+
+def full_device(path, _):
+    os.mknod(path, 0o666 | 0o020000, os.makedev(1, 7))
+
+
+@pytest.mark.parametrize("what", [link, fifo, folder, file, nothing, full_device])
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_proc_that_is_no_procfs(hugexec_run, built, root, backing, what):
+    """Sandboxes have a folder with a link in the place of /proc."""
+    (root / "proc/self").mkdir(parents=True)
+    what(root / "proc/self/exe", root)
+    done, report = hugexec_run(["chroot", root, "/bin/a"], policy_with(min_text="4M", file_timeout="60s"), backing)
+    assert (done.stdout, done.returncode) == (told_by(built, "a"), 7), done
+    line = report[-1]
+    assert line["outcome"] == "remapped" and line["backing"] == backing and line["rebased"] is (backing == "file"), line
+    assert line["reason"] is None, line
+
+
+@pytest.mark.parametrize("refused", ["socketpair", "recvmsg", "sendmsg", "pidfd_getfd"])
+def test_file_that_cannot_be_passed_on(hugexec_command, built, refused):
+    """Then the program's own mappings are moved: it has no other file either."""
+    seccomp = pytest.importorskip("seccomp")
+
+    def filter_call():
+        rules = seccomp.SyscallFilter(seccomp.ALLOW)
+        rules.add_rule(seccomp.ERRNO(1), refused)
+        rules.load()
+
+    words, report = hugexec_command([built / "a"], backing="file")
+    done = run(words, preexec_fn=filter_call)
+    assert (done.stdout, done.returncode) == (told_by(built, "a"), 7), done
+    line, = read_report(report)
+    assert line["outcome"] == "remapped" and line["rebased"] is True and line["reason"] is None, line
+
+
+# What somebody does to the names by which the program and its library are known, while the launch stands at a step.
+SWAPS = {
+    "renamed over": 'cp "$PLACE/b" "$PLACE/new" && mv "$PLACE/new" "$PLACE/a" && cp "$PLACE/lib-b.so" "$PLACE/new" && mv "$PLACE/new" "$PLACE/lib.so"',
+    "mounted over": 'mount --bind "$PLACE/b" "$PLACE/a" && mount --bind "$PLACE/lib-b.so" "$PLACE/lib.so"',
+    "links": 'rm "$PLACE/a" "$PLACE/lib.so" && ln -s b "$PLACE/a" && ln -s lib-b.so "$PLACE/lib.so"',
+    "folder mounted over": 'mount -t tmpfs none "$PLACE/over" && cp "$PLACE/b" "$PLACE/over/a" && cp "$PLACE/lib-b.so" "$PLACE/over/lib.so" && '
+                           'mount --move "$PLACE/over" "$PLACE"',
+    "proc": 'mount -t tmpfs none /proc && mkdir -p /proc/self "/proc/$PID" && ln -s "$PLACE/b" /proc/self/exe && ln -s "$PLACE/b" "/proc/$PID/exe"',
+}
+
+
+@pytest.fixture(scope="module", name="steps")
+def steps_fixture(hugexec):
+    listed = run([hugexec, "--list-steps"])
+    if listed.returncode != 0:
+        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
+    return listed.stdout.split()
+
+
+def has_mapped(pid, about):
+    """Whether process PID has the file with this stat mapped."""
+    return any(line.split()[4] == str(about.st_ino) for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines())
+
+
+def swapped_at(step, words, swap, mark, environment, about):
+    """
+    Run WORDS to the end, and SWAP in its mount namespace when the tracer has come to STEP and the process has the file with
+    the stat ABOUT mapped. Returns what it came to, and whether there was a swap.
+    """
+    process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                      env={**os.environ, **environment, "MARK": mark, "HUGEXEC_FAULT": f"stop:{step}"})
+    swapped = False
+
+    def has_ended():
+        nonlocal swapped
+        if process.poll() is not None:
+            return True
+        for tracer in marked(mark):
+            if status_of(tracer)["Name"] != "hugexec-tracer" or status_of(tracer)["State"][0] != "T":
+                continue
+            if not swapped and has_mapped(process.pid, about):
+                done = run(["nsenter", "--mount", "-t", str(process.pid), "sh", "-c", swap], env={**os.environ, **environment, "PID": str(process.pid)})
+                assert done.returncode == 0, (step, done.stderr)
+                swapped = True
+            os.kill(tracer, signal.SIGCONT)
+        return False
+
+    wait_until(has_ended)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(words, process.returncode, out, err), swapped
+
+
+# Steps at which a program that was executed has been looked at, and not more.
+PROGRAM_STEPS = {"exec-finished", "decided", "borrowed", "returned", "verified", "reported"}
+STEPS = {
+    ("program", "file"): {*PROGRAM_STEPS, "file-prepared", "pass-opened", "pass-received", "rebase-passed", "rebase-moved", "rebase-fixed"} - {"returned"},
+    ("program", "thp"): {*PROGRAM_STEPS, "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",
+                         "switched"},
+    ("library", "file"): {"library-stop", "file-prepared", "reported"},
+    ("library", "thp"): {"library-stop", "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",
+                         "switched", "reported"},
+}
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+@pytest.mark.parametrize("mapped", ["program", "library"])
+@pytest.mark.parametrize("swap", SWAPS)
+def test_names_are_swapped(steps, hugexec_command, built, tmp_path, mark, backing, mapped, swap):
+    """At each step after the program, or its library, is MAPPED: the text that runs never differs from that file's."""
+    place = tmp_path / "place"
+    expected = told_by(built, "a", "lib-a.so")
+    policy = policy_with(libraries=True, follow="exec", match={"exe": "/**/a*"})
+    reached = set()
+    for step in sorted(STEPS[mapped, backing].intersection(steps)):
+        shutil.rmtree(place, ignore_errors=True)
+        (place / "over").mkdir(parents=True)
+        for name in ("a", "b", "lib-b.so"):
+            os.link(built / name, place / name)
+        os.link(built / "lib-a.so", place / "lib.so")
+        about = os.stat(place / ("a" if mapped == "program" else "lib.so"))
+        words, report = hugexec_command(["unshare", "--mount", "--propagation", "private", "env", f"LD_PRELOAD={place}/lib.so", f"{place}/a"], policy, backing)
+        done, swapped = swapped_at(step, words, SWAPS[swap], mark, {"PLACE": str(place)}, about)
+        if swapped:
+            reached.add(step)
+        told = done.stdout
+        if mapped == "program":  # ld.so has opened its library later, and by its name
+            told = told.replace(text_checksum(built / "lib-b.so"), text_checksum(built / "lib-a.so"))
+        assert (told, done.returncode) == (expected, 7), (step, done, read_report(report))
+    assert reached == STEPS[mapped, backing]
