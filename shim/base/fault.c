@@ -16,7 +16,8 @@ static const char *const steps[] = {
     "returned",        "verified",      "reported",      "handoff-borrowed", "handoff-entry",    "handoff-set",
     "handoff-free",    "pass-opened",   "pass-received", "rebase-passed",    "rebase-moved",     "rebase-fixed",
     "file-prepared",   "library-stop",  "fill-helper",   "helper-accepted",  "helper-received",  "helper-seized",
-    "helper-answered", "hook-seized",   "attached",      "frozen",           "frozen-call",
+    "helper-answered", "hook-seized",   "attached",      "frozen",           "frozen-call",      "entry-mapped",
+    "entry-set",
 };
 
 static bool armed(const char *verb, const char *step)

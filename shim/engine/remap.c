@@ -1,10 +1,8 @@
 #include "engine/remap.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +25,6 @@
 #endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
-#endif
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
 #endif
 
 #define SMAPS_LIMIT_BYTES (64 * MIB)
@@ -62,26 +57,6 @@ static int call_failed(int64_t result, const char *what, struct error *err)
 	                   : errnum == EPERM || errnum == EACCES ? "not-permitted"
 	                                                         : "remap";
 	return error_set_errno(err, errnum, word, "%s in the workload", what);
-}
-
-/*
- * memfd_create in the tracee. The name is the program's own path (AT_EXECFN), which already stands in its memory, so
- * that nothing is written there; the name shows in /proc/PID/maps. MFD_NOEXEC_SEAL is about the file's mode only,
- * mapping it executable is still allowed; with it vm.memfd_noexec may be 0, 1 or 2 (6.3 and newer; older kernels say
- * EINVAL).
- */
-static int64_t create_memfd(struct copy *copy, struct error *err)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | copy->backing->memfd_flags(copy->page_bytes);
-	const uint64_t names[] = {tracee_auxv(copy->tracee, AT_EXECFN), tracee_auxv(copy->tracee, AT_PLATFORM)};
-	const unsigned extra_flags[] = {MFD_NOEXEC_SEAL, 0};
-	int64_t result = -EINVAL;
-	for (unsigned name = 0; name < 2; name++) {
-		for (unsigned extra = 0; extra < 2 && result == -EINVAL && names[name]; extra++)
-			result = tracee_syscall(copy->tracee, err, SYS_memfd_create, names[name],
-			                        flags | extra_flags[extra], 0, 0, 0, 0);
-	}
-	return result;
 }
 
 /*
@@ -125,7 +100,7 @@ static int create_aside(struct copy *copy, struct error *err)
 {
 	struct tracee *tracee = copy->tracee;
 	const struct backing_copy *backing = copy->backing;
-	int64_t fd = create_memfd(copy, err);
+	int64_t fd = tracee_memfd_create(tracee, backing->memfd_flags(copy->page_bytes), err);
 	if (fd < 0)
 		return call_failed(fd, "memfd_create", err);
 	fault_point("memfd-created");

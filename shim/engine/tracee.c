@@ -169,7 +169,7 @@ int tracee_check_native(struct tracee *tracee, struct error *err)
 	return tracee_get_regs(tracee, &regs, err);
 }
 
-static int set_regs(struct tracee *tracee, const struct arch_regs *regs, struct error *err)
+int tracee_set_regs(struct tracee *tracee, const struct arch_regs *regs, struct error *err)
 {
 	struct arch_regs copy = *regs;
 	struct iovec io = {&copy.gpr, sizeof copy.gpr};
@@ -243,8 +243,8 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 {
 	if (has_been_replaced(tracee))
 		return lost(tracee, err);
-	if (tracee_get_regs(tracee, &tracee->saved_regs, err) < 0 || set_regs(tracee, &tracee->saved_regs, err) < 0 ||
-	    find_syscall_insn(tracee, err) < 0)
+	if (tracee_get_regs(tracee, &tracee->saved_regs, err) < 0 ||
+	    tracee_set_regs(tracee, &tracee->saved_regs, err) < 0 || find_syscall_insn(tracee, err) < 0)
 		return -1;
 	if (ptrace(PTRACE_GETSIGMASK, tracee->pid, sizeof tracee->saved_mask, &tracee->saved_mask) < 0)
 		return ptrace_failed(tracee, "reading the signal mask", err);
@@ -271,8 +271,8 @@ static int run_syscall_once(struct tracee *tracee, long nr, const uint64_t args[
 {
 	struct arch_regs regs = tracee->saved_regs;
 	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, nr, args);
-	if (set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0 || to_syscall_stop(tracee, err) < 0 ||
-	    tracee_get_regs(tracee, &regs, err) < 0) {
+	if (tracee_set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0 ||
+	    to_syscall_stop(tracee, err) < 0 || tracee_get_regs(tracee, &regs, err) < 0) {
 		tracee_kill(tracee);
 		return -1;
 	}
@@ -303,7 +303,7 @@ int tracee_return(struct tracee *tracee, struct error *err)
 {
 	if (tracee->state == TRACEE_GONE)
 		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
-	if (set_regs(tracee, &tracee->saved_regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0 ||
+	if (tracee_set_regs(tracee, &tracee->saved_regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0 ||
 	    set_options(tracee, tracee->options, err) < 0) {
 		tracee_kill(tracee);
 		return -1;
@@ -351,11 +351,11 @@ static int lead_to_last_call(struct tracee *tracee, const struct last_call *last
 	struct arch_regs regs = tracee->saved_regs;
 	const uint64_t none[6] = {0};
 	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, SYS_getpid, none);
-	if (set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0)
+	if (tracee_set_regs(tracee, &regs, err) < 0 || to_syscall_stop(tracee, err) < 0)
 		return -1;
 	fault_point("handoff-entry");
 	arch_finish_in_syscall(&regs, &tracee->saved_regs, last->nr, last->args);
-	if (set_regs(tracee, &regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0)
+	if (tracee_set_regs(tracee, &regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0)
 		return -1;
 	fault_point("handoff-set");
 	return set_options(tracee, tracee->options, err);

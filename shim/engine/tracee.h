@@ -63,9 +63,8 @@ struct tracee {
 	void (*start_others)(struct tracee *tracee);
 	pid_t (*wait)(struct tracee *tracee, int *status);
 	struct arch_regs saved_regs;
-	uint64_t breakpoint_addr; /* 0: none is set */
-	int breakpoint_fd;        /* of the perf event that it is; 0: it is in the tracee's debug registers */
-	uint64_t saved_mask;      /* kernel sigset: bit N-1 is signal N */
+	uint64_t saved_mask;           /* kernel sigset: bit N-1 is signal N */
+	struct entry_stop *entry_stop; /* entry_stop.h; NULL: it is not to wait at its entry point */
 };
 
 /*
@@ -112,6 +111,9 @@ int tracee_finish_exec(struct tracee *tracee, struct error *err);
 /* The registers of a stopped tracee. Returns 0, or -1 with ERR word "not-native", "ptrace" or "tracee-gone". */
 int tracee_get_regs(struct tracee *tracee, struct arch_regs *regs, struct error *err);
 
+/* Set the registers of a stopped tracee. Returns 0, or -1 with ERR word "ptrace" or "tracee-gone". */
+int tracee_set_regs(struct tracee *tracee, const struct arch_regs *regs, struct error *err);
+
 /* Whether the tracee, STOPPED, runs code that can be borrowed. Returns 0, or -1 with ERR as tracee_get_regs(). */
 int tracee_check_native(struct tracee *tracee, struct error *err);
 
@@ -147,38 +149,6 @@ int tracee_return(struct tracee *tracee, struct error *err);
  * GONE.
  */
 void tracee_kill(struct tracee *tracee);
-
-/*
- * Have the tracee stop before it executes the instruction at TRACEE_ADDR: a hardware breakpoint, which leaves the text
- * untouched. The caller resumes it, passes other events on, and asks tracee_at_breakpoint() at each SIGTRAP.
- *
- * Where perf events may be used (perf_event_open(2); sigtrap: Linux 5.13) it is one, and ends with the tracer that has
- * opened it. Else it is set by ptrace(2) and stays where a tracer is killed: SIGTRAP then ends the tracee there.
- * TRACEE: STOPPED. Returns 0, or -1 with ERR word "no-breakpoint" (this processor or hypervisor has none to give, or it
- * would cost the tracee that it blocks or ignores SIGTRAP).
- */
-int tracee_set_breakpoint(struct tracee *tracee, uint64_t tracee_addr, struct error *err);
-
-/*
- * Take the breakpoint of a tracee that runs away again, and let it go: it is stopped for that. Waits for a tracee that
- * cannot be stopped (in uninterruptible sleep). Does nothing where there is no breakpoint. State after: LET_GO or GONE.
- */
-void tracee_leave_breakpoint(struct tracee *tracee);
-
-/* The tracee has executed another program (IN_EXEC), or has ended: nobody will come to its breakpoint any more. */
-void tracee_drop_breakpoint(struct tracee *tracee);
-
-enum at_breakpoint {
-	BREAKPOINT_ELSEWHERE, /* the signal is another */
-	BREAKPOINT_REACHED,
-	BREAKPOINT_PASSED, /* some time ago: the tracee had blocked SIGTRAP after the breakpoint was set */
-};
-
-/*
- * At a signal stop with SIGTRAP: whether it is the breakpoint's. Then it is taken away and the state is STOPPED; the
- * signal must not be delivered.
- */
-enum at_breakpoint tracee_at_breakpoint(struct tracee *tracee);
 
 /* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
 void tracee_detach(struct tracee *tracee);

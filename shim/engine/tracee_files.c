@@ -1,7 +1,9 @@
 #include "engine/tracee_files.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +14,10 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/retry.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
+#endif
 
 /* What the tracee's calls read and write in its memory. */
 struct passing {
@@ -24,6 +30,24 @@ struct passing {
 };
 
 _Static_assert(sizeof(struct passing) <= TRACEE_PASS_BYTES, "room in the tracee");
+
+/*
+ * MFD_NOEXEC_SEAL is about the file's mode only, mapping it executable is still allowed; with it vm.memfd_noexec may be
+ * 0, 1 or 2 (6.3 and newer; older kernels say EINVAL). A path may be too long for a name; that of the platform is not.
+ */
+int64_t tracee_memfd_create(struct tracee *tracee, unsigned flags, struct error *err)
+{
+	const uint64_t names[] = {tracee_auxv(tracee, AT_EXECFN), tracee_auxv(tracee, AT_PLATFORM)};
+	const unsigned extra_flags[] = {MFD_NOEXEC_SEAL, 0};
+	int64_t result = -EINVAL;
+	flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	for (unsigned name = 0; name < 2; name++) {
+		for (unsigned extra = 0; extra < 2 && result == -EINVAL && names[name]; extra++)
+			result = tracee_syscall(tracee, err, SYS_memfd_create, names[name], flags | extra_flags[extra],
+			                        0, 0, 0, 0);
+	}
+	return result;
+}
 
 int tracee_fetch_fd(pid_t pid, int tracee_fd, struct error *err)
 {

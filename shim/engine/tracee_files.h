@@ -13,6 +13,13 @@
 #define TRACEE_PASS_BYTES 128
 
 /*
+ * memfd_create(2) with FLAGS (and MFD_CLOEXEC, MFD_ALLOW_SEALING) in TRACEE (BORROWED). Nothing is written to its
+ * memory: the name is the program's own path, which the kernel has laid there (AT_EXECFN), and shows in
+ * /proc/PID/maps. Returns the tracee's descriptor, which the caller closes there, or -errno as tracee_syscall().
+ */
+int64_t tracee_memfd_create(struct tracee *tracee, unsigned flags, struct error *err);
+
+/*
  * Our own descriptor (close-on-exec) of what PID has open as TRACEE_FD: the same open file (pidfd_getfd(2), Linux 5.6).
  * Returns it, or -1 with ERR word "remap".
  */

@@ -11,8 +11,10 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "engine/engine.h"
+#include "engine/entry_stop.h"
 #include "facts.h"
 #include "host/host.h"
+#include "launch/entry_wait.h"
 #include "launch/sink.h"
 
 #define EXIT_FAIL 125
@@ -140,17 +142,18 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 		return false;
 	if (must_fail(report, settings))
 		return false; /* before its first instruction */
-	uint64_t entry_addr = tracee_auxv(tracee, AT_ENTRY);
-	if (!entry_addr) /* could not be read: a breakpoint at 0 would be waited for until follow_timeout */
-		return false;
+	struct error reason;
 	struct report *waiting = malloc(sizeof *waiting);
-	if (!waiting || tracee_set_breakpoint(tracee, entry_addr, &report->reason) < 0) {
+	if (!waiting || entry_stop_set(tracee, &reason) < 0) {
+		if (waiting && report->outcome != OUTCOME_FAILED)
+			report->reason = reason;
 		free(waiting);
 		return false;
 	}
 	*waiting = *report;
 	followed->waiting = waiting;
 	followed->waiting_settings = *settings;
+	entry_wait_begin(followed);
 	return true;
 }
 
@@ -256,11 +259,20 @@ static void end_waiting(struct following *following, struct followed *followed, 
 	followed->waiting = NULL;
 }
 
-void consider_passed(struct following *following, struct followed *followed)
+/* Why its libraries were left alone, if not because nobody waits for them any more. */
+static void note_missed(struct followed *followed)
 {
-	if (followed->waiting->outcome != OUTCOME_FAILED)
-		error_set(&followed->waiting->reason, "no-breakpoint", "process %d has blocked SIGTRAP",
+	struct report *report = followed->waiting;
+	if (report && report->outcome != OUTCOME_FAILED)
+		error_set(&report->reason, "no-breakpoint",
+		          "its libraries are left alone: process %d was not seen at its entry point",
 		          (int)followed->tracee.pid);
+}
+
+void consider_missed(struct following *following, struct followed *followed)
+{
+	entry_stop_drop(&followed->tracee);
+	note_missed(followed);
 	end_waiting(following, followed, true);
 	tracee_detach(&followed->tracee);
 }
@@ -288,6 +300,9 @@ void consider_privileged(struct following *following, struct followed *followed,
 
 void consider_timeout(struct following *following)
 {
-	for (size_t i = 0; i < following->count; i++)
+	for (size_t i = 0; i < following->count; i++) {
+		entry_stop_drop(&following->list[i].tracee);
+		note_missed(&following->list[i]);
 		consider_end(following, &following->list[i]);
+	}
 }

@@ -24,7 +24,10 @@ struct followed {
 	struct report
 	    *waiting; /* it runs to its entry point, where its libraries are looked at; then this is finished */
 	struct settings waiting_settings;
-	uint64_t held_us; /* how long it was held in all, up to now */
+	int64_t entry_since_us,
+	    entry_look_us;    /* CLOCK_MONOTONIC: since when it waits, when to look at it (entry_wait.h) */
+	unsigned entry_stops; /* how often it was found elsewhere though it had come to its entry point */
+	uint64_t held_us;     /* how long it was held in all, up to now */
 };
 
 struct following {
@@ -49,10 +52,10 @@ enum considered consider(struct following *following, struct followed *followed,
 enum considered consider_entry(struct following *following, struct followed *followed);
 
 /*
- * FOLLOWED has passed its entry point without a stop, because a library had blocked the breakpoint's signal: it is let
- * go, with its libraries as they are (state LET_GO or GONE). We are left its zombie where we are its child.
+ * FOLLOWED has passed its entry point without a stop: it is let go, with its libraries as they are (state LET_GO or
+ * GONE). We are left its zombie where we are its child.
  */
-void consider_passed(struct following *following, struct followed *followed);
+void consider_missed(struct following *following, struct followed *followed);
 
 /* FOLLOWED, which ran to its entry point, has executed another program before: report what was done to the first. */
 void consider_replaced(struct following *following, struct followed *followed);

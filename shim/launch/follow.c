@@ -19,8 +19,10 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/retry.h"
+#include "engine/entry_stop.h"
 #include "host/host.h"
 #include "launch/consider.h"
+#include "launch/entry_wait.h"
 #include "launch/exec_path.h"
 #include "launch/program.h"
 
@@ -59,7 +61,7 @@ static struct followed *add(struct following *following, const struct tracee *tr
 
 static void forget(struct following *following, struct followed *followed)
 {
-	tracee_drop_breakpoint(&followed->tracee);
+	entry_stop_drop(&followed->tracee);
 	free(followed->skipped_exe);
 	*followed = following->list[--following->count];
 }
@@ -71,20 +73,25 @@ static void resume(const struct following *following, const struct followed *fol
 	       (long)signal_to_deliver);
 }
 
-/* Wait for the next event of any tracee. Returns its pid; 0 where the time is over; -1 where there is none left. */
+/*
+ * Wait for the next event of any tracee. Returns its pid; 0 where it is time for something (the deadline, or to look at
+ * who is on the way to its entry point, traced or not); -1 where there is nothing left to wait for.
+ */
 static pid_t next_event(const struct following *following, int *status)
 {
 	sigset_t child;
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	for (;;) {
-		pid_t pid = retry(waitpid(-1, status, __WALL | (following->deadline_us ? WNOHANG : 0)));
-		if (pid != 0 || !following->deadline_us)
+		int64_t look_us = entry_wait_next_us(following);
+		int64_t until_us = following->deadline_us;
+		until_us = look_us && (!until_us || look_us < until_us) ? look_us : until_us;
+		pid_t pid = retry(waitpid(-1, status, __WALL | (until_us ? WNOHANG : 0)));
+		if (pid > 0 || !until_us || (pid < 0 && !look_us))
 			return pid;
-		int64_t now = now_us();
-		if (now >= following->deadline_us)
+		int64_t left_us = until_us - now_us();
+		if (left_us <= 0)
 			return 0;
-		int64_t left_us = following->deadline_us - now;
 		struct timespec timeout = {(time_t)(left_us / 1000000), (long)(left_us % 1000000 * 1000)};
 		sigtimedwait(&child, NULL, &timeout);
 	}
@@ -133,7 +140,7 @@ static void on_exec(struct following *following, struct followed *followed)
 	fault_point("exec-stop");
 	if (followed->waiting) {
 		consider_replaced(following, followed);
-		tracee_drop_breakpoint(&followed->tracee);
+		entry_stop_drop(&followed->tracee);
 	}
 	if (!followed->has_executed && !begins(following, followed)) {
 		tracee_detach(&followed->tracee);
@@ -151,25 +158,28 @@ static void on_exec(struct following *following, struct followed *followed)
 	resume(following, followed, 0);
 }
 
-/* A SIGTRAP: the program's own, or our breakpoint at its entry point. */
-static void on_trap(struct following *following, struct followed *followed)
+/* FOLLOWED is on the way to its entry point, and was looked at. */
+static void on_the_way(struct following *following, struct followed *followed, enum entry_wait where)
 {
-	enum at_breakpoint at = followed->waiting ? tracee_at_breakpoint(&followed->tracee) : BREAKPOINT_ELSEWHERE;
-	if (at == BREAKPOINT_ELSEWHERE) {
-		resume(following, followed, SIGTRAP);
-		return;
-	}
-	if (at == BREAKPOINT_PASSED) {
-		consider_passed(following, followed);
+	if (where == ENTRY_MISSED) {
+		consider_missed(following, followed);
 		let_go(following, followed);
-		return;
-	}
-	if (consider_entry(following, followed) == CONSIDERED_LET_GO) {
+	} else if (where == ENTRY_REACHED && consider_entry(following, followed) == CONSIDERED_LET_GO) {
 		let_go(following, followed);
-		return;
+	} else if (followed->tracee.state != TRACEE_LET_GO) {
+		followed->tracee.state = TRACEE_RUNNING;
+		resume(following, followed, 0);
 	}
-	followed->tracee.state = TRACEE_RUNNING;
-	resume(following, followed, 0);
+}
+
+/* It is time to look at some who are on the way to their entry points. */
+static void look_at_waiting(struct following *following)
+{
+	for (size_t i = following->count; i > 0; i--) {
+		struct followed *followed = &following->list[i - 1];
+		if (followed->waiting && entry_wait_look(followed) == ENTRY_MISSED)
+			on_the_way(following, followed, ENTRY_MISSED);
+	}
 }
 
 /* At a system call of a process that is watched because we lack CAP_SYS_PTRACE. */
@@ -301,7 +311,9 @@ static void on_stop(struct following *following, struct followed *followed, int 
 		return;
 	case PTRACE_EVENT_STOP:
 		/* A group stop is kept, a first stop or the end of a group stop (SIGTRAP) passed over. */
-		if (signal == SIGTRAP)
+		if (signal == SIGTRAP && followed->waiting)
+			on_the_way(following, followed, entry_wait_stopped(followed));
+		else if (signal == SIGTRAP)
 			resume(following, followed, 0);
 		else
 			ptrace(PTRACE_LISTEN, pid, 0, 0);
@@ -309,21 +321,11 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	case 0:
 		if (signal == SYSCALL_STOP)
 			on_syscall(following, followed);
-		else if (signal == SIGTRAP)
-			on_trap(following, followed);
 		else
 			resume(following, followed, signal);
 		return;
 	default: resume(following, followed, 0); return;
 	}
-}
-
-/* The time is over. Whoever is still on the way to its entry point must not meet a breakpoint that nobody waits at. */
-static void leave(struct following *following)
-{
-	for (size_t i = 0; i < following->count; i++)
-		tracee_leave_breakpoint(&following->list[i].tracee);
-	consider_timeout(following);
 }
 
 _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count)
@@ -344,8 +346,12 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 	while (following.count > 0) {
 		int status;
 		pid_t pid = next_event(&following, &status);
+		if (pid == 0 && (!following.deadline_us || now_us() < following.deadline_us)) {
+			look_at_waiting(&following);
+			continue;
+		}
 		if (pid <= 0) {
-			leave(&following);
+			consider_timeout(&following);
 			_exit(0);
 		}
 		struct followed *followed = find(&following, pid);

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <linux/prctl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -75,6 +77,11 @@ static void tracer_calls(void)
 	sendmsg(-1, &(struct msghdr){0}, MSG_DONTWAIT | MSG_NOSIGNAL);
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
 	ptrace(PTRACE_GETSIGMASK, getpid(), 8, &byte);
+	(void)!getrandom(&byte, sizeof byte, GRND_NONBLOCK);
+	syscall(SYS_set_robust_list, NULL, 0);
+	cpu_set_t allowed;
+	sched_getscheduler(getpid());
+	sched_getaffinity(getpid(), sizeof allowed, &allowed);
 	sigset_t none;
 	sigemptyset(&none);
 	sigtimedwait(&none, NULL, &(struct timespec){0});

@@ -106,9 +106,9 @@ CIRCUMSTANCES = {
     "slots that somebody else uses": ({}, "file", WITH_OTHERS, "probe-large", "file-busy"),
     "a library that changes its file": ({"libraries": True}, "thp", IN_NAMESPACE, "probe-swaps", "no-huge-slot"),
     "a memory filesystem that is slow": ({"file_timeout": "2ms"}, "file", LARGE_ON_TMPFS, "mounted/probe-large", ("file-timeout", None)),
-    "SIGTRAP blocked on the way": ({"libraries": True}, "thp", [], "blocks-0", "no-breakpoint"),
-    "SIGTRAP blocked for the next program": ({"libraries": True, "follow": "exec"}, "thp", [], "blocks-1", "no-breakpoint"),
-    "SIGTRAP blocked until follow_timeout": ({"libraries": True, "follow_timeout": 1}, "thp", [], "blocks-2", "no-huge-slot"),
+    "signals blocked on the way": ({"libraries": True}, "thp", [], "blocks-0", "no-huge-slot"),
+    "signals blocked for the next program": ({"libraries": True, "follow": "exec"}, "thp", [], "blocks-1", "no-huge-slot"),
+    "libraries that take too long": ({"libraries": True, "follow_timeout": 1}, "thp", [], "loads-slowly", "no-breakpoint"),
     "little text": ({"min_text": "1G"}, "thp", [], "probe", "text-small"),
     "much text": ({"max_text": "1M"}, "file", [], "probe", "text-large"),
     "no whole slot": ({}, "thp", [], "probe-small", "no-huge-slot"),
@@ -190,7 +190,7 @@ __attribute__((constructor)) static void swap(void)
 	unlink(other);
 }
 """
-# Its library (tests/programs/blocking.c) has blocked SIGTRAP, which a breakpoint sends, when it comes to its entry point.
+# Its library (tests/programs/blocking.c) has blocked all signals when it comes to its entry point.
 BLOCKS = """
 #include <signal.h>
 #include <unistd.h>
@@ -199,11 +199,11 @@ int main(int argc, char **argv)
 {
 	if (WAY == 1 && argc == 1)
 		return execl("/proc/self/exe", "again", "unblock", (char *)0);
-	if (WAY == 2)
-		usleep(1500000);
 	return sigprocmask(SIG_SETMASK, &before, 0) == 0 ? 42 : 1;
 }
 """
+# Takes its time before its entry point.
+SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { usleep(1500000); }\n"
 # Has all of its address space in use.
 FILLS = """
 #include <stdio.h>
@@ -232,12 +232,16 @@ def prepare(folder):
     (folder / "swaps.c").write_text(SWAPS.replace("swaps/", f"{folder}/swaps/"))
     (folder / "fills.c").write_text(FILLS)
     (folder / "blocks.c").write_text(BLOCKS)
+    (folder / "slow.c").write_text(SLOW)
+    (folder / "slowly.c").write_text("int main(void) { return 42; }\n")
     (folder / "fills.s").write_text(bigtext.assembly(4))
     for words in (["-shared", "-fPIC", "-o", "swaps/libswaps.so", "swaps.c", "text.s"],
                   ["-o", "probe-swaps", ROOT / "tests/programs/probe.c", "-DPROBE_WITHOUT_PIDS", "-Wl,--no-as-needed", "-Lswaps", "-lswaps",
                    f"-Wl,-rpath,{folder}/swaps"],
                   ["-o", "fills", "fills.c", "fills.s"], ["-shared", "-fPIC", "-o", "libblocking.so", ROOT / "tests/programs/blocking.c"],
-                  *(["-o", f"blocks-{way}", f"-DWAY={way}", "blocks.c", "-L.", "-lblocking", f"-Wl,-rpath,{folder}"] for way in range(3))):
+                  *(["-o", f"blocks-{way}", f"-DWAY={way}", "blocks.c", "-L.", "-lblocking", f"-Wl,-rpath,{folder}"] for way in range(2)),
+                  ["-shared", "-fPIC", "-o", "libslow.so", "slow.c"],
+                  ["-o", "loads-slowly", "slowly.c", "-Wl,--no-as-needed", "-L.", "-lslow", f"-Wl,-rpath,{folder}"]):
         subprocess.run(["cc", "-O1", "-w", *words], cwd=folder, check=True)
     for path in (folder / "swaps", folder / "swaps" / "libswaps.so"):
         path.chmod(0o777)

@@ -35,12 +35,11 @@ ERRNOS = {
 
 
 # A process that stands in a ptrace stop and lives takes every request (ESRCH says that it has been killed, which
-# "killed" does for real), but for becoming a tracee, and for its debug registers, of which there may be none. A filter
-# might refuse those that change it all the same.
-PTRACE_SEIZE, PTRACE_POKEUSER = 0x4206, 6
-PTRACE_ERRNOS = {PTRACE_SEIZE: "EPERM ESRCH", PTRACE_POKEUSER: "ENOSPC EINVAL EIO"}
-# PTRACE_SYSCALL, SETOPTIONS, GETSIGINFO, GETREGSET, SETREGSET, PEEKSIGINFO, GETSIGMASK, SETSIGMASK
-PTRACE_REFUSED = (24, 0x4200, 0x4202, 0x4204, 0x4205, 0x4209, 0x420a, 0x420b)
+# "killed" does for real), but for becoming a tracee. A filter might refuse those that change it all the same.
+PTRACE_SEIZE = 0x4206
+PTRACE_ERRNOS = {PTRACE_SEIZE: "EPERM ESRCH"}
+# PTRACE_SYSCALL, SETOPTIONS, GETREGSET, SETREGSET, INTERRUPT, GETSIGMASK, SETSIGMASK
+PTRACE_REFUSED = (24, 0x4200, 0x4204, 0x4205, 0x4207, 0x420a, 0x420b)
 
 READS = {"read", "pread64"}
 GARBLED = ["nonsense", "reversed", "wordless", "enormous", "escaped", "cut"]  # what the kernel never writes
@@ -85,7 +84,3 @@ def may_end_it(role, call, fault):
     """Whether a workload that this leads to may have been killed: better no program than one that is wrong."""
     return fault in ("killed", "suicide") or str(fault)[-1] in "+*!" or (role in ("tracer", "child") and call == "ptrace")
 
-
-def ends_at_breakpoint(call, fault):
-    """Whether the tracer may be unable to hear of a breakpoint, or to take it away, which its signal then ends."""
-    return call == "ptrace" or (call in ("wait4", "rt_sigtimedwait", "waitid") and fault == "suicide")

@@ -16,7 +16,7 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext  # noqa: E402
-from errnos import ends_at_breakpoint, leaves_memory, may_end_it  # noqa: E402
+from errnos import leaves_memory, may_end_it  # noqa: E402
 
 NO_FAULT = ("none", 0, 0, 0)
 # More pointers than are read from the stack at once.
@@ -263,9 +263,6 @@ class Way:
     def is_right(self, role, name, fault, ours):
         # Also where what was begun could be neither finished nor undone: better no program than one that is wrong.
         if may_end_it(role, name, fault) and self.has_been_killed(ours):
-            return True
-        # In the moment between the program's coming to its entry point and the tracer's hearing of it.
-        if self.waits_for_libraries and ends_at_breakpoint(name, fault) and ours[0] in (128 + signal.SIGTRAP, -signal.SIGTRAP):
             return True
         # That a report which was asked for cannot be written is said on standard error.
         plain, ours = self.plain, (ours[0], re.sub("hugexec: cannot write the report to [^\n]*\n", "", ours[1]))

@@ -208,7 +208,7 @@ def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing
 
 @pytest.mark.parametrize("action", ["errno", "kill"])
 def test_the_wait_for_libraries_is_filtered(hugexec, bigtext, write_policy, action):
-    """A tracer that is killed while the program loads its libraries would leave a breakpoint in it."""
+    """A tracer that is killed while the program loads its libraries: the program does not wait for it at its entry point."""
     program = [bigtext(8), "exit", "9"]
     words = [hugexec, f"--policy={write_policy(policy_with(libraries=True))}", "--backing=thp", "--report=-", "--", *program]
     ours = run(words, preexec_fn=seccomp_filter(action, "rt_sigtimedwait"), env={**os.environ, **without_leak_check()})

@@ -114,17 +114,39 @@ static inline int arch_exec_path_argument(uint32_t audit_arch, uint64_t nr)
 	return nr == SYS_execve ? 0 : nr == SYS_execveat ? 1 : -1;
 }
 
-/* Debug register 0 and its enable bit in 7: break on execution (Intel SDM volume 3, debug registers). */
-static inline long arch_set_breakpoint(pid_t pid, uint64_t tracee_addr)
-{
-	if (ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), tracee_addr) < 0)
-		return -1;
-	return ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 1);
-}
+/*
+ * What a program runs instead of its entry point until its tracer has come (entry_stop.h): code, and behind it what it
+ * is about. Of the registers it uses rax and rcx, in which a program finds nothing that it may rely on at its entry
+ * point (System V ABI), and flags.
+ */
+struct arch_entry_stub {
+	uint8_t code[64];
+	uint64_t entry_addr;
+	uint64_t slot_addr; /* of AT_ENTRY's value */
+	uint32_t tracer;    /* the tracer's number; nobody waits any more where the bits of FUTEX_TID_MASK are 0 */
+};
 
-static inline long arch_clear_breakpoint(pid_t pid)
+static inline void arch_make_entry_stub(struct arch_entry_stub *stub, uint64_t entry_addr, uint64_t slot_addr,
+                                        uint32_t tracer)
 {
-	if (ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 0) < 0)
-		return -1;
-	return ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), 0);
+	static const uint8_t code[] = {
+	    0xf3, 0x0f, 0x1e, 0xfa,                                     /* start: endbr64 */
+	    0x48, 0x8b, 0x0d, 0x3d, 0x00, 0x00, 0x00,                   /* mov slot_addr(%rip), %rcx */
+	    0x48, 0x8d, 0x05, 0xee, 0xff, 0xff, 0xff,                   /* lea start(%rip), %rax */
+	    0x48, 0x39, 0x01,                                           /* cmp %rax, (%rcx) */
+	    0x75, 0x21,                                                 /* jne out: nobody waits */
+	    0x48, 0x8b, 0x05, 0x22, 0x00, 0x00, 0x00,                   /* mov entry_addr(%rip), %rax */
+	    0x48, 0x89, 0x01,                                           /* mov %rax, (%rcx) */
+	    0xb9, 0x00, 0x00, 0x00, 0x01,                               /* mov $0x1000000, %ecx */
+	    0xf7, 0x05, 0x20, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0x3f, /* spin: testl $0x3fffffff, tracer(%rip) */
+	    0x74, 0x06,                                                 /* je out */
+	    0xf3, 0x90,                                                 /* pause: 40 to 140 cycles, older ones 10 */
+	    0xff, 0xc9,                                                 /* dec %ecx */
+	    0x75, 0xee,                                                 /* jne spin */
+	    0xff, 0x25, 0x02, 0x00, 0x00, 0x00,                         /* out: jmp *entry_addr(%rip) */
+	};
+	memcpy(stub->code, code, sizeof code);
+	stub->entry_addr = entry_addr;
+	stub->slot_addr = slot_addr;
+	stub->tracer = tracer;
 }
