@@ -412,7 +412,7 @@ def run_all(folder, build, pool):
                 stack.enter_context(pool(NEEDS_POOL[name]))
             words = words and [word.format(folder=folder) if "{folder}" in word else word for word in words]
             if words is None or (words and not can_run(words)):
-                print(f"circumstance, {name}: cannot be had here")
+                print(f"passed over: circumstance, {name}: cannot be had here")
                 continue
             problem = one(name, words, folder, build)
         if problem:

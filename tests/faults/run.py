@@ -190,7 +190,7 @@ def main():
                 if name in IN_CGROUP:
                     way.surroundings = stack.enter_context(circumstances.cgroup(IN_CGROUP[name]))
                 if way.surroundings is None:
-                    print(f"faults, {name}: no such cgroup can be had here")
+                    print(f"passed over: faults, {name}: no such cgroup can be had here")
                     continue
                 way.record()
                 if not only or only[0] != "libc":

@@ -2,7 +2,7 @@
 
 Debian's cloud kernels are unpacked (not installed) and booted in qemu without acceleration, with an initramfs of busybox,
 the built programs and guest.sh, which tries everything and prints a line a case. Exit 0: no case failed; 1: some did;
-77: no kernel or no qemu could be had (said on standard error).
+77: no kernel or no qemu could be had (said).
 """
 import gzip
 import os
@@ -141,14 +141,14 @@ def boot(kernel, initramfs, more=""):
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     if not shutil.which("qemu-system-x86_64") or not shutil.which("cpio"):
-        print("run.py: qemu-system-x86 and cpio are needed", file=sys.stderr)
+        print("passed over: other kernels: qemu-system-x86 and cpio are needed")
         return 77
     packages = sys.argv[2:] or list(newest_packages())
     passed = failed = 0
     for package in packages:
         kernel = unpack(package, build / "programs" / "kernels")
         if not kernel:
-            print(f"run.py: {package} cannot be had", file=sys.stderr)
+            print(f"passed over: the kernel {package} cannot be had")
             continue
         with tempfile.TemporaryDirectory() as folder:
             initramfs = make_initramfs(build, kernel, pathlib.Path(folder))
@@ -165,7 +165,7 @@ def main():
             print(f"FAIL {package}: the machine did not come to the end:\n" + "\n".join(lines[-15:]))
             failed += 1
     if passed + failed == 0:
-        print("run.py: no kernel could be had", file=sys.stderr)
+        print("passed over: other kernels: none could be had")
         return 77
     print(f"kernels: {passed} passed, {failed} failed")
     return 1 if failed else 0

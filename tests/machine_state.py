@@ -1,0 +1,90 @@
+"""
+What of this machine the tests change for a while, and what could be left of them: machine_state.py FILE writes it to FILE;
+where FILE is there already, it tells what is different now. Exit 1: something is.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+SETTINGS = ("/sys/kernel/mm/hugepages/*/nr_*hugepages", "/sys/devices/system/node/node*/hugepages/*/nr_hugepages",
+            "/sys/kernel/mm/transparent_hugepage/*enabled", "/sys/kernel/mm/transparent_hugepage/defrag",
+            "/sys/kernel/mm/transparent_hugepage/khugepaged/[!pf]*", "/sys/kernel/tracing/uprobe_events",
+            "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/yama/ptrace_scope", "/proc/sys/kernel/perf_event_paranoid",
+            "/proc/sys/vm/nr_overcommit_hugepages", "/proc/sys/fs/protected_*", "/proc/sys/user/max_*_namespaces")
+NAMES = ("hugexec", "libpod")  # of cgroups, mounts and files of the tests
+LOCKS = ("hugexec-test-pool.lock", "hugexec-test-switch.lock")
+
+
+def settings():
+    """A kernel setting and its value."""
+    for pattern in SETTINGS:
+        for path in pathlib.Path("/").glob(pattern.lstrip("/")):
+            with contextlib.suppress(OSError):
+                yield f"{path}: {path.read_text().strip()}"
+
+
+def mounts():
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        words = line.split(" - ")[0].split()
+        if any(name in line for name in NAMES) or words[4].startswith(("/sys", "/proc", "/usr", "/etc")):
+            yield f"mount: {words[4]}"
+
+
+def cgroups():
+    for folder, _, _ in os.walk("/sys/fs/cgroup"):
+        if any(name in folder for name in NAMES):
+            yield f"cgroup: {folder}"
+
+
+def processes():
+    """Those that a phase has started (HUGEXEC_PHASE in their environment) and that are no ancestors of ours."""
+    ours, pid = set(), os.getpid()
+    while pid > 1:
+        ours.add(pid)
+        pid = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    for environ in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            pid = int(environ.parent.name)
+            if pid not in ours and f"HUGEXEC_PHASE={os.environ.get('HUGEXEC_PHASE', '-')}\0".encode() in environ.read_bytes():
+                words = (environ.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield f"process: {pid} {words[:100]}"
+
+
+def files():
+    for folder in {"/tmp", "/dev/shm", tempfile.gettempdir()}:
+        for name in os.listdir(folder):
+            if name.startswith("hugexec-") and name not in LOCKS:
+                yield f"file: {folder}/{name}"
+
+
+def state():
+    return sorted({*settings(), *mounts(), *cgroups(), *processes(), *files()})
+
+
+def differences(before):
+    now = state()
+    yield from (f"left behind: {line}" for line in now if line not in before)
+    yield from (f"gone: {line}" for line in before if line not in now and not line.startswith(("process:", "file:")))
+
+
+def main():
+    known = pathlib.Path(sys.argv[1])
+    if not known.exists():
+        known.write_text(json.dumps(state()))
+        return 0
+    before = json.loads(known.read_text())
+    for _ in range(100):  # what has been ended may need a moment to be gone
+        different = list(differences(before))
+        if not different:
+            return 0
+        time.sleep(0.1)
+    print("\n".join(different))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
