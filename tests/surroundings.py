@@ -22,7 +22,7 @@ def is_open(path):
 def open_folder(prefix):
     """A new folder of ours that others reach, in TMPDIR where they reach that."""
     above = pathlib.Path(tempfile.gettempdir()).resolve()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=above if is_open(above) else "/tmp"))
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=above if is_open(above) else "/tmp"))
     folder.chmod(0o755)
     return folder
 

@@ -54,7 +54,7 @@ class Bed:
     """LAYERS: folders laid over the machine's /usr, /etc and /var. PROGRAMS: a folder seen as /srv/programs."""
 
     def __init__(self, layers, programs=None):
-        self.folder = tempfile.mkdtemp(prefix="hugexec-bed-")
+        self.folder = tempfile.mkdtemp(prefix=f"hugexec-bed-{os.getpid()}-")
         self.cgroup = unified_cgroups() / f"hugexec-bed-{os.getpid()}-{time.monotonic_ns()}"
         self.keeper = None
         self.pid = 0  # of the systemd, as the machine sees it
