@@ -1,0 +1,278 @@
+/*
+ * itlb - a plugin for QEMU's user mode that simulates instruction TLBs while a program runs.
+ *
+ *   qemu-x86_64 -plugin libitlb.so,program=PATH,out=FILE[,skip=N][,limit=N][,trace=FILE,events=N] PATH ARG...
+ *
+ * program  the executable, which QEMU does not tell
+ * out      results, as JSON
+ * skip     instructions that are only counted before the simulation begins
+ * limit    instructions that are simulated; then the results are written and the process ends at once with status 0
+ * trace    what the simulation is fed with, for tests (trace.h), one thread only
+ * events   lines of the trace; then as with limit
+ *
+ * The results are written when the program ends or the limit is reached, whatever comes first. Processes that the
+ * program forks simulate, but write nothing.
+ */
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core.h"
+#include "pages.h"
+#include "qemu_plugin.h"
+#include "results.h"
+#include "tlb.h"
+#include "trace.h"
+
+#define VCPUS 4096
+#define BATCH 16384 /* instructions that a thread counts for itself before it adds them to everybody's */
+
+/* A translated block: the pages it lies in, and how many instructions it has. */
+struct block {
+	struct code_page *pages[2];
+	unsigned insns;
+};
+
+struct vcpu {
+	struct core *core;
+	uint64_t uncounted; /* instructions, not yet in executed */
+	uint64_t simulated; /* instructions */
+};
+
+int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+
+static struct vcpu vcpus[VCPUS];
+static atomic_uint_fast64_t executed; /* instructions of all threads */
+static uint64_t skip, limit = UINT64_MAX, events_left;
+static const char *out_path;
+static FILE *trace;
+static unsigned traced_objects;
+static atomic_bool finished;
+static pid_t process;
+
+static void write_objects(FILE *out)
+{
+	uint64_t anonymous_insns = 0, anonymous_pages = 0, huge_insns[LAYOUT_COUNT] = {0};
+	fputs(",\n\"objects\": [", out);
+	for (const struct object *object = pages_objects(); object; object = object->next) {
+		uint64_t insns = 0, count = 0, huge[LAYOUT_COUNT];
+		for (const struct code_page *page = pages_all(); page; page = page->next) {
+			insns += page->object == object ? page->insns : 0;
+			count += page->object == object && page->insns;
+		}
+		static const char *const kinds[] = {"program", "library", "later", "loader"};
+		fputs(object == pages_objects() ? "\n  {\"path\": " : ",\n  {\"path\": ", out);
+		results_write_string(out, object->path);
+		fprintf(out,
+		        ", \"kind\": \"%s\", \"text\": %" PRIu64 ", \"insns\": %" PRIu64 ", \"pages\": %" PRIu64
+		        ", \"huge\": ",
+		        kinds[object->kind], object->text_bytes, insns, count);
+		for (enum layout layout = 0; layout < LAYOUT_COUNT; layout++)
+			huge[layout] = layout_huge_bytes(layout, object);
+		results_write_numbers(out, huge);
+		putc('}', out);
+	}
+	for (const struct code_page *page = pages_all(); page; page = page->next) {
+		anonymous_insns += page->object ? 0 : page->insns;
+		anonymous_pages += !page->object && page->insns;
+		for (unsigned i = 0; i < LAYOUT_COUNT; i++)
+			huge_insns[i] += key_is_huge(page->keys[i]) ? page->insns : 0;
+	}
+	fprintf(out, "],\n\"anonymous_insns\": %" PRIu64 ", \"anonymous_pages\": %" PRIu64 ", \"huge_insns\": ",
+	        anonymous_insns, anonymous_pages);
+	results_write_numbers(out, huge_insns);
+}
+
+/* Write the results, once. */
+static void finish(const char *why)
+{
+	if (atomic_exchange(&finished, true) || getpid() != process)
+		return;
+	struct counts counts = {0};
+	unsigned threads = 0;
+	uint64_t insns = 0;
+	for (unsigned i = 0; i < VCPUS; i++) {
+		if (!vcpus[i].core)
+			continue;
+		threads++;
+		insns += vcpus[i].simulated;
+		core_add_counts(vcpus[i].core, &counts);
+	}
+	FILE *out = fopen(out_path, "we");
+	if (out) {
+		fprintf(out, "{\"insns\": %" PRIu64 ", \"threads\": %u, \"ended_by\": \"%s\",\n", insns, threads, why);
+		results_write(out, &counts);
+		write_objects(out);
+		fputs("}\n", out);
+	}
+	if (!out || fclose(out) != 0)
+		fprintf(stderr, "itlb: %s cannot be written\n", out_path);
+	if (trace)
+		fclose(trace);
+}
+
+static void finish_and_end(const char *why)
+{
+	finish(why);
+	_exit(0);
+}
+
+static void count_event(void)
+{
+	if (--events_left == 0)
+		finish_and_end("events");
+}
+
+static void trace_page(unsigned vcpu, const struct code_page *page)
+{
+	unsigned number = 0;
+	for (const struct object *object = pages_objects(); object; object = object->next, number++) {
+		if (number < traced_objects)
+			continue;
+		trace_object(trace, object);
+		traced_objects++;
+	}
+	if (page->object)
+		trace_fetch(trace, vcpu, page->object, page->offset);
+	else
+		trace_anonymous(trace, vcpu, page->address);
+}
+
+/* The vCPU's core once the simulation has begun, NULL before. */
+static struct core *core_of(unsigned index)
+{
+	struct vcpu *vcpu = &vcpus[index % VCPUS];
+	if (!vcpu->core && executed >= skip)
+		vcpu->core = core_new();
+	return vcpu->core;
+}
+
+static void fetch(unsigned index, struct core *core, struct code_page *page)
+{
+	core_fetch(core, page->keys);
+	if (trace) {
+		trace_page(index, page);
+		count_event();
+	}
+}
+
+static void on_block(unsigned index, void *data)
+{
+	const struct block *block = data;
+	struct vcpu *vcpu = &vcpus[index % VCPUS];
+	vcpu->uncounted += block->insns;
+	if (vcpu->uncounted >= BATCH) {
+		uint64_t all = atomic_fetch_add(&executed, vcpu->uncounted) + vcpu->uncounted;
+		vcpu->uncounted = 0;
+		if (all >= limit)
+			finish_and_end("limit");
+	}
+	struct core *core = core_of(index);
+	if (!core)
+		return;
+	vcpu->simulated += block->insns;
+	block->pages[0]->insns += block->insns;
+	fetch(index, core, block->pages[0]);
+	if (block->pages[1])
+		fetch(index, core, block->pages[1]);
+}
+
+static void on_access(unsigned index, qemu_plugin_meminfo_t info, uint64_t address, void *data)
+{
+	(void)data;
+	struct core *core = vcpus[index % VCPUS].core;
+	if (!core)
+		return;
+	bool store = qemu_plugin_mem_is_store(info);
+	core_data(core, address, store);
+	if (trace) {
+		trace_data(trace, index, address, store);
+		count_event();
+	}
+}
+
+/* QEMU's blocks lie in at most two pages. */
+static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	(void)id;
+	struct block *block = calloc(1, sizeof *block);
+	if (!block)
+		return;
+	block->insns = (unsigned)qemu_plugin_tb_n_insns(tb);
+	for (unsigned i = 0; i < block->insns; i++) {
+		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+		uint64_t first = qemu_plugin_insn_vaddr(insn);
+		uint64_t last = first + qemu_plugin_insn_size(insn) - 1;
+		uint64_t host = (uint64_t)(uintptr_t)qemu_plugin_insn_haddr(insn);
+		if (!block->pages[0])
+			block->pages[0] = pages_get(first, host);
+		if (!block->pages[1] && last >> SMALL_PAGE_SHIFT != block->pages[0]->address >> SMALL_PAGE_SHIFT)
+			block->pages[1] = pages_get(last, host + (last - first));
+		qemu_plugin_register_vcpu_mem_cb(insn, on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
+	}
+	if (block->insns)
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_NO_REGS, block);
+}
+
+/* Mappings change by mmap, munmap and mremap only. */
+static void on_syscall(qemu_plugin_id_t id, unsigned vcpu, int64_t number, int64_t result)
+{
+	(void)id;
+	(void)vcpu;
+	(void)result;
+	if (number == SYS_mmap || number == SYS_munmap || number == SYS_mremap)
+		pages_forget_mappings();
+}
+
+static void on_exit_of_program(qemu_plugin_id_t id, void *data)
+{
+	(void)id;
+	(void)data;
+	finish("exit");
+}
+
+/* One NAME=VALUE of the command line; false: not known. */
+static bool take_argument(const char *argument)
+{
+	const char *value = strchr(argument, '=');
+	size_t length = value ? (size_t)(value++ - argument) : 0;
+	if (length == 7 && memcmp(argument, "program", length) == 0)
+		pages_begin(value);
+	else if (length == 3 && memcmp(argument, "out", length) == 0)
+		out_path = value;
+	else if (length == 4 && memcmp(argument, "skip", length) == 0)
+		skip = strtoull(value, NULL, 10);
+	else if (length == 5 && memcmp(argument, "limit", length) == 0)
+		limit = strtoull(value, NULL, 10);
+	else if (length == 5 && memcmp(argument, "trace", length) == 0)
+		trace = fopen(value, "we");
+	else if (length == 6 && memcmp(argument, "events", length) == 0)
+		events_left = strtoull(value, NULL, 10);
+	else
+		return false;
+	return true;
+}
+
+int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_plugin_info *info, int argc, char **argv)
+{
+	(void)info;
+	process = getpid();
+	for (int i = 0; i < argc; i++) {
+		char *copy = strdup(argv[i]);
+		if (!copy || !take_argument(copy)) {
+			fprintf(stderr, "itlb: %s: not known\n", argv[i]);
+			return 1;
+		}
+	}
+	if (!out_path) {
+		fprintf(stderr, "itlb: out=FILE is needed\n");
+		return 1;
+	}
+	limit = limit == UINT64_MAX ? limit : skip + limit;
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	qemu_plugin_register_vcpu_syscall_ret_cb(id, on_syscall);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_program, NULL);
+	return 0;
+}
