@@ -53,9 +53,11 @@ static json_object *reason_or_null(const struct error *reason)
 	return error_is_set(reason) ? text_or_null(error_text(reason, text, sizeof text)) : NULL;
 }
 
-static json_object *address(uint64_t tracee_addr)
+static json_object *address_or_null(const struct report_object *object, uint64_t tracee_addr)
 {
 	char text[24];
+	if (object->end == 0)
+		return NULL;
 	snprintf(text, sizeof text, "0x%" PRIx64, tracee_addr);
 	return json_object_new_string(text);
 }
@@ -67,10 +69,11 @@ static json_object *object_to_json(const struct report_object *object)
 		return NULL;
 	json_object_object_add(json, "path", text_or_empty(object->path));
 	json_object_object_add(json, "build_id", text_or_null(object->build_id));
-	json_object_object_add(json, "start", address(object->start));
-	json_object_object_add(json, "end", address(object->end));
+	json_object_object_add(json, "start", address_or_null(object, object->start));
+	json_object_object_add(json, "end", address_or_null(object, object->end));
 	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)object->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)object->huge_bytes));
+	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)object->prepared_bytes));
 	json_object_object_add(json, "backing", text_or_null(backing_name(object->backing)));
 	json_object_object_add(json, "reason", reason_or_null(&object->reason));
 	return json;
@@ -108,6 +111,7 @@ char *report_to_json(const struct report *report)
 	json_object_object_add(json, "rebased", json_object_new_boolean(report->rebased));
 	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)report->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)report->huge_bytes));
+	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)report->prepared_bytes));
 	json_object_object_add(json, "latency_us", json_object_new_int64((int64_t)report->latency_us));
 	for (unsigned i = 0; i < report->object_count; i++)
 		json_object_array_add(objects, object_to_json(&report->objects[i]));
@@ -253,6 +257,17 @@ void report_to_journal(const struct report *report, const char *unwritten)
 	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
 	if (poll(&poll_fd, 1, JOURNAL_PATIENCE_MS) == 1)
 		send(fd, entry.text, entry.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+struct report_object *report_add_object(struct report *report)
+{
+	struct report_object *larger = NULL;
+	if (report->object_count < REPORT_OBJECTS_MAX)
+		larger = realloc(report->objects, (report->object_count + 1) * sizeof larger[0]);
+	if (!larger)
+		return NULL;
+	report->objects = larger;
+	return &report->objects[report->object_count++];
 }
 
 void report_free(struct report *report)

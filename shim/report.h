@@ -23,7 +23,12 @@ struct report_object {
 	char build_id[BUILD_ID_HEX_MAX]; /* empty: none, or not read */
 	uint64_t start, end;
 	uint64_t text_bytes;
-	uint64_t huge_bytes;  /* what smaps says after the switch */
+	uint64_t huge_bytes; /* what smaps says after the switch */
+	/*
+	 * A library that is not mapped yet (start and end are 0): so much of its text is in the page cache in huge
+	 * pages, which the kernel maps when they are used.
+	 */
+	uint64_t prepared_bytes;
 	enum backing backing; /* BACKING_NONE: left as it was */
 	struct error reason;  /* why (part of) it is not on huge pages; unset: nothing to say */
 };
@@ -37,7 +42,7 @@ struct report {
 	struct error reason; /* unset: null */
 	enum backing backing;
 	bool rebased;
-	uint64_t text_bytes, huge_bytes;
+	uint64_t text_bytes, huge_bytes, prepared_bytes;
 	uint64_t latency_us; /* how long the workload was held */
 	struct report_object *objects;
 	unsigned object_count;
@@ -63,5 +68,8 @@ void report_to_journal(const struct report *report, const char *unwritten);
  * Returns as say().
  */
 int report_to_human(int fd, const struct report *report, int timeout_ms);
+
+/* A fresh object at the end of the report's list; NULL where there is no room. */
+struct report_object *report_add_object(struct report *report);
 
 void report_free(struct report *report); /* the objects; the struct itself is the caller's */

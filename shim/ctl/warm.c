@@ -1,6 +1,5 @@
 #include "ctl/warm.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -8,58 +7,15 @@
 
 #include "base/cleanup.h"
 #include "base/size.h"
+#include "engine/text_slots.h"
 
-#define SLOT            PAGE_CACHE_SLOT_BYTES
 #define READ_TIMEOUT_MS 5000
 #define STEP_BYTES      (64 * MIB)
 #define STEP_TIMEOUT_MS 60000 /* a disk of 2 MiB/s is in time; nobody waits for us but the boot */
 
-/* The whole slots inside SEGMENT into *RANGE; false where there is none. */
-static bool slots_inside(const struct elf_segment *segment, struct file_range *range)
-{
-	uint64_t end;
-	if (segment->file_off > UINT64_MAX - SLOT ||
-	    __builtin_add_overflow(segment->file_off, segment->file_bytes, &end))
-		return false;
-	uint64_t first = (segment->file_off + SLOT - 1) / SLOT * SLOT;
-	uint64_t last = end / SLOT * SLOT;
-	if (last <= first)
-		return false;
-	*range = (struct file_range){first, last - first};
-	return true;
-}
-
-unsigned warm_ranges(const struct elf_facts *elf, struct file_range ranges[WARM_RANGES_MAX], struct warmed *out)
-{
-	unsigned count = 0;
-	bool misaligned = false;
-	*out = (struct warmed){0};
-	for (unsigned i = 0; i < elf->segment_count && i < ELF_SEGMENTS_MAX; i++) {
-		const struct elf_segment *segment = &elf->segments[i];
-		if ((segment->flags & (PF_X | PF_W)) != PF_X)
-			continue;
-		out->text_bytes += segment->file_bytes;
-		if (!slots_inside(segment, &ranges[count]))
-			continue;
-		if (elf->type != ET_DYN && (segment->vaddr - segment->file_off) % SLOT) {
-			misaligned = true;
-			continue;
-		}
-		out->slot_bytes += ranges[count++].bytes;
-	}
-	if (misaligned)
-		error_set(&out->reason, "file-misaligned",
-		          "it has a fixed address that differs from the offset of its text modulo 2 MiB");
-	else if (out->text_bytes == 0)
-		error_set(&out->reason, "no-text", "it has no executable segment");
-	else if (count == 0)
-		error_set(&out->reason, "no-huge-slot", "no whole slot of 2 MiB lies inside its text");
-	return count;
-}
-
 /* In steps, so that progress can be told. What the filesystem cannot do for one it cannot do for the others. */
-static void warm_ranges_of(int fd, const struct file_range *ranges, unsigned count, warm_observer *observe,
-                           void *context, struct warmed *out)
+static void warm_ranges(int fd, const struct file_range *ranges, unsigned count, warm_observer *observe, void *context,
+                        struct warmed *out)
 {
 	uint64_t done_bytes = 0;
 	for (unsigned i = 0; i < count; i++) {
@@ -85,7 +41,7 @@ void warm_file(const char *path, warm_observer *observe, void *context, struct w
 	struct stat st;
 	struct reader reader;
 	struct elf_facts elf;
-	struct file_range ranges[WARM_RANGES_MAX];
+	struct text_slots slots;
 	*out = (struct warmed){0};
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0) {
@@ -100,6 +56,9 @@ void warm_file(const char *path, warm_observer *observe, void *context, struct w
 	if (elf_reader_start(&reader, fd, &out->reason) < 0 ||
 	    elf_reader_finish(&reader, READ_TIMEOUT_MS, &elf, &out->reason) < 0)
 		return;
-	unsigned count = warm_ranges(&elf, ranges, out);
-	warm_ranges_of(fd, ranges, count, observe, context, out);
+	text_slots_of(&elf, false, &slots);
+	out->text_bytes = slots.text_bytes;
+	out->slot_bytes = slots.slot_bytes;
+	out->reason = slots.reason;
+	warm_ranges(fd, slots.ranges, slots.count, observe, context, out);
 }

@@ -1,8 +1,9 @@
 /*
- * hugexec-elf-reader - reads one ELF file's headers for someone who does not want to.
+ * hugexec-elf-reader - reads ELF files for someone who does not want to.
  *
- * Started by elf_reader.c. It locks itself up (reader/lock_up.h), parses (elf_parse.h), writes one struct elf_answer
- * and exits.
+ * Started by elf_reader.c or library_search.c. It locks itself up (reader/lock_up.h), parses one file's headers
+ * (elf_parse.h) or symbols, or searches for a program's libraries (search.h), tells what it has found (answer.h,
+ * search.h) and exits.
  */
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "base/size.h"
 #include "elf/answer.h"
 #include "elf/elf_parse.h"
+#include "elf/search.h"
 #include "reader/lock_up.h"
 
 #define MEMORY_BYTES (64 * MIB)
@@ -19,6 +21,10 @@ int main(int argc, char **argv)
 	static struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC};
 	if (argc < 2)
 		return 2;
+	if (argc > 2 && strcmp(argv[2], SEARCH_MODE) == 0) {
+		reader_lock_up_for_files(argv[1], MEMORY_BYTES);
+		_exit(search_serve(READER_FILE_FD, READER_ANSWER_FD) == 0 ? 0 : 1);
+	}
 	reader_lock_up(argv[1], MEMORY_BYTES);
 	if (argc > 2 && strcmp(argv[2], ELF_READER_SYMBOLS) == 0)
 		_exit(elf_parse_symbols(READER_FILE_FD, READER_ANSWER_FD) == 0 ? 0 : 1);

@@ -6,24 +6,14 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/size.h"
 #include "engine/image.h"
+#include "engine/libraries.h"
 #include "engine/mapped_file.h"
 #include "engine/object.h"
 #include "engine/plan.h"
 #include "engine/private_pages.h"
 #include "host/host.h"
-
-/* A fresh object at the end of the report's list; NULL where there is no room. */
-static struct report_object *add_object(struct report *report)
-{
-	struct report_object *larger = NULL;
-	if (report->object_count < REPORT_OBJECTS_MAX)
-		larger = realloc(report->objects, (report->object_count + 1) * sizeof larger[0]);
-	if (!larger)
-		return NULL;
-	report->objects = larger;
-	return &report->objects[report->object_count++];
-}
 
 /* The report as a whole, from its objects: the program is the first. */
 static void sum_up(struct report *report)
@@ -32,6 +22,8 @@ static void sum_up(struct report *report)
 	report->backing = BACKING_NONE;
 	for (unsigned i = 0; i < report->object_count; i++) {
 		const struct report_object *object = &report->objects[i];
+		if (object->end == 0) /* not mapped yet */
+			continue;
 		report->text_bytes += object->text_bytes;
 		report->huge_bytes += object->huge_bytes;
 		if (report->backing == BACKING_NONE)
@@ -44,6 +36,12 @@ static void sum_up(struct report *report)
 	/* A small program whose libraries are what counts: no reason to give. */
 	if (report->outcome == OUTCOME_REMAPPED && nothing_to_do)
 		report->reason = (struct error){0};
+	char size[16];
+	if (report->outcome == OUTCOME_SKIPPED && report->prepared_bytes > 0)
+		error_set(
+		    &report->reason, "libraries-prepared",
+		    "the page cache holds %s of its libraries in huge pages, which the kernel maps as they are used",
+		    size_format(report->prepared_bytes, size, sizeof size));
 }
 
 /* Whether the mapping with this index is the program's, or a copy of its text. */
@@ -92,7 +90,7 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 		return;
 	if (has_run && mapped_file_find_exe(&image, tracee->pid, &report->reason) == 0)
 		private_pages_note(&image, image.exe_index, tracee->pid);
-	struct report_object *out = image.has_exe ? add_object(report) : NULL;
+	struct report_object *out = image.has_exe ? report_add_object(report) : NULL;
 	if (out) {
 		struct object program = {
 		    tracee, &image, settings, image.exe_index, .is_program = true, .may_move = !has_run};
@@ -119,18 +117,6 @@ void engine_run(struct tracee *tracee, const struct settings *settings, struct r
 	run_program(tracee, settings, false, report);
 }
 
-/* Whether LIST (NULL-terminated; NULL: ABSENT holds) has a pattern that matches PATH. */
-static bool is_listed(char *const *list, const char *path, bool absent)
-{
-	if (!list)
-		return absent;
-	for (; *list; list++) {
-		if (policy_path_matches(*list, path))
-			return true;
-	}
-	return false;
-}
-
 /* Whether TRACEE_ADDR lies in an object of the report's: the program's copy is a mapping of another file by now. */
 static bool is_reported(const struct report *report, uint64_t tracee_addr)
 {
@@ -154,8 +140,7 @@ static bool is_wanted_library(const struct image *image, size_t i, const struct 
 		    mapping_is_text(&image->mappings[before - 1]))
 			return false;
 	}
-	return is_listed(settings->library_include, mapping->path, true) &&
-	       !is_listed(settings->library_exclude, mapping->path, false);
+	return library_is_wanted(settings, mapping->path, false);
 }
 
 static bool is_copied(const struct report_object *object)
@@ -167,7 +152,7 @@ static bool is_copied(const struct report_object *object)
 static bool run_library(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
                         struct report *report)
 {
-	struct report_object *out = add_object(report);
+	struct report_object *out = report_add_object(report);
 	if (!out)
 		return false;
 	struct object library = {tracee, image, settings, map_index, .is_program = false};
@@ -204,6 +189,16 @@ static void run_libraries(struct tracee *tracee, const struct settings *settings
 	image_free(&image);
 	objects_measure(tracee->pid, report->objects, report->object_count);
 	sum_up(report);
+}
+
+enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct settings *settings,
+                                             struct report *report)
+{
+	if (report->object_count == 0) /* not even the program could be looked at */
+		return settings->libraries ? LIBRARIES_NEED_STOP : LIBRARIES_NEED_NOTHING;
+	enum libraries_need need = libraries_prepare(tracee, settings, report);
+	sum_up(report);
+	return need;
 }
 
 void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "engine/libraries.h"
 #include "engine/tracee.h"
 #include "policy/policy.h"
 #include "report.h"
@@ -19,6 +20,13 @@
  * Never fails as such: what could not be done is in the report, and then the tracee is as it was.
  */
 void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report);
+
+/*
+ * Before TRACEE runs on: have the libraries in the page cache that it will load, and say whether anything is left for
+ * engine_run_libraries() (libraries.h).
+ */
+enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct settings *settings,
+                                             struct report *report);
 
 /*
  * The same for the libraries that are mapped now, adding to what engine_run() reported. TRACEE: STOPPED at its entry

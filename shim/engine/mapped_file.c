@@ -7,17 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
+#include "engine/file_view.h"
 
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define PAGE_BYTES 4096
-#define FSID       4 /* of the numbers in a line of /proc/PID/status: real, effective, saved, of the filesystem */
 
 /* root may be refused a file that its own user may read: by a FUSE mount without allow_other, or a server of NFS. */
 static int open_exe(pid_t pid, struct error *err)
@@ -33,46 +31,6 @@ static int open_exe(pid_t pid, struct error *err)
 		return error_set_errno(err, failed, "no-proc", "%s", path);
 	name[got] = '\0';
 	return error_set_errno(err, failed, "text-unreadable", "%s", name);
-}
-
-/* The user or group, by KEY, with whose rights the process of STATUS opens files. Returns 0, or -1. */
-static int fsid_of(const char *status, const char *key, unsigned *id)
-{
-	const char *line = strstr(status, key);
-	unsigned ids[FSID];
-	if (!line || sscanf(line + strlen(key), "%u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != FSID)
-		return -1;
-	*id = ids[FSID - 1];
-	return 0;
-}
-
-/*
- * Open the file at PATH with PID's user and group; ours come back. Root that becomes another loses root's rights. Who
- * has them already asks for nothing: a filter might kill for it.
- */
-static int open_as(pid_t pid, const char *path)
-{
-	char status_path[64];
-	cleanup_free char *status = NULL;
-	unsigned uid, gid;
-	snprintf(status_path, sizeof status_path, "/proc/%d/status", (int)pid);
-	errno = EACCES;
-	if (read_file_at(AT_FDCWD, status_path, 65536, &status, NULL) < 0 || fsid_of(status, "\nUid:", &uid) < 0 ||
-	    fsid_of(status, "\nGid:", &gid) < 0)
-		return -1;
-	bool is_other = uid != geteuid() || gid != getegid();
-	if (is_other) {
-		setfsgid(gid);
-		setfsuid(uid);
-	}
-	int fd = open(path, OPEN_FLAGS);
-	int saved_errno = errno;
-	if (is_other) {
-		setfsuid(geteuid());
-		setfsgid(getegid());
-	}
-	errno = saved_errno;
-	return fd;
 }
 
 /*
@@ -106,14 +64,17 @@ static int open_by_path(pid_t pid, const struct mapping *mapping, struct error *
 {
 	char path[4096 + 64];
 	struct stat st;
+	struct file_view view;
 	snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, mapping->path);
 	cleanup_close int there = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (there < 0)
 		return error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
 	if (fstat(there, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != mapping->inode)
 		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
-	snprintf(path, sizeof path, "/proc/self/fd/%d", there);
-	int fd = open_as(pid, path);
+	if (file_view_open(&view, pid, err) < 0)
+		return -1;
+	int fd = file_view_reopen(&view, there);
+	file_view_close(&view);
 	return fd >= 0 ? fd : error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
 }
 

@@ -126,6 +126,8 @@ void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
 	cleanup_free char *smaps = remap_read_smaps(pid, end_addr);
 	for (unsigned i = 0; i < count; i++) {
 		enum backing found = BACKING_NONE;
+		if (objects[i].end == 0) /* not mapped yet */
+			continue;
 		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &found);
 		/* Text that is huge without our doing is the page cache's; and what was applied may have come to
 		 * nothing. */

@@ -1,24 +1,19 @@
 #include "engine/page_cache.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
+#include "base/bounded.h"
 #include "base/clock.h"
 #include "engine/slots.h"
 
-#define TRIES        2 /* reading anew fails now and then where another CPU still holds a page for a moment */
-#define ROUNDS       3 /* and so does a look: what was in use may be free a moment later */
-#define PAUSE_US     500
-#define REAP_WAIT_MS 100 /* for a child that was killed: more than enough where it does not wait for a disk */
+#define TRIES    2 /* reading anew fails now and then where another CPU still holds a page for a moment */
+#define ROUNDS   3 /* and so does a look: what was in use may be free a moment later */
+#define PAUSE_US 500
 
 /* How far the child came. It ends by telling one of the others; the last is told by its parent. */
 enum outcome { OUTCOME_UNFINISHED, OUTCOME_ALL_TRIED, OUTCOME_UNSUPPORTED, OUTCOME_TIME_SHORT, OUTCOME_ENDED };
@@ -177,61 +172,35 @@ static enum outcome make_huge(struct work *work)
 	return outcome;
 }
 
+/* What is to be done, and where it is written down. */
+struct task {
+	struct slots *slots;
+	struct findings *findings;
+	int64_t deadline_us;
+};
+
 /*
- * The child: a copy of the caller that only asks the kernel to map, read and drop pages of the file, and writes down
- * what it finds in FINDINGS. The caller waits for it, kills it when the time is over, and reaps it; it dies with the
- * caller. Killed at any step it leaves the page cache with some slots huge, a few perhaps not cached, and all of them
- * right.
+ * The child: it only asks the kernel to map, read and drop pages of the file. Killed at any step it leaves the page
+ * cache with some slots huge, a few perhaps not cached, and all of them right.
  */
-_Noreturn static void run_child(struct slots *slots, struct findings *findings, int64_t deadline_us, pid_t parent)
+static void do_in_child(void *context)
 {
-	struct work work = {.slots = slots, .deadline_us = deadline_us};
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (getppid() != parent)
-		_exit(1);
-	slots_reopen(slots);
-	findings->outcome = make_huge(&work);
-	_exit(0);
+	struct task *task = context;
+	struct work work = {.slots = task->slots, .deadline_us = task->deadline_us};
+	slots_reopen(task->slots);
+	task->findings->outcome = make_huge(&work);
 }
 
-/* Without a signal to tell of its end: the caller's SIGCHLD may be ignored, or the workload's business. */
-static int start_child(struct slots *slots, struct findings *findings, int64_t deadline_us)
+/* Do the slow part, in a child where the caller itself must not wait. Returns 0, or -1 with ERR where there is none. */
+static int do_slow_part(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,
+                        struct error *err)
 {
-	pid_t parent = getpid();
-	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
-	if (child == 0)
-		run_child(slots, findings, deadline_us, parent);
-	return (int)child;
-}
-
-static bool has_ended(int pidfd, int timeout_ms)
-{
-	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-	int64_t end_us = now_us() + (int64_t)timeout_ms * 1000;
-	int ready;
-	do {
-		ready = poll(&poll_fd, 1, timeout_ms);
-		timeout_ms = (int)((end_us - now_us()) / 1000);
-	} while (ready < 0 && errno == EINTR && timeout_ms > 0);
-	return ready == 1;
-}
-
-/* Do the slow part in a child. Returns 0, or -1 with ERR where there can be none. */
-static int make_huge_in_child(struct slots *slots, struct findings *findings, unsigned timeout_ms, struct error *err)
-{
-	int timeout = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
-	pid_t child = start_child(slots, findings, now_us() + (int64_t)timeout * 1000);
-	if (child < 0)
-		return error_set_errno(err, errno, "process-limit", "no process to prepare the page cache");
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, child, 0); /* close-on-exec by itself */
-	bool in_time = pidfd >= 0 && has_ended(pidfd, timeout);
-	if (!in_time) {
-		kill(child, SIGKILL);
-		if (pidfd >= 0)
-			has_ended(pidfd, REAP_WAIT_MS);
-	}
-	/* One that does not end even so waits for a disk: it is left to whoever inherits our children. */
-	waitpid(child, NULL, __WALL | WNOHANG);
+	struct task task = {slots, findings, now_us() + (int64_t)timeout_ms * 1000};
+	bool in_time = true;
+	if (may_wait)
+		do_in_child(&task);
+	else if (run_bounded(do_in_child, &task, timeout_ms, &in_time, err) < 0)
+		return -1;
 	if (in_time && findings->outcome == OUTCOME_UNFINISHED)
 		findings->outcome = OUTCOME_ENDED; /* by a seccomp filter, or someone's kill(1) */
 	return 0;
@@ -261,21 +230,22 @@ static void explain(const struct slots *slots, enum outcome outcome, unsigned ti
 		          huge, slots->count, slots->count - huge - cut);
 }
 
-static int look_and_make_huge(struct slots *slots, struct findings *findings, unsigned timeout_ms, struct error *err)
+static int look_and_make_huge(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,
+                              struct error *err)
 {
 	/* Without a view of the cache even a look might wait for a disk. */
 	for (unsigned i = 0; slots->sees_cache && i < slots->count; i++) {
 		if (slots->list[i].state == SLOT_SMALL)
 			slot_look(slots, i);
 	}
-	if (slots_count(slots, SLOT_SMALL) > 0 && make_huge_in_child(slots, findings, timeout_ms, err) < 0)
+	if (slots_count(slots, SLOT_SMALL) > 0 && do_slow_part(slots, findings, timeout_ms, may_wait, err) < 0)
 		return -1;
 	explain(slots, findings->outcome, timeout_ms, err);
 	return 0;
 }
 
-int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
-                         uint64_t *huge_bytes, struct error *err)
+static int make_ranges_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms, bool may_wait,
+                            uint64_t *huge_bytes, struct error *err)
 {
 	struct stat st;
 	struct slots slots;
@@ -294,10 +264,22 @@ int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count
 	if (result > 0) {
 		result = slots_open(&slots, fd, findings->list, (unsigned)result, err);
 		if (result == 0)
-			result = look_and_make_huge(&slots, findings, timeout_ms, err);
+			result = look_and_make_huge(&slots, findings, timeout_ms, may_wait, err);
 		*huge_bytes = slots_count(&slots, SLOT_HUGE) * PAGE_CACHE_SLOT_BYTES;
 		slots_close(&slots);
 	}
 	munmap(findings, sizeof *findings);
 	return result;
+}
+
+int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
+                         uint64_t *huge_bytes, struct error *err)
+{
+	return make_ranges_huge(fd, ranges, count, timeout_ms, false, huge_bytes, err);
+}
+
+int page_cache_make_huge_here(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
+                              uint64_t *huge_bytes, struct error *err)
+{
+	return make_ranges_huge(fd, ranges, count, timeout_ms, true, huge_bytes, err);
 }

@@ -46,3 +46,7 @@ struct file_range {
  */
 int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
                          uint64_t *huge_bytes, struct error *err);
+
+/* The same by the caller itself, which is one that may be killed when the time is over: no child of ours. */
+int page_cache_make_huge_here(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
+                              uint64_t *huge_bytes, struct error *err);

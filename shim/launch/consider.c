@@ -142,6 +142,8 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 		return false;
 	if (must_fail(report, settings))
 		return false; /* before its first instruction */
+	if (engine_prepare_libraries(tracee, settings, report) == LIBRARIES_NEED_NOTHING)
+		return false;
 	struct error reason;
 	struct report *waiting = malloc(sizeof *waiting);
 	if (!waiting || entry_stop_set(tracee, &reason) < 0) {
@@ -215,6 +217,7 @@ enum considered consider(struct following *following, struct followed *followed,
 		remap(following->launch, followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
 		run_on = run_to_entry(followed, settings, &report);
+		may_follow &= report.prepared_bytes == 0;
 	} else if (decision.rule_matched) {
 		error_set(&report.reason, "rule-skip", "the rule says to leave it alone");
 		may_follow = false;

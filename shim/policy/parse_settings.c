@@ -81,33 +81,47 @@ static int parse_backing(const struct parser *parser, const struct json_place *p
 	return 0;
 }
 
+/* Files are looked for on the disk: a pattern must say where to begin. */
+static int parse_rooted_glob(const struct parser *parser, const struct json_place *place, json_object *value,
+                             const char **out)
+{
+	if (parse_path_glob(parser, place, value, out) < 0)
+		return -1;
+	if ((*out)[0] != '/' || strcspn(*out + 1, "*?[/") == 0 || (*out)[1 + strcspn(*out + 1, "*?[/")] != '/')
+		return complain(parser, place, JSON_AT_VALUE,
+		                "files to prepare lie below a folder that is named: \"/usr/lib/**/libjvm.so\"");
+	return 0;
+}
+
 static int parse_libraries(const struct parser *parser, const struct json_place *place, json_object *value,
                            struct settings *out)
 {
-	static const char *const keys[] = {"include", "exclude", NULL};
+	static const char *const keys[] = {"include", "exclude", "prepare", NULL};
+	char *const **const lists[] = {&out->library_include, &out->library_exclude, &out->library_prepare};
 	/* An earlier file's lists are not this one's. */
-	out->library_include = NULL;
-	out->library_exclude = NULL;
+	for (unsigned i = 0; keys[i]; i++)
+		*lists[i] = NULL;
 	if (json_object_is_type(value, json_type_boolean))
 		return parse_bool(parser, place, value, &out->libraries);
 	if (!json_object_is_type(value, json_type_object))
-		return complain(parser, place, JSON_AT_VALUE,
-		                "expected true, false or { \"include\": [...], \"exclude\": [...] }");
+		return complain(
+		    parser, place, JSON_AT_VALUE,
+		    "expected true, false or { \"include\": [...], \"exclude\": [...], \"prepare\": [...] }");
 	out->libraries = true;
 	json_object_object_foreach(value, key, list)
 	{
 		struct json_place at = {place, key, 0};
 		const char **globs = NULL;
-		if (strcmp(key, "include") != 0 && strcmp(key, "exclude") != 0)
+		unsigned which = 0;
+		while (keys[which] && strcmp(key, keys[which]) != 0)
+			which++;
+		if (!keys[which])
 			return complain_unknown_key(parser, &at, keys);
 		if (!json_object_is_type(list, json_type_array))
 			return complain(parser, &at, JSON_AT_VALUE, "expected a list of patterns");
-		if (parse_entries(parser, &at, list, parse_path_glob, &globs) < 0)
+		if (parse_entries(parser, &at, list, which == 2 ? parse_rooted_glob : parse_path_glob, &globs) < 0)
 			return -1;
-		if (strcmp(key, "include") == 0)
-			out->library_include = (char *const *)globs;
-		else
-			out->library_exclude = (char *const *)globs;
+		*lists[which] = (char *const *)globs;
 	}
 	return 0;
 }

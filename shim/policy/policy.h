@@ -36,6 +36,7 @@ struct settings {
 	bool libraries;
 	char *const *library_include; /* NULL-terminated globs; NULL: all. Owned by the policy */
 	char *const *library_exclude; /* NULL-terminated globs; NULL: none. Owned by the policy */
+	char *const *library_prepare; /* the same, of files that programs load when they run */
 	bool rebase;
 	bool round_out;
 	enum follow follow;

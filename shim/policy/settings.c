@@ -41,6 +41,7 @@ void settings_apply(struct settings *settings, const struct setting_set *set)
 		settings->libraries = values->libraries;
 		settings->library_include = values->library_include;
 		settings->library_exclude = values->library_exclude;
+		settings->library_prepare = values->library_prepare;
 	}
 	if (given & SETTING_REBASE)
 		settings->rebase = values->rebase;

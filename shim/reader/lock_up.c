@@ -36,7 +36,7 @@ static bool is_initial_user_namespace(void)
 	       count == UINT32_MAX;
 }
 
-static void drop_privileges(pid_t parent_pid, uint64_t memory_bytes)
+static void drop_privileges(pid_t parent_pid, uint64_t memory_bytes, rlim_t files)
 {
 	/* Each step may be refused in a user namespace that has no nobody; the filter holds all the same. */
 	if (geteuid() == 0) {
@@ -55,7 +55,7 @@ static void drop_privileges(pid_t parent_pid, uint64_t memory_bytes)
 	limit(RLIMIT_FSIZE, 0);
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_NPROC, 0);
-	limit(RLIMIT_NOFILE, 0);
+	limit(RLIMIT_NOFILE, files);
 }
 
 /* Allow the call NAME where its COUNT arguments in CONDITIONS hold. Returns 0, or not 0. */
@@ -86,13 +86,35 @@ static int fill_filter(scmp_filter_ctx filter)
 	return failed;
 }
 
-void reader_lock_up(const char *parent, uint64_t memory_bytes)
+/* What a reader needs that is sent files: to receive and to close them. */
+static int allow_sent_files(scmp_filter_ctx filter)
 {
-	drop_privileges((pid_t)atoi(parent), memory_bytes);
+	const struct scmp_arg_cmp of_sent_file = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = READER_SENT_FD};
+	const struct scmp_arg_cmp by_the_socket = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = READER_ANSWER_FD};
+	int failed = allow(filter, "newfstatat", 1, &of_sent_file);
+	failed |= allow(filter, "close", 1, &of_sent_file);
+	failed |= allow(filter, "recvmsg", 1, &by_the_socket);
+	return failed;
+}
+
+static void lock_up(const char *parent, uint64_t memory_bytes, bool is_sent_files)
+{
+	drop_privileges((pid_t)atoi(parent), memory_bytes, is_sent_files ? READER_SENT_FD + 1 : 0);
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	if (!filter || fill_filter(filter) != 0 || seccomp_load(filter) != 0)
+	if (!filter || fill_filter(filter) != 0 || (is_sent_files && allow_sent_files(filter) != 0) ||
+	    seccomp_load(filter) != 0)
 		_exit(READER_EXIT_NOT_LOCKED);
 	seccomp_release(filter);
+}
+
+void reader_lock_up(const char *parent, uint64_t memory_bytes)
+{
+	lock_up(parent, memory_bytes, false);
+}
+
+void reader_lock_up_for_files(const char *parent, uint64_t memory_bytes)
+{
+	lock_up(parent, memory_bytes, true);
 }
 
 void reader_misbehave(const char *how)

@@ -7,6 +7,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,25 +68,41 @@ static int spawn_reader(pid_t *pid, const char *program, const char *const *word
 	return failed;
 }
 
+/* Start PROGRAM with ENDS[1] for its answer; the reader keeps ENDS[0]. Both are closed where that fails. */
+static int start(struct reader *reader, const char *program, const char *const *words, int file_fd, const int ends[2],
+                 const char *word, struct error *err)
+{
+	/* Out of the way of the numbers that the reader has them under. */
+	cleanup_close int high_file = fcntl(file_fd, F_DUPFD_CLOEXEC, 10);
+	cleanup_close int high_answer = fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
+	close(ends[1]);
+	int failed = EMFILE;
+	if (high_file >= 0 && high_answer >= 0)
+		failed = spawn_reader(&reader->pid, program, words, high_file, high_answer);
+	if (failed) {
+		close(ends[0]);
+		return error_set_errno(err, failed, word, "starting %s", program);
+	}
+	reader->answer_fd = ends[0];
+	return 0;
+}
+
 int reader_start(struct reader *reader, const char *program, const char *const *words, int file_fd, const char *word,
                  struct error *err)
 {
-	int pipe_fds[2];
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_set_errno(err, errno, word, "pipe");
-	/* Out of the way of the numbers that the reader has them under. */
-	cleanup_close int high_file = fcntl(file_fd, F_DUPFD_CLOEXEC, 10);
-	cleanup_close int high_pipe = fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 10);
-	close(pipe_fds[1]);
-	int failed = EMFILE;
-	if (high_file >= 0 && high_pipe >= 0)
-		failed = spawn_reader(&reader->pid, program, words, high_file, high_pipe);
-	if (failed) {
-		close(pipe_fds[0]);
-		return error_set_errno(err, failed, word, "starting %s", program);
-	}
-	reader->answer_fd = pipe_fds[0];
-	return 0;
+	return start(reader, program, words, file_fd, ends, word, err);
+}
+
+int reader_start_with_socket(struct reader *reader, const char *program, const char *const *words, int file_fd,
+                             const char *word, struct error *err)
+{
+	int ends[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return error_set_errno(err, errno, word, "socketpair");
+	return start(reader, program, words, file_fd, ends, word, err);
 }
 
 size_t reader_read(const struct reader *reader, void *out, size_t bytes_wanted, int64_t deadline_ms)

@@ -15,6 +15,7 @@
 /* The reader's descriptors; it has no others but /dev/null below. */
 #define READER_FILE_FD   3
 #define READER_ANSWER_FD 4
+#define READER_SENT_FD   5 /* a file that it was sent */
 
 #define READER_WORDS_MAX 2
 
@@ -31,6 +32,13 @@ struct reader {
  */
 int reader_start(struct reader *reader, const char *program, const char *const *words, int file_fd, const char *word,
                  struct error *err);
+
+/*
+ * The same for a reader that talks with us: answer_fd is a socket (SOCK_SEQPACKET), by which it can also be sent files,
+ * one at a time, that it gets as READER_SENT_FD (reader_lock_up_for_files()).
+ */
+int reader_start_with_socket(struct reader *reader, const char *program, const char *const *words, int file_fd,
+                             const char *word, struct error *err);
 
 /* Read until BYTES_WANTED are in OUT, the reader is gone, or DEADLINE_MS (as now_ms()) is over. Returns the bytes got.
  */

@@ -1,9 +1,9 @@
 /*
  * An answer of any bytes, as a reader that was taken over might give it: what passes the check is safe to plan with.
  */
-#include "ctl/warm.h"
 #include "elf/answer.h"
 #include "engine/forecast.h"
+#include "engine/text_slots.h"
 #include "fuzzing.h"
 
 static void check_forecast(const struct elf_facts *facts, const struct settings *settings, uint64_t page_bytes)
@@ -16,18 +16,18 @@ static void check_forecast(const struct elf_facts *facts, const struct settings 
 	MUST(forecast.most_bytes > 0 || forecast.file_bytes > 0 || error_is_set(&forecast.reason));
 }
 
-static void check_warm_ranges(const struct elf_facts *facts)
+static void check_text_slots(const struct elf_facts *facts, bool is_library)
 {
-	struct file_range ranges[WARM_RANGES_MAX];
-	struct warmed warmed = {0};
-	unsigned count = warm_ranges(facts, ranges, &warmed);
+	struct text_slots slots;
 	uint64_t bytes = 0;
-	MUST(count <= WARM_RANGES_MAX && (count > 0 || error_is_set(&warmed.reason)));
-	for (unsigned i = 0; i < count; i++) {
-		MUST(ranges[i].bytes > 0 && (ranges[i].file_off | ranges[i].bytes) % PAGE_CACHE_SLOT_BYTES == 0);
-		bytes += ranges[i].bytes;
+	text_slots_of(facts, is_library, &slots);
+	MUST(slots.count <= ELF_SEGMENTS_MAX && (slots.count > 0 || error_is_set(&slots.reason)));
+	for (unsigned i = 0; i < slots.count; i++) {
+		const struct file_range *range = &slots.ranges[i];
+		MUST(range->bytes > 0 && (range->file_off | range->bytes) % PAGE_CACHE_SLOT_BYTES == 0);
+		bytes += range->bytes;
 	}
-	MUST(bytes == warmed.slot_bytes);
+	MUST(bytes == slots.slot_bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -50,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	check_forecast(&facts, &settings, UINT64_C(2) << 20);
 	check_forecast(&facts, &settings, UINT64_C(1) << 30);
-	check_warm_ranges(&facts);
+	check_text_slots(&facts, false);
+	check_text_slots(&facts, true);
 	return 0;
 }

@@ -7,9 +7,9 @@ import pytest
 
 from conftest import ALL, Process, policy_with, read_report, take_hugetlb_pool
 
-KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes",
+KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes", "prepared_bytes",
         "latency_us", "objects"}
-OBJECT_KEYS = {"path", "build_id", "start", "end", "text_bytes", "huge_bytes", "backing", "reason"}
+OBJECT_KEYS = {"path", "build_id", "start", "end", "text_bytes", "huge_bytes", "prepared_bytes", "backing", "reason"}
 
 
 def test_help_and_version(hugexec, run):

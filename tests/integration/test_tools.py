@@ -254,11 +254,10 @@ def test_libraries(hugexec_command, run, backing):
     llvm = [each for each in line["objects"] if "LLVM" in each["path"]]
     if not llvm:
         pytest.skip("this clang is linked statically")
-    assert line["outcome"] == "remapped"
     if backing == "thp":
-        assert llvm[0]["huge_bytes"] >= llvm[0]["text_bytes"] - (4 << 20)
+        assert line["outcome"] == "remapped" and llvm[0]["huge_bytes"] >= llvm[0]["text_bytes"] - (4 << 20)
     else:
-        assert llvm[0]["huge_bytes"] > 0 or "file-busy" in llvm[0]["reason"]
+        assert llvm[0]["huge_bytes"] > 0 or llvm[0]["prepared_bytes"] > 0 or "file-busy" in llvm[0]["reason"]
 
 
 def test_libraries_include_and_exclude(hugexec_command, run):

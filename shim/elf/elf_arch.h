@@ -1,0 +1,34 @@
+/*
+ * elf_arch.h - what ld.so's search knows of the processor. x86-64; another processor is another such header.
+ */
+#pragma once
+
+#ifndef __x86_64__
+#error "no port to this processor"
+#endif
+
+/* Of an entry of ld.so.cache: FLAG_ELF_LIBC6 | FLAG_X8664_LIB64 (glibc, sysdeps/generic/ldconfig.h). */
+#define LD_CACHE_FLAGS 0x0303
+
+/* What $LIB and $PLATFORM may stand for; which of them is told by the loader's build and the processor. */
+#define LOADER_LIB_NAMES      "lib/x86_64-linux-gnu", "lib64", "lib"
+#define LOADER_PLATFORM_NAMES "x86_64", "haswell", "xeon_phi"
+
+/* Folders below glibc-hwcaps, the best first, and how many there are. */
+#define LOADER_LEVEL_NAMES "x86-64-v4", "x86-64-v3", "x86-64-v2"
+#define LOADER_LEVELS      3
+
+/*
+ * The index of the best level that this processor has; LOADER_LEVELS where it has none. A few features stand for all
+ * of a level.
+ */
+static inline unsigned loader_level(void)
+{
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512vl"))
+		return 0;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma"))
+		return 1;
+	return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt") ? 2 : LOADER_LEVELS;
+}
