@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #define BUNDLE_CONFIG_MAX_BYTES (8 * 1024 * 1024) /* real ones have some 10 KiB */
+#define BUNDLE_VALUES_MAX       100000            /* real ones have some 1,000 */
 
 /*
  * Read the file NAME in directory BUNDLE, no link and nothing but a plain file, into a fresh string (free() *TEXT).

@@ -11,7 +11,7 @@
 #include "reader/reader.h"
 
 #define READER    "hugexec-bundle-reader"
-#define ANSWER_MS 5000 /* it has 2 s of a processor, which may be busy */
+#define ANSWER_MS 5000 /* for one that hangs: what it may be given to do takes a hundredth of that */
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x8U

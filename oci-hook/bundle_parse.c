@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "bundle.h"
 #include "policy/locate.h"
 #include "policy/strict.h"
 
@@ -144,6 +145,19 @@ static void find_places(const char *text, size_t bytes, json_object *root, const
 	}
 }
 
+/*
+ * At least as many as TEXT has values: each but the first comes behind one of these. Those in strings are counted too,
+ * for where a string ends is for the parser to say. This limits the parser's work, so that no slow processor needs a
+ * longer time limit.
+ */
+static size_t count_values(const char *text, size_t bytes)
+{
+	size_t count = 1;
+	for (size_t at = 0; at < bytes; at++)
+		count += text[at] == ',' || text[at] == '[' || text[at] == '{';
+	return count;
+}
+
 void bundle_parse(const char *text, size_t bytes, const char *hook, struct bundle_answer *answer)
 {
 	json_object *root = NULL;
@@ -152,6 +166,12 @@ void bundle_parse(const char *text, size_t bytes, const char *hook, struct bundl
 	/* Not its text, which is as large as the rest is small. */
 	memset(answer, 0, offsetof(struct bundle_answer, text));
 	answer->magic = BUNDLE_ANSWER_MAGIC;
+	if (count_values(text, bytes) > BUNDLE_VALUES_MAX) {
+		char message[BUNDLE_MESSAGE_MAX];
+		snprintf(message, sizeof message, "more than %d values", BUNDLE_VALUES_MAX);
+		say(answer, BUNDLE_REFUSED, BUNDLE_NO_OFFSET, message);
+		return;
+	}
 	if (strict_parse(text, bytes, &root, &offset, &what) < 0) {
 		say(answer, BUNDLE_REFUSED, what ? offset : BUNDLE_NO_OFFSET, what ? what : "out of memory");
 		return;

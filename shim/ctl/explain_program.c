@@ -16,8 +16,8 @@
 #include "launch/command.h"
 #include "launch/program.h"
 
-#define READ_TIMEOUT_MS 2000
-#define HEAD_BYTES      256 /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
+#define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
+#define HEAD_BYTES      256   /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
 
 /* The first two words behind "#!" of the script at PATH (the second may be ""); false where it names no interpreter. */
 static bool read_interpreter(const char *path, char interpreter[HEAD_BYTES], char argument[HEAD_BYTES])

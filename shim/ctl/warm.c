@@ -9,7 +9,7 @@
 #include "base/size.h"
 #include "engine/text_slots.h"
 
-#define READ_TIMEOUT_MS 5000
+#define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
 #define STEP_BYTES      (64 * MIB)
 #define STEP_TIMEOUT_MS 60000 /* a disk of 2 MiB/s is in time; nobody waits for us but the boot */
 

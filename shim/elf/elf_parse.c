@@ -44,10 +44,11 @@ static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_facts *fact
 	return 0;
 }
 
-/* The build id among the notes of one segment. */
-static void read_notes(Elf *elf, const GElf_Phdr *phdr, struct elf_facts *facts)
+/* The build id among the notes of one segment. *LEFT_BYTES is how much may be read of all of them. */
+static void read_notes(Elf *elf, const GElf_Phdr *phdr, size_t *left_bytes, struct elf_facts *facts)
 {
-	size_t bytes = phdr->p_filesz < NOTES_BYTES_MAX ? phdr->p_filesz : NOTES_BYTES_MAX;
+	size_t bytes = phdr->p_filesz < *left_bytes ? phdr->p_filesz : *left_bytes;
+	*left_bytes -= bytes;
 	Elf_Data *data =
 	    elf_getdata_rawchunk(elf, (int64_t)phdr->p_offset, bytes, phdr->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
 	GElf_Nhdr note;
@@ -65,12 +66,12 @@ static void read_notes(Elf *elf, const GElf_Phdr *phdr, struct elf_facts *facts)
 
 static void read_build_id(Elf *elf, struct elf_facts *facts)
 {
-	size_t count = 0;
+	size_t count = 0, left_bytes = NOTES_BYTES_MAX;
 	GElf_Phdr phdr;
 	elf_getphdrnum(elf, &count);
-	for (size_t i = 0; i < count && !facts->build_id_bytes; i++) {
+	for (size_t i = 0; i < count && !facts->build_id_bytes && left_bytes > 0; i++) {
 		if (gelf_getphdr(elf, (int)i, &phdr) && phdr.p_type == PT_NOTE)
-			read_notes(elf, &phdr, facts);
+			read_notes(elf, &phdr, &left_bytes, facts);
 	}
 }
 
@@ -92,7 +93,8 @@ static enum elf_answer_status read_headers(Elf *elf, struct elf_facts *facts)
  * ELF_C_READ: libelf preads what it is asked for and maps nothing, so a file that shrinks meanwhile is a short read,
  * not a SIGBUS, and one of a terabyte costs no more than its headers. It asks for the ELF header, the first section
  * header (where e_phnum is PN_XNUM), the table of program headers and the notes; table sizes are the file's word, but a
- * table must lie inside the file and in memory that RLIMIT_AS allows, and a PT_NOTE is read up to NOTES_BYTES_MAX.
+ * table must lie inside the file and in memory that RLIMIT_AS allows, and all
+ * PT_NOTE together are read up to NOTES_BYTES_MAX.
  */
 enum elf_answer_status elf_parse(int fd, struct elf_facts *facts)
 {

@@ -23,7 +23,7 @@
 #include "elf/answer.h"
 #include "elf/elf_reader.h"
 
-#define TIMEOUT_MS 5000
+#define TIMEOUT_MS 60000
 
 /* A reader, the word that has it read any file and answer, and its memory in bytes. */
 static const struct kind {
@@ -125,7 +125,7 @@ static void a_reader_that_stays_is_killed(void **state)
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	pid_t child = fork();
 	if (child == 0) {
-		alarm(20);
+		alarm(300);
 		for (ssize_t put = write(fds[1], &answer, sizeof answer); put == sizeof answer;)
 			pause();
 		_exit(1);
@@ -136,7 +136,7 @@ static void a_reader_that_stays_is_killed(void **state)
 	struct error err;
 	time_t begin = time(NULL);
 	assert_int_equal(elf_reader_finish(&reader, TIMEOUT_MS, &facts, &err), 0);
-	assert_true(time(NULL) - begin < 10);
+	assert_true(time(NULL) - begin < 100);
 	assert_int_equal(kill(child, 0), -1);
 }
 
@@ -177,7 +177,7 @@ static void wrong_answers_are_refused(void **state)
 /* The soft and the hard limit, as /proc/PID/limits names them. */
 static void check_limits(const struct kind *kind, pid_t pid)
 {
-	const char *const limits[][2] = {{"Max cpu time", "2"},  {"Max address space", kind->memory},
+	const char *const limits[][2] = {{"Max cpu time", "20"}, {"Max address space", kind->memory},
 	                                 {"Max file size", "0"}, {"Max core file size", "0"},
 	                                 {"Max processes", "0"}, {"Max open files", "0"}};
 	char path[64], line[256], soft[32], hard[32];
@@ -200,6 +200,48 @@ static void check_limits(const struct kind *kind, pid_t pid)
 	assert_int_equal(seen, 6);
 }
 
+/* Whether the process of PATH, its status in /proc, is somebody who may do nothing, and waits. */
+static bool is_locked_up(const char *path)
+{
+	static const char *const wanted[] = {"Uid:\t65534\t65534\t65534\t65534\n",
+	                                     "Gid:\t65534\t65534\t65534\t65534\n",
+	                                     "CapEff:\t0000000000000000\n",
+	                                     "NoNewPrivs:\t1\n",
+	                                     "Seccomp:\t2\n",
+	                                     "State:\tS (sleeping)\n"};
+	FILE *status = fopen(path, "r");
+	assert_non_null(status);
+	char line[256];
+	unsigned seen = 0;
+	while (fgets(line, sizeof line, status)) {
+		for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+			seen += strcmp(line, wanted[i]) == 0;
+	}
+	fclose(status);
+	return seen == sizeof wanted / sizeof wanted[0];
+}
+
+/* Whether the process of PATH is gone, or at most a zombie that PID 1 is to reap. */
+static bool has_ended(const char *path)
+{
+	FILE *status = fopen(path, "r");
+	char line[256];
+	bool ended = status == NULL;
+	while (status && fgets(line, sizeof line, status))
+		ended |= strcmp(line, "State:\tZ (zombie)\n") == 0;
+	if (status)
+		fclose(status);
+	return ended;
+}
+
+/* Wait until IS, of PATH, holds: a minute, which no machine needs that does not hang. */
+static void wait_until(bool (*is)(const char *path), const char *path)
+{
+	for (int i = 0; i < 6000 && !is(path); i++)
+		usleep(10000);
+	assert_true(is(path));
+}
+
 /* Nothing but the file and the pipe, nobody's identity, and gone when its parent is. Seen from a reader that hangs. */
 static void check_what_it_has(const struct kind *kind)
 {
@@ -219,37 +261,13 @@ static void check_what_it_has(const struct kind *kind)
 	}
 	pid_t child = 0;
 	assert_int_equal(read(told[0], &child, sizeof child), sizeof child);
-	usleep(300000);
 	char path[64];
-	struct stat st;
 	snprintf(path, sizeof path, "/proc/%d/status", (int)child);
-	FILE *status = fopen(path, "r");
-	assert_non_null(status);
-	char line[256];
-	int seen = 0;
-	while (fgets(line, sizeof line, status)) {
-		seen += strcmp(line, "Uid:\t65534\t65534\t65534\t65534\n") == 0;
-		seen += strcmp(line, "Gid:\t65534\t65534\t65534\t65534\n") == 0;
-		seen += strcmp(line, "CapEff:\t0000000000000000\n") == 0;
-		seen += strcmp(line, "NoNewPrivs:\t1\n") == 0;
-		seen += strcmp(line, "Seccomp:\t2\n") == 0;
-		seen += strncmp(line, "State:\tS", 8) == 0;
-	}
-	fclose(status);
-	assert_int_equal(seen, 6);
+	wait_until(is_locked_up, path);
 	check_limits(kind, child);
 	kill(parent, SIGKILL);
 	assert_int_equal(waitpid(parent, NULL, 0), parent);
-	for (int i = 0; i < 50 && stat(path, &st) == 0; i++)
-		usleep(20000);
-	/* Gone, or at most a zombie that PID 1 is to reap. */
-	status = fopen(path, "r");
-	while (status && fgets(line, sizeof line, status)) {
-		if (strncmp(line, "State:", 6) == 0)
-			assert_non_null(strchr(line, 'Z'));
-	}
-	if (status)
-		fclose(status);
+	wait_until(has_ended, path);
 	close(file);
 	close(answer[0]), close(answer[1]), close(told[0]), close(told[1]);
 }
