@@ -223,6 +223,7 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	    .policy = container.policy,
 	    .options = &container.options,
 	    .tracer_is_orphan = true,
+	    .follows = true,
 	    .via = VIA_HOOK,
 	    .annotations = container.state.annotations,
 	    .annotation_count = container.state.annotation_count,

@@ -39,7 +39,7 @@ static int finish(int status)
 }
 
 /* Execute COMMAND in this process, as env(1) does. Returns only where that fails: the exit status for it. */
-static int execute(const struct options *options, const struct launch *tracer)
+static int execute(const struct options *options)
 {
 	const char *file = options->command[0];
 	if (options->argv0)
@@ -47,8 +47,6 @@ static int execute(const struct options *options, const struct launch *tracer)
 	stack_give_back();
 	execvp(file, options->command);
 	int saved_errno = errno;
-	if (tracer)
-		launch_stop_tracer((struct launch *)tracer);
 	if (options->verbosity != VERBOSITY_QUIET)
 		say_line(STDERR_FILENO, "hugexec: %s: %s\n", file, strerror(saved_errno));
 	return saved_errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
@@ -71,6 +69,54 @@ static void report_untraced(const struct options *options, const char *exe, cons
 	sink_report(options, &report, 0, fails_launch, SINK_MS);
 }
 
+/*
+ * Execute PROGRAM as execvp(3) does once it has found it: a script without an interpreter is the shell's. Returns only
+ * where that fails, with errno.
+ */
+static void execute_found(const struct options *options, struct program *program)
+{
+	size_t count = 0;
+	while (options->command[count])
+		count++;
+	char **words = calloc(count + 2, sizeof words[0]);
+	if (!words)
+		return;
+	memcpy(words + 1, options->command, count * sizeof words[0]);
+	if (options->argv0)
+		words[1] = (char *)options->argv0;
+	execve(program->found, words + 1, environ);
+	if (errno == ENOEXEC && program->kind == PROGRAM_SCRIPT) {
+		words[0] = (char *)"/bin/sh";
+		words[1] = program->found;
+		execve(words[0], words, environ);
+	}
+	int saved_errno = errno;
+	free(words);
+	errno = saved_errno;
+}
+
+/*
+ * Execute COMMAND with a tracer at it: PROGRAM, which was looked at, and nothing else. What execvp(3) may find in its
+ * place is not known to us, so it runs without. Returns only where that fails: the exit status for it.
+ */
+static int execute_traced(const struct options *options, struct launch *launch, struct program *program)
+{
+	struct error err = {0};
+	stack_give_back();
+	execute_found(options, program);
+	int saved_errno = errno;
+	stack_make_room();
+	launch_stop_tracer(launch);
+	if (program->kind == PROGRAM_FOREIGN)
+		error_set(&err, "not-native", "not a program for this processor's 64-bit mode");
+	else if (!strchr(options->command[0], '/'))
+		error_set_errno(&err, saved_errno, "exec-failed", "%s, the first of its name on the PATH",
+		                program->found);
+	if (error_is_set(&err))
+		report_untraced(options, program->path, NULL, OUTCOME_SKIPPED, &err, false);
+	return execute(options);
+}
+
 static int begin(struct launch *launch, struct error *err)
 {
 	uint64_t room = stack_room();
@@ -86,7 +132,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 	struct program program;
 	program_inspect(options->command[0], &program);
 	if (program.kind == PROGRAM_NOT_FOUND)
-		return execute(options, NULL);
+		return execute(options);
 	unsigned needs = policy_needs(policy);
 	cleanup_free char *unit = needs & FACT_UNIT ? host_unit_of(getpid()) : NULL;
 	cleanup_free char *cgroup = needs & FACT_CGROUP ? host_cgroup_of(getpid()) : NULL;
@@ -98,24 +144,25 @@ static int run_under(const struct policy *policy, const struct options *options)
 		/* A rule that hangs on the build id is not known to match. */
 		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
 		report_untraced(options, program.path, told, OUTCOME_SKIPPED, &err, false);
-		return execute(options, NULL);
+		return execute(options);
 	}
 
 	struct launch launch = {
 	    .policy = policy,
 	    .options = options,
 	    .via = VIA_SHIM,
-	    .expects_remap = command_expects_remap(&program, &decision),
+	    .follows = command_follow(&program, &decision) != FOLLOW_NONE,
+	    .libraries = decision.settings.libraries,
+	    .is_interpreted = command_is_interpreted(&program),
 	};
 	if (begin(&launch, &err) < 0) {
-		bool is_followed = strcmp(err.word, "followed-already") == 0;
-		bool fails =
-		    !is_followed && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
-		report_untraced(options, program.path, &decision, is_followed ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
+		bool skips = launch_is_skipped(&err);
+		bool fails = !skips && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
+		report_untraced(options, program.path, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
 		                fails);
-		return fails ? EXIT_FAILED : execute(options, NULL);
+		return fails ? EXIT_FAILED : execute(options);
 	}
-	return execute(options, &launch);
+	return execute_traced(options, &launch, &program);
 }
 
 /* Where there is no room to read a policy. Nothing here, nor in main(), may take much of the stack. */
@@ -124,7 +171,7 @@ static int run_blindly(const struct options *options)
 	static const char message[] = "hugexec: stack-limit: RLIMIT_STACK leaves no room to read a policy\n";
 	if (options->verbosity == VERBOSITY_VERBOSE)
 		say(STDERR_FILENO, message, sizeof message - 1, SAY_MS);
-	return execute(options, NULL);
+	return execute(options);
 }
 
 __attribute__((noinline)) static int run(const struct options *options)
@@ -146,7 +193,7 @@ __attribute__((noinline)) static int run(const struct options *options)
 	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
 		bool fails = on_error == ON_ERROR_FAIL;
 		report_untraced(options, options->command[0], NULL, OUTCOME_FAILED, &err, fails);
-		return fails ? EXIT_FAILED : execute(options, NULL);
+		return fails ? EXIT_FAILED : execute(options);
 	}
 	int status = run_under(policy, options);
 	policy_free(policy);
@@ -164,6 +211,6 @@ int main(int argc, char **argv)
 	}
 	const char *environment_switch = getenv("HUGEXEC");
 	if (environment_switch && strcmp(environment_switch, "off") == 0 && !options.dry_run)
-		return execute(&options, NULL);
+		return execute(&options);
 	return stack_room() < STACK_FOR_POLICY && !options.dry_run ? run_blindly(&options) : run(&options);
 }

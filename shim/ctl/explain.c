@@ -82,14 +82,16 @@ static void rule_out(const struct explanation *explanation, struct error *reason
 	*reason = explanation->settled;
 	if (error_is_set(reason))
 		return;
-	if (program->privileged && !program_may_trace_privileged())
+	if (!program_may_be_traced(program))
 		program_privileged_error(program, reason);
+	else if (program->kind == PROGRAM_FOREIGN)
+		error_set(reason, "not-native", "not a program for this processor's 64-bit mode");
 	else if (decision->action == ACTION_SKIP && decision->rule_matched)
 		error_set(reason, "rule-skip", "the rule says to leave it alone");
 	else if (decision->action == ACTION_SKIP)
 		error_set(reason, "no-rule", "no rule matches");
-	else if (program->kind == PROGRAM_FOREIGN)
-		error_set(reason, "not-native", "not a program for this processor's 64-bit mode");
+	else if (explanation->is_wrapper)
+		error_set(reason, "wrapper", "it is followed for what it executes, and left alone itself");
 }
 
 /* What the backings could do for the program's own text. */

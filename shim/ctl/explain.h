@@ -32,7 +32,8 @@ struct explanation {
 	char unit[256], cgroup[4096];
 	struct decision decision;         /* its strings are the policy's */
 	struct error settled;             /* why a launch would leave the command alone from the start; unset: open */
-	bool follows;                     /* where nothing is done, what the program executes is asked about again */
+	enum follow follow;               /* where nothing is done: what is asked about again */
+	bool is_wrapper;                  /* the program is one, and not put on huge pages itself */
 	struct forecast forecast;         /* by the huge pages of the page cache and of thp */
 	struct forecast hugetlb_forecast; /* by pages of the setting page_size */
 	struct backing_outlook outlooks[BACKING_COUNT];

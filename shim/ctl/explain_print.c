@@ -17,7 +17,6 @@
 
 static const char *const action_names[] = {
     [ACTION_SKIP] = "skip", [ACTION_REMAP] = "remap", [ACTION_UNDECIDED] = "undecided"};
-static const char *const follow_names[] = {[FOLLOW_NONE] = "none", [FOLLOW_EXEC] = "exec", [FOLLOW_FORK] = "fork"};
 static const char *const on_error_names[] = {[ON_ERROR_CONTINUE] = "continue", [ON_ERROR_FAIL] = "fail"};
 
 static void line(const char *name, const char *value)
@@ -72,7 +71,7 @@ static void print_settings(const struct settings *settings)
 		also(value, ", keep_free %u%%", settings->keep_free_percent);
 	if (settings->file_timeout_ms != usual.file_timeout_ms)
 		also(value, ", file_timeout %u ms", settings->file_timeout_ms);
-	also(value, ", follow %s", follow_names[settings->follow]);
+	also(value, ", follow %s", follow_name(settings->follow));
 	if (settings->follow != FOLLOW_NONE)
 		also(value, " for %u s", settings->follow_timeout_s);
 	also(value, "%s, on_error %s", settings->perf_map ? ", perf_map" : "", on_error_names[settings->on_error]);
@@ -150,9 +149,12 @@ static void print_conclusion(const struct explanation *explanation)
 	line("so", what_comes(&conclusion));
 	if (error_is_set(&conclusion.reason))
 		line("because", error_text(&conclusion.reason, value, sizeof value));
-	bool goes_on = strcmp(conclusion.reason.word, "no-rule") == 0 || is_nothing_to_do(&conclusion.reason);
-	if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follows)
-		line("then", explanation->decision.settings.follow == FOLLOW_EXEC
+	bool goes_on = explanation->is_wrapper || strcmp(conclusion.reason.word, "no-rule") == 0 ||
+	               is_nothing_to_do(&conclusion.reason);
+	if (explanation->program.kind == PROGRAM_FOREIGN)
+		line("then", "an emulator that binfmt_misc may have for it is decided about as a script's interpreter");
+	else if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follow != FOLLOW_NONE)
+		line("then", explanation->follow == FOLLOW_EXEC
 		                 ? "what it executes in its place is asked about again"
 		                 : "what it and its children execute is asked about again");
 }
@@ -243,7 +245,8 @@ static json_object *settings_to_json(const struct settings *settings)
 	json_object_object_add(json, "libraries_exclude", globs_to_json(settings->library_exclude));
 	json_object_object_add(json, "rebase", json_object_new_boolean(settings->rebase));
 	json_object_object_add(json, "round_out", json_object_new_boolean(settings->round_out));
-	json_object_object_add(json, "follow", ctl_text(follow_names[settings->follow]));
+	json_object_object_add(json, "follow", ctl_text(follow_name(settings->follow)));
+	json_object_object_add(json, "wrappers", globs_to_json(settings->wrappers));
 	json_object_object_add(json, "follow_timeout", json_object_new_int64(settings->follow_timeout_s));
 	json_object_object_add(json, "keep_free",
 	                       settings->keep_free_percent ? ctl_text(keep_free)

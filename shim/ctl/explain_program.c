@@ -122,8 +122,10 @@ static int decide(const char *policy_file, const char *backing, struct explanati
 	facts.exe = out->command.path;
 	facts.build_id = NULL;
 	policy_decide(*policy, &facts, &early);
-	out->follows = !command_is_settled(*policy, &out->command, &early, &out->settled) &&
-	               !command_expects_remap(&out->command, &early) && out->decision.settings.follow != FOLLOW_NONE;
+	if (!command_is_settled(*policy, &out->command, &early, &out->settled))
+		out->follow = command_follow(&out->command, &early);
+	struct program_names names = {out->program.path, NULL, false};
+	out->is_wrapper = out->follow != FOLLOW_NONE && settings_names_wrapper(&out->decision.settings, &names);
 	if (backing)
 		settings_override_backing(&out->decision.settings, backing, NULL);
 	return 0;

@@ -134,6 +134,7 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 	client.launch.options = &client.options;
 	client.launch.via = VIA_SHIM;
 	client.launch.tracer_is_orphan = true;
+	client.launch.follows = true;
 	client.launch.exec_timeout_s = EXEC_S;
 	client.launch.may_begin = may_begin;
 	follow(&client.launch, &tracee, 1);

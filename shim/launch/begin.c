@@ -9,6 +9,8 @@
 #include "helper/client.h"
 #include "helper/protocol.h"
 #include "launch/launch.h"
+#include "launch/program.h"
+#include "launch/reaper.h"
 
 /* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL where it could not be read. */
 static bool may_be_filtered(const char *status)
@@ -54,6 +56,26 @@ static void add_reason(struct error *err, const struct error *helper)
 	memcpy(err->detail, both, sizeof both);
 }
 
+bool launch_is_skipped(const struct error *err)
+{
+	static const char *const words[] = {"followed-already", "unprivileged-wrapper", "no-reaper"};
+	for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (strcmp(err->word, words[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a tracer of our own may follow what COMMAND executes. Returns 0, or -1 with ERR. */
+static int check_follow(struct error *err)
+{
+	if (!program_tracing_is_harmless())
+		return error_set(err, "unprivileged-wrapper",
+		                 "without CAP_SYS_PTRACE a tracer would take the privileges of a set-uid program that "
+		                 "it may execute");
+	return reaper_check(err);
+}
+
 int launch_begin(struct launch *launch, struct error *err)
 {
 	struct error helper = {0};
@@ -63,11 +85,19 @@ int launch_begin(struct launch *launch, struct error *err)
 	if (is_followed(status))
 		return error_set(err, "followed-already", "the hugexec that has started this one decides");
 	bool filtered = may_be_filtered(status);
-	if (filtered && helper_is_there() && ask(launch, filtered, &helper) == 0)
+	bool may_trace = !launch->follows || check_follow(err) == 0;
+	bool asks_first = !may_trace || (filtered && helper_is_there());
+	if (asks_first && ask(launch, filtered, &helper) == 0)
 		return 0;
-	if (launch_start_tracer(launch, filtered, err) == 0)
+	if (!may_trace && launch->is_interpreted) {
+		add_reason(err, &helper);
+		launch->no_follow = *err;
+		launch->follows = false;
+		may_trace = true;
+	}
+	if (may_trace && launch_start_tracer(launch, filtered, err) == 0)
 		return 0;
-	if (!error_is_set(&helper) && ask(launch, filtered, &helper) == 0)
+	if (!asks_first && ask(launch, filtered, &helper) == 0)
 		return 0;
 	add_reason(err, &helper);
 	return -1;

@@ -2,17 +2,27 @@
 
 #include "base/size.h"
 
-/* Shells, interpreters and tools like env(1) have less text than this; node and databases have more. */
-#define WRAPPER_TEXT_MAX_BYTES (8 * MIB)
-
-/* Whether PROGRAM, which no rule matches, may have something to do with one that a rule does. */
-static bool may_lead_on(const struct program *program, enum follow follow)
+bool command_is_interpreted(const struct program *program)
 {
-	switch (follow) {
-	case FOLLOW_NONE: return false;
-	case FOLLOW_EXEC: return program->text_bytes <= WRAPPER_TEXT_MAX_BYTES;
-	default: return true; /* a supervisor's children are meant, however large it is */
-	}
+	return program->kind == PROGRAM_SCRIPT || program->kind == PROGRAM_FOREIGN;
+}
+
+enum follow command_follow(const struct program *program, const struct decision *decision)
+{
+	struct program_names names = {
+	    .exe = program->path, .called = program->found, .is_script = command_is_interpreted(program)};
+	return settings_follow(&decision->settings, &names);
+}
+
+/* Whether PROGRAM has less text than the policy asks for, and no library may have more. */
+static bool has_too_little(const struct program *program, const struct settings *settings, struct error *reason)
+{
+	char have[16], want[16];
+	if (settings->libraries || program->text_bytes == 0 || program->text_bytes >= settings->min_text_bytes)
+		return false;
+	return error_set(reason, "text-small", "%s of text, the policy asks for %s",
+	                 size_format(program->text_bytes, have, sizeof have),
+	                 size_format(settings->min_text_bytes, want, sizeof want)) < 0;
 }
 
 bool command_is_settled(const struct policy *policy, const struct program *program, const struct decision *decision,
@@ -20,24 +30,15 @@ bool command_is_settled(const struct policy *policy, const struct program *progr
 {
 	bool may_remap = policy_may_remap(policy, VIA_SHIM);
 	bool is_rules_skip = decision->rule_matched && decision->action == ACTION_SKIP;
-	if (is_rules_skip && (program->kind != PROGRAM_SCRIPT || !may_remap))
+	if (is_rules_skip && (!command_is_interpreted(program) || !may_remap))
 		return error_set(reason, "rule-skip", "the rule says to leave it alone") < 0;
 	if (!may_remap)
 		return error_set(reason, "no-rule", "no rule is about programs started through hugexec") < 0;
-	if (program->privileged && !program_may_trace_privileged())
+	if (program->privileged && !program_may_be_traced(program))
 		return program_privileged_error(program, reason) < 0;
-	if (program->kind == PROGRAM_FOREIGN)
-		return error_set(reason, "not-native", "not a program for this processor's 64-bit mode") < 0;
-	if (program->kind != PROGRAM_ELF || decision->action != ACTION_SKIP)
+	if (program->kind != PROGRAM_ELF || command_follow(program, decision) != FOLLOW_NONE)
 		return false;
-	if (!may_lead_on(program, decision->settings.follow))
+	if (decision->action == ACTION_SKIP)
 		return error_set(reason, "no-rule", "no rule matches") < 0;
-	return false;
-}
-
-bool command_expects_remap(const struct program *program, const struct decision *decision)
-{
-	const struct settings *settings = &decision->settings;
-	return program->kind == PROGRAM_ELF && decision->action != ACTION_SKIP && settings->follow != FOLLOW_FORK &&
-	       program->text_bytes >= 2 * MIB && program->text_bytes >= settings->min_text_bytes;
+	return decision->action == ACTION_REMAP && has_too_little(program, &decision->settings, reason);
 }

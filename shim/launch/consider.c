@@ -15,6 +15,7 @@
 #include "facts.h"
 #include "host/host.h"
 #include "launch/entry_wait.h"
+#include "launch/exec_names.h"
 #include "launch/sink.h"
 
 #define EXIT_FAIL 125
@@ -65,8 +66,13 @@ static void fail_launch(struct tracee *tracee)
 static void release(const struct following *following, struct followed *followed)
 {
 	struct tracee *tracee = &followed->tracee;
-	if (!followed->is_root || following->launch->tracer_is_orphan) {
+	if (!followed->is_root) {
 		tracee_detach(tracee);
+		return;
+	}
+	if (following->launch->tracer_is_orphan) {
+		/* By our end, which follows: a detached one could end, too, while we are still there to be seen. */
+		tracee->state = tracee->state == TRACEE_GONE ? TRACEE_GONE : TRACEE_LET_GO;
 		return;
 	}
 	if (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0)
@@ -104,7 +110,7 @@ static void remap(const struct launch *launch, struct followed *followed, const 
 	fault_point("exec-finished");
 	/* A wrapper may have gone to another cgroup (cgexec, systemd-run --scope): what we allocate is charged to ours.
 	 */
-	if (!launch->expects_remap && !tracee->is_foreign)
+	if (launch->follows && !tracee->is_foreign)
 		tracee->is_foreign = !host_shares_cgroups(tracee->pid);
 	if (sink_tells_build_id(launch->options))
 		facts_begin_build_id(store, tracee->pid);
@@ -162,12 +168,13 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 static enum considered conclude(struct following *following, struct followed *followed, struct report *report,
                                 const struct settings *settings, bool may_follow)
 {
-	/* What was expected to be remapped is no wrapper; it would run on with the tracer as its child. */
-	if (may_follow && !following->launch->expects_remap) {
+	if (may_follow && !error_is_set(&following->launch->no_follow)) {
 		report->latency_us = followed->held_us;
 		remember_skip(followed, report);
 		return CONSIDERED_FOLLOW;
 	}
+	if (may_follow)
+		report->reason = following->launch->no_follow;
 	settle(following, followed, report, settings);
 	return CONSIDERED_LET_GO;
 }
@@ -194,6 +201,17 @@ enum considered consider_entry(struct following *following, struct followed *fol
 	return result;
 }
 
+/* How what TRACEE has become, EXE, is followed, into SETTINGS; whether it is a wrapper by its name. */
+static bool look_at_names(const struct tracee *tracee, const char *exe, struct settings *settings)
+{
+	struct exec_names called;
+	exec_names_read(tracee, &called);
+	struct program_names names = {
+	    .exe = exe, .called = called.called[0] ? called.called : NULL, .is_script = called.is_script};
+	settings->follow = settings_follow(settings, &names);
+	return settings->follow != FOLLOW_NONE && settings_names_wrapper(settings, &names);
+}
+
 enum considered consider(struct following *following, struct followed *followed, struct settings *settings)
 {
 	int64_t began_us = now_us();
@@ -207,12 +225,15 @@ enum considered consider(struct following *following, struct followed *followed,
 	report_begin(&report, following, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
 	report.reason = reason;
 	*settings = decision.settings;
+	bool is_wrapper = decided == 0 && look_at_names(&followed->tracee, store.exe, settings);
 	bool may_follow = settings->follow != FOLLOW_NONE;
 	bool run_on = false;
 
 	if (decided < 0) {
 		report.outcome = OUTCOME_FAILED;
 		may_follow = false;
+	} else if (decision.action == ACTION_REMAP && is_wrapper) {
+		error_set(&report.reason, "wrapper", "it is followed for what it executes, and left alone itself");
 	} else if (decision.action == ACTION_REMAP) {
 		remap(following->launch, followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
@@ -291,14 +312,6 @@ void consider_end(struct following *following, struct followed *followed)
 	end_waiting(following, followed, true);
 	if (followed->has_skipped)
 		report_skip(following, followed, &followed->skipped, followed->skipped_exe);
-}
-
-void consider_privileged(struct following *following, struct followed *followed, const char *path,
-                         const struct error *reason)
-{
-	cleanup_free char *exe = followed->skipped_exe;
-	followed->skipped_exe = NULL;
-	report_skip(following, followed, reason, path ? path : exe);
 }
 
 void consider_timeout(struct following *following)

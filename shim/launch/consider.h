@@ -32,7 +32,7 @@ struct followed {
 
 struct following {
 	struct launch *launch;
-	bool may_trace_privileged;
+	pid_t root_pid;
 	bool has_begun;      /* the root has executed something: before, there are only threads of what it was */
 	int64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
 	long child_options;  /* of what the kernel attaches for us */
@@ -45,7 +45,8 @@ enum considered {
 	CONSIDERED_FOLLOW, /* nothing done: it may become another program */
 };
 
-/* FOLLOWED has just executed (state IN_EXEC). SETTINGS: those in force for it. */
+/* FOLLOWED has just executed (state IN_EXEC). SETTINGS: those in force for it, with "follow" as it is for this program.
+ */
 enum considered consider(struct following *following, struct followed *followed, struct settings *settings);
 
 /* FOLLOWED has come to its entry point (state STOPPED), and ld.so has mapped its libraries. */
@@ -62,11 +63,6 @@ void consider_replaced(struct following *following, struct followed *followed);
 
 /* FOLLOWED ends: report why nothing was done. */
 void consider_end(struct following *following, struct followed *followed);
-
-/* FOLLOWED is about to execute PATH (NULL: one that cannot be told), which must run untraced for REASON: report that.
- */
-void consider_privileged(struct following *following, struct followed *followed, const char *path,
-                         const struct error *reason);
 
 /* follow_timeout is over: report for all. */
 void consider_timeout(struct following *following);

@@ -20,11 +20,8 @@
 #include "base/io.h"
 #include "base/retry.h"
 #include "engine/entry_stop.h"
-#include "host/host.h"
 #include "launch/consider.h"
 #include "launch/entry_wait.h"
-#include "launch/exec_path.h"
-#include "launch/program.h"
 
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
 
@@ -67,10 +64,9 @@ static void forget(struct following *following, struct followed *followed)
 }
 
 /* Let a stopped tracee run on, with SIGNAL_TO_DELIVER (0: none). */
-static void resume(const struct following *following, const struct followed *followed, int signal_to_deliver)
+static void resume(const struct followed *followed, int signal_to_deliver)
 {
-	ptrace(following->may_trace_privileged ? PTRACE_CONT : PTRACE_SYSCALL, followed->tracee.pid, 0,
-	       (long)signal_to_deliver);
+	ptrace(PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
 }
 
 /*
@@ -104,7 +100,9 @@ static pid_t next_event(const struct following *following, int *status)
 static void apply_follow_setting(struct following *following, struct followed *followed,
                                  const struct settings *settings)
 {
-	if (!following->deadline_us)
+	/* A tracer that is the child of a wrapper which reaps orphans would stay its zombie, or send it a SIGCHLD. */
+	bool may_leave = !following->launch->follows || following->launch->tracer_is_orphan || followed->waiting;
+	if (!following->deadline_us && may_leave)
 		following->deadline_us = now_us() + (int64_t)settings->follow_timeout_s * 1000000;
 	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);
 	if (wanted == followed->tracee.options)
@@ -155,7 +153,7 @@ static void on_exec(struct following *following, struct followed *followed)
 	}
 	apply_follow_setting(following, followed, &settings);
 	followed->tracee.state = TRACEE_RUNNING;
-	resume(following, followed, 0);
+	resume(followed, 0);
 }
 
 /* FOLLOWED is on the way to its entry point, and was looked at. */
@@ -168,7 +166,7 @@ static void on_the_way(struct following *following, struct followed *followed, e
 		let_go(following, followed);
 	} else if (followed->tracee.state != TRACEE_LET_GO) {
 		followed->tracee.state = TRACEE_RUNNING;
-		resume(following, followed, 0);
+		resume(followed, 0);
 	}
 }
 
@@ -180,25 +178,6 @@ static void look_at_waiting(struct following *following)
 		if (followed->waiting && entry_wait_look(followed) == ENTRY_MISSED)
 			on_the_way(following, followed, ENTRY_MISSED);
 	}
-}
-
-/* At a system call of a process that is watched because we lack CAP_SYS_PTRACE. */
-static void on_syscall(struct following *following, struct followed *followed)
-{
-	struct exec_path path;
-	struct error reason;
-	enum exec_seen seen = exec_path_see(&followed->tracee, &path);
-	if (seen == EXEC_UNREADABLE)
-		error_set(&reason, "privileged-program",
-		          "what it executes next cannot be told, and may have privileges");
-	if (seen == EXEC_UNREADABLE ||
-	    (seen == EXEC_OF_PATH && exec_path_may_be_privileged(&followed->tracee, &path, &reason))) {
-		consider_privileged(following, followed, seen == EXEC_OF_PATH ? path.shown : NULL, &reason);
-		tracee_detach(&followed->tracee);
-		let_go(following, followed);
-		return;
-	}
-	resume(following, followed, 0);
 }
 
 static bool is_thread_of(pid_t pid, pid_t tid)
@@ -258,15 +237,39 @@ static bool any_thread_is_in_exit_group(pid_t pid)
 	return found;
 }
 
+/* Whether the thread TID has ended, and only waits for the others of its process. */
+static bool has_ended(pid_t tid)
+{
+	char path[64];
+	cleanup_free char *stat = NULL;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
+	const char *name_end = read_file_at(AT_FDCWD, path, 4096, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
+	return !name_end || strchr("ZX", name_end[strnlen(name_end, 2)]);
+}
+
+/* Of PID's threads, whether TID is the last. */
+static bool is_last_thread(pid_t pid, pid_t tid)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	cleanup_closedir DIR *tasks = opendir(path);
+	bool is_last = tasks != NULL;
+	for (struct dirent *entry; is_last && (entry = readdir(tasks)) != NULL;) {
+		pid_t other = atoi(entry->d_name);
+		is_last = other <= 0 || other == tid || has_ended(other);
+	}
+	return is_last;
+}
+
 /*
- * Whether PID, at its PTRACE_EVENT_EXIT, ends together with all of its process. A main thread may also end alone, or
- * because another one is executing over it: then its exit status is 0 (do_group_exit(), Linux 6.18 read).
+ * Whether the thread TID of PID, at its PTRACE_EVENT_EXIT, ends together with all of its process. It may also end
+ * alone, or because another one is executing over it: then its exit status is 0 (do_group_exit(), Linux 6.18 read).
  */
-static bool ends_with_its_process(pid_t pid)
+static bool ends_with_its_process(pid_t pid, pid_t tid)
 {
 	unsigned long exit_status = 0;
-	return host_is_single_threaded(pid) ||
-	       (ptrace(PTRACE_GETEVENTMSG, pid, 0, &exit_status) == 0 && exit_status != 0) ||
+	return is_last_thread(pid, tid) ||
+	       (ptrace(PTRACE_GETEVENTMSG, tid, 0, &exit_status) == 0 && exit_status != 0) ||
 	       any_thread_is_in_exit_group(pid);
 }
 
@@ -275,12 +278,30 @@ static bool has_something_to_tell(const struct followed *followed)
 	return followed->has_skipped || followed->waiting;
 }
 
+/* Tell of everybody what there is to tell, let them go, and end. */
+_Noreturn static void leave(struct following *following)
+{
+	consider_timeout(following);
+	_exit(0);
+}
+
+/*
+ * The root ends with TID, one of its threads: what it has started is followed no further, so that its parent does not
+ * hear of its end before we are gone. (In exit_notify() the kernel lets go of it after it has taken us out of our
+ * cgroup's list, Linux 6.18 read.)
+ */
+static bool root_ends(const struct following *following, pid_t tid)
+{
+	return (tid == following->root_pid || is_thread_of(following->root_pid, tid)) &&
+	       ends_with_its_process(following->root_pid, tid);
+}
+
 /* A thread ends, and perhaps its process, which still has a standard error to be told why nothing was done. */
 static void on_exit_event(struct following *following, struct followed *thread)
 {
 	pid_t tid = thread->tracee.pid;
 	if (has_something_to_tell(thread)) {
-		if (ends_with_its_process(tid))
+		if (ends_with_its_process(tid, tid))
 			consider_end(following, thread);
 	} else if (is_in_exit_group(tid)) {
 		/* That of its main thread comes later, when this one may be gone. */
@@ -290,7 +311,9 @@ static void on_exit_event(struct following *following, struct followed *thread)
 				consider_end(following, other);
 		}
 	}
-	resume(following, thread, 0);
+	if (root_ends(following, tid))
+		leave(following);
+	resume(thread, 0);
 }
 
 static void on_stop(struct following *following, struct followed *followed, int status)
@@ -307,39 +330,32 @@ static void on_stop(struct following *following, struct followed *followed, int 
 		on_new_child(following, followed);
 		followed = find(following, pid); /* the list may have moved */
 		if (followed)
-			resume(following, followed, 0);
+			resume(followed, 0);
 		return;
 	case PTRACE_EVENT_STOP:
 		/* A group stop is kept, a first stop or the end of a group stop (SIGTRAP) passed over. */
 		if (signal == SIGTRAP && followed->waiting)
 			on_the_way(following, followed, entry_wait_stopped(followed));
 		else if (signal == SIGTRAP)
-			resume(following, followed, 0);
+			resume(followed, 0);
 		else
 			ptrace(PTRACE_LISTEN, pid, 0, 0);
 		return;
-	case 0:
-		if (signal == SYSCALL_STOP)
-			on_syscall(following, followed);
-		else
-			resume(following, followed, signal);
-		return;
-	default: resume(following, followed, 0); return;
+	case 0: resume(followed, signal); return;
+	default: resume(followed, 0); return;
 	}
 }
 
 _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count)
 {
-	struct following following = {.launch = launch,
-	                              .may_trace_privileged = program_may_trace_privileged(),
-	                              .list = followed_at_first,
-	                              .capacity = FOLLOWED_AT_FIRST};
+	struct following following = {.launch = launch, .list = followed_at_first, .capacity = FOLLOWED_AT_FIRST};
 	for (size_t i = 0; i < count; i++) {
 		struct followed *thread = add(&following, &threads[i]);
 		if (!thread)
 			_exit(0);
 		thread->is_root = i == 0;
 	}
+	following.root_pid = threads[0].pid;
 	following.child_options = threads[0].options;
 	if (launch->exec_timeout_s)
 		following.deadline_us = now_us() + (int64_t)launch->exec_timeout_s * 1000000;
@@ -350,10 +366,8 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 			look_at_waiting(&following);
 			continue;
 		}
-		if (pid <= 0) {
-			consider_timeout(&following);
-			_exit(0);
-		}
+		if (pid <= 0)
+			leave(&following);
 		struct followed *followed = find(&following, pid);
 		if (!WIFSTOPPED(status)) {
 			if (followed) {

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/retry.h"
+#include "launch/reaper.h"
 #include "launch/rehearse.h"
 #include "launch/shared.h"
 #include "launch/tracer.h"
@@ -132,20 +133,6 @@ static bool has_other_threads(void)
 	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 3;
 }
 
-/* Whether T should not be P's child (see launch.h). BLOCKED: the signals that P blocks. */
-static bool wants_orphan(const struct launch *launch, const sigset_t *blocked)
-{
-	struct sigaction action;
-	int is_subreaper = 0;
-	prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0);
-	if (getpid() == 1 || is_subreaper)
-		return false;
-	/* Blocked, the signal of T's end would stay; ignored, T would be reaped a moment after P has gone on. */
-	bool shows =
-	    sigismember(blocked, SIGCHLD) || sigaction(SIGCHLD, NULL, &action) < 0 || action.sa_handler == SIG_IGN;
-	return shows || !launch->expects_remap;
-}
-
 /*
  * Until it has a session of its own, what P starts stops together with P's process group, and SIGSTOP cannot be
  * blocked. Whoever continues P alone would leave it stopped, and P waiting for it.
@@ -194,7 +181,7 @@ static void calls(void)
 	has_other_threads();
 	nanosleep(&(struct timespec){0}, NULL);
 	sigprocmask(SIG_BLOCK, NULL, NULL);
-	sigaction(SIGCHLD, NULL, NULL);
+	reaper_is_self();
 	prctl(PR_SET_PTRACER, 0, 0, 0, 0);
 	handshake_set(shared, HANDSHAKE_BEGUN);
 	handshake_wait(shared, HANDSHAKE_BEGUN, 1);
@@ -220,18 +207,22 @@ int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *e
 
 	sigset_t all, before;
 	sigfillset(&all);
+	launch->tracer_is_orphan =
+	    !reaper_is_self() && (launch->follows || (launch->libraries && reaper_check(NULL) == 0));
 	/* The tracer waits for SIGCHLD, which is lost where it is not blocked. */
 	if (sigprocmask(SIG_BLOCK, &all, &before) < 0) {
 		error_set_errno(err, errno, "fork", "blocking signals");
 		munmap(launch->shared, sizeof *launch->shared);
 		return -1;
 	}
-	launch->tracer_is_orphan = wants_orphan(launch, &before);
-	pid_t tracer_pid = clone_tracer(launch);
+	bool shows = !launch->tracer_is_orphan && sigismember(&before, SIGCHLD);
+	pid_t tracer_pid = shows ? -1 : clone_tracer(launch);
 	int saved_errno = errno;
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	int result = -1;
-	if (tracer_pid < 0) {
+	if (shows) {
+		error_set(err, "sigchld-blocked", "the tracer's end would leave SIGCHLD pending");
+	} else if (tracer_pid < 0) {
 		error_set_errno(err, saved_errno, "fork", "no process for the tracer");
 	} else {
 		launch->tracer_pid = tracer_pid;

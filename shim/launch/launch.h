@@ -12,20 +12,24 @@
  *   P: stands at the entry of waitid(T)                 T: _exit: lets P go and becomes a zombie in one step
  *   P: reaps T, and runs its first instruction
  *
- * T may also be an orphan from the start, cloned by a middle process that ends at once and reaped by whoever reaps
- * orphans: where P blocks SIGCHLD, because T's end would leave that signal pending; where P ignores it, because T would
- * be reaped a moment after P has gone on; and where COMMAND is a wrapper (it is not the program that will be remapped),
- * because T may have to let go of a P that runs. Letting go of P is a plain detach then. If P itself is the one that
- * reaps orphans, T is always its child.
+ * That is the tale of a COMMAND that is no wrapper. Of a wrapper (policy/wrappers.c) or a script T cannot know whether
+ * it will execute anything, or just end, and then nobody would reap T. So T is an orphan from the start, cloned by a
+ * middle process that ends at once, and reaped by whoever reaps orphans; letting go of P is a plain detach then. It is
+ * started only where PID 1 and the parent of P look as if they reaped (reaper.h). T ends while P ends, at
+ * PTRACE_EVENT_EXIT, so that whoever waits for P finds T gone when it hears of that: a service manager that looks for
+ * the main process of a daemon sees no process that it did not start. If P itself is the one that reaps orphans, T is
+ * always its child: then T stays until P executes what is no wrapper, or ends. A COMMAND whose libraries are wanted
+ * runs their constructors before it is let go, which may block SIGCHLD or set a filter: its T is an orphan, too, where
+ * somebody reaps, else a child.
  *
  * The word between them is one futex in shared memory, so that not even a file descriptor is needed.
  * If T cannot trace, it says why and exits; P reaps it and executes COMMAND alone. If T dies before the exec stop, P
  * sees that (it looks every few milliseconds) and does the same. If T dies later, the kernel lets P go on, but for the
  * moments in which T had borrowed P's registers: then the kernel kills P. If P's exec fails, P kills T and reaps it
  * (launch_stop_tracer()). If P dies, T is woken by that and exits; an orphan by then, it is reaped by whoever reaps
- * orphans there. Where P or T may not trace at all, hugexecd can do T's work from outside (helper/protocol.h): then
- * there is no T. A T that is P's child and lets go while P runs already (COMMAND is PID 1 of its namespace, and nothing
- * matched until follow_timeout) stays P's zombie until P ends.
+ * orphans there. Where P or T may not trace at all, where P blocks SIGCHLD, which T's end would leave pending, where T
+ * could cost a set-uid program behind a wrapper its privileges, or where nobody reaps, hugexecd can do T's work from
+ * outside (helper/protocol.h): then there is no T.
  */
 #pragma once
 
@@ -40,9 +44,12 @@
 struct launch {
 	const struct policy *policy;
 	const struct options *options;
-	bool expects_remap;    /* COMMAND itself is what is to be remapped, and not followed where that cannot be */
-	pid_t tracer_pid;      /* 0: hugexecd traces P, by a connection that is open until exec closes it */
-	bool tracer_is_orphan; /* T is not P's child */
+	bool follows;           /* COMMAND is a wrapper or a script, which is followed; else all ends at its exec */
+	bool libraries;         /* COMMAND may run to its entry point before it is let go */
+	bool is_interpreted;    /* COMMAND is a script, so what runs first is another program */
+	struct error no_follow; /* why it is not followed although it should be; not set: it is */
+	pid_t tracer_pid;       /* 0: hugexecd traces P, by a connection that is open until exec closes it */
+	bool tracer_is_orphan;  /* T is not P's child */
 	struct launch_shared *shared;
 	enum via via;
 	/* Where P is no relative of the tracer's; 0 and NULL else. */
@@ -57,16 +64,22 @@ struct launch {
  * Have the calling process traced from its next exec on: by a tracer of its own, or where that cannot be by hugexecd.
  * Where a seccomp filter is in force hugexecd is asked first: a filter that kills whoever calls ptrace would kill only
  * the tracer, but leave a line in the audit log and perhaps a core file.
- * Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer from working, and in the detail what
- * kept hugexecd; or word "followed-already", where another hugexec traces us and sees to COMMAND.
+ * Where a wrapper cannot be followed by a tracer of our own, nor by hugexecd, a script still gets one for its
+ * interpreter alone (launch->no_follow). Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer
+ * from working, and in the detail what kept hugexecd; word "unprivileged-wrapper" or "no-reaper" for a wrapper; or word
+ * "followed-already", where another hugexec traces us and sees to COMMAND.
  */
 int launch_begin(struct launch *launch, struct error *err);
+
+/* Whether ERR, of launch_begin(), says that nothing was to be done, rather than that it has failed. */
+bool launch_is_skipped(const struct error *err);
 
 /*
  * Start the tracer and have it attached to the calling process. IS_FILTERED: a seccomp filter may be in force, so a
  * child makes the calls first that this takes. Returns 0; or -1 with ERR and nothing left behind but a tracer that was
  * killed and does not end yet, because it waits for a file where no signal reaches it: words "no-proc",
- * "pid-namespace", "preloaded-threads", "fork", "ptrace-refused", "ptrace-killed", "tracer-killed", "seccomp".
+ * "pid-namespace", "preloaded-threads", "sigchld-blocked", "fork", "ptrace-refused", "ptrace-killed", "tracer-killed",
+ * "seccomp".
  */
 int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *err);
 

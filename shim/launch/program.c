@@ -14,10 +14,13 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "engine/arch/arch.h"
 
 /* As many levels of #! as the kernel follows (fs/exec.c, exec_binprm()). */
 #define INTERPRETERS_MAX 5
+
+#define PAGE_BYTES 4096
 
 #define HEAD_BYTES 256 /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
 
@@ -81,6 +84,27 @@ bool program_may_trace_privileged(void)
 	return data[0].effective & (1U << CAP_SYS_PTRACE);
 }
 
+/* Not by prctl(2), which a seccomp filter could kill for. */
+bool program_tracing_is_harmless(void)
+{
+	static const char capabilities_key[] = "\nCapEff:\t";
+	cleanup_free char *status = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0)
+		return false;
+	const char *capabilities = strstr(status, capabilities_key);
+	if (strstr(status, "\nNoNewPrivs:\t1\n"))
+		return true;
+	return capabilities &&
+	       strtoull(capabilities + sizeof capabilities_key - 1, NULL, 16) & (1ULL << CAP_SYS_PTRACE);
+}
+
+bool program_may_be_traced(const struct program *program)
+{
+	if (!program->privileged || program_may_trace_privileged())
+		return true;
+	return !program->unreadable && program_tracing_is_harmless();
+}
+
 int program_privileged_error(const struct program *program, struct error *reason)
 {
 	return error_set(reason, "privileged-program", "%s; run hugexec as root",
@@ -97,8 +121,8 @@ static enum program_kind kind_of(const unsigned char *head, size_t bytes)
 	return PROGRAM_SCRIPT;
 }
 
-/* Sum of the executable segments that the file at FD promises, from the headers in its first page; 0 where they are
- * elsewhere. */
+/* Sum of the executable segments that the file at FD promises, in whole pages, from the headers in its first page; 0
+ * where they are elsewhere. */
 static uint64_t promised_text(int fd)
 {
 	union {
@@ -116,7 +140,8 @@ static uint64_t promised_text(int fd)
 			break;
 		memcpy(&phdr, page.bytes + at, sizeof phdr);
 		if (phdr.p_type == PT_LOAD && (phdr.p_flags & PF_X))
-			text_bytes += phdr.p_memsz;
+			text_bytes +=
+			    (phdr.p_vaddr % PAGE_BYTES + phdr.p_memsz + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	}
 	return text_bytes;
 }
@@ -135,32 +160,22 @@ static bool interpreter_of(const char *head, char *path, size_t path_bytes)
 	return true;
 }
 
-static int open_own(void *view, const char *path, int flags)
-{
-	(void)view;
-	return open(path, flags);
-}
-
 void program_inspect_path(const char *path, struct program *out)
-{
-	program_inspect_by(open_own, NULL, path, out);
-}
-
-void program_inspect_by(program_opener *open_path, void *view, const char *path, struct program *out)
 {
 	*out = (struct program){.kind = PROGRAM_NOT_FOUND};
 	snprintf(out->path, sizeof out->path, "%s", path);
+	snprintf(out->found, sizeof out->found, "%s", path);
 	char next[HEAD_BYTES];
 	for (int level = 0; level <= INTERPRETERS_MAX; level++) {
 		const char *file = level == 0 ? path : next;
-		cleanup_close int fd = open_path(view, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 		if (fd < 0 && level == 0 && (errno == ENOENT || errno == ENOTDIR)) {
 			out->errnum = errno;
 			return;
 		}
 		if (fd < 0) {
 			/* It can be executed but not read: tracing it would change what it may do. */
-			cleanup_close int unread_fd = open_path(view, file, O_PATH | O_CLOEXEC);
+			cleanup_close int unread_fd = open(file, O_PATH | O_CLOEXEC);
 			out->unreadable = unread_fd >= 0 && !is_set_id(unread_fd) && !out->privileged;
 			out->privileged = true;
 			out->kind = level == 0 ? PROGRAM_ELF : out->kind;
@@ -189,4 +204,5 @@ void program_inspect(const char *command, struct program *out)
 	/* A file that has no name any more, or never had one, can still be executed as /proc/self/fd/N. */
 	bool has_name = realpath(found, resolved) && access(resolved, F_OK) == 0;
 	program_inspect_path(has_name ? resolved : found, out);
+	memcpy(out->found, found, sizeof out->found);
 }

@@ -6,14 +6,11 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fault.h"
-#include "base/retry.h"
 #include "engine/tracee.h"
 #include "launch/follow.h"
-#include "launch/program.h"
 #include "launch/rehearse.h"
 #include "launch/shared.h"
 #include "launch/sink.h"
@@ -81,41 +78,24 @@ _Noreturn static void refuse(struct launch *launch, const struct error *err)
 	_exit(0);
 }
 
-/*
- * Have P stop at its system calls before it is told to go on: execvp(3) may pass over the file that was looked at, and
- * find another one, which must run untraced.
- */
-static void watch_calls(const struct tracee *tracee)
-{
-	int status;
-	ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0);
-	if (retry(waitpid(tracee->pid, &status, __WALL)) < 0 || !WIFSTOPPED(status))
-		return; /* follow() will hear of it */
-	bool is_signal = status >> 16 == 0;
-	if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
-		ptrace(PTRACE_LISTEN, tracee->pid, 0, 0); /* a stop signal's: it stands until it is continued */
-	else
-		ptrace(PTRACE_SYSCALL, tracee->pid, 0, is_signal ? (long)WSTOPSIG(status) : 0L);
-}
-
 _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 {
 	struct error err = {0};
 	struct tracee tracee;
+	/* That it ends matters only where it runs before it is let go. */
+	bool runs = launch->follows || launch->libraries;
+	long options = PTRACE_O_TRACEEXEC | (runs ? PTRACE_O_TRACEEXIT : 0);
 	launch->tracer_pid = getpid();
 	detach_from_surroundings(launch);
 	fault_point("tracer-started");
 	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
 	    (!launch->tracer_is_orphan && getppid() != parent_pid))
 		_exit(0);
-	if (check_files(&err) < 0 || rehearse(&err) < 0 ||
-	    tracee_seize(&tracee, parent_pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, &err) < 0)
+	if (check_files(&err) < 0 || rehearse(&err) < 0 || tracee_seize(&tracee, parent_pid, options, &err) < 0)
 		refuse(launch, &err);
 	tracee.known_filters = OWN_FILTERS;
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
-	if (!program_may_trace_privileged())
-		watch_calls(&tracee);
 	handshake_set(launch->shared, HANDSHAKE_SEIZED);
 	follow(launch, &tracee, 1);
 }

@@ -22,6 +22,7 @@ enum setting_bit {
 	SETTING_FILE_TIMEOUT = 1 << 10,
 	SETTING_PERF_MAP = 1 << 11,
 	SETTING_ON_ERROR = 1 << 12,
+	SETTING_WRAPPERS = 1 << 13,
 };
 
 struct setting_set {

@@ -45,7 +45,7 @@ typedef int entry_parser(const struct parser *parser, const struct json_place *p
 int parse_entries(const struct parser *parser, const struct json_place *place, json_object *value,
                   entry_parser *parse_entry, const char ***out);
 
-entry_parser parse_path_glob, parse_text_glob;
+entry_parser parse_path_glob, parse_name_glob, parse_text_glob;
 
 int parse_match(const struct parser *parser, const struct json_place *place, json_object *value, struct match *match);
 

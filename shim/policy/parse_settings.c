@@ -155,6 +155,18 @@ static int parse_follow(const struct parser *parser, const struct json_place *pl
 	return 0;
 }
 
+static int parse_wrappers(const struct parser *parser, const struct json_place *place, json_object *value,
+                          struct settings *out)
+{
+	const char **names = NULL;
+	if (!json_object_is_type(value, json_type_array))
+		return complain(parser, place, JSON_AT_VALUE, "expected a list of names");
+	if (parse_entries(parser, place, value, parse_name_glob, &names) < 0)
+		return -1;
+	out->wrappers = (char *const *)names;
+	return 0;
+}
+
 static int parse_on_error(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
@@ -217,28 +229,22 @@ static const struct {
 	enum setting_bit bit;
 	value_parser *parse;
 } table[] = {
-    {"min_text", SETTING_MIN_TEXT, parse_min_text},
-    {"max_text", SETTING_MAX_TEXT, parse_max_text},
-    {"backing", SETTING_BACKING, parse_backing},
-    {"page_size", SETTING_PAGE_SIZE, parse_page_size},
-    {"libraries", SETTING_LIBRARIES, parse_libraries},
-    {"rebase", SETTING_REBASE, parse_rebase},
-    {"round_out", SETTING_ROUND_OUT, parse_round_out},
-    {"follow", SETTING_FOLLOW, parse_follow},
-    {"follow_timeout", SETTING_FOLLOW_TIMEOUT, parse_follow_timeout},
-    {"keep_free", SETTING_KEEP_FREE, parse_keep_free},
-    {"file_timeout", SETTING_FILE_TIMEOUT, parse_file_timeout},
-    {"perf_map", SETTING_PERF_MAP, parse_perf_map},
-    {"on_error", SETTING_ON_ERROR, parse_on_error},
+    {"min_text", SETTING_MIN_TEXT, parse_min_text},    {"max_text", SETTING_MAX_TEXT, parse_max_text},
+    {"backing", SETTING_BACKING, parse_backing},       {"page_size", SETTING_PAGE_SIZE, parse_page_size},
+    {"libraries", SETTING_LIBRARIES, parse_libraries}, {"rebase", SETTING_REBASE, parse_rebase},
+    {"round_out", SETTING_ROUND_OUT, parse_round_out}, {"follow", SETTING_FOLLOW, parse_follow},
+    {"wrappers", SETTING_WRAPPERS, parse_wrappers},    {"follow_timeout", SETTING_FOLLOW_TIMEOUT, parse_follow_timeout},
+    {"keep_free", SETTING_KEEP_FREE, parse_keep_free}, {"file_timeout", SETTING_FILE_TIMEOUT, parse_file_timeout},
+    {"perf_map", SETTING_PERF_MAP, parse_perf_map},    {"on_error", SETTING_ON_ERROR, parse_on_error},
 };
 
 /* The table's keys once more, for "did you mean": "name", "match" and "action" go before them in a rule. */
-const char *const rule_keys[] = {"name",      "match",        "action",   "min_text",  "max_text", "backing",
-                                 "page_size", "libraries",    "rebase",   "round_out", "follow",   "follow_timeout",
-                                 "keep_free", "file_timeout", "perf_map", "on_error",  NULL};
-const char *const setting_keys[] = {"min_text",  "max_text", "backing",        "page_size", "libraries",    "rebase",
-                                    "round_out", "follow",   "follow_timeout", "keep_free", "file_timeout", "perf_map",
-                                    "on_error",  NULL};
+const char *const rule_keys[] = {"name",           "match",     "action",       "min_text",  "max_text", "backing",
+                                 "page_size",      "libraries", "rebase",       "round_out", "follow",   "wrappers",
+                                 "follow_timeout", "keep_free", "file_timeout", "perf_map",  "on_error", NULL};
+const char *const setting_keys[] = {"min_text",  "max_text",     "backing",  "page_size", "libraries",
+                                    "rebase",    "round_out",    "follow",   "wrappers",  "follow_timeout",
+                                    "keep_free", "file_timeout", "perf_map", "on_error",  NULL};
 
 int parse_setting(const struct parser *parser, const struct json_place *place, json_object *value,
                   struct setting_set *set)

@@ -112,6 +112,16 @@ int parse_text_glob(const struct parser *parser, const struct json_place *place,
 	return parse_pattern(parser, place, value, out);
 }
 
+/* Of the last part of a path. */
+int parse_name_glob(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
+{
+	if (parse_pattern(parser, place, value, out) < 0)
+		return -1;
+	if (strchr(*out, '/'))
+		return complain(parser, place, JSON_AT_VALUE, "expected a name without slashes: \"env\", \"*-gcc\"");
+	return 0;
+}
+
 /* Paths are absolute, so a pattern such as "*" or "bin/x" could never match: better said than found out. */
 int parse_path_glob(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
 {

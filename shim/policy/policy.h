@@ -23,7 +23,11 @@ enum backing { BACKING_FILE, BACKING_HUGETLB, BACKING_THP, BACKING_COUNT, BACKIN
 /* The door that a process came through; bits, so that a rule can name several. */
 enum via { VIA_SHIM = 1, VIA_HOOK = 2, VIA_ATTACH = 4 };
 
-enum follow { FOLLOW_NONE, FOLLOW_EXEC, FOLLOW_FORK };
+/*
+ * What is followed behind a wrapper: nothing, what its process executes later, or what its children execute as well.
+ * BY_WRAPPER stands in settings only: each wrapper as the built-in list says.
+ */
+enum follow { FOLLOW_NONE, FOLLOW_EXEC, FOLLOW_FORK, FOLLOW_BY_WRAPPER };
 enum on_error { ON_ERROR_CONTINUE, ON_ERROR_FAIL };
 
 /* Everything that a rule or a file's "settings" may set, already merged: rule over settings over defaults. */
@@ -40,6 +44,8 @@ struct settings {
 	bool rebase;
 	bool round_out;
 	enum follow follow;
+	char *const
+	    *wrappers; /* NULL-terminated globs, "+" among them for the built-in list; NULL: that. The policy's */
 	unsigned follow_timeout_s;
 	uint64_t keep_free_pages;   /* hugetlb pages never taken ... */
 	unsigned keep_free_percent; /* ... or this share of the pool; one of the two is 0 */
@@ -141,5 +147,20 @@ int settings_override_backing(struct settings *settings, const char *list, struc
 /* What holds where neither a rule nor a file says otherwise: the table in hugexec-policy(5). */
 void settings_default(struct settings *settings);
 
+/* What is known of a program by its names. Strings are borrowed. */
+struct program_names {
+	const char *exe; /* path of the ELF file that runs, resolved */
+	const char
+	    *called;    /* path by which it was executed, or that of the script that it interprets; NULL: not known */
+	bool is_script; /* it interprets CALLED, which the kernel was asked to execute */
+};
+
+/* Whether the last part of one of NAMES is a wrapper's by SETTINGS: the built-in list, or the policy's own. */
+bool settings_names_wrapper(const struct settings *settings, const struct program_names *names);
+
+/* How a process that runs the program of NAMES is followed by SETTINGS; FOLLOW_NONE where it is no wrapper. */
+enum follow settings_follow(const struct settings *settings, const struct program_names *names);
+
+const char *follow_name(enum follow follow);    /* "none", "exec", "fork", "by wrapper" */
 const char *backing_name(enum backing backing); /* "file", "hugetlb", "thp"; NULL for BACKING_NONE */
 const char *via_name(enum via via);             /* "shim", "hook", "attach" */

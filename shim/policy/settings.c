@@ -16,7 +16,7 @@ void settings_default(struct settings *settings)
 	    .backing_count = BACKING_COUNT,
 	    .page_size_bytes = 2 * MIB,
 	    .rebase = true,
-	    .follow = FOLLOW_EXEC,
+	    .follow = FOLLOW_BY_WRAPPER,
 	    .follow_timeout_s = 30,
 	    .file_timeout_ms = 500,
 	    .on_error = ON_ERROR_CONTINUE,
@@ -49,6 +49,8 @@ void settings_apply(struct settings *settings, const struct setting_set *set)
 		settings->round_out = values->round_out;
 	if (given & SETTING_FOLLOW)
 		settings->follow = values->follow;
+	if (given & SETTING_WRAPPERS)
+		settings->wrappers = values->wrappers;
 	if (given & SETTING_FOLLOW_TIMEOUT)
 		settings->follow_timeout_s = values->follow_timeout_s;
 	if (given & SETTING_KEEP_FREE) {
@@ -68,6 +70,17 @@ static const char *const backing_names[BACKING_COUNT] = {"file", "hugetlb", "thp
 const char *backing_name(enum backing backing)
 {
 	return backing >= 0 && backing < BACKING_COUNT ? backing_names[backing] : NULL;
+}
+
+const char *follow_name(enum follow follow)
+{
+	static const char *const names[] = {
+	    [FOLLOW_NONE] = "none",
+	    [FOLLOW_EXEC] = "exec",
+	    [FOLLOW_FORK] = "fork",
+	    [FOLLOW_BY_WRAPPER] = "by wrapper",
+	};
+	return names[follow];
 }
 
 const char *via_name(enum via via)

@@ -121,37 +121,41 @@ def reason_of_launch(hugexec_run, command, policy, **options):
 
 
 def test_explain_follows_whom_a_launch_does(run, hugexecctl, hugexec_run, write_policy, bigtext, tmp_path):
-    """One that no rule matches: the larger is no wrapper, but where its children are meant; a script's interpreter always is."""
+    """Wrappers by their names, and scripts; whatever else no rule matches is let go."""
     then, child = "is asked about again", bigtext(4)
     script = tmp_path / "script"
     script.write_text(f"#!{bigtext(12)} spawns {child}\n")
     script.chmod(0o755)
-    for follow, program, follows in (("exec", "env", True), ("exec", bigtext(12), False),
-                                     ("fork", bigtext(12), True), ("exec", str(script), True)):
+    for follow, program, follows in (("exec", "env", True), ("none", "env", False), ("fork", bigtext(12), False),
+                                     ("fork", "/bin/true", False), ("exec", str(script), True), ("none", str(script), False)):
         policy = {"version": 1, "settings": {"follow": follow}, "rules": [{"match": {"exe": child}}]}
         said = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", program]).stdout
         assert (then in said) is follows, said
-    # A program that the rule matches and that is large enough is no wrapper, either.
+    # A wrapper is not put on huge pages itself, whatever its size.
+    policy = {"version": 1, "settings": {"wrappers": ["bigtext-*"]}, "rules": [{"match": {}}]}
+    said = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", bigtext(12)]).stdout
+    assert "wrapper: " in said and then in said
+    # A program that is none is not followed for having too much text, either.
     policy = {"version": 1, "rules": [{"match": {"exe": bigtext(12)}, "max_text": "11M"}]}
     said = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", bigtext(12)]).stdout
     assert "text-large" in said and then not in said
 
 
 def test_children_of_a_large_supervisor(hugexec_run, bigtext, tmp_path):
-    """With "fork" its size says nothing; with "exec" it is not even traced."""
+    """Its size says nothing: it is followed where it is called a wrapper, and not put on huge pages itself."""
     source, supervisor, child = tmp_path / "supervisor.c", tmp_path / "supervisor", bigtext(4)
     source.write_text('#include <stdlib.h>\n__attribute__((section(".text.ballast"))) const char ballast[9 << 20] = {1};\n'
                       'int main(int argc, char **argv) { return argc > 1 ? system(argv[1]) : ballast[0]; }\n')
     subprocess.run(["cc", "-w", "-o", supervisor, source], check=True)
-    for follow, about in (("fork", [child]), ("exec", [])):
-        policy = {"version": 1, "settings": {"follow": follow}, "rules": [{"match": {"exe": child}, "backing": ["thp"]}]}
+    for settings, about in (({"follow": "fork"}, [str(supervisor)]), ({"follow": "fork", "wrappers": ["+", "supervisor"]}, [child])):
+        policy = {"version": 1, "settings": settings, "rules": [{"match": {}, "backing": ["thp"]}]}
         done, report = hugexec_run([supervisor, child], policy)
         assert done.returncode == 0
         assert [line["exe"] for line in report if line["outcome"] == "remapped"] == about, report
 
 
 def test_explain_a_program_of_another_kind(run, hugexecctl, hugexec_run, write_policy, tmp_path):
-    """As the launch would: it is not followed, whatever the rules."""
+    """As the launch would, where binfmt_misc has no emulator for it."""
     foreign = tmp_path / "foreign"
     content = bytearray(pathlib.Path("/bin/ls").resolve().read_bytes())
     content[18:20] = (243).to_bytes(2, "little")  # EM_RISCV
@@ -163,7 +167,7 @@ def test_explain_a_program_of_another_kind(run, hugexecctl, hugexec_run, write_p
         said = explain(run, hugexecctl, write_policy(policy), foreign)
         assert said["reason"] == reason and reason.startswith("not-native") and said["backings"] == []
         text = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", foreign]).stdout
-        assert "could work" not in text and "asked about again" not in text and "slots" not in text
+        assert "could work" not in text and "emulator" in text and "asked about again" not in text and "slots" not in text
 
 
 def test_rule_that_leaves_everything_alone(run, hugexecctl, hugexec_run, write_policy, tmp_path):

@@ -62,7 +62,7 @@ def launch(hugexec_command, request):
 
     def call(who, command, policy, prefix=()):
         if who == "user":
-            prefix = [*request.getfixturevalue("nobody"), *prefix]
+            prefix = [*request.getfixturevalue("nobody"), *prefix, "setpriv", "--no-new-privs"]
         words, report = hugexec_command(command, policy, "thp")
         report.touch()
         report.chmod(0o666)
@@ -80,7 +80,7 @@ def test_set_by_a_wrapper(launch, build, bigtext, public_folder, who, first):
         pytest.skip("this takes root")
     program = shutil.copy(bigtext(4), public_folder / "program")
     prefix = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"] if first and who != "user" else []
-    status, line = launch(who, [build("wrapper", WRAPPER), program, "exit", "9"], policy_with(), prefix)
+    status, line = launch(who, [build("wrapper", WRAPPER), program, "exit", "9"], policy_with(wrappers=["wrapper"]), prefix)
     assert (status, line["exe"]) == (9, str(program))
     expected = ("remapped", "None") if who == "root" else ("failed", "seccomp")
     assert (line["outcome"], str(line["reason"]).split(":")[0]) == expected
@@ -88,7 +88,7 @@ def test_set_by_a_wrapper(launch, build, bigtext, public_folder, who, first):
 
 def test_set_by_a_wrapper_where_errors_fail(launch, build, bigtext, public_folder):
     program = shutil.copy(bigtext(4), public_folder / "program")
-    status, line = launch("filtered", [build("wrapper", WRAPPER), program, "exit", "9"], policy_with(on_error="fail"))
+    status, line = launch("filtered", [build("wrapper", WRAPPER), program, "exit", "9"], policy_with(on_error="fail", wrappers=["wrapper"]))
     assert (status, line["outcome"]) == (125, "failed")
 
 

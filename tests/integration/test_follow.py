@@ -43,6 +43,7 @@ def test_exec_chain(hugexec_run, bigtext, tmp_path, mark, name, policy):
     make_scripts(tmp_path, program)
     command = [word.format(program=program, folder=tmp_path) for word in CHAINS[name]]
     rules = only_bigtext() if policy.startswith("no rule") else policy_with(min_text="3M")
+    rules.setdefault("settings", {})["wrappers"] = ["+", "python3*"]
     done, report = hugexec_run(command, rules, "thp", env={**os.environ, "MARK": mark})
     assert done.returncode == 9 and done.stdout.startswith("bigtext: ")
     assert [(line["exe"], line["outcome"]) for line in report] == [(program, "remapped")]
@@ -117,7 +118,7 @@ def test_signals_while_it_is_followed(hugexec_command, mark):
               # Now and then back, for handlers of what has come just before the call.
               "while not (got := signal.sigtimedwait([signal.SIGUSR1], 0.05)): pass\n"
               "print(got.si_signo, got.si_pid == os.getppid(), flush=True)\n")
-    words, _ = hugexec_command(["/usr/bin/python3", "-c", script], only_bigtext(), "thp")
+    words, _ = hugexec_command(["/usr/bin/python3", "-c", script], only_bigtext(wrappers=["python3*"]), "thp")
     with Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark}) as process:
         assert process.stdout.readline() == "ready\n"
         assert status_of(process.pid)["TracerPid"] != "0"
@@ -166,7 +167,7 @@ threads = [threading.Thread(target=lambda: subprocess.run(["true"], check=True))
 threading.Thread(target=lambda: os.execv("{bigtext(4)}", ["{bigtext(4)}", "exit", "7"])).start()
 threading.Event().wait()
 """
-    done, report = hugexec_run(["/usr/bin/python3", "-c", program], only_bigtext(follow="fork"), "thp",
+    done, report = hugexec_run(["/usr/bin/python3", "-c", program], only_bigtext(follow="fork", wrappers=["python3*"]), "thp",
                                env={**os.environ, "MARK": mark})
     assert (done.returncode, done.stderr) == (7, "")
     assert [line["outcome"] for line in report if "bigtext" in line["exe"]] == ["remapped"] * 4

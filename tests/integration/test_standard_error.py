@@ -85,10 +85,10 @@ def test_a_program_that_ends_with_more_than_one_thread(hugexec, write_policy, tm
     """It is told of once: on standard error, if its main thread still has one."""
     (tmp_path / "threads.c").write_text(THREADS)
     subprocess.run(["cc", "-w", "-o", tmp_path / "threads", tmp_path / "threads.c", "-pthread"], check=True)
-    policy, report = write_policy(policy_with()), tmp_path / "report"
+    policy, report = write_policy(policy_with(wrappers=["threads"])), tmp_path / "report"
     for where in ("-", report):
         done = subprocess.run([hugexec, f"--policy={policy}", f"--report={where}", "--", tmp_path / "threads", str(status), who],
                               capture_output=True, text=True, check=False)
         assert (done.stdout, done.returncode) == ("", status)
         lines = done.stderr if where == "-" else report.read_text()
-        assert lines.count('"reason":"no-huge-slot: ') == (0 if who == "last" and where == "-" else 1)
+        assert lines.count('"reason":"wrapper: ') == (0 if who == "last" and where == "-" else 1)

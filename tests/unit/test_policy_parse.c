@@ -221,7 +221,8 @@ static void rule_over_settings_over_defaults(void **state)
 	assert_int_equal(expected.min_text_bytes, 2 << 20);
 	assert_int_equal(expected.backing_count, 3);
 	assert_int_equal(expected.backing[0], BACKING_FILE);
-	assert_int_equal(expected.follow, FOLLOW_EXEC);
+	assert_int_equal(expected.follow, FOLLOW_BY_WRAPPER);
+	assert_null(expected.wrappers);
 	assert_int_equal(expected.follow_timeout_s, 30);
 	assert_int_equal(expected.file_timeout_ms, 500);
 	assert_true(expected.rebase);

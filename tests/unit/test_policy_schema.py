@@ -52,6 +52,8 @@ SETTINGS = {
     "round_out": {"good": [True, False], "bad": ["false", 0]},
     "perf_map": {"good": [True, False], "bad": [None, []]},
     "follow": {"good": ["none", "exec", "fork"], "bad": ["forks", "", True]},
+    "wrappers": {"good": [["+"], ["+", "run-*"], ["start.sh", "a b"], ["x" * 1024]],
+                 "bad": ["env", [], [""], ["/usr/bin/env"], ["a/b"], [1], {"add": ["x"]}, ["x"] * 1025, ["x" * 1025]]},
     "follow_timeout": {"good": [1, 30, 86400, 60.0], "bad": [0, -1, 86401, "30", 1.5]},
     "keep_free": {"good": [0, 1, 1000000, "0%", "9%", "10%", "99%", "100%"],
                   "bad": [-1, "10", "101%", "%", "-1%", "1.5%", "05%", "10 %", "10%%", "10%\n", 1000000000000000]},

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <elf.h>
-#include <linux/audit.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -98,20 +97,6 @@ static inline void arch_finish_in_syscall(struct arch_regs *regs, const struct a
 static inline uint64_t arch_kept_argument(const struct arch_regs *regs)
 {
 	return regs->gpr.rdx;
-}
-
-/*
- * Which argument of system call NR is the path that it executes, -1 where it executes nothing. AUDIT_ARCH tells by
- * which entry it came, with numbers of its own: a 64-bit program can make 32-bit calls, too (arch/x86/entry/syscalls/).
- */
-static inline int arch_exec_path_argument(uint32_t audit_arch, uint64_t nr)
-{
-	enum { I386_EXECVE = 11, I386_EXECVEAT = 358, X32_EXECVE = 520, X32_EXECVEAT = 545, X32_BIT = 0x40000000 };
-	if (audit_arch == AUDIT_ARCH_I386)
-		return nr == I386_EXECVE ? 0 : nr == I386_EXECVEAT ? 1 : -1;
-	if (nr & X32_BIT)
-		return nr == (X32_EXECVE | X32_BIT) ? 0 : nr == (X32_EXECVEAT | X32_BIT) ? 1 : -1;
-	return nr == SYS_execve ? 0 : nr == SYS_execveat ? 1 : -1;
 }
 
 /*

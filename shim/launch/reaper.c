@@ -1,0 +1,65 @@
+#include "launch/reaper.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+#define INITIAL_PID_NAMESPACE_INODE 0xEFFFFFFCU /* PROC_PID_INIT_INO, since Linux 3.8 */
+
+bool reaper_is_self(void)
+{
+	int is_subreaper = 0;
+	if (getpid() == 1)
+		return true;
+	return prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0) == 0 && is_subreaper;
+}
+
+/* Whether the signal mask that STATUS has under KEY holds SIGCHLD. */
+static bool holds_sigchld(const char *status, const char *key)
+{
+	const char *line = strstr(status, key);
+	return line && strtoull(line + strlen(key), NULL, 16) & (UINT64_C(1) << (SIGCHLD - 1));
+}
+
+static int check_process(pid_t pid, struct error *err)
+{
+	char path[64], name[32] = "";
+	cleanup_free char *status = NULL;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
+		return error_set(err, "no-reaper",
+		                 "it cannot be seen whether process %d would reap the tracer; hugexecd.socket helps",
+		                 (int)pid);
+	if (holds_sigchld(status, "\nSigCgt:\t") || holds_sigchld(status, "\nSigBlk:\t") ||
+	    holds_sigchld(status, "\nSigIgn:\t"))
+		return 0;
+	sscanf(status, "Name:\t%31[^\n]", name);
+	return error_set(
+	    err, "no-reaper",
+	    "process %d (%s) takes no notice of SIGCHLD, so the tracer of a wrapper could stay its zombie; "
+	    "hugexecd.socket helps",
+	    (int)pid, name);
+}
+
+static bool is_initial_pid_namespace(void)
+{
+	struct stat st;
+	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == INITIAL_PID_NAMESPACE_INODE;
+}
+
+int reaper_check(struct error *err)
+{
+	pid_t parent_pid = getppid(); /* 0: outside of the namespace, where no orphan of ours can go */
+	if (getpid() != 1 && !is_initial_pid_namespace() && check_process(1, err) < 0)
+		return -1;
+	return parent_pid > 1 && getpid() != 1 ? check_process(parent_pid, err) : 0;
+}
