@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "ctl/ctl.h"
 #include "ctl/findings.h"
 #include "ctl/probe.h"
@@ -27,9 +29,11 @@
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage/"
 
 static const char help[] =
-    "Usage: hugexecctl doctor [--json]\n"
+    "Usage: hugexecctl doctor [--json] [DIRECTORY...]\n"
     "Find out what hugexec can do here, by trying it in small, and the command or setting that would\n"
-    "change what it cannot. As root it sees more. It changes nothing.\n"
+    "change what it cannot. As root it sees more. In /usr/bin and /var/tmp, or each DIRECTORY, it writes\n"
+    "a nameless file of 4 MiB, or where it may not, has a large one read into the page cache anew; it\n"
+    "takes a huge page. All of that is given back.\n"
     "\n"
     "  %s works   %s does not   %s could not be found out\n"
     "\n"
@@ -66,13 +70,25 @@ static bool add_probe(struct doctor *doctor, const char *topic, const char *name
 	return probe->verdict == VERDICT_WORKS;
 }
 
-static void look_at_backings(struct doctor *doctor)
+/* Text of files in COUNT directories; what holds for the first one is what is said of the backing. */
+static void look_at_files(struct doctor *doctor, const char *const *directories, int count)
 {
 	struct probe probe;
-	probe_file("/usr/bin", &probe);
-	doctor->works[BACKING_FILE] = add_probe(doctor, "backings", "file, /usr/bin", &probe);
-	probe_file("/var/tmp", &probe);
-	add_probe(doctor, "backings", "file, /var/tmp", &probe);
+	for (int i = 0; i < count; i++) {
+		char name[FINDING_NAME_BYTES], shown[FINDING_NAME_BYTES - 8];
+		snprintf(name, sizeof name, "file, %s", text_printable(directories[i], shown, sizeof shown));
+		probe_file(directories[i], &probe);
+		bool works = add_probe(doctor, "backings", name, &probe);
+		if (i == 0)
+			doctor->works[BACKING_FILE] = works;
+	}
+}
+
+static void look_at_backings(struct doctor *doctor, const char *const *directories, int count)
+{
+	static const char *const usual[] = {"/usr/bin", "/var/tmp"};
+	struct probe probe;
+	look_at_files(doctor, count ? directories : usual, count ? count : 2);
 	probe_hugetlb(2 * MIB, &probe);
 	doctor->works[BACKING_HUGETLB] = add_probe(doctor, "backings", "hugetlb, 2M", &probe);
 	struct hugetlb_pool pool;
@@ -231,15 +247,20 @@ int ctl_doctor(int argc, char **argv)
 		default: fputs("Try 'hugexecctl doctor --help'.\n", stderr); return CTL_USAGE;
 		}
 	}
-	if (optind < argc) {
-		fputs("hugexecctl: doctor takes no arguments\n", stderr);
-		return CTL_USAGE;
+	for (int i = optind; i < argc; i++) {
+		struct stat about;
+		if (stat(argv[i], &about) < 0 || !S_ISDIR(about.st_mode)) {
+			char shown[256];
+			fprintf(stderr, "hugexecctl: '%s' is no directory\n",
+			        text_printable(argv[i], shown, sizeof shown));
+			return CTL_USAGE;
+		}
 	}
 	struct doctor doctor = {0};
 	struct utsname host = {0};
 	uname(&host);
 	fact(&doctor, "host", "kernel", MARK_FACT, "%s %s, %s", host.sysname, host.release, host.machine);
-	look_at_backings(&doctor);
+	look_at_backings(&doctor, (const char *const *)argv + optind, argc - optind);
 	look_at_tracing(&doctor);
 	look_at_limits(&doctor);
 	look_at_switches(&doctor);

@@ -10,7 +10,8 @@
 static const char help[] =
     "Usage: hugexecctl explain [OPTIONS] [--] PROGRAM\n"
     "Say what hugexec would do with PROGRAM, looked up as a shell would: the rule that matches, the\n"
-    "settings in force, and the plan. Nothing is run. Unit, cgroup and user are those of the caller.\n"
+    "settings in force, and the plan. Nothing is run, written or taken: \"hugexecctl doctor\" tries things.\n"
+    "Unit, cgroup and user are those of the caller.\n"
     "\n"
     "  --policy=FILE    read this policy instead of the host's\n"
     "  --backing=LIST   in place of the rule's: file, hugetlb, thp\n"

@@ -1,54 +1,10 @@
 #include "ctl/explain.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/size.h"
-#include "engine/backing.h"
+#include "ctl/explain_backing.h"
 #include "engine/object.h"
-
-static void look_at_file(const struct explanation *explanation, struct backing_outlook *outlook)
-{
-	struct probe probe;
-	char directory[PATH_MAX];
-	const struct settings *settings = &explanation->decision.settings;
-	outlook->bytes = explanation->forecast.file_bytes;
-	if (outlook->bytes == 0) {
-		error_set(&outlook->reason, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
-		          settings->rebase ? ", or no whole slot lies inside" : ", and rebase is off");
-		return;
-	}
-	snprintf(directory, sizeof directory, "%s", explanation->program.path);
-	char *slash = strrchr(directory, '/');
-	if (slash && slash != directory)
-		*slash = '\0';
-	probe_file(directory, &probe);
-	outlook->verdict = probe.verdict;
-	if (probe.verdict != VERDICT_WORKS)
-		error_set(&outlook->reason, "file-unsupported", "%s", probe.text);
-}
-
-static void look_at_copy(const struct backing_copy *backing, const struct forecast *forecast,
-                         const struct settings *settings, struct backing_outlook *outlook)
-{
-	struct probe probe;
-	outlook->bytes = forecast->most_bytes;
-	if (outlook->bytes == 0) {
-		outlook->reason = forecast->reason;
-		return;
-	}
-	if (backing->check(getpid(), outlook->bytes, settings, &outlook->reason) < 0)
-		return;
-	bool is_thp = backing->backing == BACKING_THP;
-	if (is_thp)
-		probe_thp(&probe);
-	else
-		probe_hugetlb(settings->page_size_bytes, &probe);
-	outlook->verdict = probe.verdict;
-	if (probe.verdict != VERDICT_WORKS)
-		error_set(&outlook->reason, is_thp ? "thp-refused" : "hugetlb-pool", "%s", probe.text);
-}
 
 void explain_plan(struct explanation *explanation)
 {
@@ -67,9 +23,9 @@ void explain_plan(struct explanation *explanation)
 		struct backing_outlook *outlook = &explanation->outlooks[explanation->outlook_count++];
 		*outlook = (struct backing_outlook){.backing = settings->backing[i], .verdict = VERDICT_FAILS};
 		switch (outlook->backing) {
-		case BACKING_FILE: look_at_file(explanation, outlook); break;
-		case BACKING_HUGETLB: look_at_copy(&backing_hugetlb, hugetlb_forecast, settings, outlook); break;
-		default: look_at_copy(&backing_thp, forecast, settings, outlook); break;
+		case BACKING_FILE: explain_file_backing(explanation, outlook); break;
+		case BACKING_HUGETLB: explain_copy(explanation, hugetlb_forecast, outlook); break;
+		default: explain_copy(explanation, forecast, outlook); break;
 		}
 	}
 }

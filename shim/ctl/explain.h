@@ -1,5 +1,6 @@
 /*
- * explain.h - what `hugexecctl explain` has found out about a program, and how it tells it.
+ * explain.h - what `hugexecctl explain` has found out about a program, and how it tells it. It runs, writes and takes
+ * nothing: no file, no page, nothing of the page cache.
  */
 #pragma once
 
@@ -18,7 +19,8 @@ struct backing_outlook {
 	enum backing backing;
 	enum verdict verdict; /* unknown: only the program's start would tell */
 	uint64_t bytes;       /* at most on huge pages by it */
-	struct error reason;  /* set where it does not work, or that is not known */
+	struct error reason;  /* set where it does not work, or that is not known, or some of it cannot be had */
+	char note[64];        /* how it is known that it works; "" */
 };
 
 struct explanation {

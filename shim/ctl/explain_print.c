@@ -116,11 +116,15 @@ static void print_forecast(const struct explanation *explanation)
 
 static void print_outlook(const struct explanation *explanation, const struct backing_outlook *outlook)
 {
-	char value[VALUE_BYTES], size[16];
+	char value[VALUE_BYTES], size[16], text[sizeof outlook->reason + 2] = "";
 	bool moved = outlook->backing == BACKING_FILE && explanation->forecast.file_needs_rebase;
+	if (error_is_set(&outlook->reason))
+		error_text(&outlook->reason, text, sizeof text);
+	const char *remark = text[0] ? text : outlook->note;
 	if (outlook->verdict == VERDICT_WORKS)
-		snprintf(value, sizeof value, "could work here: %s%s", size_format(outlook->bytes, size, sizeof size),
-		         moved ? ", by moving the program" : "");
+		snprintf(value, sizeof value, "could work here: %s%s%s%s",
+		         size_format(outlook->bytes, size, sizeof size), moved ? ", by moving the program" : "",
+		         remark[0] ? "; " : "", remark);
 	else
 		error_text(&outlook->reason, value, sizeof value);
 	line(backing_name(outlook->backing), value);

@@ -29,7 +29,8 @@ void findings_add(struct findings *findings, const char *topic, const char *name
 		return;
 	findings->list = larger;
 	struct finding *finding = &larger[findings->count++];
-	*finding = (struct finding){.topic = topic, .name = name, .mark = mark};
+	*finding = (struct finding){.topic = topic, .mark = mark};
+	snprintf(finding->name, sizeof finding->name, "%s", name);
 	snprintf(finding->text, sizeof finding->text, "%s", text);
 	snprintf(finding->advice, sizeof finding->advice, "%s", advice);
 }

@@ -17,9 +17,11 @@ enum mark {
 /* One column wide: a check mark and its like, or in ASCII where the locale has no UTF-8. */
 const char *mark_sign(enum mark mark);
 
+#define FINDING_NAME_BYTES 128
+
 struct finding {
 	const char *topic; /* "backing", "tracing", "limits", "switches", "host" */
-	const char *name;
+	char name[FINDING_NAME_BYTES];
 	enum mark mark;
 	char text[400];
 	char advice[400]; /* "": nothing to do */
@@ -30,7 +32,7 @@ struct findings {
 	size_t count;
 };
 
-/* Add a line; TEXT and ADVICE are copied, TOPIC and NAME must last. A line is lost where memory is short. */
+/* Add a line; NAME, TEXT and ADVICE are copied, TOPIC must last. A line is lost where memory is short. */
 void findings_add(struct findings *findings, const char *topic, const char *name, enum mark mark, const char *text,
                   const char *advice);
 

@@ -2,7 +2,8 @@
  * probe.h - does it work here? Found out by doing it in small, not from version numbers: distributions switch these
  * things on and off, and cgroups, limits and mounts decide with them.
  *
- * Every probe undoes what it did: memory is given back, files have no name, children are reaped.
+ * Every probe undoes what it did: memory is given back, files have no name, children are reaped. Only doctor probes:
+ * explain looks (explain_backing.h).
  */
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -282,4 +283,46 @@ int page_cache_make_huge_here(int fd, const struct file_range *ranges, unsigned 
                               uint64_t *huge_bytes, struct error *err)
 {
 	return make_ranges_huge(fd, ranges, count, timeout_ms, true, huge_bytes, err);
+}
+
+static int look_only(struct slots *slots, struct page_cache_state *out, struct error *err)
+{
+	unsigned batch[SLOTS_BATCH], count = 0;
+	if (!slots->sees_cache)
+		return error_set(err, "file-hidden", "only its owner is told what of it is in the page cache");
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (slots->list[i].state == SLOT_SMALL)
+			batch[count++] = i;
+		if (count > 0 && (count == SLOTS_BATCH || i + 1 == slots->count)) {
+			slots_survey(slots, batch, count);
+			count = 0;
+		}
+	}
+	*out = (struct page_cache_state){
+	    .huge_bytes = slots_count(slots, SLOT_HUGE) * PAGE_CACHE_SLOT_BYTES,
+	    .busy_bytes = slots_count(slots, SLOT_BUSY) * PAGE_CACHE_SLOT_BYTES,
+	    .small_bytes = slots_count(slots, SLOT_SMALL) * PAGE_CACHE_SLOT_BYTES,
+	    .short_bytes = slots_count(slots, SLOT_SHORT) * PAGE_CACHE_SLOT_BYTES,
+	};
+	return 0;
+}
+
+int page_cache_look(int fd, const struct file_range *ranges, unsigned count, struct page_cache_state *out,
+                    struct error *err)
+{
+	struct stat st;
+	struct slots slots;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_set(err, "file-unsupported", "not a plain file");
+	cleanup_free struct slot *list = calloc(PAGE_CACHE_SLOTS_MAX, sizeof *list);
+	if (!list)
+		return error_set_errno(err, ENOMEM, "file-unsupported", "looking at the file");
+	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, list, err);
+	if (result < 0)
+		return -1;
+	result = slots_open(&slots, fd, list, (unsigned)result, err);
+	if (result == 0)
+		result = look_only(&slots, out, err);
+	slots_close(&slots);
+	return result;
 }

@@ -50,3 +50,19 @@ int page_cache_make_huge(int fd, const struct file_range *ranges, unsigned count
 /* The same by the caller itself, which is one that may be killed when the time is over: no child of ours. */
 int page_cache_make_huge_here(int fd, const struct file_range *ranges, unsigned count, unsigned timeout_ms,
                               uint64_t *huge_bytes, struct error *err);
+
+/* What of whole slots is in the page cache, and how. */
+struct page_cache_state {
+	uint64_t huge_bytes;
+	uint64_t busy_bytes;  /* in small folios that are dirty, or mapped by another process */
+	uint64_t small_bytes; /* in small folios that nobody uses, or not in the cache at all */
+	uint64_t short_bytes; /* the file ends before */
+};
+
+/*
+ * Look at the COUNT ranges of the file open at FD, and change nothing: what is not in the cache is not read, what is
+ * there is neither dropped nor written. Returns 0, or -1 with ERR as page_cache_make_huge(), or word "file-hidden": the
+ * kernel tells only the file's owner, and who may write to it, what the cache holds.
+ */
+int page_cache_look(int fd, const struct file_range *ranges, unsigned count, struct page_cache_state *out,
+                    struct error *err);

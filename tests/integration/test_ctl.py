@@ -30,7 +30,7 @@ def test_version(run, hugexecctl):
     assert re.fullmatch(r"hugexecctl \d+\.\d+\.\d+\n", done.stdout)
 
 
-@pytest.mark.parametrize("words", [[], ["chekc"], ["doctor", "--jsno"], ["doctor", "x"], ["status", "x"], ["status", "-1"],
+@pytest.mark.parametrize("words", [[], ["chekc"], ["doctor", "--jsno"], ["doctor", "x"], ["doctor", "/etc/passwd"], ["status", "x"], ["status", "-1"],
                                    ["status", "1", "2"], ["explain"], ["explain", "a", "b"], ["explain", "--policy"],
                                    ["check", "--nonsense"]])
 def test_wrong_usage_is_2_with_a_hint(run, hugexecctl, words):
@@ -119,6 +119,12 @@ def test_doctor_leaves_nothing_behind(run, hugexecctl):
     doctor(run, hugexecctl)
     assert before == {folder: sorted(os.listdir(folder)) for folder in before}
     assert pool == pathlib.Path("/proc/sys/vm/nr_hugepages").read_text(encoding="ascii")
+
+
+def test_doctor_tries_other_folders(run, hugexecctl, tmp_path):
+    done = run([hugexecctl, "doctor", "--json", tmp_path, "/usr/lib"])
+    names = [one["name"] for one in json.loads(done.stdout)["findings"] if one["name"].startswith("file, ")]
+    assert names == [f"file, {tmp_path}", "file, /usr/lib"] and not os.listdir(tmp_path)
 
 
 def test_doctor_sees_the_pool(run, hugexecctl, hugetlb_pool):

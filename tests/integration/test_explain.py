@@ -1,14 +1,17 @@
 """hugexecctl explain and hugexec --dry-run: what would be done, and that it is what is done."""
+import contextlib
 import json
 import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
 
 import pytest
 
-from conftest import MIB, ROOT
+from cached_files import cached, drop, ext4_fixture, huge_ext4_fixture, read_small, small_user  # noqa: F401
+from conftest import MIB, ROOT, read_report
 
 
 def explain(run, hugexecctl, policy, program, **options):
@@ -301,3 +304,78 @@ def test_explain_a_program_that_cannot_be_looked_at(run, hugexecctl, write_polic
         said = explain(run, hugexecctl, policy, bigtext(8), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)),
                        user=65533, group=65533, extra_groups=[])
         assert (said["would_remap"], said["would_start"]) == (None, starts) and said["reason"].startswith("elf-reader")
+
+
+# Nothing is changed, and what is said is what is done
+
+WRITES = re.compile(r"O_(WRONLY|RDWR|CREAT|TMPFILE|TRUNC)")
+CHANGES = ("fadvise64", "fallocate", "ftruncate", "memfd_create", "mkdir", "mknod", "rename", "unlink", "link", "symlink", "chmod", "readahead")
+
+
+def changing_calls(trace):
+    """Of what strace has written: the calls that could change a file, a pool or what the page cache holds."""
+    found = []
+    for line in trace.splitlines():
+        opened = re.search(r"\bopen(at|at2)?\(.*", line)
+        if opened and WRITES.search(line) and '"/dev/null"' not in line:
+            found.append(line)
+        if re.search(rf"\b({'|'.join(CHANGES)})(at|at2)?\(", line):
+            found.append(line)
+        if "MADV_HUGEPAGE" in line or re.search(r"madvise\([^N].*0x19", line) or "MADV_COLLAPSE" in line and "NULL, 0" not in line:
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("state", ["small", "cold"])
+def test_explain_changes_nothing(run, hugexec, hugexecctl, write_policy, bigtext, huge_ext4, hugetlb_pool, state):
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    program = huge_ext4 / "explained"
+    shutil.copy(bigtext(8), program)
+    run(["sync", program])
+    read_small(program) if state == "small" else drop(program)
+    policy = write_policy({"version": 1, "rules": [{"match": {}, "min_text": 0, "libraries": True}]})
+    before, entries, trace = cached(program), sorted(os.listdir(huge_ext4)), huge_ext4.parent / "trace"
+    with hugetlb_pool(8):
+        for words in ([hugexecctl, "explain", f"--policy={policy}", program], [hugexec, f"--policy={policy}", "--dry-run", program]):
+            done = run(["strace", "-f", "-qq", "-o", trace, *words])
+            assert done.returncode == 0 and "hugetlb    could work" in done.stdout, done
+            assert "execve" in trace.read_text() and not changing_calls(trace.read_text())
+    after = cached(program)
+    assert all(now or not then for then, now in zip(before, after)) and sum(after) - sum(before) < 512, "but for its headers"
+    assert sorted(os.listdir(huge_ext4)) == entries
+    done = run(["strace", "-f", "-qq", "-o", trace, hugexecctl, "doctor", huge_ext4])
+    assert changing_calls(trace.read_text()), "doctor is what tries"
+
+
+@contextlib.contextmanager
+def in_state(program, state):
+    """The file PROGRAM, fresh on the disk, with its page cache in STATE."""
+    if state == "dirty":
+        pathlib.Path(program).write_bytes(pathlib.Path(program).read_bytes())
+        yield
+        return
+    read_small(program) if state in ("small", "busy") else drop(program)
+    with small_user(program, os.path.getsize(program)) if state == "busy" else contextlib.nullcontext():
+        yield
+
+
+@pytest.mark.parametrize("backing", ["file", "file,thp"])
+@pytest.mark.parametrize("state", ["cold", "small", "busy", "dirty", "warm"])
+def test_explain_and_launch_agree_about_the_page_cache(run, hugexecctl, hugexec_command, write_policy, bigtext, huge_ext4, state, backing):
+    program = huge_ext4 / f"agreed-{state}-{backing}"
+    shutil.copy(bigtext(8), program)
+    run(["sync", program])
+    if state == "warm":
+        run([hugexecctl, "warm", program])
+    policy = {"version": 1, "rules": [{"match": {}, "min_text": 0, "file_timeout": "60s", "backing": backing.split(",")}]}
+    with in_state(program, state) if state != "warm" else contextlib.nullcontext():
+        said = explain(run, hugexecctl, write_policy(policy), program)
+        words, report = hugexec_command([program, "exit", "9"], policy)
+        assert run(words).returncode == 9
+    line, = read_report(report)
+    assert said["would_remap"] is (line["outcome"] == "remapped"), (said, line)
+    by_file, = [one for one in said["backings"] if one["backing"] == "file"]
+    assert by_file["possible"] is (line["backing"] == "file"), (said, line)
+    if not by_file["possible"]:
+        assert by_file["reason"].split(":")[0] == "file-busy" and line["reason"].startswith("file-busy"), (said, line)

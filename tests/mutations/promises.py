@@ -1,4 +1,4 @@
-"""Each promise of DESIGN section 2, word by word; how its code is broken on purpose; and the test that must then fail.
+"""Each promise of docs/reliability.md, word by word; how its code is broken on purpose; and the test that must then fail.
 
 run.py carries them out. A mutation replaces OLD, which stands once in FILE, by NEW. Tests are "TOPIC[::NAME]" for pytest
 ("probe::test_kinds[file-pie]" is in integration/test_probe.py; "oci/hook::..." in oci/test_hook.py), "unit NAME" for

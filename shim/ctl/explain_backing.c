@@ -1,0 +1,171 @@
+#include "ctl/explain_backing.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/size.h"
+#include "engine/backing.h"
+#include "engine/page_cache.h"
+#include "engine/text_slots.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+
+#define VERSION(major, minor) ((major)*1000U + (minor))
+
+/* Filesystems, and the first kernel that reads them into folios of 2 MiB. */
+static const struct filesystem {
+	unsigned long magic;
+	const char *name;
+	unsigned since;
+} large_folios[] = {
+    {XFS_SUPER_MAGIC, "xfs", VERSION(5, 18)},
+    {EXT4_SUPER_MAGIC, "ext4", VERSION(6, 16)},
+    {TMPFS_MAGIC, "tmpfs", VERSION(6, 1)},
+};
+
+/* From here on huge folios are made of dirty and mapped pages, too. */
+#define COLLAPSES_IN_USE VERSION(7, 2)
+
+static unsigned kernel_version(void)
+{
+	struct utsname host;
+	unsigned major = 0, minor = 0;
+	if (uname(&host) == 0)
+		sscanf(host.release, "%u.%u", &major, &minor);
+	return VERSION(major, minor);
+}
+
+/* The filesystem of FD where it is known that this kernel has large folios for it, else NULL. */
+static const struct filesystem *known_filesystem(int fd)
+{
+	struct statfs about;
+	if (fstatfs(fd, &about) < 0)
+		return NULL;
+	for (size_t i = 0; i < sizeof large_folios / sizeof large_folios[0]; i++) {
+		if (large_folios[i].magic == (unsigned long)about.f_type)
+			return kernel_version() >= large_folios[i].since ? &large_folios[i] : NULL;
+	}
+	return NULL;
+}
+
+static bool is_last(const struct explanation *explanation, enum backing backing)
+{
+	const struct settings *settings = &explanation->decision.settings;
+	return settings->backing[settings->backing_count - 1] == backing;
+}
+
+/* Where some slots cannot be had: a launch is content with the others only if nothing better comes after. */
+static void judge_part(const struct explanation *explanation, const struct page_cache_state *state,
+                       struct backing_outlook *outlook)
+{
+	uint64_t left_bytes = state->huge_bytes + state->small_bytes, all_bytes = left_bytes + state->busy_bytes;
+	if (state->short_bytes > 0)
+		error_set(&outlook->reason, "file-short", "the file ends before all of its text");
+	else
+		error_set(&outlook->reason, "file-busy",
+		          "%" PRIu64 " of %" PRIu64
+		          " slots of 2 MiB are dirty, or mapped in small pages by another process",
+		          state->busy_bytes / PAGE_CACHE_SLOT_BYTES, all_bytes / PAGE_CACHE_SLOT_BYTES);
+	if (left_bytes == 0 || !is_last(explanation, BACKING_FILE))
+		return;
+	outlook->verdict = VERDICT_WORKS;
+	outlook->bytes = left_bytes < outlook->bytes ? left_bytes : outlook->bytes;
+}
+
+static void judge_cache(const struct explanation *explanation, const struct filesystem *filesystem,
+                        const struct page_cache_state *state, struct backing_outlook *outlook)
+{
+	bool is_tmpfs = filesystem && filesystem->magic == TMPFS_MAGIC; /* its pages are always dirty */
+	bool some_huge = state->huge_bytes > 0;
+	bool in_use_is_no_matter = filesystem && (is_tmpfs || kernel_version() >= COLLAPSES_IN_USE);
+	if (!some_huge && !filesystem) {
+		outlook->verdict = VERDICT_UNKNOWN;
+		error_set(&outlook->reason, "file-unsupported",
+		          "not known of this filesystem and kernel; \"hugexecctl doctor DIRECTORY\" tries");
+	} else if (state->short_bytes > 0 || (state->busy_bytes > 0 && !in_use_is_no_matter)) {
+		judge_part(explanation, state, outlook);
+	} else {
+		outlook->verdict = VERDICT_WORKS;
+		snprintf(outlook->note, sizeof outlook->note, "%s",
+		         state->small_bytes + state->busy_bytes == 0
+		             ? "on huge pages in the page cache already"
+		             : "not tried; \"hugexecctl doctor DIRECTORY\" does");
+	}
+}
+
+/* What forbids it whatever the page cache holds. */
+static int check_mapping(int fd, struct error *err)
+{
+	struct statvfs about;
+	if (fd < 0)
+		return error_set_errno(err, errno, "text-unreadable", "opening it");
+	if (fstatvfs(fd, &about) == 0 && (about.f_flag & ST_NOEXEC))
+		return error_set(err, "file-unsupported", "mounted noexec: no program runs from it");
+	/* Bit 1 alone would spare mappings with MADV_HUGEPAGE (PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18). */
+	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
+		return error_set(err, "file-unsupported",
+		                 "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
+	return 0;
+}
+
+void explain_file_backing(const struct explanation *explanation, struct backing_outlook *outlook)
+{
+	const struct settings *settings = &explanation->decision.settings;
+	struct text_slots slots;
+	struct page_cache_state state;
+	outlook->bytes = explanation->forecast.file_bytes;
+	if (outlook->bytes == 0) {
+		error_set(&outlook->reason, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
+		          settings->rebase ? ", or no whole slot lies inside" : ", and rebase is off");
+		return;
+	}
+	cleanup_close int fd = open(explanation->program.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (check_mapping(fd, &outlook->reason) < 0)
+		return;
+	text_slots_of(&explanation->elf, false, &slots);
+	if (page_cache_look(fd, slots.ranges, slots.count, &state, &outlook->reason) < 0)
+		outlook->verdict = strcmp(outlook->reason.word, "file-hidden") == 0 ? VERDICT_UNKNOWN : VERDICT_FAILS;
+	else
+		judge_cache(explanation, known_filesystem(fd), &state, outlook);
+}
+
+/* Of no bytes at all: done where the kernel has it, EINVAL where not (mm/madvise.c, madvise_behavior_valid()). */
+static bool has_collapse(void)
+{
+	return madvise(NULL, 0, MADV_COLLAPSE) == 0;
+}
+
+void explain_copy(const struct explanation *explanation, const struct forecast *forecast,
+                  struct backing_outlook *outlook)
+{
+	bool is_thp = outlook->backing == BACKING_THP;
+	const struct backing_copy *backing = is_thp ? &backing_thp : &backing_hugetlb;
+	outlook->bytes = forecast->most_bytes;
+	if (outlook->bytes == 0)
+		outlook->reason = forecast->reason;
+	else if (backing->check(getpid(), outlook->bytes, &explanation->decision.settings, &outlook->reason) < 0)
+		return;
+	else if (is_thp && prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
+		error_set(&outlook->reason, "thp-refused",
+		          "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
+	else if (is_thp && !has_collapse())
+		error_set(&outlook->reason, "thp-refused", "this kernel has no MADV_COLLAPSE (Linux 6.1)");
+	else
+		outlook->verdict = VERDICT_WORKS;
+}
