@@ -149,11 +149,12 @@ static int populate_borrowed(struct tracee *tracee, const struct image *image, c
 
 /* Rebase, and read the image anew, in which the program has other addresses. */
 static int move_program(struct tracee *tracee, struct image *image, size_t *map_index, int fd, uint64_t phase,
-                        struct error *err)
+                        bool *rebased, struct error *err)
 {
 	struct image moved;
 	if (rebase(tracee, image, fd, phase, err) < 0)
 		return -1;
+	*rebased = true;
 	/* Whatever comes next must not plan with addresses that the program has left. */
 	image_free(image);
 	if (image_read(tracee->pid, &moved, err) < 0)
@@ -186,11 +187,8 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 		*err = partly;
 		return -1;
 	}
-	if (phase) {
-		if (move_program(tracee, image, &map_index, fd, phase, err) < 0)
-			return -1;
-		*rebased = true;
-	}
+	if (phase && move_program(tracee, image, &map_index, fd, phase, rebased, err) < 0)
+		return -1;
 	if (plan_moved(image, map_index, 0, settings, plan, err) < 0)
 		return -1;
 	plan->reason = partly;

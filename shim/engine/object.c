@@ -99,6 +99,8 @@ bool object_remap(struct object *object, struct report_object *out)
 	enum backing applied = BACKING_NONE;
 	int done = -1;
 	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
+		if (object->image->count == 0) /* see backing_file_apply() */
+			break;
 		struct error refusal = {0};
 		applied = settings->backing[i];
 		done = try_backing(object, i, fd, &plan, &refusal);

@@ -3,6 +3,9 @@
  *
  * Which mappings are a program's own cannot be told from the list of mappings alone: a segment that is all zeros is
  * anonymous and may have holes around it, and the ELF interpreter may be the same file once more.
+ *
+ * The headers are untrusted. As many as the kernel takes are read, each where the file's own offset says, by pread(2):
+ * an offset that makes no sense reads nothing.
  */
 #pragma once
 

@@ -189,7 +189,7 @@ def test_ptrace_killed(check):
 
 @pytest.mark.parametrize("call", ["memfd_create", "pidfd_getfd", "pidfd_open", "mremap", "madvise", "fallocate",
                                   "process_vm_readv", "process_vm_writev", "waitid", "clone3", "pipe2", "poll",
-                                  "ftruncate", "capget", "close_range", "setsid", "prlimit64"])
+                                  "ftruncate", "capget", "close_range", "setsid", "prlimit64", "socketpair", "recvmsg", "sendmsg"])
 @pytest.mark.parametrize("action", ["errno", "kill"])
 @pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
 def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing):

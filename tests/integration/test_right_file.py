@@ -15,6 +15,7 @@ import zlib
 import pytest
 
 from conftest import Process, bigtext_generator, marked, policy_with, read_report, run, status_of, wait_until
+from helper_daemon import asking, start_daemon  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changing roots and mounts takes root")
 
@@ -88,6 +89,14 @@ def built_fixture(tmp_path_factory):
              folder / f"{name}.s"], check=True)
     os.sync()
     return folder
+
+
+@pytest.fixture(scope="module", name="steps")
+def steps_fixture(hugexec):
+    listed = run([hugexec, "--list-steps"])
+    if listed.returncode != 0:
+        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
+    return listed.stdout.split()
 
 
 @pytest.fixture(name="root")
@@ -166,6 +175,48 @@ def test_file_that_cannot_be_passed_on(hugexec_command, built, refused):
     assert line["outcome"] == "remapped" and line["rebased"] is True and line["reason"] is None, line
 
 
+def test_moved_and_then_blind(steps, hugexec_command, built, mark):
+    """A tracer that loses its /proc after the move plans with no address that the program has left, and tells that it was moved."""
+    assert "rebase-fixed" in steps
+    words, report = hugexec_command([built / "a"], backing="file,thp")
+    with Process(["unshare", "--mount", "--propagation", "private", *words], stdout=subprocess.PIPE, text=True,
+                 env={**os.environ, "MARK": mark, "HUGEXEC_FAULT": "stop:rebase-fixed"}) as process:
+        tracer = None
+
+        def stands():
+            nonlocal tracer
+            stopped = [pid for pid in marked(mark) if status_of(pid)["Name"] == "hugexec-tracer" and status_of(pid)["State"][0] == "T"]
+            tracer = stopped[0] if stopped else None
+            return tracer
+
+        wait_until(stands, process=process)
+        assert run(["nsenter", "--mount", "-t", str(tracer), "mount", "-t", "tmpfs", "none", "/proc"]).returncode == 0
+        os.kill(tracer, signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == told_by(built, "a") and process.returncode == 7
+    line, = read_report(report)
+    assert line["rebased"] is True and line["outcome"] == "failed" and line["reason"].startswith("no-proc"), line
+
+
+def test_moved_and_not_populated(start_daemon, hugexec_command, built):
+    """What fails after the move leaves a program that was moved, and the report says so."""
+    seccomp = pytest.importorskip("seccomp")
+
+    def filter_calls():
+        rules = seccomp.SyscallFilter(seccomp.ALLOW)
+        rules.add_rule(seccomp.ERRNO(1), "ptrace")
+        rules.add_rule(seccomp.ERRNO(12), "madvise", seccomp.Arg(2, seccomp.EQ, 22))  # MADV_POPULATE_READ
+        rules.load()
+
+    daemon = start_daemon(prefix=["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all"])
+    words, report = hugexec_command([built / "a"], backing="file")
+    done = run(words, env=asking(daemon.path), preexec_fn=filter_calls)
+    assert (done.stdout, done.returncode) == (told_by(built, "a"), 7), done
+    line, = read_report(report)
+    assert line["rebased"] is True and "MADV_POPULATE_READ" in line["reason"], line
+    # The report's range is where it is.
+    assert 0x200000000000 <= int(line["objects"][0]["start"], 16) < 0x500000000000, line
+
+
 # What somebody does to the names by which the program and its library are known, while the launch stands at a step.
 SWAPS = {
     "renamed over": 'cp "$PLACE/b" "$PLACE/new" && mv "$PLACE/new" "$PLACE/a" && cp "$PLACE/lib-b.so" "$PLACE/new" && mv "$PLACE/new" "$PLACE/lib.so"',
@@ -175,14 +226,6 @@ SWAPS = {
                            'mount --move "$PLACE/over" "$PLACE"',
     "proc": 'mount -t tmpfs none /proc && mkdir -p /proc/self "/proc/$PID" && ln -s "$PLACE/b" /proc/self/exe && ln -s "$PLACE/b" "/proc/$PID/exe"',
 }
-
-
-@pytest.fixture(scope="module", name="steps")
-def steps_fixture(hugexec):
-    listed = run([hugexec, "--list-steps"])
-    if listed.returncode != 0:
-        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
-    return listed.stdout.split()
 
 
 def has_mapped(pid, about):
