@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/bounded.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "engine/slots.h"
 

@@ -186,7 +186,7 @@ broken(5, "a program without vDSO is remapped all the same", "shim/engine/syscal
 broken(3, "a program is moved by its own file", "shim/engine/rebase.c", "move->exe_fd = tracee_pass_file(move->tracee, exe_fd, move->scratch_addr);",
        "{ tracee_write(move->tracee, move->scratch_addr, \"/proc/self/exe\", 15); move->exe_fd = (int)tracee_syscall(move->tracee, err, SYS_openat, (uint64_t)-100, move->scratch_addr, 0, 0, 0, 0); }", "right_file::test_proc_that_is_no_procfs")
 broken("sandbox", "a library's file is the one that is mapped", "shim/engine/mapped_file.c", "\tif (!failed && mapping_same_file(&file, mapping))\n", "\tif (!failed)\n", "library_file::test_another_file_in_its_place")
-broken("sandbox", "and is opened with the program's own rights", "shim/engine/mapped_file.c", "\tbool is_other = uid != geteuid() || gid != getegid();", "\tbool is_other = false;",
+broken("sandbox", "and is opened with the program's own rights", "shim/engine/file_view.c", "\tview->is_other = view->uid != geteuid() || view->gid != getegid();", "\tview->is_other = false;",
        "library_file::test_a_file_that_it_may_not_read_any_more")
 broken(4, "probes count what is mapped", "shim/engine/rebase.c", "\t\tmove->parts[move->count++].as_in_file = own && as_in_file;", "\t\tmove->parts[move->count++].as_in_file = own && (as_in_file || (mapping->prot & PROT_EXEC));",
        "tools::test_semaphore_of_a_probe")
