@@ -9,10 +9,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "host/host.h"
+#include "host/users.h"
 
 /* Reading a few headers takes a millisecond; a disk that has fallen asleep must not hold a workload for long. */
 #define BUILD_ID_TIMEOUT_MS 500
+
+/* A user's name, of which there is more than one to ask for now and then; a server that is there answers sooner. */
+#define USER_TIMEOUT_MS 500
 
 static int read_exe_link(struct fact_store *store, pid_t pid, struct error *err)
 {
@@ -62,27 +67,74 @@ void facts_begin_build_id(struct fact_store *store, pid_t pid)
 	store->reading = fd >= 0 && elf_reader_start(&store->reader, fd, NULL) == 0;
 }
 
-void facts_finish_build_id(struct fact_store *store)
+static int left_ms(int64_t until_us, int most_ms)
+{
+	int64_t left = (until_us - now_us()) / 1000;
+	return left > most_ms ? most_ms : left > 0 ? (int)left : 0;
+}
+
+void facts_finish_build_id(struct fact_store *store, int64_t until_us)
 {
 	struct elf_facts elf;
-	if (store->reading && elf_reader_finish(&store->reader, BUILD_ID_TIMEOUT_MS, &elf, NULL) == 0)
+	if (store->reading &&
+	    elf_reader_finish(&store->reader, left_ms(until_us, BUILD_ID_TIMEOUT_MS), &elf, NULL) == 0)
 		elf_build_id_hex(&elf, store->build_id);
 	store->reading = false;
 	store->facts.build_id = store->build_id;
 }
 
+/* The names that were looked up: T has those that P has asked for. */
+static struct known_user *users;
+static size_t user_count;
+static const char *untold_user;
+
+static int look_up(const char *name, int timeout_ms)
+{
+	struct known_user *larger = realloc(users, (user_count + 1) * sizeof larger[0]);
+	if (!larger)
+		return -1;
+	users = larger;
+	struct known_user *user = &users[user_count++];
+	*user = (struct known_user){.name = name};
+	int found = host_user(name, timeout_ms, &user->uid);
+	user->exists = found > 0;
+	if (found < 0)
+		untold_user = name;
+	return 0;
+}
+
+void facts_ask_policy(const struct policy *policy, const struct facts *facts, int64_t until_us,
+                      struct decision *decision)
+{
+	struct facts known = *facts;
+	do {
+		known.users = users;
+		known.user_count = user_count;
+		policy_decide(policy, &known, decision);
+	} while (decision->action == ACTION_UNDECIDED && decision->user &&
+	         look_up(decision->user, left_ms(until_us, USER_TIMEOUT_MS)) == 0);
+}
+
+void facts_blame_user(struct error *reason)
+{
+	if (untold_user)
+		error_set(reason, "user-unknown",
+		          "no rule matches, but the name service did not tell in time who %s is: write the uid",
+		          untold_user);
+}
+
 int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
-                 struct decision *decision, struct error *err)
+                 int64_t until_us, struct decision *decision, struct error *err)
 {
 	if (facts_gather(store, pid, given->via, policy_needs(policy), err) < 0)
 		return -1;
 	store->facts.annotations = given->annotations;
 	store->facts.annotation_count = given->annotation_count;
-	policy_decide(policy, &store->facts, decision);
+	facts_ask_policy(policy, &store->facts, until_us, decision);
 	if (decision->action == ACTION_UNDECIDED) {
 		facts_begin_build_id(store, pid);
-		facts_finish_build_id(store);
-		policy_decide(policy, &store->facts, decision);
+		facts_finish_build_id(store, until_us);
+		facts_ask_policy(policy, &store->facts, until_us, decision);
 	}
 	return 0;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -29,17 +30,29 @@ int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned nee
 /*
  * Read the build id of PID's program through the sandboxed reader, in two steps, because it takes a millisecond in
  * which the caller has other things to do. After the second the store has it: "" where there is none or it can't be
- * read. Both do nothing where it is known already; between them, the caller must not wait for unknown children.
+ * read, by UNTIL_US or within half a second. Both do nothing where it is known already; between them, the caller must
+ * not wait for unknown children.
  */
 void facts_begin_build_id(struct fact_store *store, pid_t pid);
-void facts_finish_build_id(struct fact_store *store);
+void facts_finish_build_id(struct fact_store *store, int64_t until_us);
+
+/*
+ * Ask POLICY about FACTS, and look up the users' names that its decision hangs on, but no longer than UNTIL_US
+ * (CLOCK_MONOTONIC). What was told, or not, is remembered for the life of the process. One whose uid nobody tells is no
+ * match.
+ */
+void facts_ask_policy(const struct policy *policy, const struct facts *facts, int64_t until_us,
+                      struct decision *decision);
+
+/* REASON is "no-rule": where a rule was passed over because nobody told its user's uid it is "user-unknown" then. */
+void facts_blame_user(struct error *reason);
 
 /*
  * What POLICY says of PID: gather what it asks for, the build id only where the rest does not decide. VIA and
- * annotations are taken from GIVEN. Returns 0 with DECISION (its strings are the policy's, those of STORE the caller's
- * to free), or -1 with ERR word "no-proc" and nothing to free.
+ * annotations are taken from GIVEN. UNTIL_US: when it must be over. Returns 0 with DECISION (its strings are the
+ * policy's, those of STORE the caller's to free), or -1 with ERR word "no-proc" and nothing to free.
  */
 int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
-                 struct decision *decision, struct error *err);
+                 int64_t until_us, struct decision *decision, struct error *err);
 
 void facts_free(struct fact_store *store);

@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/say.h"
 #include "base/size.h"
 #include "ctl/explain.h"
+#include "facts.h"
 #include "host/host.h"
 #include "launch/command.h"
 #include "launch/launch.h"
@@ -26,6 +28,9 @@
 #include "launch/stack.h"
 #include "policy/policy.h"
 #include "report.h"
+
+/* For the name service, when rules hang on names that are not in /etc/passwd. */
+#define NAMES_MAX_US 1000000
 
 enum { EXIT_FAILED = 125, EXIT_CANNOT_EXECUTE = 126, EXIT_NOT_FOUND = 127 };
 
@@ -128,6 +133,7 @@ static int begin(struct launch *launch, struct error *err)
 
 static int run_under(const struct policy *policy, const struct options *options)
 {
+	int64_t began_us = now_us();
 	struct error err = {0};
 	struct program program;
 	program_inspect(options->command[0], &program);
@@ -138,9 +144,11 @@ static int run_under(const struct policy *policy, const struct options *options)
 	cleanup_free char *cgroup = needs & FACT_CGROUP ? host_cgroup_of(getpid()) : NULL;
 	struct facts facts = {.via = VIA_SHIM, .exe = program.path, .uid = geteuid(), .unit = unit, .cgroup = cgroup};
 	struct decision decision;
-	policy_decide(policy, &facts, &decision);
+	facts_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
 
 	if (command_is_settled(policy, &program, &decision, &err)) {
+		if (strcmp(err.word, "no-rule") == 0)
+			facts_blame_user(&err);
 		/* A rule that hangs on the build id is not known to match. */
 		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
 		report_untraced(options, program.path, told, OUTCOME_SKIPPED, &err, false);
@@ -154,6 +162,8 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .follows = command_follow(&program, &decision) != FOLLOW_NONE,
 	    .libraries = decision.settings.libraries,
 	    .is_interpreted = command_is_interpreted(&program),
+	    .began_us = began_us,
+	    .hold_until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000,
 	};
 	if (begin(&launch, &err) < 0) {
 		bool skips = launch_is_skipped(&err);

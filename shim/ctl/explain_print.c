@@ -71,6 +71,8 @@ static void print_settings(const struct settings *settings)
 		also(value, ", keep_free %u%%", settings->keep_free_percent);
 	if (settings->file_timeout_ms != usual.file_timeout_ms)
 		also(value, ", file_timeout %u ms", settings->file_timeout_ms);
+	if (settings->hold_timeout_ms != usual.hold_timeout_ms)
+		also(value, ", hold_timeout %u ms", settings->hold_timeout_ms);
 	also(value, ", follow %s", follow_name(settings->follow));
 	if (settings->follow != FOLLOW_NONE)
 		also(value, " for %u s", settings->follow_timeout_s);
@@ -231,13 +233,14 @@ static json_object *globs_to_json(char *const *globs)
 /* With the policy's own names; sizes in bytes. */
 static json_object *settings_to_json(const struct settings *settings)
 {
-	char keep_free[16], file_timeout[16];
+	char keep_free[16], file_timeout[16], hold_timeout[16];
 	json_object *json = json_object_new_object();
 	json_object *backings = json_object_new_array();
 	for (unsigned i = 0; i < settings->backing_count; i++)
 		json_object_array_add(backings, ctl_text(backing_name(settings->backing[i])));
 	snprintf(keep_free, sizeof keep_free, "%u%%", settings->keep_free_percent);
 	snprintf(file_timeout, sizeof file_timeout, "%ums", settings->file_timeout_ms);
+	snprintf(hold_timeout, sizeof hold_timeout, "%ums", settings->hold_timeout_ms);
 	json_object_object_add(json, "min_text", json_object_new_uint64(settings->min_text_bytes));
 	json_object_object_add(
 	    json, "max_text",
@@ -256,6 +259,7 @@ static json_object *settings_to_json(const struct settings *settings)
 	                       settings->keep_free_percent ? ctl_text(keep_free)
 	                                                   : json_object_new_uint64(settings->keep_free_pages));
 	json_object_object_add(json, "file_timeout", ctl_text(file_timeout));
+	json_object_object_add(json, "hold_timeout", ctl_text(hold_timeout));
 	json_object_object_add(json, "perf_map", json_object_new_boolean(settings->perf_map));
 	json_object_object_add(json, "on_error", ctl_text(on_error_names[settings->on_error]));
 	return json;

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "ctl/explain.h"
+#include "facts.h"
 #include "host/host.h"
 #include "launch/command.h"
 #include "launch/program.h"
@@ -116,12 +117,12 @@ static int decide(const char *policy_file, const char *backing, struct explanati
 	};
 	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
 	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
-	policy_decide(*policy, &facts, &out->decision);
+	facts_ask_policy(*policy, &facts, INT64_MAX, &out->decision);
 	/* What hugexec knows when it decides whether it traces the command at all. */
 	struct decision early;
 	facts.exe = out->command.path;
 	facts.build_id = NULL;
-	policy_decide(*policy, &facts, &early);
+	facts_ask_policy(*policy, &facts, INT64_MAX, &early);
 	if (!command_is_settled(*policy, &out->command, &early, &out->settled))
 		out->follow = command_follow(&out->command, &early);
 	struct program_names names = {out->program.path, NULL, false};

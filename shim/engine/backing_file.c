@@ -91,15 +91,16 @@ static int unmap_small_pages(struct tracee *tracee, const struct plan *plan, str
 	return tracee_return(tracee, err);
 }
 
-static int prepare_page_cache(const struct plan *plan, int fd, const struct settings *settings, bool take_part,
-                              struct error *err)
+static int prepare_page_cache(const struct tracee *tracee, const struct plan *plan, int fd,
+                              const struct settings *settings, bool take_part, struct error *err)
 {
+	unsigned timeout_ms = (unsigned)tracee_time_left_ms(tracee, (int)settings->file_timeout_ms);
 	struct file_range ranges[PLAN_RANGES_MAX];
 	uint64_t huge_bytes = 0;
 	for (unsigned i = 0; i < plan->range_count; i++)
 		ranges[i] = (struct file_range){plan->pieces[plan->ranges[i].first_piece].file_off,
 		                                plan->ranges[i].end - plan->ranges[i].start};
-	if (page_cache_make_huge(fd, ranges, plan->range_count, settings->file_timeout_ms, &huge_bytes, err) < 0)
+	if (page_cache_make_huge(fd, ranges, plan->range_count, timeout_ms, &huge_bytes, err) < 0)
 		return -1;
 	fault_point("file-prepared");
 	if (huge_bytes == 0 || (huge_bytes < plan->range_bytes && !take_part))
@@ -183,7 +184,7 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)
 		return -1;
 	struct error partly = {0};
-	if (prepare_page_cache(plan, fd, settings, take_part, &partly) < 0) {
+	if (prepare_page_cache(tracee, plan, fd, settings, take_part, &partly) < 0) {
 		*err = partly;
 		return -1;
 	}

@@ -76,6 +76,14 @@ static uint64_t text_bytes_between(const struct image *image, uint64_t start, ui
 	return bytes;
 }
 
+/* How long the tracee may be held for all that IMAGE has of text. */
+static void limit_time(struct tracee *tracee, const struct image *image, const struct settings *settings)
+{
+	uint64_t text_bytes = text_bytes_between(image, 0, UINT64_MAX);
+	if (tracee->held_since_us)
+		tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(settings, text_bytes) * 1000;
+}
+
 /* The program, which has run or not. */
 static void run_program(struct tracee *tracee, const struct settings *settings, bool has_run, struct report *report)
 {
@@ -88,6 +96,7 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 	}
 	if (image_read(tracee->pid, &image, &report->reason) < 0)
 		return;
+	limit_time(tracee, &image, settings);
 	if (has_run && mapped_file_find_exe(&image, tracee->pid, &report->reason) == 0)
 		private_pages_note(&image, image.exe_index, tracee->pid);
 	struct report_object *out = image.has_exe ? report_add_object(report) : NULL;
@@ -171,6 +180,7 @@ static void run_libraries(struct tracee *tracee, const struct settings *settings
 	struct image image;
 	if (image_read(tracee->pid, &image, NULL) < 0)
 		return;
+	limit_time(tracee, &image, settings);
 	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start
 	 * anew. */
 	uint64_t done_up_to = 0;

@@ -16,6 +16,7 @@
  * Put the text of TRACEE's program on huge pages as SETTINGS say.
  *
  * TRACEE: STOPPED at the exit of execve, its first instruction not run; STOPPED afterwards, or GONE.
+ * It may be held as long as SETTINGS say, from tracee.held_since_us on; what is not done by then is left as it was.
  * REPORT: outcome, reason, backing, bytes and objects are filled in (report_free() it); the rest is the caller's.
  * Never fails as such: what could not be done is in the report, and then the tracee is as it was.
  */

@@ -83,6 +83,13 @@ static void note_extent(const struct plan *plan, struct report_object *out)
 	}
 }
 
+static int is_in_time(const struct tracee *tracee, struct error *err)
+{
+	if (tracee_time_left_ms(tracee, 1) > 0)
+		return 0;
+	return error_set(err, "hold-timeout", "no time is left for it");
+}
+
 bool object_remap(struct object *object, struct report_object *out)
 {
 	const struct settings *settings = object->settings;
@@ -103,7 +110,7 @@ bool object_remap(struct object *object, struct report_object *out)
 			break;
 		struct error refusal = {0};
 		applied = settings->backing[i];
-		done = try_backing(object, i, fd, &plan, &refusal);
+		done = is_in_time(tracee, &refusal) < 0 ? -1 : try_backing(object, i, fd, &plan, &refusal);
 		if (done < 0)
 			add_refusal(&out->reason, settings->backing[i], &refusal);
 	}

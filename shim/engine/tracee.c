@@ -16,7 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/retry.h"
@@ -310,6 +312,28 @@ int tracee_return(struct tracee *tracee, struct error *err)
 	}
 	tracee->state = TRACEE_STOPPED;
 	return 0;
+}
+
+int tracee_time_left_ms(const struct tracee *tracee, int most_ms)
+{
+	int64_t left_ms = (tracee->held_until_us - now_us()) / 1000;
+	if (!tracee->held_until_us || left_ms > most_ms)
+		return most_ms;
+	return left_ms > 0 ? (int)left_ms : 0;
+}
+
+int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context), void *context, struct error *err)
+{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, tracee->pid, 0);
+	int result = aside(work, context, tracee_time_left_ms(tracee, INT_MAX), pidfd);
+	if (result >= 0)
+		return result;
+	if (errno == EAGAIN)
+		return work(context);
+	if (errno == ETIMEDOUT)
+		return error_set(err, "hold-timeout", "held for %d ms, which is the limit",
+		                 (int)((now_us() - tracee->held_since_us) / 1000));
+	return error_set(err, "remap", "the process that was to fill the copy was killed");
 }
 
 void tracee_detach(struct tracee *tracee)

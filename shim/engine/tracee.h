@@ -62,6 +62,11 @@ struct tracee {
 	int (*stop_others)(struct tracee *tracee, struct error *err);
 	void (*start_others)(struct tracee *tracee);
 	pid_t (*wait)(struct tracee *tracee, int *status);
+	/*
+	 * CLOCK_MONOTONIC, while it is held: since when (what it was held before counts as well), and until when at
+	 * most; 0: without a limit.
+	 */
+	int64_t held_since_us, held_until_us;
 	struct arch_regs saved_regs;
 	uint64_t saved_mask;           /* kernel sigset: bit N-1 is signal N */
 	struct entry_stop *entry_stop; /* entry_stop.h; NULL: it is not to wait at its entry point */
@@ -149,6 +154,15 @@ int tracee_return(struct tracee *tracee, struct error *err);
  * GONE.
  */
 void tracee_kill(struct tracee *tracee);
+
+/* How much of MOST_MS is left until TRACEE is to be let go. */
+int tracee_time_left_ms(const struct tracee *tracee, int most_ms);
+
+/*
+ * Run WORK(CONTEXT) aside (base/aside.h) as long as TRACEE may be held, and lives. Returns what WORK does; in place
+ * where there is no child to be had. -1 with ERR: "hold-timeout", or "remap" where the child was killed.
+ */
+int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context), void *context, struct error *err);
 
 /* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
 void tracee_detach(struct tracee *tracee);

@@ -119,15 +119,15 @@ static int send_word(int connection, const struct options *options, struct error
 }
 
 /* Returns the verdict where it is not REFUSED; else -1. */
-static int receive_answer(int connection, struct error *err)
+static int receive_answer(int connection, int timeout_ms, struct error *err)
 {
 	struct helper_answer answer = {0};
 	struct iovec io = {&answer, sizeof answer};
 	struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1};
 	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
-	int ready = retry(poll(&poll_fd, 1, ANSWER_MS));
+	int ready = retry(poll(&poll_fd, 1, timeout_ms));
 	if (ready == 0)
-		return error_set(err, "helper-timeout", "no answer within %d ms", ANSWER_MS);
+		return error_set(err, "helper-timeout", "no answer within %d ms", timeout_ms);
 	ssize_t got = ready < 0 ? -1 : recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
 	/* Said first where the helper closed without having read what we sent; an answer may be there all the same. */
 	if (got < 0 && errno == ECONNRESET)
@@ -144,7 +144,7 @@ static int receive_answer(int connection, struct error *err)
 	return -1;
 }
 
-int helper_ask(const struct options *options, bool is_filtered, struct error *err)
+int helper_ask(const struct options *options, bool is_filtered, int timeout_ms, struct error *err)
 {
 	const char *path = helper_socket();
 	if (!path)
@@ -156,7 +156,7 @@ int helper_ask(const struct options *options, bool is_filtered, struct error *er
 	cleanup_close int connection = connect_to(path, err);
 	if (connection < 0 || send_request(connection, options, err) < 0)
 		return -1;
-	int verdict = receive_answer(connection, err);
+	int verdict = receive_answer(connection, timeout_ms < ANSWER_MS ? timeout_ms : ANSWER_MS, err);
 	if (verdict < 0 || (verdict == HELPER_SEIZED_FILTERED && rehearse_tracee(err) < 0) ||
 	    send_word(connection, options, err) < 0)
 		return -1;

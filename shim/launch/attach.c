@@ -65,6 +65,7 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 		return;
 	frozen.main.suspends_seccomp = tracee_may_suspend_seccomp();
 	frozen.main.is_foreign = true;
+	frozen.main.held_since_us = began_us;
 	fault_point("attached");
 	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
 	    tracee_check_filter(&frozen.main, &report->reason) == 0 &&
@@ -79,7 +80,7 @@ static int decide(pid_t pid, const struct policy *policy, const struct options *
                   struct decision *decision, struct report *report)
 {
 	const struct facts given = {.via = VIA_ATTACH};
-	if (facts_decide(store, pid, &given, policy, decision, &report->reason) < 0)
+	if (facts_decide(store, pid, &given, policy, INT64_MAX, decision, &report->reason) < 0)
 		return -1;
 	if (options->backing)
 		settings_override_backing(&decision->settings, options->backing, NULL);
@@ -89,8 +90,11 @@ static int decide(pid_t pid, const struct policy *policy, const struct options *
 	if (decision->action == ACTION_REMAP)
 		return 0;
 	report->outcome = OUTCOME_SKIPPED;
-	return decision->rule_matched ? error_set(&report->reason, "rule-skip", "the rule says to leave it alone")
-	                              : error_set(&report->reason, "no-rule", "no rule matches");
+	if (decision->rule_matched)
+		return error_set(&report->reason, "rule-skip", "the rule says to leave it alone");
+	error_set(&report->reason, "no-rule", "no rule matches");
+	facts_blame_user(&report->reason);
+	return -1;
 }
 
 void attach_run(pid_t pid, const struct policy *policy, const struct options *options, struct attached *out)

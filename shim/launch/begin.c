@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "helper/client.h"
 #include "helper/protocol.h"
@@ -43,7 +44,9 @@ static bool is_followed(const char *status)
 static int ask(struct launch *launch, bool filtered, struct error *err)
 {
 	launch->tracer_pid = 0;
-	return helper_ask(launch->options, filtered, err) < 0 ? -1 : 0; /* the connection is exec's to close */
+	int64_t left_ms = (launch->hold_until_us - now_us()) / 1000;
+	/* The connection is exec's to close. */
+	return helper_ask(launch->options, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0 ? -1 : 0;
 }
 
 /* ERR says why there is no tracer; add why hugexecd is none either, unless nobody has expected one. */

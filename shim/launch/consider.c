@@ -21,13 +21,13 @@
 #define EXIT_FAIL 125
 
 /* What the policy says of the program that FOLLOWED has just become. */
-static int decide(const struct following *following, pid_t pid, struct fact_store *store, struct decision *decision,
-                  struct error *err)
+static int decide(const struct following *following, const struct tracee *tracee, struct fact_store *store,
+                  struct decision *decision, struct error *err)
 {
 	const struct launch *launch = following->launch;
 	const struct facts given = {
 	    .via = launch->via, .annotations = launch->annotations, .annotation_count = launch->annotation_count};
-	if (facts_decide(store, pid, &given, launch->policy, decision, err) < 0)
+	if (facts_decide(store, tracee->pid, &given, launch->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
 	if (launch->options->backing)
 		settings_override_backing(&decision->settings, launch->options->backing, NULL);
@@ -47,10 +47,15 @@ static void report_begin(struct report *report, const struct following *followin
 	snprintf(report->rule, sizeof report->rule, "%s", rule ? rule : "");
 }
 
-static void tell(const struct following *following, const struct report *report, pid_t pid, bool fails)
+/* What the work has left of the time, and a moment at least, so that nobody wonders. */
+#define TELL_MIN_MS 100
+
+static void tell(const struct following *following, const struct report *report, const struct tracee *tracee,
+                 bool fails)
 {
 	const struct launch *launch = following->launch;
-	sink_report(launch->options, report, pid, fails, SINK_MS);
+	int left_ms = tracee_time_left_ms(tracee, SINK_MS);
+	sink_report(launch->options, report, tracee->pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
 	if (launch->done)
 		launch->done(launch, report);
 }
@@ -115,7 +120,7 @@ static void remap(const struct launch *launch, struct followed *followed, const 
 	if (sink_tells_build_id(launch->options))
 		facts_begin_build_id(store, tracee->pid);
 	engine_run(tracee, &decision->settings, report);
-	facts_finish_build_id(store);
+	facts_finish_build_id(store, tracee->held_until_us);
 	if (report->object_count > 0)
 		snprintf(report->objects[0].build_id, sizeof report->objects[0].build_id, "%s", store->build_id);
 }
@@ -132,7 +137,7 @@ static void settle(struct following *following, struct followed *followed, struc
 {
 	bool fails = must_fail(report, settings);
 	report->latency_us = followed->held_us;
-	tell(following, report, followed->tracee.pid, fails);
+	tell(following, report, &followed->tracee, fails);
 	fault_point("reported");
 	if (fails)
 		fail_launch(&followed->tracee);
@@ -171,6 +176,7 @@ static enum considered conclude(struct following *following, struct followed *fo
 	if (may_follow && !error_is_set(&following->launch->no_follow)) {
 		report->latency_us = followed->held_us;
 		remember_skip(followed, report);
+		followed->tracee.held_until_us = 0;
 		return CONSIDERED_FOLLOW;
 	}
 	if (may_follow)
@@ -179,9 +185,21 @@ static enum considered conclude(struct following *following, struct followed *fo
 	return CONSIDERED_LET_GO;
 }
 
+/* FOLLOWED stands still from BEGAN_US on, which is now, and nobody may have it wait for long. */
+static void begin_hold(const struct following *following, struct followed *followed, int64_t began_us)
+{
+	struct settings settings;
+	struct tracee *tracee = &followed->tracee;
+	settings_default(&settings);
+	tracee->held_since_us =
+	    began_us - (int64_t)followed->held_us - (followed->is_root ? following->launch->spent_us : 0);
+	tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(&settings, 0) * 1000;
+}
+
 enum considered consider_entry(struct following *following, struct followed *followed)
 {
 	int64_t began_us = now_us();
+	begin_hold(following, followed, began_us);
 	struct report *report = followed->waiting;
 	struct settings settings = followed->waiting_settings;
 	followed->waiting = NULL;
@@ -219,8 +237,9 @@ enum considered consider(struct following *following, struct followed *followed,
 	struct decision decision = {0};
 	struct report report;
 	settings_default(&decision.settings);
+	begin_hold(following, followed, began_us);
 
-	int decided = decide(following, followed->tracee.pid, &store, &decision, &report.reason);
+	int decided = decide(following, &followed->tracee, &store, &decision, &report.reason);
 	struct error reason = decided < 0 ? report.reason : (struct error){0};
 	report_begin(&report, following, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
 	report.reason = reason;
@@ -244,12 +263,15 @@ enum considered consider(struct following *following, struct followed *followed,
 		may_follow = false;
 	} else {
 		error_set(&report.reason, "no-rule", "no rule matches");
+		facts_blame_user(&report.reason);
 	}
 	if (decided == 0)
 		facts_free(&store);
 	followed->held_us += (uint64_t)(now_us() - began_us);
-	if (run_on)
+	if (run_on) {
+		followed->tracee.held_until_us = 0;
 		return CONSIDERED_FOLLOW;
+	}
 	enum considered result = conclude(following, followed, &report, settings, may_follow);
 	report_free(&report);
 	return result;
@@ -263,7 +285,7 @@ static void report_skip(struct following *following, struct followed *followed, 
 	report.reason = *reason;
 	report.text_bytes = followed->text_bytes;
 	report.latency_us = followed->held_us;
-	tell(following, &report, followed->tracee.pid, false);
+	tell(following, &report, &followed->tracee, false);
 	followed->has_skipped = false;
 	free(followed->skipped_exe);
 	followed->skipped_exe = NULL;
@@ -276,7 +298,7 @@ static void end_waiting(struct following *following, struct followed *followed, 
 		return;
 	if (tells) {
 		report->latency_us = followed->held_us;
-		tell(following, report, followed->tracee.pid, false);
+		tell(following, report, &followed->tracee, false);
 	}
 	report_free(report);
 	free(report);

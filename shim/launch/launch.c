@@ -99,6 +99,8 @@ static void kill_tracer(struct launch *launch)
 static int wait_until_traced(struct launch *launch, struct error *err)
 {
 	int64_t deadline_ms = now_ms() + TRACER_MAX_MS;
+	if (deadline_ms > launch->hold_until_us / 1000)
+		deadline_ms = launch->hold_until_us / 1000;
 	/* Yama, scope 1: only descendants may be traced unless they say whom they trust. Elsewhere it is EINVAL. */
 	prctl(PR_SET_PTRACER, (unsigned long)launch->tracer_pid, 0, 0, 0);
 	handshake_set(launch->shared, HANDSHAKE_MAY_TRACE);
@@ -116,8 +118,8 @@ static int wait_until_traced(struct launch *launch, struct error *err)
 			return tracer_died(status, err);
 		if (now_ms() >= deadline_ms) {
 			kill_tracer(launch);
-			return error_set(err, "tracer-killed", "the tracer was not ready within %d s",
-			                 TRACER_MAX_MS / 1000);
+			return error_set(err, "hold-timeout", "the tracer was not ready within %d ms",
+			                 (int)((now_us() - launch->began_us) / 1000));
 		}
 		kill(launch->tracer_pid, SIGCONT); /* see continue_until_ended() */
 	}

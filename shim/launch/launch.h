@@ -50,6 +50,9 @@ struct launch {
 	struct error no_follow; /* why it is not followed although it should be; not set: it is */
 	pid_t tracer_pid;       /* 0: hugexecd traces P, by a connection that is open until exec closes it */
 	bool tracer_is_orphan;  /* T is not P's child */
+	int64_t began_us;       /* CLOCK_MONOTONIC: P waits for a tracer since then, */
+	int64_t hold_until_us;  /* until then at most; 0: P is not ours */
+	int64_t spent_us;       /* what of that has passed when P executes COMMAND; T's own */
 	struct launch_shared *shared;
 	enum via via;
 	/* Where P is no relative of the tracer's; 0 and NULL else. */

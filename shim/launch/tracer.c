@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "engine/tracee.h"
 #include "launch/follow.h"
@@ -96,6 +97,7 @@ _Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 	tracee.known_filters = OWN_FILTERS;
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
+	launch->spent_us = now_us() - launch->began_us;
 	handshake_set(launch->shared, HANDSHAKE_SEIZED);
 	follow(launch, &tracee, 1);
 }

@@ -23,6 +23,7 @@ enum setting_bit {
 	SETTING_PERF_MAP = 1 << 11,
 	SETTING_ON_ERROR = 1 << 12,
 	SETTING_WRAPPERS = 1 << 13,
+	SETTING_HOLD_TIMEOUT = 1 << 14,
 };
 
 struct setting_set {

@@ -1,8 +1,7 @@
 /*
- * Matching: facts against rules. No I/O, but for the lookup of a user's name once all else of a rule holds.
+ * Matching: facts against rules. No I/O: a user's name that is not known is asked for, once all else of a rule holds.
  */
 #include <fnmatch.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,23 +34,31 @@ static bool any_prefix(const char **prefixes, const char *text)
 	return false;
 }
 
-/* The name service may ask the network: a name is looked up only when it alone decides. */
-static bool is_user(const char *wanted, uid_t uid)
+enum held { HELD_NO, HELD_YES, HELD_UNKNOWN };
+
+static enum held is_user(const char *wanted, const struct facts *facts)
 {
-	char buf[16384];
-	struct passwd entry, *found = NULL;
 	if (wanted[strspn(wanted, "0123456789")] == '\0')
-		return strtoul(wanted, NULL, 10) == uid;
-	return getpwnam_r(wanted, &entry, buf, sizeof buf, &found) == 0 && found && entry.pw_uid == uid;
+		return strtoul(wanted, NULL, 10) == facts->uid ? HELD_YES : HELD_NO;
+	for (size_t i = 0; i < facts->user_count; i++) {
+		const struct known_user *user = &facts->users[i];
+		if (strcmp(user->name, wanted) == 0)
+			return user->exists && user->uid == facts->uid ? HELD_YES : HELD_NO;
+	}
+	return HELD_UNKNOWN;
 }
 
-static bool any_user(const char **users, uid_t uid)
+/* UNKNOWN: the first name that has to be looked up, where that is what it hangs on. */
+static enum held any_user(const char **users, const struct facts *facts, const char **unknown)
 {
 	for (; *users; users++) {
-		if (is_user(*users, uid))
-			return true;
+		enum held held = is_user(*users, facts);
+		if (held == HELD_YES)
+			return HELD_YES;
+		if (held == HELD_UNKNOWN && !*unknown)
+			*unknown = *users;
 	}
-	return false;
+	return *unknown ? HELD_UNKNOWN : HELD_NO;
 }
 
 static bool annotations_hold(const struct match *match, const struct facts *facts)
@@ -67,9 +74,8 @@ static bool annotations_hold(const struct match *match, const struct facts *fact
 	return true;
 }
 
-enum held { HELD_NO, HELD_YES, HELD_UNKNOWN };
-
-static enum held match_holds(const struct match *match, const struct facts *facts)
+/* UNKNOWN_USER: the name that it hangs on, where it is HELD_UNKNOWN; NULL: the build id. */
+static enum held match_holds(const struct match *match, const struct facts *facts, const char **unknown_user)
 {
 	if (match->via && !(match->via & (unsigned)facts->via))
 		return HELD_NO;
@@ -83,8 +89,9 @@ static enum held match_holds(const struct match *match, const struct facts *fact
 		return HELD_NO;
 	if (match->build_id && facts->build_id && !any_prefix(match->build_id, facts->build_id))
 		return HELD_NO;
-	if (match->user && !any_user(match->user, facts->uid))
-		return HELD_NO;
+	enum held user = match->user ? any_user(match->user, facts, unknown_user) : HELD_YES;
+	if (user != HELD_YES)
+		return user;
 	return match->build_id && !facts->build_id ? HELD_UNKNOWN : HELD_YES;
 }
 
@@ -95,10 +102,12 @@ void policy_decide(const struct policy *policy, const struct facts *facts, struc
 	settings_apply(&out->settings, &policy->settings);
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
-		enum held held = match_holds(&rule->match, facts);
+		const char *unknown_user = NULL;
+		enum held held = match_holds(&rule->match, facts, &unknown_user);
 		if (held == HELD_NO)
 			continue;
 		out->action = held == HELD_UNKNOWN ? ACTION_UNDECIDED : rule->action;
+		out->user = held == HELD_UNKNOWN ? unknown_user : NULL;
 		out->rule_matched = true;
 		out->rule_name = rule->name;
 		out->rule_index = i;

@@ -190,8 +190,8 @@ static int parse_follow_timeout(const struct parser *parser, const struct json_p
 }
 
 /* "500ms" or "2s": up to 6 digits of milliseconds or 3 of seconds. */
-static int parse_file_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
-                              struct settings *out)
+static int parse_duration(const struct parser *parser, const struct json_place *place, json_object *value,
+                          unsigned *out_ms)
 {
 	const char *text = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
 	size_t digits = strspn(text, "0123456789");
@@ -199,8 +199,20 @@ static int parse_file_timeout(const struct parser *parser, const struct json_pla
 	if (digits == 0 || *text == '0' || digits > (seconds ? 3 : 6) || (!seconds && strcmp(text + digits, "ms") != 0))
 		return complain(parser, place, JSON_AT_VALUE,
 		                "expected a duration of 1 to 999999 milliseconds or 999 seconds: \"500ms\", \"2s\"");
-	out->file_timeout_ms = (unsigned)strtoul(text, NULL, 10) * (seconds ? 1000 : 1);
+	*out_ms = (unsigned)strtoul(text, NULL, 10) * (seconds ? 1000 : 1);
 	return 0;
+}
+
+static int parse_file_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
+                              struct settings *out)
+{
+	return parse_duration(parser, place, value, &out->file_timeout_ms);
+}
+
+static int parse_hold_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
+                              struct settings *out)
+{
+	return parse_duration(parser, place, value, &out->hold_timeout_ms);
 }
 
 static int parse_keep_free(const struct parser *parser, const struct json_place *place, json_object *value,
@@ -229,22 +241,31 @@ static const struct {
 	enum setting_bit bit;
 	value_parser *parse;
 } table[] = {
-    {"min_text", SETTING_MIN_TEXT, parse_min_text},    {"max_text", SETTING_MAX_TEXT, parse_max_text},
-    {"backing", SETTING_BACKING, parse_backing},       {"page_size", SETTING_PAGE_SIZE, parse_page_size},
-    {"libraries", SETTING_LIBRARIES, parse_libraries}, {"rebase", SETTING_REBASE, parse_rebase},
-    {"round_out", SETTING_ROUND_OUT, parse_round_out}, {"follow", SETTING_FOLLOW, parse_follow},
-    {"wrappers", SETTING_WRAPPERS, parse_wrappers},    {"follow_timeout", SETTING_FOLLOW_TIMEOUT, parse_follow_timeout},
-    {"keep_free", SETTING_KEEP_FREE, parse_keep_free}, {"file_timeout", SETTING_FILE_TIMEOUT, parse_file_timeout},
-    {"perf_map", SETTING_PERF_MAP, parse_perf_map},    {"on_error", SETTING_ON_ERROR, parse_on_error},
+    {"min_text", SETTING_MIN_TEXT, parse_min_text},
+    {"max_text", SETTING_MAX_TEXT, parse_max_text},
+    {"backing", SETTING_BACKING, parse_backing},
+    {"page_size", SETTING_PAGE_SIZE, parse_page_size},
+    {"libraries", SETTING_LIBRARIES, parse_libraries},
+    {"rebase", SETTING_REBASE, parse_rebase},
+    {"round_out", SETTING_ROUND_OUT, parse_round_out},
+    {"follow", SETTING_FOLLOW, parse_follow},
+    {"wrappers", SETTING_WRAPPERS, parse_wrappers},
+    {"follow_timeout", SETTING_FOLLOW_TIMEOUT, parse_follow_timeout},
+    {"keep_free", SETTING_KEEP_FREE, parse_keep_free},
+    {"file_timeout", SETTING_FILE_TIMEOUT, parse_file_timeout},
+    {"hold_timeout", SETTING_HOLD_TIMEOUT, parse_hold_timeout},
+    {"perf_map", SETTING_PERF_MAP, parse_perf_map},
+    {"on_error", SETTING_ON_ERROR, parse_on_error},
 };
 
 /* The table's keys once more, for "did you mean": "name", "match" and "action" go before them in a rule. */
-const char *const rule_keys[] = {"name",           "match",     "action",       "min_text",  "max_text", "backing",
-                                 "page_size",      "libraries", "rebase",       "round_out", "follow",   "wrappers",
-                                 "follow_timeout", "keep_free", "file_timeout", "perf_map",  "on_error", NULL};
-const char *const setting_keys[] = {"min_text",  "max_text",     "backing",  "page_size", "libraries",
-                                    "rebase",    "round_out",    "follow",   "wrappers",  "follow_timeout",
-                                    "keep_free", "file_timeout", "perf_map", "on_error",  NULL};
+const char *const rule_keys[] = {"name",         "match",     "action",         "min_text",  "max_text",
+                                 "backing",      "page_size", "libraries",      "rebase",    "round_out",
+                                 "follow",       "wrappers",  "follow_timeout", "keep_free", "file_timeout",
+                                 "hold_timeout", "perf_map",  "on_error",       NULL};
+const char *const setting_keys[] = {
+    "min_text", "max_text",       "backing",   "page_size",    "libraries",    "rebase",   "round_out", "follow",
+    "wrappers", "follow_timeout", "keep_free", "file_timeout", "hold_timeout", "perf_map", "on_error",  NULL};
 
 int parse_setting(const struct parser *parser, const struct json_place *place, json_object *value,
                   struct setting_set *set)

@@ -50,6 +50,7 @@ struct settings {
 	uint64_t keep_free_pages;   /* hugetlb pages never taken ... */
 	unsigned keep_free_percent; /* ... or this share of the pool; one of the two is 0 */
 	unsigned file_timeout_ms;   /* longest time that the file backing may hold the workload */
+	unsigned hold_timeout_ms;   /* and all of the work: see settings_hold_ms() */
 	bool perf_map;              /* write /tmp/perf-PID.map where a private copy hides symbols from perf */
 	enum on_error on_error;
 };
@@ -60,8 +61,14 @@ struct facts {
 	const char *exe;      /* resolved path of the ELF that runs, as its own mount namespace shows it */
 	const char *build_id; /* lower-case hex */
 	uid_t uid;            /* effective */
-	const char *unit;     /* systemd unit, "mariadb.service" */
-	const char *cgroup;   /* "/system.slice/mariadb.service" */
+	const struct known_user {
+		const char *name;
+		bool exists;
+		uid_t uid; /* where it exists */
+	} * users;         /* names that were looked up */
+	size_t user_count;
+	const char *unit;   /* systemd unit, "mariadb.service" */
+	const char *cgroup; /* "/system.slice/mariadb.service" */
 	const struct annotation {
 		const char *name, *value;
 	} * annotations;
@@ -73,7 +80,8 @@ enum fact_bit { FACT_BUILD_ID = 1, FACT_UNIT = 2, FACT_CGROUP = 4, FACT_ANNOTATI
 enum action {
 	ACTION_SKIP,
 	ACTION_REMAP,
-	ACTION_UNDECIDED, /* a fact that the outcome hangs on was NULL (for build_id: the file was not read yet) */
+	ACTION_UNDECIDED, /* it hangs on a fact that is not known: a user's name that was not looked up, else the build
+	                     id */
 };
 
 struct decision {
@@ -82,6 +90,7 @@ struct decision {
 	const char *rule_name; /* NULL: the rule has no name, or no rule matched. Owned by the policy */
 	size_t rule_index;     /* in the joined list, from 0; valid where rule_matched */
 	const char *rule_file; /* file that the rule came from; NULL where none matched. Owned by the policy */
+	const char *user;      /* undecided: the name to look up; NULL: it is the build id. Owned by the policy */
 	struct settings settings;
 };
 
@@ -146,6 +155,9 @@ int settings_override_backing(struct settings *settings, const char *list, struc
 
 /* What holds where neither a rule nor a file says otherwise: the table in hugexec-policy(5). */
 void settings_default(struct settings *settings);
+
+/* How long a workload with so much text may be held: hold_timeout, or what file_timeout and a copy need. */
+uint64_t settings_hold_ms(const struct settings *settings, uint64_t text_bytes);
 
 /* What is known of a program by its names. Strings are borrowed. */
 struct program_names {

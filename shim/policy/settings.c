@@ -19,6 +19,7 @@ void settings_default(struct settings *settings)
 	    .follow = FOLLOW_BY_WRAPPER,
 	    .follow_timeout_s = 30,
 	    .file_timeout_ms = 500,
+	    .hold_timeout_ms = 2000,
 	    .on_error = ON_ERROR_CONTINUE,
 	};
 }
@@ -59,10 +60,21 @@ void settings_apply(struct settings *settings, const struct setting_set *set)
 	}
 	if (given & SETTING_FILE_TIMEOUT)
 		settings->file_timeout_ms = values->file_timeout_ms;
+	if (given & SETTING_HOLD_TIMEOUT)
+		settings->hold_timeout_ms = values->hold_timeout_ms;
 	if (given & SETTING_PERF_MAP)
 		settings->perf_map = values->perf_map;
 	if (given & SETTING_ON_ERROR)
 		settings->on_error = values->on_error;
+}
+
+/* To read text from a disk of 100 MiB a second and to copy it. */
+#define COPY_MS_PER_MIB 10
+
+uint64_t settings_hold_ms(const struct settings *settings, uint64_t text_bytes)
+{
+	uint64_t needed_ms = settings->file_timeout_ms + text_bytes / MIB * COPY_MS_PER_MIB;
+	return needed_ms > settings->hold_timeout_ms ? needed_ms : settings->hold_timeout_ms;
 }
 
 static const char *const backing_names[BACKING_COUNT] = {"file", "hugetlb", "thp"};

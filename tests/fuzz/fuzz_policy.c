@@ -37,8 +37,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct annotation annotations[] = {{"io.hugexec.remap", "true"}};
 	struct facts facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
 	decide(policy, &facts);
-	facts = (struct facts){VIA_HOOK,    "/opt/a/b/c-server",       "abcdef",    1000,
-	                       "x.service", "/system.slice/x.service", annotations, 1};
+	const struct known_user users[] = {{"mysql", true, 1000}};
+	facts = (struct facts){.via = VIA_HOOK,
+	                       .exe = "/opt/a/b/c-server",
+	                       .build_id = "abcdef",
+	                       .uid = 1000,
+	                       .users = users,
+	                       .user_count = 1,
+	                       .unit = "x.service",
+	                       .cgroup = "/system.slice/x.service",
+	                       .annotations = annotations,
+	                       .annotation_count = 1};
 	decide(policy, &facts);
 	const char *exes[EXES_MAX];
 	size_t count = policy_plain_exes(policy, exes, EXES_MAX);

@@ -111,7 +111,9 @@ static void unit_and_cgroup(void **state)
 static void user(void **state)
 {
 	(void)state;
-	struct facts root = {.via = VIA_SHIM, .uid = 0}, other = {.via = VIA_SHIM, .uid = 4242};
+	const struct known_user known[] = {{"root", true, 0}, {"no-such-user-here", false, 0}};
+	struct facts root = {.via = VIA_SHIM, .uid = 0, .users = known, .user_count = 2};
+	struct facts other = {.via = VIA_SHIM, .uid = 4242, .users = known, .user_count = 2};
 	assert_int_equal(match_says("{\"user\":\"root\"}", &root), ACTION_REMAP);
 	assert_int_equal(match_says("{\"user\":\"root\"}", &other), ACTION_SKIP);
 	assert_int_equal(match_says("{\"user\":4242}", &other), ACTION_REMAP);
@@ -121,6 +123,29 @@ static void user(void **state)
 	assert_int_equal(match_says("{\"user\":[\"root\",1,4242]}", &other), ACTION_REMAP);
 	assert_int_equal(match_says("{\"user\":\"no-such-user-here\"}", &root), ACTION_SKIP);
 	assert_int_equal(match_says("{\"user\":4294967294}", &other), ACTION_SKIP);
+}
+
+static void a_name_that_was_not_looked_up(void **state)
+{
+	(void)state;
+	const struct known_user known[] = {{"other", true, 7}};
+	struct facts facts = {.via = VIA_SHIM, .exe = "/x", .uid = 0, .users = known, .user_count = 1};
+	struct decision decision;
+	struct policy *policy =
+	    policy_of("{\"version\":1,\"rules\":[{\"match\":{\"exe\":\"/y\",\"user\":\"nobody-asks\"}},"
+	              "{\"match\":{\"user\":[\"other\",\"root\",\"third\"],\"build_id\":\"abcd\"}}]}");
+	policy_decide(policy, &facts, &decision);
+	assert_int_equal(decision.action, ACTION_UNDECIDED);
+	assert_string_equal(decision.user, "root");
+	const struct known_user both[] = {{"other", true, 7}, {"root", true, 0}};
+	facts.users = both;
+	facts.user_count = 2;
+	policy_decide(policy, &facts, &decision);
+	assert_int_equal(decision.action, ACTION_UNDECIDED);
+	assert_null(decision.user); /* now it is the build id */
+	policy_free(policy);
+	/* One that decides by itself asks for none of the others. */
+	assert_int_equal(match_says("{\"user\":[\"x\",0]}", &facts), ACTION_REMAP);
 }
 
 static void annotation(void **state)
@@ -347,6 +372,7 @@ int main(void)
 	    cmocka_unit_test(exe),
 	    cmocka_unit_test(unit_and_cgroup),
 	    cmocka_unit_test(user),
+	    cmocka_unit_test(a_name_that_was_not_looked_up),
 	    cmocka_unit_test(annotation),
 	    cmocka_unit_test(via),
 	    cmocka_unit_test(build_id),

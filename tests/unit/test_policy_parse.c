@@ -68,6 +68,7 @@ static void complaints(void **state)
 	    {RULE("\"file_timeout\":500"), "p.json:4:18: expected a duration"},
 	    {RULE("\"file_timeout\":\"0ms\""), "p.json:4:18: expected a duration"},
 	    {RULE("\"file_timeout\":\"5m\""), "p.json:4:18: expected a duration"},
+	    {RULE("\"hold_timeout\":2"), "p.json:4:18: expected a duration"},
 	    {RULE("\"on_error\":\"abort\""), "p.json:4:14: \"abort\" is not one of \"continue\", \"fail\""},
 	    {MATCH("\"path\":\"/x\""), "p.json:3:12: unknown key \"path\", expected one of exe,"},
 	    {MATCH("\"exe\":3"), "p.json:3:18: expected a pattern"},
@@ -158,7 +159,7 @@ static void every_setting(void **state)
 	    "\"max_text\":1e9,\"backing\":[\"thp\",\"file\"],\"page_size\":\"1G\",\"libraries\":{\"include\":[\"/a/"
 	    "*\",\"**\"],"
 	    "\"exclude\":[\"/b\"]},\"rebase\":false,\"round_out\":true,\"follow\":\"fork\",\"follow_timeout\":86400,"
-	    "\"keep_free\":\"10%\",\"file_timeout\":\"2s\",\"perf_map\":true,\"on_error\":\"fail\"}]}");
+	    "\"keep_free\":\"10%\",\"file_timeout\":\"2s\",\"hold_timeout\":\"3s\",\"perf_map\":true,\"on_error\":\"fail\"}]}");
 	struct facts facts = {.via = VIA_SHIM};
 	struct decision decision;
 	policy_decide(policy, &facts, &decision);
@@ -181,6 +182,9 @@ static void every_setting(void **state)
 	assert_int_equal(settings->keep_free_percent, 10);
 	assert_int_equal(settings->keep_free_pages, 0);
 	assert_int_equal(settings->file_timeout_ms, 2000);
+	assert_int_equal(settings->hold_timeout_ms, 3000);
+	assert_int_equal(settings_hold_ms(settings, 0), 3000);
+	assert_int_equal(settings_hold_ms(settings, UINT64_C(101) << 20), 3010);
 	assert_true(settings->perf_map);
 	assert_int_equal(settings->on_error, ON_ERROR_FAIL);
 	policy_free(policy);
@@ -225,6 +229,7 @@ static void rule_over_settings_over_defaults(void **state)
 	assert_null(expected.wrappers);
 	assert_int_equal(expected.follow_timeout_s, 30);
 	assert_int_equal(expected.file_timeout_ms, 500);
+	assert_int_equal(expected.hold_timeout_ms, 2000);
 	assert_true(expected.rebase);
 	assert_false(expected.perf_map);
 }
