@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -170,30 +171,48 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 	return true;
 }
 
+/* Whether a tracee stops for us when it ends. */
+static void stop_at_exit(struct tracee *tracee, bool stops)
+{
+	tracee->options = stops ? tracee->options | PTRACE_O_TRACEEXIT : tracee->options & ~PTRACE_O_TRACEEXIT;
+	ptrace(PTRACE_SETOPTIONS, tracee->pid, 0, tracee->options);
+}
+
+/*
+ * FOLLOWED stands still from BEGAN_US on, which is now, and nobody may have it wait for long. SIGKILL ends it at once,
+ * whatever we are about.
+ */
+static void begin_hold(const struct following *following, struct followed *followed, int64_t began_us)
+{
+	struct settings settings;
+	struct tracee *tracee = &followed->tracee;
+	int64_t spent_us = followed->is_root ? following->launch->spent_us : 0;
+	settings_default(&settings);
+	stop_at_exit(tracee, false);
+	tracee->held_since_us = began_us - (int64_t)followed->held_us - spent_us;
+	tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(&settings, 0) * 1000;
+}
+
+/* It will run on, followed. */
+static void end_hold(struct followed *followed)
+{
+	followed->tracee.held_until_us = 0;
+	stop_at_exit(&followed->tracee, true);
+}
+
 static enum considered conclude(struct following *following, struct followed *followed, struct report *report,
                                 const struct settings *settings, bool may_follow)
 {
 	if (may_follow && !error_is_set(&following->launch->no_follow)) {
 		report->latency_us = followed->held_us;
 		remember_skip(followed, report);
-		followed->tracee.held_until_us = 0;
+		end_hold(followed);
 		return CONSIDERED_FOLLOW;
 	}
 	if (may_follow)
 		report->reason = following->launch->no_follow;
 	settle(following, followed, report, settings);
 	return CONSIDERED_LET_GO;
-}
-
-/* FOLLOWED stands still from BEGAN_US on, which is now, and nobody may have it wait for long. */
-static void begin_hold(const struct following *following, struct followed *followed, int64_t began_us)
-{
-	struct settings settings;
-	struct tracee *tracee = &followed->tracee;
-	settings_default(&settings);
-	tracee->held_since_us =
-	    began_us - (int64_t)followed->held_us - (followed->is_root ? following->launch->spent_us : 0);
-	tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(&settings, 0) * 1000;
 }
 
 enum considered consider_entry(struct following *following, struct followed *followed)
@@ -269,7 +288,7 @@ enum considered consider(struct following *following, struct followed *followed,
 		facts_free(&store);
 	followed->held_us += (uint64_t)(now_us() - began_us);
 	if (run_on) {
-		followed->tracee.held_until_us = 0;
+		end_hold(followed);
 		return CONSIDERED_FOLLOW;
 	}
 	enum considered result = conclude(following, followed, &report, settings, may_follow);
