@@ -17,7 +17,7 @@ static const char *const steps[] = {
     "handoff-free",    "pass-opened",   "pass-received", "rebase-passed",    "rebase-moved",     "rebase-fixed",
     "file-prepared",   "library-stop",  "fill-helper",   "helper-accepted",  "helper-received",  "helper-seized",
     "helper-answered", "hook-seized",   "attached",      "frozen",           "frozen-call",      "entry-mapped",
-    "entry-set",
+    "entry-set",       "map-hinted",
 };
 
 static bool armed(const char *verb, const char *step)

@@ -194,6 +194,11 @@ static int set_options(struct tracee *tracee, long options, struct error *err)
 	return 0;
 }
 
+int tracee_set_exitkill(struct tracee *tracee, bool kills)
+{
+	return set_options(tracee, tracee->options | (kills ? PTRACE_O_EXITKILL : 0), NULL);
+}
+
 uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type)
 {
 	char path[64];

@@ -149,6 +149,12 @@ int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64
 int tracee_return(struct tracee *tracee, struct error *err);
 
 /*
+ * Whether the tracer's death is to kill the tracee (any stop), as while it is BORROWED: something of it is changed.
+ * Returns 0, or -1.
+ */
+int tracee_set_exitkill(struct tracee *tracee, bool kills);
+
+/*
  * End a tracee that must not run on: its text, or what has come of a call in it, is not known to be right. It has
  * usually been killed by somebody already: tracee_borrow() has seen that none of the requests is refused. State after:
  * GONE.

@@ -154,7 +154,8 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 		return false;
 	if (must_fail(report, settings))
 		return false; /* before its first instruction */
-	if (engine_prepare_libraries(tracee, settings, report) == LIBRARIES_NEED_NOTHING)
+	enum libraries_need need = engine_prepare_libraries(tracee, settings, report);
+	if (need == LIBRARIES_NEED_NOTHING)
 		return false;
 	struct error reason;
 	struct report *waiting = malloc(sizeof *waiting);
@@ -167,6 +168,8 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 	*waiting = *report;
 	followed->waiting = waiting;
 	followed->waiting_settings = *settings;
+	if (settings->backing[0] == BACKING_FILE)
+		map_hint_begin(tracee, need == LIBRARIES_NEED_ADDRESSES, &followed->hint);
 	entry_wait_begin(followed);
 	return true;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/map_hint.h"
 #include "engine/tracee.h"
 #include "launch/launch.h"
 #include "report.h"
@@ -26,6 +27,7 @@ struct followed {
 	struct settings waiting_settings;
 	int64_t entry_since_us,
 	    entry_look_us;    /* CLOCK_MONOTONIC: since when it waits, when to look at it (entry_wait.h) */
+	struct map_hint hint; /* while it waits */
 	unsigned entry_stops; /* how often it was found elsewhere though it had come to its entry point */
 	uint64_t held_us;     /* how long it was held in all, up to now */
 };

@@ -68,6 +68,14 @@ enum entry_wait entry_wait_look(struct followed *followed)
 	return ENTRY_ON_THE_WAY;
 }
 
+bool entry_wait_gives_up(struct followed *followed)
+{
+	if (now_us() - followed->entry_since_us <= TRACED_US || entry_stop_is_near(&followed->tracee))
+		return false;
+	tracee_detach(&followed->tracee);
+	return true;
+}
+
 enum entry_wait entry_wait_stopped(struct followed *followed)
 {
 	struct tracee *tracee = &followed->tracee;
@@ -75,7 +83,6 @@ enum entry_wait entry_wait_stopped(struct followed *followed)
 		return ENTRY_REACHED;
 	if (entry_stop_is_near(tracee) && ++followed->entry_stops >= STOPS_MAX)
 		return ENTRY_MISSED;
-	if (now_us() - followed->entry_since_us > TRACED_US && !entry_stop_is_near(tracee))
-		tracee_detach(tracee);
+	entry_wait_gives_up(followed);
 	return ENTRY_ON_THE_WAY;
 }

@@ -35,3 +35,7 @@ enum entry_wait entry_wait_look(struct followed *followed);
 
 /* FOLLOWED, which waits, has stopped with no signal to deliver. ON_THE_WAY: it runs on, perhaps untraced. */
 enum entry_wait entry_wait_stopped(struct followed *followed);
+
+/* FOLLOWED, which waits, has stopped, perhaps by a stop signal: whether it has taken too long, and was let go
+ * (stopped). */
+bool entry_wait_gives_up(struct followed *followed);

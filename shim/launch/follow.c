@@ -66,7 +66,8 @@ static void forget(struct following *following, struct followed *followed)
 /* Let a stopped tracee run on, with SIGNAL_TO_DELIVER (0: none). */
 static void resume(const struct followed *followed, int signal_to_deliver)
 {
-	ptrace(PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
+	bool watches = followed->waiting && followed->hint.watches;
+	ptrace(watches ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
 }
 
 /*
@@ -338,10 +339,14 @@ static void on_stop(struct following *following, struct followed *followed, int 
 			on_the_way(following, followed, entry_wait_stopped(followed));
 		else if (signal == SIGTRAP)
 			resume(followed, 0);
-		else
+		else if (!followed->waiting || !entry_wait_gives_up(followed))
 			ptrace(PTRACE_LISTEN, pid, 0, 0);
 		return;
-	case 0: resume(followed, signal); return;
+	case 0:
+		if (signal == SYSCALL_STOP && followed->waiting)
+			map_hint_step(&followed->tracee, &followed->hint);
+		resume(followed, signal == SYSCALL_STOP ? 0 : signal);
+		return;
 	default: resume(followed, 0); return;
 	}
 }

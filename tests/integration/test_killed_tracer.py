@@ -12,7 +12,7 @@ from conftest import Process, children_of, marked, policy_with, read_report, sta
 
 HELPER_STEPS = ("helper-accepted", "helper-received", "helper-seized", "helper-answered")
 # Steps that only some kinds of launch take; the others must be reached under one of the backings.
-NOT_ON_THE_WAY = {"allocated-inside": "a tracer from elsewhere", "library-stop": "libraries", "fill-helper": "text of more than a few MiB",
+NOT_ON_THE_WAY = {"allocated-inside": "a tracer from elsewhere", "library-stop": "libraries", "map-hinted": "libraries on overlayfs", "fill-helper": "text of more than a few MiB",
                   "attached": "attach", "frozen": "attach", "frozen-call": "attach", "hook-seized": "the hook", **dict.fromkeys(HELPER_STEPS, "hugexecd")}
 AFTER_REPORT = ("reported", "handoff")
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <elf.h>
+#include <linux/audit.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 
 #define ARCH_NAME        "x86-64"
 #define ARCH_ELF_MACHINE EM_X86_64
+#define ARCH_AUDIT       AUDIT_ARCH_X86_64
 #define ARCH_USER_TOP \
 	UINT64_C(0x7ffffffff000) /* end of the lower half with 4-level tables; what exec hands out is below */
 
@@ -51,6 +53,11 @@ static inline int64_t arch_result(const struct arch_regs *regs)
 static inline bool arch_is_native(const struct arch_regs *regs)
 {
 	return regs->gpr.cs == 0x33;
+}
+
+static inline void arch_set_first_arg(struct arch_regs *regs, uint64_t arg)
+{
+	regs->gpr.rdi = arg;
 }
 
 static inline void arch_set_args(struct arch_regs *regs, const uint64_t args[6])
