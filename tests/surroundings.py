@@ -5,6 +5,7 @@ finds the same surroundings. Loaded before any other module, so that these find 
 import ctypes
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -29,10 +30,11 @@ def open_folder(prefix):
 
 def open_to_all(folders):
     """
-    FOLDERS, or where those that other users do not reach (a checkout below /root) can be reached by them: bound to a place
-    that is open, in a mount namespace of this process and those that it starts. As they are where that takes more rights.
+    FOLDERS, or a place where those are bound that other users do not reach (a checkout below /root), or that have a blank
+    or more in the path, which tests put into shell scripts and mount options: in a mount namespace of this process and of
+    those that it starts. As they are where that takes more rights.
     """
-    closed = [folder for folder in folders if not is_open(folder)]
+    closed = [folder for folder in folders if not is_open(folder) or not re.fullmatch(r"[\w/.+@=~-]+", str(folder))]
     libc = ctypes.CDLL(None, use_errno=True)
     if not closed or os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) < 0 or \
             libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None) < 0:

@@ -124,7 +124,7 @@ def end_processes():
         if process.returncode is None and process.poll() is None:
             process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
+                process.wait(60)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe:
                 with contextlib.suppress(OSError):
@@ -264,7 +264,7 @@ def at_rest(command):
         process.communicate()
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
@@ -313,7 +313,7 @@ def marked(mark):
     return pids
 
 
-def wait_until(condition, seconds=60, process=None):
+def wait_until(condition, seconds=120, process=None):
     """Wait for CONDITION (OSError: not yet); fails where PROCESS ends before or the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

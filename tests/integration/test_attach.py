@@ -92,7 +92,7 @@ def test_busy_threads(busy, attach, hugexecctl, how, backing):
         assert report["huge_bytes"] == huge_text_bytes(process.pid) >= 2 * HUGE
         assert tracers_of(process.pid) == {"0"}
         assert not [fd for fd in os.listdir(f"/proc/{process.pid}/fd") if "memfd" in os.readlink(f"/proc/{process.pid}/fd/{fd}")]
-        time.sleep(0.2)
+        time.sleep(1)
         counted = end_well(process)
         assert all(int(count) > 0 for count in counted.values()), counted
 
@@ -134,7 +134,7 @@ def test_a_signal_that_ends_a_call(busy, attach_up_to, call, step):
             process.send_signal(signal.SIGUSR1)
             time.sleep(0.02)
         assert report["outcome"] == "remapped", report
-        assert process.communicate(timeout=10)[0].startswith("-1 Interrupted system call")
+        assert process.communicate(timeout=120)[0].startswith("-1 Interrupted system call")
 
 
 def test_threads_that_start_threads(busy, attach):
@@ -216,7 +216,7 @@ def attach_up_to(hugexecctl, write_policy):
                 raise
             os.kill(int(stopped[0]), signal.SIGCONT)
             try:
-                report.update(json.loads(tool.communicate(timeout=20)[0]))
+                report.update(json.loads(tool.communicate(timeout=120)[0]))
             except subprocess.TimeoutExpired:
                 os.kill(int(stopped[0]), signal.SIGKILL)
                 raise
@@ -300,7 +300,7 @@ def test_threads_that_execute_programs(busy, attach):
     for _ in range(3):
         with running([busy(), "again", "400"]) as process:
             while process.poll() is None:
-                attach(process.pid, timeout=10)
+                attach(process.pid, timeout=120)
             assert process.communicate(timeout=60)[0] == "ok\n" and process.returncode == 0
 
 
@@ -311,7 +311,7 @@ def test_killed_while_all_threads_stand(busy, attach_up_to, step):
         with attach_up_to(process.pid, step) as report:
             process.kill()
         assert report["outcome"] == "failed" and report["reason"].startswith("tracee-gone"), report
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_libraries(busy, attach):
@@ -374,15 +374,14 @@ def test_traced_by_somebody_else(busy, attach):
 def test_main_thread_waits_for_its_vfork(tmp_path, attach):
     """The kernel does not let it stop: it is told, and nobody waits for long."""
     source = tmp_path / "vforks.c"
-    source.write_text('#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("ready"); fflush(stdout);'
-                      ' if (vfork() == 0) { sleep(3); _exit(0); } puts("on"); return 0; }\n')
+    source.write_text('#include <stdio.h>\n#include <unistd.h>\nint main(void) { char c; puts("ready"); fflush(stdout);'
+                      ' if (vfork() == 0) { read(0, &c, 1); _exit(0); } puts("on"); return 0; }\n')
     subprocess.run(["cc", "-w", "-o", tmp_path / "vforks", source], check=True)
     with running([tmp_path / "vforks"]) as process:
-        time.sleep(0.2)
-        began = time.monotonic()
-        status, report, _ = attach(process.pid)
-        assert status == 1 and report["reason"].startswith("threads-busy") and time.monotonic() - began < 2.5, report
-        assert process.communicate(timeout=60)[0] == "on\n"
+        wait_for(lambda: status_of(process.pid)["State"].startswith("D"))
+        status, report, _ = attach(process.pid)  # returns while the child is still there
+        assert status == 1 and report["reason"].startswith("threads-busy"), report
+        assert process.communicate("x", timeout=120)[0] == "on\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")

@@ -70,7 +70,7 @@ def test_masked_whenever_borrowed(steps, hugexec_command, bigtext, mark, backing
                     assert int(status_of(process.pid)["ShdPnd"], 16) >> (signal.SIGUSR1 - 1) & 1, step
                     borrowed.append(step)
                 os.kill(tracer, signal.SIGKILL)
-                process.communicate(timeout=30)
+                process.communicate(timeout=120)
                 was_killed = process.returncode == -signal.SIGKILL
                 assert was_killed == (mask == ALL_SIGNALS) or step == GIVEN_BACK, (step, hex(mask), process.returncode)
     expected = {"file": {"borrowed", "pass-opened", "pass-received", "rebase-passed", "rebase-moved", "rebase-fixed"}}
@@ -93,7 +93,7 @@ def test_stopped_while_borrowed(steps, hugexec_command, bigtext, mark, step):
     wait_until(lambda: status_of(process.pid)["TracerPid"] == "0")
     assert status_of(process.pid)["State"][0] == "T" and read_report(report)[0]["outcome"] == "remapped"
     os.kill(process.pid, signal.SIGCONT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 9
 
 
@@ -110,5 +110,5 @@ def test_nothing_is_left_below_the_stack(steps, hugexec_command, bigtext, mark, 
             memory.seek(lowest)
             unused = memory.read(stack - lowest)
         os.kill(tracer, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert len(unused) > 4096 and not unused.strip(b"\0")

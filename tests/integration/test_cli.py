@@ -133,7 +133,7 @@ def test_report_that_cannot_be_written(hugexec, run, write_policy, bigtext, path
 def test_report_to_a_fifo_without_reader(hugexec, run, write_policy, bigtext, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     done = run([hugexec, f"--policy={write_policy(ALL)}", f"--report={tmp_path}/fifo", "--", bigtext(4), "exit", "9"],
-               timeout=20)
+               timeout=120)
     assert done.returncode == 9
 
 

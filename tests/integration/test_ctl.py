@@ -83,7 +83,7 @@ def test_a_number_that_no_process_has_is_no_wrong_usage(run, hugexecctl, write_p
 
 def test_output_that_cannot_be_written_is_a_failure(hugexecctl):
     with open("/dev/full", "w", encoding="ascii") as full:
-        done = subprocess.run([hugexecctl, "--help"], stdout=full, stderr=subprocess.PIPE, timeout=20, check=False)
+        done = subprocess.run([hugexecctl, "--help"], stdout=full, stderr=subprocess.PIPE, timeout=120, check=False)
     assert done.returncode == 1 and b"standard output" in done.stderr
 
 

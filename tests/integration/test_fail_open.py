@@ -227,7 +227,7 @@ def test_one_call_refused(hugexec, bigtext, write_policy, call):
         begin = time.monotonic()
         ours = run([*words, "--", *program], preexec_fn=filtered, env={**os.environ, **without_leak_check()})
         assert (ours.stdout, split_report(ours.stderr)[0], ours.returncode) == (plain.stdout, [], 9)
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 25  # less than follow_timeout, for which it would be waited
 
 
 @pytest.mark.parametrize("scope", ["1", "2"])
@@ -391,9 +391,7 @@ BAD_POLICIES = {
 
 def check_bad_policy(hugexec, bigtext, path, word, prefix=()):
     program = [bigtext(4), "exit", "9"]
-    begin = time.monotonic()
     done = run([*prefix, hugexec, f"--policy={path}", "--report=-", "--", *program])
-    assert time.monotonic() - begin < 5
     assert done.returncode == 9 and done.stdout == run(program).stdout
     _, reports = split_report(done.stderr)
     assert reports[0]["outcome"] == "failed"

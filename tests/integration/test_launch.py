@@ -156,7 +156,7 @@ def test_exit_status_of_pid_1(hugexec_command, bigtext):
 
 
 def read_terminal(fd, until):
-    text, deadline = b"", time.monotonic() + 20
+    text, deadline = b"", time.monotonic() + 120
     while until not in text and time.monotonic() < deadline:
         if not select.select([fd], [], [], 1)[0]:
             continue
@@ -208,13 +208,12 @@ def test_job_control(hugexec_command, bigtext):
 def test_pipes_are_the_workloads_alone(hugexec_command, bigtext, tmp_path):
     """A pipe's reader sees its end as soon as the workload has closed it, while the tracer may still be about."""
     script = tmp_path / "closes"
-    script.write_text("#!/bin/sh\nexec >&- 2>&-\nsleep 3\n")
+    script.write_text("#!/bin/sh\nexec >&- 2>&-\nsleep 1000\n")
     script.chmod(0o755)
-    words, _ = hugexec_command([script], policy_with(min_text="1G", follow_timeout=10))
+    words, _ = hugexec_command([script], policy_with(min_text="1G", follow_timeout=1000))
     process = Process(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    begin = time.monotonic()
-    assert process.stdout.read() == b""
-    assert time.monotonic() - begin < 2
+    assert select.select([process.stdout], [], [], 120)[0], "somebody else holds the pipe"
+    assert process.stdout.read() == b"" and process.poll() is None
     process.kill()
     process.wait()
     process.stdout.close()
@@ -276,7 +275,7 @@ def test_preloaded_library_with_a_thread(hugexec_command, bigtext, tmp_path):
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-pthread", "-fno-builtin", "-o", "agent.so", "agent.c"], cwd=tmp_path, check=True)
     for _ in range(5):
         words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
-        done = subprocess.run(words, capture_output=True, check=False, timeout=30, env={**os.environ, "LD_PRELOAD": f"{tmp_path}/agent.so"})
+        done = subprocess.run(words, capture_output=True, check=False, timeout=120, env={**os.environ, "LD_PRELOAD": f"{tmp_path}/agent.so"})
         assert done.returncode == 9
         assert read_report(report)[0]["reason"].startswith("preloaded-threads: ")
 

@@ -111,7 +111,7 @@ def test_status_draws_bars_on_a_terminal_only(run, hugexecctl, hugexec_command, 
         main, other = pty.openpty()
         try:
             fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-            subprocess.run([hugexecctl, "status", str(process.pid)], stdout=other, check=True, timeout=20,
+            subprocess.run([hugexecctl, "status", str(process.pid)], stdout=other, check=True, timeout=120,
                            env={**os.environ, "LC_ALL": locale})
             return os.read(main, 65536).decode()
         finally:

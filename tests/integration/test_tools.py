@@ -328,6 +328,6 @@ def test_semaphore_of_a_probe(hugexec_command, listened, backing):
         with Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             first = process.stdout.readline()
             switch("0")
-            assert (first, process.communicate("\n", timeout=30)[0], process.returncode) == ("1\n", "0\n", 0)
+            assert (first, process.communicate("\n", timeout=120)[0], process.returncode) == ("1\n", "0\n", 0)
     line = read_report(report)[-1]
     assert (line["outcome"], line["rebased"]) == ("remapped", backing == "file"), line

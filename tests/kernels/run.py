@@ -15,7 +15,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERIES = ("6.1", "6.12")
-BOOT_SECONDS = 300
+BOOT_SECONDS = 900
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext  # noqa: E402

@@ -58,17 +58,17 @@ class Box:
                 *map(str, command)]
 
     def run(self, command, **options):
-        options.setdefault("timeout", 60)
+        options.setdefault("timeout", 120)
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(self.inside(command), capture_output=True, text=True, **options)
 
     def close(self):
         self.keeper.send_signal(signal.SIGKILL)
-        self.keeper.wait(20)
+        self.keeper.wait(60)
         self.keeper.stdout.close()
 
 
-def wait_for(condition, seconds=30, what="the condition"):
+def wait_for(condition, seconds=120, what="the condition"):
     """Its first true value; fails when the time is over."""
     end = time.monotonic() + seconds
     while True:

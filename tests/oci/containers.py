@@ -87,7 +87,7 @@ class Containers:
             copy_in(rootfs, program, to)
         if prepare:
             prepare(rootfs)
-        subprocess.run(["runc", "spec"], cwd=folder, check=True, timeout=30)
+        subprocess.run(["runc", "spec"], cwd=folder, check=True, timeout=120)
         path = folder / "config.json"
         config = json.loads(path.read_text())
         config["process"].update(terminal=False, args=[str(word) for word in args])

@@ -81,7 +81,7 @@ class Cri:
 
     def __init__(self, socket):
         self.channel = grpc.insecure_channel(f"unix://{socket}")
-        grpc.channel_ready_future(self.channel).result(timeout=30)
+        grpc.channel_ready_future(self.channel).result(timeout=120)
 
     def __getattr__(self, method):
         request, response = METHODS[method]

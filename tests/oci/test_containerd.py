@@ -141,7 +141,7 @@ def test_ctr_run(containers, stand_in, tmp_path):
 
 def libraries_of(program):
     """{path: path} of what the dynamic loader would map for PROGRAM."""
-    listed = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=30).stdout
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=120).stdout
     words = [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
     return {word: os.path.realpath(word) for word in words}
 
@@ -301,7 +301,7 @@ def test_ctr_run_with_the_hook(pods, programs, tmp_path):
 def test_the_containers_that_need_hugexec_are_known(pods):
     """What keeps hugexec-node from removing the programs: the shims of all that this handler started, hook or not."""
     def users():
-        done = subprocess.run([containerd_module.INSTALL, "users"], capture_output=True, text=True, timeout=30,
+        done = subprocess.run([containerd_module.INSTALL, "users"], capture_output=True, text=True, timeout=120,
                               env={**os.environ, "NODE_ROOT": f"/proc/{pods.box.keeper.pid}/root",
                                    "PREFIX": str(pods.ctl[0].parent.parent)})
         assert done.returncode == 0, done.stderr

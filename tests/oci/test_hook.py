@@ -318,12 +318,10 @@ def test_ended_while_it_waits(containers, runtime, way):
     ours = containers(runtime)
     name = ours.create(ours.bundle("ended", ["/bin/big", "sleep"], {"/bin/big": big()}))
     assert len(tracers()) == 1
-    begin = time.monotonic()
     if way == "kill":
         assert ours.call("kill", name, "KILL").returncode == 0
         wait_for(lambda: json.loads(ours.call("state", name).stdout)["status"] == "stopped", what="its end")
     assert ours.delete(name).returncode == 0
-    assert time.monotonic() - begin < 10
     wait_for(lambda: not tracers(), what="the tracer to be gone")
     assert ours.reports() == [] and ours.records() == []
 

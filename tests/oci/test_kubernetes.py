@@ -145,17 +145,17 @@ def test_the_programs_need_nothing_of_the_node(tree):
     root = tree.parent.parent
     for name in ("bin/hugexec", "bin/hugexecctl", "libexec/hugexec/hugexec-oci-hook"):
         done = subprocess.run(["chroot", root, f"/opt/hugexec/{name}", "--version"], capture_output=True, text=True,
-                              timeout=30)
+                              timeout=120)
         assert (done.returncode, done.stdout.split()[0]) == (0, os.path.basename(name)), done.stderr
     done = subprocess.run(["chroot", root, "/opt/hugexec/bin/hugexec-runtime", "state", "x"], capture_output=True,
-                          text=True, timeout=30)
+                          text=True, timeout=120)
     assert done.returncode == 127 and "there is no runc and no crun" in done.stderr
     for name in ("elf", "bundle"):  # locked up, an unknown word is no deed
         done = subprocess.run(["chroot", root, f"/opt/hugexec/libexec/hugexec/hugexec-{name}-reader", str(os.getpid()), "nothing"],
-                              capture_output=True, text=True, timeout=30)
+                              capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
     for program in [*(tree / "bin").iterdir(), *(tree / "libexec" / "hugexec").iterdir()]:
-        listed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, timeout=30).stdout
+        listed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, timeout=120).stdout
         for library in re.findall(r"\(NEEDED\).*\[(.*)\]", listed):
             assert (tree / "lib" / library).exists(), (program, library)
 
@@ -216,7 +216,7 @@ def test_containerds_configuration(make_node, name):
     containerd = shutil.which("containerd", path=f"{PROGRAMS}/root/usr/bin:/usr/bin")
     if containerd and version == 2:
         dumped = subprocess.run([containerd, "--config", node.config, "config", "dump"], capture_output=True, text=True,
-                                timeout=30)
+                                timeout=120)
         assert dumped.returncode == 0, dumped.stderr
         assert sorted(tomllib.loads(dumped.stdout)["plugins"][CRI[2]]["containerd"]["runtimes"]) == runtimes
 

@@ -72,7 +72,7 @@ def bundle(tmp_path):
     folder = tmp_path / "bundle"
     (folder / "rootfs" / "bin").mkdir(parents=True)
     shutil.copy("/bin/busybox", folder / "rootfs" / "bin" / "busybox")
-    subprocess.run(["runc", "spec"], cwd=folder, check=True, timeout=30)
+    subprocess.run(["runc", "spec"], cwd=folder, check=True, timeout=120)
     config = json.loads((folder / "config.json").read_text())
     config["process"].update(terminal=False, args=["/bin/busybox", "sh", "-c", "echo out; exit 7"], rlimits=[])
     config["annotations"] = {"io.hugexec.remap": "true", "other": "ünï\u0001"}

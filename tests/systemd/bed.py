@@ -17,10 +17,10 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-BOOT_SECONDS = 60
+BOOT_SECONDS = 240
 
 
-def wait_for(condition, seconds=30, what="the condition"):
+def wait_for(condition, seconds=120, what="the condition"):
     """The first true value of CONDITION (OSError: not yet); an AssertionError where the time is over."""
     end = time.monotonic() + seconds
     while True:
@@ -107,8 +107,8 @@ class Bed:
         if self.keeper:
             if self.keeper.poll() is None:
                 self.keeper.send_signal(signal.SIGKILL)  # --kill-child: its child too, where that has no name yet
-            self.keeper.wait(20)
-        for _ in range(200):  # processes end when they do
+            self.keeper.wait(60)
+        for _ in range(1200):  # processes end when they do
             if remove_cgroups(self.cgroup):
                 break
             time.sleep(0.05)
@@ -116,11 +116,11 @@ class Bed:
         with contextlib.suppress(OSError):
             os.unlink(f"{self.folder}.log")
 
-    def inside(self, words, seconds=60):
+    def inside(self, words, seconds=120):
         """The words of a command line that runs WORDS in the bed, for SECONDS at most."""
         return ["nsenter", "-t", str(self.pid), "-a", "timeout", "--kill-after=5", str(seconds), *map(str, words)]
 
-    def run(self, words, check=True, seconds=60, **options):
+    def run(self, words, check=True, seconds=120, **options):
         """Run WORDS in the bed to their end; where CHECK, they must succeed."""
         options.setdefault("stdin", subprocess.DEVNULL)
         done = subprocess.run(self.inside(words, seconds), capture_output=True, text=True, timeout=seconds + 20, **options)

@@ -84,7 +84,7 @@ done
 : >/etc/fstab
 mkdir -p /etc/systemd/journald.conf.d /etc/systemd/system.conf.d
 printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nReadKMsg=no\n' >/etc/systemd/journald.conf.d/bed.conf
-printf '[Manager]\nDefaultTimeoutStartSec=30\nDefaultTimeoutStopSec=10\nDefaultStartLimitIntervalSec=0\nLogTarget=journal\n' \
+printf '[Manager]\nDefaultTimeoutStartSec=90\nDefaultTimeoutStopSec=30\nDefaultStartLimitIntervalSec=0\nLogTarget=journal\n' \
 	>/etc/systemd/system.conf.d/bed.conf
 cat >/etc/systemd/system/bed.target <<'END'
 [Unit]

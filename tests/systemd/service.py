@@ -12,7 +12,7 @@ MIB = 1 << 20
 ENOUGH = 6 * MIB  # of 8: all whole slots
 
 
-def tell(bed, path, line, seconds=20):
+def tell(bed, path, line, seconds=120):
     """Send LINE to the service that listens on PATH in the bed; what it answers ("" where it ends)."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(seconds)
@@ -28,7 +28,7 @@ def tell(bed, path, line, seconds=20):
     return answer.decode()
 
 
-def ask(bed, path, seconds=20):
+def ask(bed, path, seconds=120):
     """Its answer to "ask" as a dict, as soon as it listens."""
     answer = wait_for(lambda: tell(bed, path, "ask"), seconds, f"an answer from {path}")
     return dict(pair.split("=", 1) for pair in answer.split())

@@ -14,7 +14,7 @@ def user(bed, name):
 
 
 def http(bed, url):
-    program = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode())"
+    program = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=120).read().decode())"
     return bed.run(["/usr/bin/python3", "-c", program], check=False).stdout
 
 
@@ -77,10 +77,10 @@ def test_debian(bed, name):
         return pid
 
     try:
-        bed.systemctl("start", unit, seconds=100)
+        bed.systemctl("start", unit, seconds=240)
         served()
         plain = settings_of(bed, unit)
-        done = bed.run(["hugexecctl", "enable", "--now", unit], seconds=100)
+        done = bed.run(["hugexecctl", "enable", "--now", unit], seconds=240)
         assert f"{unit}.d/50-hugexec.conf" in done.stdout
         pid = served()
         entries = bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_UNIT={unit}")
@@ -94,10 +94,10 @@ def test_debian(bed, name):
             untouched(pid)
         bed.systemctl("reload", unit, check=False)
         served()
-        bed.run(["hugexecctl", "disable", "--now", unit], seconds=100)
+        bed.run(["hugexecctl", "disable", "--now", unit], seconds=240)
         served()
         assert settings_of(bed, unit) == plain
     finally:
-        bed.systemctl("stop", unit, check=False, seconds=60)
+        bed.systemctl("stop", unit, check=False, seconds=240)
         bed.run(["hugexecctl", "disable", unit], check=False)
         bed.run(["rm", "-rf", "/etc/hugexec/policy.d"])

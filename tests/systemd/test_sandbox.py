@@ -98,7 +98,7 @@ def test_sandbox(surroundings, bed, make_unit, results, name):
         untouched(bed.main_pid(unit))
         entry = wait_for(lambda: [entry for entry in bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_PID={pid}") +
                                   bed.journal("SYSLOG_IDENTIFIER=hugexecd", f"HUGEXEC_PID={pid}")],
-                         seconds=10, what="the journal")[-1]
+                         what="the journal")[-1]
         huge = on_huge_pages(bed, unit)
         reason = entry.get("HUGEXEC_REASON", "")
         helped = bed.show("hugexecd.service", "ActiveState")["ActiveState"] == "active"
