@@ -6,6 +6,7 @@
 
 #include <limits.h>
 
+#include "ctl/explain_libraries.h"
 #include "ctl/probe.h"
 #include "elf/elf_reader.h"
 #include "engine/forecast.h"
@@ -40,6 +41,7 @@ struct explanation {
 	struct forecast hugetlb_forecast; /* by pages of the setting page_size */
 	struct backing_outlook outlooks[BACKING_COUNT];
 	unsigned outlook_count;
+	struct explained_libraries libraries; /* where the rule wants them */
 };
 
 /* From what is known of the program and the decision: the forecast and what each backing could do here. */

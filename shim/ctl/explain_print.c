@@ -62,8 +62,9 @@ static void print_settings(const struct settings *settings)
 	if (settings->page_size_bytes != usual.page_size_bytes)
 		also(value, ", page_size %s", size_format(settings->page_size_bytes, size, sizeof size));
 	if (settings->libraries)
-		also(value, ", libraries%s%s", settings->library_include ? " included" : "",
-		     settings->library_exclude ? " but those excluded" : "");
+		also(value, ", libraries%s%s%s", settings->library_include ? " included" : "",
+		     settings->library_exclude ? " but those excluded" : "",
+		     settings->library_prepare ? " and those to prepare" : "");
 	also(value, "%s%s", settings->rebase ? "" : ", no rebase", settings->round_out ? ", round_out" : "");
 	if (settings->keep_free_pages)
 		also(value, ", keep_free %" PRIu64, settings->keep_free_pages);
@@ -110,10 +111,9 @@ static void print_forecast(const struct explanation *explanation)
 		print_slots(forecast, 2 * MIB);
 	if (wanted && settings->page_size_bytes != 2 * MIB)
 		print_slots(&explanation->hugetlb_forecast, settings->page_size_bytes);
-	if (settings->libraries)
-		line("libraries", explanation->elf.has_interp
-		                      ? "those it loads at start are judged by their own text when they are there"
-		                      : "it loads none");
+	if (settings->libraries && !explanation->elf.has_interp)
+		line("libraries", "it loads none");
+	explained_libraries_print(&explanation->libraries);
 }
 
 static void print_outlook(const struct explanation *explanation, const struct backing_outlook *outlook)
@@ -139,7 +139,7 @@ static const char *what_comes(const struct conclusion *conclusion)
 	if (conclusion->starts == VERDICT_UNKNOWN)
 		return "its text may come on huge pages; where not it would not be started, as on_error asks";
 	if (conclusion->only_libraries)
-		return "its own text would be left alone; its libraries are looked at at its start";
+		return "its own text would be left alone; its libraries are prepared, or looked at at its entry point";
 	if (conclusion->remaps == VERDICT_UNKNOWN)
 		return "its text may come on huge pages";
 	return conclusion->remaps == VERDICT_WORKS ? "its text would come on huge pages"
@@ -250,6 +250,7 @@ static json_object *settings_to_json(const struct settings *settings)
 	json_object_object_add(json, "libraries", json_object_new_boolean(settings->libraries));
 	json_object_object_add(json, "libraries_include", globs_to_json(settings->library_include));
 	json_object_object_add(json, "libraries_exclude", globs_to_json(settings->library_exclude));
+	json_object_object_add(json, "libraries_prepare", globs_to_json(settings->library_prepare));
 	json_object_object_add(json, "rebase", json_object_new_boolean(settings->rebase));
 	json_object_object_add(json, "round_out", json_object_new_boolean(settings->round_out));
 	json_object_object_add(json, "follow", ctl_text(follow_name(settings->follow)));
@@ -288,6 +289,8 @@ void explain_print_json(const struct explanation *explanation)
 	json_object_object_add(json, "fewest_huge_bytes", json_object_new_uint64(forecast->fewest_bytes));
 	json_object_object_add(json, "most_huge_bytes", json_object_new_uint64(forecast->most_bytes));
 	json_object_object_add(json, "backings", outlooks);
+	json_object_object_add(json, "libraries", explained_libraries_to_json(&explanation->libraries));
+	json_object_object_add(json, "libraries_unknown", error_to_json(&explanation->libraries.unknown));
 	json_object_object_add(json, "would_remap", verdict_to_json(conclusion.remaps));
 	json_object_object_add(json, "would_start", verdict_to_json(conclusion.starts));
 	json_object_object_add(json, "reason", error_to_json(&conclusion.reason));

@@ -147,10 +147,14 @@ enum explained explain_program(const char *command, const char *policy_file, con
 	if (decide(policy_file, backing, explanation, &policy) < 0)
 		return EXPLAIN_NO_POLICY;
 	explain_plan(explanation);
+	if (explanation->decision.settings.libraries && explanation->elf.has_interp &&
+	    explanation->program.kind != PROGRAM_FOREIGN)
+		explain_libraries(explanation->program.path, &explanation->decision.settings, &explanation->libraries);
 	if (json)
 		explain_print_json(explanation);
 	else
 		explain_print(explanation);
+	explained_libraries_free(&explanation->libraries);
 	policy_free(policy);
 	return EXPLAINED;
 }

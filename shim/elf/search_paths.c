@@ -63,7 +63,7 @@ static bool expand(const char *element, size_t bytes, const struct path_words *w
 	for (size_t i = 0; i < bytes;) {
 		size_t length = element[i] == '$' ? word_length(element + i, "ORIGIN") : 0;
 		const char *value = words->origin;
-		if (!length && element[i] == '$' && !words->only_origin) {
+		if (!length && element[i] == '$' && !words->is_musl) {
 			value = lib;
 			length = word_length(element + i, "LIB");
 			if (!length) {
@@ -84,9 +84,11 @@ static int each_meaning(const char *element, size_t bytes, const struct path_wor
                         int (*each)(void *context, const char *path), void *context)
 {
 	char path[SEARCH_PATH_MAX];
-	size_t libs = has_word(element, bytes, "LIB") ? LIBS : 1;
-	size_t platforms = has_word(element, bytes, "PLATFORM") ? PLATFORMS : 1;
+	size_t libs = !words->is_musl && has_word(element, bytes, "LIB") ? LIBS : 1;
+	size_t platforms = !words->is_musl && has_word(element, bytes, "PLATFORM") ? PLATFORMS : 1;
 	int result = 0;
+	if (bytes == 0 && words->is_musl)
+		return 0;
 	for (size_t i = 0; i < libs * platforms && result == 0; i++) {
 		if (expand(element, bytes, words, lib_names[i / platforms], platform_names[i % platforms], path))
 			result = each(context, path);

@@ -9,7 +9,7 @@
 struct path_words {
 	const char *origin; /* $ORIGIN; NULL: not to be had, and elements with it are passed over */
 	const char *folder; /* where a relative path begins; "": not known, and these are passed over */
-	bool only_origin;   /* musl: $LIB and $PLATFORM are no words */
+	bool is_musl;       /* $LIB and $PLATFORM are no words, and an empty element is no folder */
 };
 
 /*

@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "base/size.h"
 #include "engine/file_view.h"
+#include "engine/object.h"
 #include "engine/text_slots.h"
 
 #define PREPARED_MAX      48 /* libraries with large text; the report has room for 64 objects */
@@ -43,8 +44,7 @@ struct preparation {
 /* What the child keeps of each. */
 struct kept {
 	int fd;
-	uint64_t span_bytes; /* of all its segments, as ld.so maps them first */
-	uint64_t file_off;   /* of the first */
+	struct elf_facts elf;
 	struct text_slots slots;
 };
 
@@ -162,61 +162,72 @@ static int fill_request(const struct work *work, struct search_request *request,
 	return 0;
 }
 
-/* How ld.so maps the library first: as a whole. */
-static void note_span(const struct elf_facts *elf, struct kept *kept)
+void library_judge(const struct settings *settings, const struct found_library *library, struct text_slots *out)
 {
-	const struct elf_segment *first = &elf->segments[0], *last = &elf->segments[elf->segment_count - 1];
-	kept->file_off = first->file_off / 4096 * 4096;
-	kept->span_bytes = last->vaddr > first->vaddr ? last->vaddr - first->vaddr + last->mem_bytes : first->mem_bytes;
+	char is[16], wanted[16];
+	text_slots_of(library->facts, true, out);
+	size_format(out->text_bytes, is, sizeof is);
+	struct error no = {0};
+	if (strcmp(out->reason.word, "no-text") == 0)
+		return;
+	if (!library_is_wanted(settings, library->path, library->is_later))
+		error_set(&no, "rule-skip", "the policy leaves this library alone");
+	else if (out->text_bytes < settings->min_text_bytes)
+		error_set(&no, "text-small", "%s of text, the policy asks for %s", is,
+		          size_format(settings->min_text_bytes, wanted, sizeof wanted));
+	else if (out->text_bytes > settings->max_text_bytes)
+		error_set(&no, "text-large", "%s of text, the policy allows %s", is,
+		          size_format(settings->max_text_bytes, wanted, sizeof wanted));
+	else if (library->has_text_relocations)
+		error_set(&no, "text-changed", "ld.so writes to its text (DT_TEXTREL)");
+	if (!error_is_set(&no))
+		return;
+	out->reason = no;
+	out->slot_bytes = out->count = 0;
 }
 
-/* Keep a library whose text is wanted, with its file. */
+/* Keep a library whose text is wanted, with its file; also where only a stop at the entry point could do something. */
 static void on_found(void *context, const struct found_library *library, int fd)
 {
 	struct work *work = context;
 	struct preparation *out = work->out;
-	struct kept *kept = &work->kept[out->count < PREPARED_MAX ? out->count : 0];
-	const struct settings *settings = work->settings;
 	struct text_slots slots;
 	cleanup_close int own_fd = fd;
-	text_slots_of(library->facts, true, &slots);
-	if (slots.text_bytes < settings->min_text_bytes || slots.text_bytes > settings->max_text_bytes ||
-	    (slots.count == 0 && strcmp(slots.reason.word, "file-misaligned") != 0) ||
-	    (work->only_later && !library->is_later) || !library_is_wanted(settings, library->path, library->is_later))
+	if (work->only_later && !library->is_later)
+		return;
+	library_judge(work->settings, library, &slots);
+	if (is_nothing_to_do(&slots.reason) || strcmp(slots.reason.word, "rule-skip") == 0)
 		return;
 	if (out->count == PREPARED_MAX) {
 		out->is_cut = true;
 		return;
 	}
+	struct kept *kept = &work->kept[out->count];
 	struct prepared *prepared = &out->list[out->count++];
+	*kept = (struct kept){steal_fd(&own_fd), *library->facts, slots};
 	snprintf(prepared->path, sizeof prepared->path, "%s", library->path);
 	prepared->is_later = library->is_later;
 	prepared->text_bytes = slots.text_bytes;
 	prepared->slot_bytes = slots.slot_bytes;
 	prepared->reason = slots.reason;
-	if (library->has_text_relocations) {
-		error_set(&prepared->reason, "text-changed", "ld.so writes to its text (DT_TEXTREL)");
-		prepared->slot_bytes = slots.count = 0;
-	}
-	*kept = (struct kept){.fd = steal_fd(&own_fd), .slots = slots};
-	note_span(library->facts, kept);
 }
 
-/*
- * Whether the kernel gives a mapping of the library an address that agrees with the offset modulo 2 MiB by itself, as
- * ext4 and xfs have it do and overlayfs does not (Linux 6.18). Twice, because one of 512 addresses agrees by chance.
- */
-static bool is_placed(const struct kept *kept)
+/* As ld.so maps it first: as a whole. Twice, because one of 512 addresses agrees by chance. */
+bool library_is_placed(int fd, const struct elf_facts *elf)
 {
+	const struct elf_segment *first = &elf->segments[0];
+	const struct elf_segment *last = &elf->segments[elf->segment_count ? elf->segment_count - 1 : 0];
+	uint64_t file_off = first->file_off / 4096 * 4096;
+	uint64_t bytes = last->vaddr > first->vaddr ? last->vaddr - first->vaddr + last->mem_bytes : first->mem_bytes;
 	void *at[2];
 	bool agrees = true;
 	for (int i = 0; i < 2; i++) {
-		at[i] = mmap(NULL, kept->span_bytes, PROT_READ, MAP_PRIVATE, kept->fd, (off_t)kept->file_off);
-		agrees &= at[i] != MAP_FAILED && ((uintptr_t)at[i] - kept->file_off) % PAGE_CACHE_SLOT_BYTES == 0;
+		at[i] = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, (off_t)file_off);
+		agrees &= at[i] != MAP_FAILED && ((uintptr_t)at[i] - file_off) % PAGE_CACHE_SLOT_BYTES == 0;
 	}
 	for (int i = 0; i < 2; i++) {
 		if (at[i] != MAP_FAILED)
-			munmap(at[i], kept->span_bytes);
+			munmap(at[i], bytes);
 	}
 	return agrees;
 }
@@ -228,7 +239,7 @@ static void prepare(const struct work *work, const struct kept *kept, struct pre
 		return;
 	page_cache_make_huge_here(kept->fd, kept->slots.ranges, kept->slots.count, left_ms > 0 ? (unsigned)left_ms : 0,
 	                          &prepared->huge_bytes, &prepared->reason);
-	prepared->is_placed = is_placed(kept);
+	prepared->is_placed = library_is_placed(kept->fd, &kept->elf);
 	if (!prepared->is_placed && !error_is_set(&prepared->reason))
 		error_set(
 		    &prepared->reason, "file-misaligned",

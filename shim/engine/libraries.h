@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "elf/library_search.h"
+#include "engine/text_slots.h"
 #include "engine/tracee.h"
 #include "policy/policy.h"
 #include "report.h"
@@ -40,6 +41,18 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 int libraries_find(const char *exe, const struct settings *settings, bool with_environment,
                    void (*found)(void *context, const struct found_library *library, int fd), void *context,
                    struct error *err);
+
+/*
+ * Pure: the slots of LIBRARY's text, as SETTINGS want it. The reason in OUT says why there are none: as
+ * text_slots_of(), "text-small", "text-large", "rule-skip" (not one of those that are wanted), "text-changed".
+ */
+void library_judge(const struct settings *settings, const struct found_library *library, struct text_slots *out);
+
+/*
+ * Whether the kernel gives a mapping of the library open at FD an address that agrees with the offset modulo 2 MiB by
+ * itself, as ext4 and xfs have it do and overlayfs does not (Linux 6.18).
+ */
+bool library_is_placed(int fd, const struct elf_facts *elf);
 
 /* Pure: whether SETTINGS want the library at PATH; IS_LATER: loaded when the program runs. */
 bool library_is_wanted(const struct settings *settings, const char *path, bool is_later);

@@ -99,7 +99,7 @@ def test_explain_json_has_every_setting(run, hugexecctl, write_policy):
     schema = json.loads((ROOT / "config" / "policy.schema.json").read_text(encoding="utf-8"))
     rule = {"match": {}, "libraries": {"include": ["/**/libv8*"], "exclude": ["/opt/**"]}, "file_timeout": "2s", "perf_map": True}
     settings = explain(run, hugexecctl, write_policy({"version": 1, "rules": [rule]}), "env")["settings"]
-    assert set(settings) - {"libraries_include", "libraries_exclude"} == set(schema["properties"]["settings"]["properties"])
+    assert set(settings) - {"libraries_include", "libraries_exclude", "libraries_prepare"} == set(schema["properties"]["settings"]["properties"])
     assert (settings["libraries"], settings["libraries_include"], settings["libraries_exclude"]) == (True, ["/**/libv8*"], ["/opt/**"])
     assert (settings["file_timeout"], settings["perf_map"]) == ("2000ms", True)
     settings = explain(run, hugexecctl, write_policy({"version": 1, "rules": []}), "env")["settings"]
@@ -199,7 +199,7 @@ def test_explain_that_libraries_will_be_looked_at(run, hugexecctl, hugexec_run, 
     said = explain(run, hugexecctl, write_policy({"version": 1, "rules": [rule]}), program)
     assert said["would_remap"] is None and said["would_start"] is True and said["reason"].startswith("no-huge-slot")
     text = run([hugexecctl, "explain", f"--policy={write_policy({'version': 1, 'rules': [rule]})}", program]).stdout
-    assert "libraries are looked at" in text and "its text would be left alone" not in text
+    assert "libraries are prepared, or looked at" in text and "its text would be left alone" not in text
     _, (line,) = hugexec_run([program], policy={"version": 1, "rules": [rule]})
     assert line["outcome"] == "remapped" and [entry["path"] for entry in line["objects"]][-1] == str(library)
     static = bigtext(4, "static", ("cc", "-static"))
@@ -227,7 +227,7 @@ def test_explain_says_what_would_not_be_started(run, hugexecctl, hugexec, hugexe
 
 def test_explain_speaks_of_libraries(run, hugexecctl, write_policy, bigtext):
     policy = write_policy({"version": 1, "rules": [{"match": {}, "libraries": True}]})
-    assert "libraries  those it loads" in run([hugexecctl, "explain", f"--policy={policy}", "env"]).stdout
+    assert "libraries  1, too small or not wanted" in run([hugexecctl, "explain", f"--policy={policy}", "env"]).stdout
     static = bigtext(4, "static", ("cc", "-static"))
     assert "libraries  it loads none" in run([hugexecctl, "explain", f"--policy={policy}", static]).stdout
 

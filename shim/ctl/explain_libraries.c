@@ -1,0 +1,118 @@
+#include "ctl/explain_libraries.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/size.h"
+#include "base/text.h"
+#include "ctl/ctl.h"
+#include "engine/libraries.h"
+#include "engine/object.h"
+
+struct collecting {
+	const struct settings *settings;
+	struct explained_libraries *out;
+};
+
+static void judge(const struct settings *settings, const struct found_library *library, int fd,
+                  struct explained_library *out)
+{
+	struct text_slots slots;
+	library_judge(settings, library, &slots);
+	bool wanted = !is_nothing_to_do(&slots.reason) && strcmp(slots.reason.word, "rule-skip") != 0;
+	out->text_bytes = slots.text_bytes;
+	out->huge_bytes = slots.slot_bytes;
+	out->reason = slots.reason;
+	if (wanted && out->huge_bytes > 0 && !library_is_placed(fd, library->facts)) {
+		out->huge_bytes = 0;
+		error_set(&out->reason, "file-misaligned", "mappings get any address on this filesystem");
+	}
+	if (wanted && settings->backing[0] != BACKING_FILE && !library->is_later)
+		out->huge_bytes = 0; /* a copy comes first */
+	out->needs_stop = wanted && !library->is_later && out->huge_bytes == 0;
+}
+
+static void collect(void *context, const struct found_library *library, int fd)
+{
+	struct collecting *collecting = context;
+	struct explained_libraries *out = collecting->out;
+	cleanup_close int own_fd = fd;
+	struct explained_library *larger = realloc(out->list, (out->count + 1) * sizeof larger[0]);
+	char *path = strdup(library->path);
+	if (larger)
+		out->list = larger;
+	if (!larger || !path) {
+		free(path);
+		return;
+	}
+	struct explained_library *explained = &out->list[out->count++];
+	*explained = (struct explained_library){.path = path, .is_later = library->is_later};
+	judge(collecting->settings, library, own_fd, explained);
+}
+
+void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out)
+{
+	struct collecting collecting = {settings, out};
+	libraries_find(exe, settings, true, collect, &collecting, &out->unknown);
+}
+
+void explained_libraries_print(const struct explained_libraries *libraries)
+{
+	char shown[4200], text[16], huge[16], why[sizeof(struct error) + 2];
+	unsigned small = 0;
+	for (unsigned i = 0; i < libraries->count; i++) {
+		const struct explained_library *library = &libraries->list[i];
+		if (library->huge_bytes == 0 && !library->needs_stop) {
+			small++;
+			continue;
+		}
+		printf("%-10s %s: %s of text, ", library->is_later ? "later" : "library",
+		       text_printable(library->path, shown, sizeof shown),
+		       size_format(library->text_bytes, text, sizeof text));
+		if (library->needs_stop)
+			printf("looked at at the entry point%s%s\n", error_is_set(&library->reason) ? ": " : "",
+			       error_text(&library->reason, why, sizeof why));
+		else
+			printf("%s of it can be prepared to come in place\n",
+			       size_format(library->huge_bytes, huge, sizeof huge));
+	}
+	if (small > 0)
+		printf("%-10s %u%s, too small or not wanted\n", "libraries", small,
+		       small < libraries->count ? " more" : "");
+	if (error_is_set(&libraries->unknown))
+		printf("%-10s %s\n", "libraries",
+		       text_printable(error_text(&libraries->unknown, why, sizeof why), shown, sizeof shown));
+}
+
+static json_object *to_json(const struct explained_library *library)
+{
+	char why[sizeof library->reason + 2];
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "path", ctl_text(library->path));
+	json_object_object_add(json, "loaded", ctl_text(library->is_later ? "later" : "at start"));
+	json_object_object_add(json, "text_bytes", json_object_new_uint64(library->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_uint64(library->huge_bytes));
+	json_object_object_add(json, "needs_stop", json_object_new_boolean(library->needs_stop));
+	json_object_object_add(json, "reason",
+	                       error_is_set(&library->reason) ? ctl_text(error_text(&library->reason, why, sizeof why))
+	                                                      : NULL);
+	return json;
+}
+
+json_object *explained_libraries_to_json(const struct explained_libraries *libraries)
+{
+	json_object *list = json_object_new_array();
+	for (unsigned i = 0; i < libraries->count; i++)
+		json_object_array_add(list, to_json(&libraries->list[i]));
+	return list;
+}
+
+void explained_libraries_free(struct explained_libraries *libraries)
+{
+	for (unsigned i = 0; i < libraries->count; i++)
+		free(libraries->list[i].path);
+	free(libraries->list);
+}

@@ -1,0 +1,33 @@
+/*
+ * explain_libraries.h - which libraries a program would load, and what would become of their text.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "policy/policy.h"
+
+struct explained_library {
+	char *path;
+	bool is_later; /* loaded when the program runs */
+	uint64_t text_bytes;
+	uint64_t huge_bytes; /* of it in place on huge pages, once it was prepared */
+	bool needs_stop;     /* the rest of what the policy wants is done at the program's entry point */
+	struct error reason; /* why HUGE_BYTES are not all whole slots, or none; unset: they are */
+};
+
+struct explained_libraries {
+	struct explained_library *list;
+	unsigned count;
+	struct error unknown; /* set: there may be more */
+};
+
+/* Find out what the program at EXE would load if the caller started it. Reads headers only, and changes nothing. */
+void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out);
+
+void explained_libraries_print(const struct explained_libraries *libraries);
+json_object *explained_libraries_to_json(const struct explained_libraries *libraries);
+void explained_libraries_free(struct explained_libraries *libraries);
