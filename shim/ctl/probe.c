@@ -100,10 +100,13 @@ void probe_proc(struct probe *out)
 		    "mount -t proc proc /proc; for a unit with RootDirectory= MountAPIVFS=yes");
 }
 
-/* A process may have been told to live without THP, and its children with it. */
+/*
+ * A process may have been told to live without THP, and its children with it. (3 spares what is advised to be huge:
+ * PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18.)
+ */
 static bool is_thp_disabled(void)
 {
-	return prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0;
+	return prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1;
 }
 
 static const char thp_disabled_advice[] =

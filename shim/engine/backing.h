@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -36,6 +37,8 @@ struct backing_copy {
 	/* Make the fresh shared writable mapping WINDOW of BYTES ready to be filled, on huge pages. Returns 0, or -1
 	 * with ERR. */
 	int (*open_window)(void *window, uint64_t bytes, struct error *err);
+	/* Whether this kernel can move a mapping of pages of PAGE_BYTES. NULL: it can. */
+	bool (*can_move)(uint64_t page_bytes);
 };
 
 extern const struct backing_copy backing_hugetlb;

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/memfd.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "base/cleanup.h"
 #include "base/retry.h"
 #include "base/size.h"
 #include "engine/backing.h"
@@ -93,6 +95,25 @@ static int hugetlb_open_window(void *window, uint64_t bytes, struct error *err)
 	return 0;
 }
 
+/*
+ * mremap(2) of hugetlb pages is EINVAL before Linux 5.16, after it has unmapped what was at the new place: tried with a
+ * mapping of no page at all.
+ */
+static bool hugetlb_can_move(uint64_t page_bytes)
+{
+	bool moved = false;
+	cleanup_close int memfd = memfd_create("hugexec-move", MFD_CLOEXEC | hugetlb_memfd_flags(page_bytes));
+	char *reserve = mmap(NULL, 3 * page_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reserve == MAP_FAILED)
+		return false;
+	char *from = reserve + (page_bytes - (uintptr_t)reserve % page_bytes) % page_bytes;
+	if (mmap(from, page_bytes, PROT_READ, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, memfd, 0) != MAP_FAILED)
+		moved = mremap(from, page_bytes, page_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, from + page_bytes) !=
+		        MAP_FAILED;
+	munmap(reserve, 3 * page_bytes);
+	return moved;
+}
+
 const struct backing_copy backing_hugetlb = {
     .backing = BACKING_HUGETLB,
     .memfd_flags = hugetlb_memfd_flags,
@@ -100,4 +121,5 @@ const struct backing_copy backing_hugetlb = {
     .allocate = hugetlb_allocate,
     .allocate_open = hugetlb_allocate_open,
     .open_window = hugetlb_open_window,
+    .can_move = hugetlb_can_move,
 };

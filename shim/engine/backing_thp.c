@@ -2,7 +2,7 @@
  * Private copy on transparent huge pages: plain shared memory, made huge before it is filled.
  */
 #include <errno.h>
-#include <stdbool.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -11,13 +11,11 @@
 
 #include "base/size.h"
 #include "engine/backing.h"
+#include "engine/populate.h"
 #include "host/host.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
 /* Room to leave below a memory limit: page tables, the tracer, and the workload's own first pages. */
@@ -32,12 +30,32 @@ static unsigned thp_memfd_flags(uint64_t page_bytes)
 }
 
 /*
+ * Before Linux 6.1 nobody can order a huge page for shared memory. It comes by a fault, or not, as the administrator
+ * says, and is seen to have come before the copy is used (remap.c, populate()).
+ */
+static int check_orders(struct error *err)
+{
+	char chosen[16];
+	if (populate_knows_advice(MADV_COLLAPSE))
+		return 0;
+	host_switch("/sys/kernel/mm/transparent_hugepage/shmem_enabled", chosen, sizeof chosen);
+	if (chosen[0] && strcmp(chosen, "never") != 0 && strcmp(chosen, "deny") != 0)
+		return 0;
+	return error_set(err, "thp-refused",
+	                 "this kernel has no MADV_COLLAPSE (Linux 6.1), and transparent_hugepage/shmem_enabled is %s; "
+	                 "it would have to be advise",
+	                 chosen[0] ? chosen : "not there");
+}
+
+/*
  * Going over a memory limit with small pages wakes the OOM killer, the cgroup's or the machine's, instead of failing,
  * so the limits are asked first.
  */
 static int thp_check(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err)
 {
 	(void)settings;
+	if (check_orders(err) < 0)
+		return -1;
 	uint64_t headroom_bytes = UINT64_MAX;
 	host_memory_headroom(pid, &headroom_bytes);
 	uint64_t available_bytes = host_memory_available();
@@ -61,10 +79,15 @@ static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_byte
 	return error_set_errno(err, errno, "thp-refused", "sizing the memfd");
 }
 
-/* IS_DISABLED: what prctl(PR_GET_THP_DISABLE) says in the process that asked. */
-static int collapse_failed(int errnum, bool is_disabled, struct error *err)
+/*
+ * DISABLED: what prctl(PR_GET_THP_DISABLE) says in the process that asked. Bit 1 beside it spares what was advised to
+ * be huge (PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18), as a copy is.
+ */
+static int collapse_ended(int errnum, int64_t disabled, struct error *err)
 {
-	if (is_disabled)
+	if (errnum == EINVAL && !populate_knows_advice(MADV_COLLAPSE))
+		return 0;
+	if (disabled == 1)
 		return error_set(err, "thp-refused",
 		                 "the process has switched huge pages off for itself (PR_SET_THP_DISABLE)");
 	if (errnum == ENOMEM)
@@ -75,7 +98,7 @@ static int collapse_failed(int errnum, bool is_disabled, struct error *err)
 /*
  * One small page in each slot, then MADV_COLLAPSE: of an empty range it is EINVAL, and collapsing nearly empty slots
  * costs half of filling small pages first. Where shmem_enabled is "advise" or more the touch brings a huge page at once
- * and the collapse finds nothing to do. Linux 6.1 and newer; EAGAIN says that a page was in use elsewhere for a moment.
+ * and the collapse finds nothing to do. EAGAIN says that a page was in use elsewhere for a moment.
  */
 static int thp_open_window(void *window, uint64_t bytes, struct error *err)
 {
@@ -89,7 +112,7 @@ static int thp_open_window(void *window, uint64_t bytes, struct error *err)
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
-	return collapse_failed(errno, prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0, err);
+	return collapse_ended(errno, prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), err);
 }
 
 /* A call that the tracee makes for its copy: *RESULT is the kernel's. -1 where the tracee is lost. */
@@ -110,7 +133,8 @@ static int thp_allocate_mapped(struct tracee *tracee, uint64_t aside_addr, uint6
 	if (advise_inside(tracee, aside_addr, bytes, MADV_HUGEPAGE, &result, err) < 0)
 		return -1;
 	for (uint64_t i = 0; i < bytes; i += 2 * MIB) {
-		if (advise_inside(tracee, aside_addr + i, 4096, MADV_POPULATE_READ, &result, err) < 0)
+		result = populate_read(tracee, aside_addr + i, 4096, 4096, err);
+		if (result == INT64_MIN)
 			return -1;
 		if (result < 0)
 			return error_set_errno(err, (int)-result, "thp-refused", "no page for the copy");
@@ -125,7 +149,7 @@ static int thp_allocate_mapped(struct tracee *tracee, uint64_t aside_addr, uint6
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
 	int64_t disabled = tracee_syscall(tracee, err, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0, 0);
-	return disabled == INT64_MIN ? -1 : collapse_failed((int)-result, disabled > 0, err);
+	return disabled == INT64_MIN ? -1 : collapse_ended((int)-result, disabled, err);
 }
 
 const struct backing_copy backing_thp = {

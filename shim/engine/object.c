@@ -113,6 +113,8 @@ bool object_remap(struct object *object, struct report_object *out)
 		done = is_in_time(tracee, &refusal) < 0 ? -1 : try_backing(object, i, fd, &plan, &refusal);
 		if (done < 0)
 			add_refusal(&out->reason, settings->backing[i], &refusal);
+		if (strcmp(refusal.word, "text-sealed") == 0)
+			break; /* to every copy */
 	}
 	if (done == 0 && !error_is_set(&out->reason))
 		out->reason = plan.reason;

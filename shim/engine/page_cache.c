@@ -11,7 +11,12 @@
 #include "base/bounded.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "engine/populate.h"
 #include "engine/slots.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 #define TRIES    2 /* reading anew fails now and then where another CPU still holds a page for a moment */
 #define ROUNDS   3 /* and so does a look: what was in use may be free a moment later */
@@ -254,6 +259,8 @@ static int make_ranges_huge(int fd, const struct file_range *ranges, unsigned co
 	*huge_bytes = 0;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_set(err, "file-unsupported", "not a plain file");
+	if (!populate_knows_advice(MADV_POPULATE_READ))
+		return error_set(err, "file-unsupported", "this kernel has no MADV_POPULATE_READ (Linux 5.14)");
 	/* Bit 1 alone would spare mappings with MADV_HUGEPAGE (PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18). */
 	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
 		return error_set(err, "file-unsupported",

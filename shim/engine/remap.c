@@ -18,19 +18,14 @@
 #include "base/size.h"
 #include "engine/backing.h"
 #include "engine/fill.h"
+#include "engine/populate.h"
 #include "engine/private_pages.h"
 #include "engine/smaps.h"
 #include "engine/tracee_files.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
-
-#define SMAPS_LIMIT_BYTES (64 * MIB)
-#define SMAPS_CHUNK_BYTES 4096 /* more is made at once of a few mappings that may take long */
 
 /* No program has so much code; a sparse file that claims to would hold its launch for minutes. */
 #define COPY_MAX_BYTES (4096 * MIB)
@@ -47,6 +42,10 @@ struct copy {
 	uint64_t gap_addr;   /* free address space in the tracee */
 	uint64_t aside_addr; /* where the tracee has (the rest of) the copy mapped before the switch; 0: nowhere */
 	uint64_t aside_bytes;
+	int64_t tracee_fd;     /* the memfd as the tracee has it open until the switch; -1: it has closed it */
+	bool keeps_fd;         /* the kernel cannot move the mapping aside over the text: the text is mapped anew */
+	bool others_stand;     /* the tracee's other threads, stopped by us */
+	bool children_inherit; /* the kernel would not take back that children do not inherit the mapping aside */
 };
 
 /* Turn the result of an injected call into ERR. Nothing to do where the tracee is lost: ERR is set already. */
@@ -61,16 +60,27 @@ static int call_failed(int64_t result, const char *what, struct error *err)
 	return error_set_errno(err, errnum, word, "%s in the workload", what);
 }
 
+static int64_t advise_aside(struct copy *copy, int advice, struct error *err)
+{
+	return tracee_syscall(copy->tracee, err, SYS_madvise, copy->aside_addr, copy->aside_bytes, (uint64_t)advice, 0,
+	                      0, 0);
+}
+
 /*
  * Where other threads run, one of them may fork: what is mapped aside for a while is none of the child's business, and
- * would be there for its life.
+ * would be there for its life. A child without its text would not live, though, so that the switch has to take
+ * MADV_DONTFORK back; from Linux 7.2 on MADV_DOFORK is EINVAL for hugetlb pages. It is tried where it changes nothing;
+ * where it is refused, no thread runs until the switch is done.
  */
-static int advise_fork(struct copy *copy, uint64_t addr, uint64_t bytes, int advice, struct error *err)
+static int keep_from_children(struct copy *copy, struct error *err)
 {
 	if (!copy->tracee->stop_others)
 		return 0;
-	int64_t result = tracee_syscall(copy->tracee, err, SYS_madvise, addr, bytes, (uint64_t)advice, 0, 0, 0);
-	return result < 0 ? call_failed(result, "madvise for fork", err) : 0;
+	int64_t result = advise_aside(copy, MADV_DOFORK, err);
+	copy->children_inherit = result == -EINVAL;
+	if (result == 0)
+		result = advise_aside(copy, MADV_DONTFORK, err);
+	return result < 0 && !copy->children_inherit ? call_failed(result, "madvise for fork", err) : 0;
 }
 
 /* Sealed only later, so a private mapping; without a reservation, hugetlb pages come with the file. */
@@ -86,7 +96,7 @@ static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 		return call_failed(mapped, "mmap", err);
 	copy->aside_addr = (uint64_t)mapped;
 	copy->aside_bytes = copy->plan->range_bytes;
-	return advise_fork(copy, copy->aside_addr, copy->aside_bytes, MADV_DONTFORK, err);
+	return keep_from_children(copy, err);
 }
 
 /* The size is set from here, so that no limit of the tracee's on file sizes sends it a signal. */
@@ -97,7 +107,14 @@ static int set_size(struct copy *copy, struct error *err)
 	return error_set_errno(err, errno, "remap", "sizing the copy");
 }
 
-/* With the tracee borrowed: create the memfd, fetch it, map it aside, close it there. */
+static int close_in_tracee(struct copy *copy, struct error *err)
+{
+	int64_t closed = tracee_syscall(copy->tracee, err, SYS_close, (uint64_t)copy->tracee_fd, 0, 0, 0, 0, 0);
+	copy->tracee_fd = -1;
+	return closed < 0 ? call_failed(closed, "close", err) : 0;
+}
+
+/* With the tracee borrowed: create the memfd, fetch it, map it aside, close it there where it is not needed again. */
 static int create_aside(struct copy *copy, struct error *err)
 {
 	struct tracee *tracee = copy->tracee;
@@ -115,11 +132,12 @@ static int create_aside(struct copy *copy, struct error *err)
 		failed = backing->allocate_open(tracee, (uint64_t)fd, copy->plan->range_bytes, copy->page_bytes, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
-	int64_t closed = tracee_syscall(tracee, failed ? NULL : err, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+	copy->tracee_fd = fd;
+	if (copy->keeps_fd && !failed)
+		return 0;
+	int closed = close_in_tracee(copy, failed ? NULL : err);
 	fault_point("fd-closed");
-	if (closed < 0 && !failed)
-		failed = call_failed(closed, "close", err);
-	return failed;
+	return failed ? failed : closed;
 }
 
 /* With the tracee borrowed. */
@@ -170,80 +188,25 @@ static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 	return 0;
 }
 
-/* Whether TEXT has the line of a mapping at END_ADDR or above in or behind the line at FROM. */
-static bool reaches(const char *text, size_t from, uint64_t end_addr)
+/*
+ * Private hugetlb pages are in every core file by default (core(5), bit 5), a file's text is not; it is not lost that
+ * way, since the debugger has the program's file. A core file that grows is no reason to give up.
+ */
+static void keep_from_core_files(struct copy *copy, uint64_t addr, uint64_t bytes)
 {
-	while (from > 0 && text[from - 1] != '\n')
-		from--;
-	for (const char *line = text + from; line; line = strchr(line, '\n')) {
-		char *end;
-		line += *line == '\n';
-		uint64_t start = strtoull(line, &end, 16);
-		if (*end == '-' && end > line && start >= end_addr)
-			return true;
-	}
-	return false;
-}
-
-char *remap_read_smaps(pid_t pid, uint64_t end_addr)
-{
-	char path[64];
-	size_t used = 0, room = 0;
-	char *text = NULL;
-	snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	while (fd >= 0 && used < SMAPS_LIMIT_BYTES) {
-		if (room - used < SMAPS_CHUNK_BYTES + 1) {
-			room = room ? room * 2 : 8 * SMAPS_CHUNK_BYTES;
-			char *larger = realloc(text, room);
-			if (!larger)
-				break;
-			text = larger;
-		}
-		ssize_t got = retry(read(fd, text + used, SMAPS_CHUNK_BYTES));
-		if (got < 0)
-			break;
-		text[used + (size_t)got] = '\0';
-		size_t before = used;
-		used += (size_t)got;
-		if (got == 0 || reaches(text, before, end_addr))
-			return text;
-	}
-	free(text);
-	return NULL;
-}
-
-uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how)
-{
-	uint64_t huge_bytes = 0;
-	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
-	struct smaps_entry entry;
-	while (smaps_next(&cursor, &entry) == 1) {
-		if (entry.start < start || entry.end > end)
-			continue;
-		uint64_t hugetlb_bytes = entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes;
-		uint64_t thp_bytes = entry.shmem_pmd_bytes + entry.anon_huge_bytes;
-		huge_bytes += hugetlb_bytes + thp_bytes + entry.file_pmd_bytes;
-		if (how && hugetlb_bytes + thp_bytes + entry.file_pmd_bytes > 0)
-			*how = hugetlb_bytes ? BACKING_HUGETLB : thp_bytes ? BACKING_THP : BACKING_FILE;
-	}
-	return huge_bytes;
+	if (copy->backing->backing == BACKING_HUGETLB)
+		tracee_syscall(copy->tracee, NULL, SYS_madvise, addr, bytes, MADV_DONTDUMP, 0, 0, 0);
 }
 
 /* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is
  * huge. */
 static int populate(struct copy *copy, struct error *err)
 {
-	int64_t result = tracee_syscall(copy->tracee, err, SYS_madvise, copy->aside_addr, copy->plan->range_bytes,
-	                                MADV_POPULATE_READ, 0, 0, 0);
+	int64_t result = populate_read(copy->tracee, copy->aside_addr, copy->plan->range_bytes, copy->page_bytes, err);
 	if (result < 0)
-		return call_failed(result, "madvise(MADV_POPULATE_READ)", err);
+		return call_failed(result, "mapping the copy's pages", err);
 	fault_point("populated");
-	/* Private hugetlb pages are in every core file by default (core(5), bit 5), a file's text is not; it is not
-	 * lost that way, since the debugger has the program's file. A core file that grows is no reason to give up. */
-	if (copy->backing->backing == BACKING_HUGETLB)
-		tracee_syscall(copy->tracee, NULL, SYS_madvise, copy->aside_addr, copy->plan->range_bytes,
-		               MADV_DONTDUMP, 0, 0, 0);
+	keep_from_core_files(copy, copy->aside_addr, copy->plan->range_bytes);
 	if (copy->tracee->state == TRACEE_GONE)
 		return error_set(err, "tracee-gone", "process %d has ended", (int)copy->tracee->pid);
 	uint64_t end_addr = copy->aside_addr + copy->plan->range_bytes;
@@ -277,6 +240,51 @@ static bool range_is_untouched(const struct copy *copy, const struct plan_range 
 	return untouched;
 }
 
+/* Whether mseal(2) (Linux 6.10) forbids to replace some of RANGE: a program, or a loader that was told to, may do that.
+ */
+static bool range_is_sealed(const struct copy *copy, const struct plan_range *range)
+{
+	cleanup_free char *smaps = remap_read_smaps(copy->tracee->pid, range->end);
+	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		if (entry.sealed && entry.start < range->end && entry.end > range->start)
+			return true;
+	}
+	return false;
+}
+
+static void switch_failed(const struct copy *copy, const struct plan_range *range, int64_t result, struct error *err)
+{
+	if (result == -EPERM && range_is_sealed(copy, range))
+		error_set(err, "text-sealed",
+		          "the program or its loader has sealed the text (mseal): only backing file fits");
+	else
+		call_failed(result, "mremap", err);
+}
+
+/* Put what the copy has at COPY_OFF in the place of RANGE. Returns the kernel's result. */
+static int64_t put_in_place(struct copy *copy, const struct plan_range *range, uint64_t copy_off, struct error *err)
+{
+	uint64_t bytes = range->end - range->start;
+	int64_t result;
+	if (copy->keeps_fd) {
+		result = tracee_syscall(copy->tracee, err, SYS_mmap, range->start, bytes, PROT_READ | PROT_EXEC,
+		                        MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED | MAP_POPULATE,
+		                        (uint64_t)copy->tracee_fd, copy_off);
+		if (result >= 0)
+			keep_from_core_files(copy, range->start, bytes);
+		return result;
+	}
+	result = tracee_syscall(copy->tracee, err, SYS_mremap, copy->aside_addr, bytes, bytes,
+	                        MREMAP_MAYMOVE | MREMAP_FIXED, range->start, 0);
+	if (result >= 0) {
+		copy->aside_addr += bytes;
+		copy->aside_bytes -= bytes;
+	}
+	return result;
+}
+
 /*
  * With the tracee borrowed: move the copy over the text, a call per range. A call that fails having changed nothing
  * ends the switch there, which leaves right text everywhere; one that took the old text away and failed then (it needs
@@ -284,35 +292,39 @@ static bool range_is_untouched(const struct copy *copy, const struct plan_range 
  */
 static int switch_text(struct copy *copy, struct error *err)
 {
+	uint64_t copy_off = 0;
 	fault_point("switching");
 	for (unsigned i = 0; i < copy->plan->range_count; i++) {
 		const struct plan_range *range = &copy->plan->ranges[i];
-		uint64_t bytes = range->end - range->start;
-		int64_t moved = tracee_syscall(copy->tracee, err, SYS_mremap, copy->aside_addr, bytes, bytes,
-		                               MREMAP_MAYMOVE | MREMAP_FIXED, range->start, 0);
+		int64_t moved = put_in_place(copy, range, copy_off, err);
+		copy_off += range->end - range->start;
 		if (moved < 0) {
-			call_failed(moved, "mremap", err);
+			switch_failed(copy, range, moved, err);
 			if (copy->tracee->state != TRACEE_GONE && !range_is_untouched(copy, range))
 				tracee_kill(copy->tracee);
 			return -1;
 		}
-		copy->aside_addr += bytes;
-		copy->aside_bytes -= bytes;
 	}
 	fault_point("switched");
 	return 0;
 }
 
-/* A child without its text would not live, so a copy that cannot be inherited must not take the text's place. */
 static int switch_inheritable(struct copy *copy, struct error *err)
 {
-	if (advise_fork(copy, copy->aside_addr, copy->aside_bytes, MADV_DOFORK, err) < 0)
-		return -1;
+	if (!copy->children_inherit) {
+		int64_t result = advise_aside(copy, MADV_DOFORK, err);
+		if (result < 0)
+			return call_failed(result, "madvise for fork", err);
+	}
 	return switch_text(copy, err);
 }
 
-static int unmap_aside(struct copy *copy, struct error *err)
+/* With the tracee borrowed: take away what it has of the copy besides its text. */
+static int clean_up(struct copy *copy, struct error *err)
 {
+	int failed = copy->tracee_fd >= 0 ? close_in_tracee(copy, err) : 0;
+	if (failed || copy->aside_bytes == 0)
+		return failed;
 	int64_t result = tracee_syscall(copy->tracee, err, SYS_munmap, copy->aside_addr, copy->aside_bytes, 0, 0, 0, 0);
 	if (result < 0)
 		return call_failed(result, "munmap", err);
@@ -350,29 +362,42 @@ static int check_ranges(const struct copy *copy, struct error *err)
 	return 0;
 }
 
+static int stop_others(struct copy *copy, struct error *err)
+{
+	if (copy->others_stand || !copy->tracee->stop_others)
+		return 0;
+	if (copy->tracee->stop_others(copy->tracee, err) < 0)
+		return -1;
+	copy->others_stand = true;
+	return 0;
+}
+
+static void start_others(struct copy *copy)
+{
+	if (copy->others_stand)
+		copy->tracee->start_others(copy->tracee);
+	copy->others_stand = false;
+}
+
 /* While no other thread runs: one that forked would have the descriptor, and the mapping before it is taken out. */
 static int create_alone(struct copy *copy, struct error *err)
 {
-	struct tracee *tracee = copy->tracee;
-	if (tracee->stop_others && tracee->stop_others(tracee, err) < 0)
+	if (stop_others(copy, err) < 0)
 		return -1;
 	int result = while_borrowed(copy, create_aside, err);
-	if (tracee->stop_others)
-		tracee->start_others(tracee);
+	if (!copy->children_inherit && !copy->keeps_fd)
+		start_others(copy);
 	return result;
 }
 
-/* Switch while no other thread runs. */
+/* Switch while no other thread runs. They are started when what is left of the copy's making has been taken away. */
 static int switch_alone(struct copy *copy, struct error *err)
 {
-	struct tracee *tracee = copy->tracee;
-	if (!tracee->stop_others)
+	if (!copy->tracee->stop_others)
 		return while_borrowed(copy, switch_text, err);
-	if (tracee->stop_others(tracee, err) < 0)
+	if (stop_others(copy, err) < 0)
 		return -1;
-	int result = check_ranges(copy, err) < 0 ? -1 : while_borrowed(copy, switch_inheritable, err);
-	tracee->start_others(tracee);
-	return result;
+	return check_ranges(copy, err) < 0 ? -1 : while_borrowed(copy, switch_inheritable, err);
 }
 
 static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *err)
@@ -401,7 +426,9 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	    .text = &image->mappings[plan->map_index],
 	    .page_bytes = plan->page_bytes,
 	    .memfd = -1,
+	    .tracee_fd = -1,
 	};
+	copy.keeps_fd = copy.backing->can_move && !copy.backing->can_move(copy.page_bytes);
 	/* Below the text of a program that runs, so that its smaps need not be read beyond its heap
 	 * (remap_read_smaps()). */
 	if (tracee->stop_others)
@@ -418,8 +445,9 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	if (copy.backing->check(tracee->pid, plan->range_bytes, settings, err) < 0)
 		return -1;
 	int result = make_copy_and_switch(&copy, text_fd, err);
-	if (copy.aside_bytes && tracee->state == TRACEE_STOPPED)
-		while_borrowed(&copy, unmap_aside, NULL);
+	if ((copy.aside_bytes || copy.tracee_fd >= 0) && tracee->state == TRACEE_STOPPED)
+		while_borrowed(&copy, clean_up, NULL);
+	start_others(&copy);
 	if (copy.memfd >= 0)
 		close(copy.memfd);
 	return result;

@@ -111,6 +111,16 @@ static void read_count(const char *line, struct smaps_entry *out)
 	}
 }
 
+/* "VmFlags: rd ex mr mw me sl ": words of two letters. */
+static void read_flags(const char *line, const char *end, struct smaps_entry *out)
+{
+	static const char key[] = "VmFlags:";
+	if (strncmp(line, key, sizeof key - 1) != 0)
+		return;
+	for (const char *word = line + sizeof key - 1; end - word >= 3 && *word == ' '; word += 3)
+		out->sealed |= strncmp(word, " sl", 3) == 0;
+}
+
 /* A count's line begins with a capital letter, a mapping's with its address in lower-case hexadecimal. */
 static int is_count(const char *line)
 {
@@ -130,6 +140,7 @@ int smaps_next(struct smaps_cursor *cursor, struct smaps_entry *out)
 	while (is_count(line)) {
 		read_count(line, out);
 		end = strchrnul(line, '\n');
+		read_flags(line, end, out);
 		line = *end ? end + 1 : end;
 	}
 	cursor->at = line;

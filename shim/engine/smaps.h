@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* One mapping. The byte counts are 0 where the text has none (a maps file has no counts at all). */
@@ -19,6 +20,7 @@ struct smaps_entry {
 	uint64_t shmem_pmd_bytes; /* ShmemPmdMapped */
 	uint64_t anon_huge_bytes; /* AnonHugePages */
 	uint64_t private_hugetlb_bytes, shared_hugetlb_bytes;
+	bool sealed;     /* VmFlags: sl. By mseal(2), Linux 6.10 */
 	char path[4096]; /* as the kernel shows it, with "\012" turned back into a newline; "" where there is none */
 };
 

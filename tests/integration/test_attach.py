@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -488,6 +489,21 @@ def test_server_at_work(attach, tmp_path, name, backing):
     with take_hugetlb_pool(32) if backing == "hugetlb" else contextlib.nullcontext():
         ended = serve(command, is_ready, look)
     assert ended == (-signal.SIGTERM if name == "etcd" else 0)
+
+
+@pytest.mark.parametrize("backing", ["hugetlb,thp", "thp"])
+def test_sealed_text(attach, bigtext, tmp_path, backing):
+    """It cannot be replaced, whoever asks; the program works on with it."""
+    program = shutil.copy(bigtext(8, "static", ("cc", "-static")), tmp_path)  # whose pages are in the cache by chance
+    with running([program, "seal"]) as process:
+        if " sl" not in pathlib.Path(f"/proc/{process.pid}/smaps").read_text():
+            pytest.skip("this kernel has no mseal (Linux 6.10)")
+        with take_hugetlb_pool(8) if "hugetlb" in backing else contextlib.nullcontext():
+            status, report, _ = attach(process.pid, backing=backing)
+        assert status == 1 and report["outcome"] == "failed" and report["reason"].startswith("text-sealed: "), report
+        assert report["reason"].count("text-sealed") == 1  # it was not tried again with another copy
+        assert not [entry for entry in smaps(process.pid) if "memfd" in entry["path"]]
+        assert status_of(process.pid)["State"].startswith("S") and status_of(process.pid)["TracerPid"] == "0"
 
 
 def test_killed_at_any_step(busy, hugexecctl, write_policy):

@@ -9,13 +9,14 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
 import time
 
 import pytest
 
-from conftest import (NOT_SANITIZED, ROOT, marked, policy_with, switched, take_hugetlb_pool, wait_until,
-                      without_leak_check)
+from conftest import (HUGE, NOT_SANITIZED, ROOT, Process, marked, mounted, policy_with, smaps, switched, take_hugetlb_pool,
+                      wait_until, without_leak_check)
 
 MIB = 1 << 20
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -151,6 +152,37 @@ def test_thp_disabled_for_the_process(check):
     check("thp-refused", "thp", preexec_fn=lambda: LIBC.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
 
 
+def except_advised():
+    """Huge pages only for what is advised to be (PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18), as text on them is."""
+    return LIBC.prctl(PR_SET_THP_DISABLE, 1, 2, 0, 0)
+
+
+@pytest.fixture(name="knows_except_advised")
+def knows_except_advised_fixture():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if except_advised() == 0 else 1)
+    if os.waitpid(child, 0)[1] != 0:
+        pytest.skip("this kernel has no PR_THP_DISABLE_EXCEPT_ADVISED (Linux 6.18)")
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_thp_disabled_except_where_advised(knows_except_advised, hugexec_run, bigtext, tmp_path, backing):
+    with mounted(["-t", "tmpfs", "-o", "size=64M", "none"], tmp_path / "tmpfs") as folder:
+        program = shutil.copy(bigtext(8), folder)
+        done, report = hugexec_run([program, "exit", "9"], backing=backing, preexec_fn=except_advised)
+    assert done.returncode == 9
+    assert (report[0]["outcome"], report[0]["backing"]) == ("remapped", backing), report
+
+
+def test_another_reason_than_thp_disabled(knows_except_advised, hugexec_run, bigtext, hugexecctl):
+    with switched("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "deny"):
+        _, report = hugexec_run([bigtext(8)], backing="thp", preexec_fn=except_advised)
+        told = run([hugexecctl, "doctor"], preexec_fn=except_advised).stdout
+    assert report[0]["reason"].startswith("thp-refused: ") and "PR_SET_THP_DISABLE" not in report[0]["reason"]
+    assert "thp-refused" in told and "PR_SET_THP_DISABLE" not in told
+
+
 def test_thp_never(hugexec_run, bigtext):
     """The host's switch: where it stops the backing the reason says so; either way the program runs."""
     with switched("/sys/kernel/mm/transparent_hugepage/enabled", "never"):
@@ -204,6 +236,23 @@ def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing
                    preexec_fn=filtered, env={**os.environ, **without_leak_check()})
     stderr, _ = split_report(ours.stderr)
     assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, [], 9)
+
+
+def test_a_kernel_that_cannot_move_hugetlb_pages(hugexec, bigtext, write_policy, tmp_path):
+    """mremap is refused, as before Linux 5.16: the copy is mapped over the text from the memfd, of which nothing stays."""
+    report = tmp_path / "report.json"
+    words = [hugexec, f"--policy={write_policy(policy_with())}", "--backing=hugetlb", f"--report={report}", "--",
+             bigtext(8, "static", ("cc", "-static")), "sleep"]
+    with take_hugetlb_pool(8), Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                       preexec_fn=seccomp_filter("errno", "mremap")) as process:
+        assert [process.stdout.readline()[:8], process.stdout.readline()] == ["bigtext:", "ready\n"]
+        line = json.loads(report.read_text())
+        assert (line["outcome"], line["backing"]) == ("remapped", "hugetlb") and line["huge_bytes"] >= 3 * HUGE, line
+        copies = [entry for entry in smaps(process.pid) if entry["path"].startswith("/memfd:")]
+        assert sum(entry["end"] - entry["start"] for entry in copies) == line["huge_bytes"]
+        assert all(entry["perms"] == "r-xp" for entry in copies)
+        assert not [fd for fd in os.listdir(f"/proc/{process.pid}/fd") if "memfd" in os.readlink(f"/proc/{process.pid}/fd/{fd}")]
+        process.kill()
 
 
 @pytest.mark.parametrize("action", ["errno", "kill"])

@@ -174,6 +174,33 @@ def test_text_relocations_are_left_alone(hugexec_command, built, backing):
         assert found["huge_bytes"] == 0 and found["reason"].startswith("text-changed"), found
 
 
+SEALED = """
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+extern char bigtext_walk[];
+extern const uint64_t bigtext_pages;
+__attribute__((constructor)) static void seal(void)
+{
+	syscall(462, (uintptr_t)bigtext_walk / 4096 * 4096, (bigtext_pages + 1) * 4096, 0); /* mseal */
+}
+"""
+
+
+def test_sealed_text_is_left_alone(hugexec_command, tmp_path):
+    """As ld.so seals it where a library asks for that, before the program begins (glibc's, which calls constructors before)."""
+    built = Built("cc", tmp_path)
+    (built.folder / "sealed.c").write_text(SEALED)
+    library = built.library("sealed", "sealed.c")
+    program = built.program("program", library)
+    words, report = hugexec_command([program, "sleep"], policy(), "thp")
+    told, line, found, entries = look(words, report, library)
+    assert told == "right\n" and not [entry for entry in entries if "memfd" in entry["path"]], line
+    if line["reason"] and line["reason"].startswith("no-breakpoint"):
+        pytest.skip("the program cannot be stopped at its entry point here")
+    assert found["huge_bytes"] == 0 and found["reason"].startswith("text-sealed: "), found
+
+
 @pytest.mark.parametrize("libraries,wanted", [(True, {"one", "two"}), ({"include": ["**/libone.so"]}, {"one"}),
                                               ({"exclude": ["**/libone.so"]}, {"two"}), (False, set()),
                                               ({"include": ["**/lib*.so"], "exclude": ["**/libtwo.so"]}, {"one"})])

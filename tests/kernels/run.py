@@ -1,11 +1,12 @@
-"""Try hugexec on other kernels: run.py BUILD [KERNEL-PACKAGE...]
+"""Try hugexec on other kernels: run.py BUILD [SERIES...]
 
-Debian's cloud kernels are unpacked (not installed) and booted in qemu without acceleration, with an initramfs of busybox,
-the built programs and guest.sh, which tries everything and prints a line a case. Exit 0: no case failed; 1: some did;
-77: no kernel or no qemu could be had (said).
+Debian's cloud kernels are unpacked (not installed: packages.py) and booted in qemu without acceleration, with an initramfs of busybox,
+the built programs and guest.sh, which tries everything and prints a line a case; two at once where there is memory for that. What
+holds of which kernel is in expected.txt; the table of filesystems in docs/backings.md is compared with what was seen.
+Exit 0: no case failed; 1: some did; 77: no kernel or no qemu could be had (said).
 """
+import concurrent.futures
 import gzip
-import os
 import pathlib
 import re
 import shutil
@@ -13,40 +14,23 @@ import subprocess
 import sys
 import tempfile
 
+import packages
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SERIES = ("6.1", "6.12")
-BOOT_SECONDS = 900
+HERE = ROOT / "tests" / "kernels"
+BOOT_SECONDS = 900  # for one that hangs
+MEMORY_MIB = 3072
 
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext  # noqa: E402
 import gigatext  # noqa: E402
 
-PROGRAMS = {"bigtext-pie": ["cc"], "bigtext-static": ["cc", "-static"],
-            "bigtext-static-pie": ["cc", "-static-pie"]}
-
-
-def newest_packages():
-    """The newest cloud kernel of each series that apt knows."""
-    listed = subprocess.run(["apt-cache", "search", "--names-only", r"^linux-image-6\.[0-9]+.*-cloud-amd64$"],
-                            capture_output=True, text=True, check=False).stdout
-    names = [line.split()[0] for line in listed.splitlines() if "unsigned" not in line]
-    for series in SERIES:
-        of_series = [name for name in names if name.startswith(f"linux-image-{series}.")]
-        if of_series:
-            yield max(of_series, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
-
-
-def unpack(package, folder):
-    """Download and unpack PACKAGE into FOLDER, once; returns the folder, or None."""
-    target = folder / package
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        if subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True, check=False).returncode:
-            return None
-        archive = next(folder.glob(f"{package}_*.deb"))
-        subprocess.run(["dpkg", "-x", archive, target], check=True)
-        archive.unlink()
-    return target
+PROGRAMS = {"bigtext-pie": ["cc"], "bigtext-static": ["cc", "-static"], "bigtext-static-pie": ["cc", "-static-pie"],
+            "bigtext-sealed": ["cc", "-DSEAL_TEXT"]}
+MODULES = ("loop", "xfs", "crypto-crc32c", "crypto-xxhash64", "btrfs", "erofs", "overlay")
+# Filesystems on disks of the machine's own, whose names are their serial numbers. Sizes: the least that mkfs makes.
+DISKS = {"ext4": (192, ["mkfs.ext4", "-q", "-b", "4096"]), "verity": (64, ["mkfs.ext4", "-q", "-b", "4096", "-O", "verity"]),
+         "encrypt": (64, ["mkfs.ext4", "-q", "-b", "4096", "-O", "encrypt"]), "xfs": (320, ["mkfs.xfs", "-q"]), "btrfs": (128, ["mkfs.btrfs", "-q"])}
 
 
 def copy_with_libraries(program, target, initramfs):
@@ -60,46 +44,42 @@ def copy_with_libraries(program, target, initramfs):
 
 
 def copy_modules(kernel, initramfs):
-    """xfs, loop and what they need."""
-    modules = next((kernel / "lib" / "modules").iterdir())
-    target = initramfs / "lib" / "modules" / modules.name
-    for pattern in ("kernel/fs/xfs/*", "kernel/drivers/block/loop.ko*", "kernel/lib/libcrc32c.ko*", "kernel/crypto/crc32c*",
-                    "kernel/arch/x86/crypto/crc32c*", "kernel/fs/exportfs/*"):
-        for module in modules.glob(pattern):
-            place = target / module.relative_to(modules)
+    """Those of MODULES that are no part of the kernel itself, and what they need."""
+    found = packages.modules(kernel)
+    version, base = found.name, found.parents[2]
+    if base.name == "usr":
+        base = base.parent
+        if not (base / "lib").exists():
+            (base / "lib").symlink_to("usr/lib")
+    subprocess.run(["depmod", "-b", base, version], check=True, capture_output=True)
+    target = initramfs / "lib" / "modules" / version
+    target.mkdir(parents=True)
+    for module in MODULES:
+        listed = subprocess.run(["modprobe", "-d", base, "-S", version, "--show-depends", module], capture_output=True, text=True,
+                                check=False).stdout
+        for path in re.findall(r"^insmod (\S+)", listed, re.MULTILINE):
+            place = target / path.split(f"/modules/{version}/")[1]
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(module, place)
-            if module.suffix == ".xz":
-                subprocess.run(["xz", "-d", place], check=True)
+            if not place.with_suffix("" if place.suffix == ".xz" else place.suffix).exists():
+                shutil.copy(path, place)
+                if place.suffix == ".xz":
+                    subprocess.run(["xz", "-d", place], check=True)
     for name in ("modules.order", "modules.builtin"):
-        if (modules / name).exists():
-            shutil.copy(modules / name, target)
-    subprocess.run(["depmod", "-b", initramfs, modules.name], check=True, capture_output=True)
+        if (found / name).exists():
+            shutil.copy(found / name, target)
+    subprocess.run(["depmod", "-b", initramfs, version], check=True, capture_output=True)
 
 
-def add_apparmor_parser(initramfs, packages):
+def add_apparmor_parser(initramfs, fetched):
     """From its Debian package, unpacked: to install it would load profiles into the machine's own kernel."""
-    unpacked = unpack("apparmor", packages)
+    unpacked = fetched.unpack("apparmor", own_suite=True)
     if unpacked:
-        copy_with_libraries(unpacked / "sbin" / "apparmor_parser", initramfs / "bin" / "apparmor_parser", initramfs)
+        copy_with_libraries(next(unpacked.rglob("sbin/apparmor_parser")), initramfs / "bin" / "apparmor_parser", initramfs)
 
 
-def make_initramfs(build, kernel, folder):
-    initramfs = folder / "initramfs"
-    for name in ("bin", "proc", "sys", "dev", "tmp", "programs", "usr/bin"):
-        (initramfs / name).mkdir(parents=True)
-    shutil.copy("/bin/busybox", initramfs / "bin" / "busybox")
-    for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
-        if applet not in ("busybox", "setpriv"):
-            (initramfs / "bin" / applet).symlink_to("busybox")
-    copy_with_libraries(shutil.which("setpriv"), initramfs / "bin" / "setpriv", initramfs)
-    copy_with_libraries(shutil.which("systemd-socket-activate"), initramfs / "bin" / "systemd-socket-activate", initramfs)
-    for name in ("hugexec", "hugexecd", "hugexec-elf-reader", "hugexecctl"):
-        copy_with_libraries(build / "shim" / name, initramfs / "bin" / name, initramfs)
-    copy_with_libraries(build / "oci-hook" / "hugexec-bundle-reader", initramfs / "bin" / "hugexec-bundle-reader", initramfs)
+def add_programs(initramfs, folder):
     for name, command in PROGRAMS.items():
-        if shutil.which(command[0]):
-            bigtext.build(8, str(initramfs / "programs" / name), tuple(command))
+        bigtext.build(8, str(initramfs / "programs" / name), tuple(command))
     gigatext.build(initramfs / "programs" / "giga", whole=False)
     (initramfs / "programs" / "giga").chmod(0o755)
     text = folder / "probe.s"
@@ -111,31 +91,119 @@ def make_initramfs(build, kernel, folder):
     copy_with_libraries(probe, folder / "unused", initramfs)
     subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-pthread", "-static", "-o", initramfs / "programs" / "busy",
                     ROOT / "tests/programs/busy.c", text], check=True)
-    copy_modules(kernel, initramfs)
-    add_apparmor_parser(initramfs, build / "programs" / "kernels")
-    if shutil.which("mkfs.xfs"):
-        with open(initramfs / "xfs.img", "wb") as image:
-            image.truncate(320 << 20)
-        subprocess.run(["mkfs.xfs", "-q", initramfs / "xfs.img"], check=True)
-    shutil.copy(ROOT / "tests" / "kernels" / "guest.sh", initramfs / "init")
-    (initramfs / "init").chmod(0o755)
+
+
+def pack(initramfs):
     archive = subprocess.run("find . | cpio -o -H newc --quiet", shell=True, cwd=initramfs, capture_output=True,
                              check=True).stdout
-    packed = folder / "initramfs.gz"
-    packed.write_bytes(gzip.compress(archive, 1))
-    return packed
+    return gzip.compress(archive, 1)
 
 
-def boot(kernel, initramfs, more=""):
-    image = next((kernel / "boot").glob("vmlinuz-*"))
-    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "3072", "-smp", "2", "-nographic", "-no-reboot",
-               "-kernel", image, "-initrd", initramfs, "-append", "console=ttyS0 quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init " + more]
+def make_initramfs(build, folder, fetched):
+    """What is the same for all kernels."""
+    initramfs = folder / "initramfs"
+    for name in ("bin", "proc", "sys", "dev", "tmp", "programs", "usr/bin"):
+        (initramfs / name).mkdir(parents=True)
+    shutil.copy("/bin/busybox", initramfs / "bin" / "busybox")
+    for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
+        if applet not in ("busybox", "setpriv"):
+            (initramfs / "bin" / applet).symlink_to("busybox")
+    for program in ("setpriv", "systemd-socket-activate"):
+        copy_with_libraries(shutil.which(program), initramfs / "bin" / program, initramfs)
+    for name in ("hugexec", "hugexecd", "hugexec-elf-reader", "hugexecctl"):
+        copy_with_libraries(build / "shim" / name, initramfs / "bin" / name, initramfs)
+    copy_with_libraries(build / "oci-hook" / "hugexec-bundle-reader", initramfs / "bin" / "hugexec-bundle-reader", initramfs)
+    add_programs(initramfs, folder)
+    add_apparmor_parser(initramfs, fetched)
+    for name in ("expected.txt", "filesystems.sh"):
+        shutil.copy(HERE / name, initramfs / name)
+    shutil.copy(HERE / "guest.sh", initramfs / "init")
+    (initramfs / "init").chmod(0o755)
+    return pack(initramfs)
+
+
+def make_disks(initramfs, folder):
+    """{name: file}, of the filesystems that this machine can make."""
+    disks = {}
+    for name, (mib, command) in DISKS.items():
+        if shutil.which(command[0]):
+            disks[name] = folder / f"{name}.img"
+            with open(disks[name], "wb") as file:
+                file.truncate(mib << 20)
+            subprocess.run([*command, disks[name]], check=True, capture_output=True)
+    if shutil.which("mkfs.erofs"):
+        disks["erofs"] = folder / "erofs.img"
+        content = folder / "erofs"
+        content.mkdir()
+        for name in ("bigtext-pie", "bigtext-static"):
+            shutil.copy(initramfs / "programs" / name, content)
+        subprocess.run(["mkfs.erofs", disks["erofs"], content], check=True, capture_output=True)
+    return disks
+
+
+def boot(kernel, initramfs, disks, more=""):
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY_MIB), "-smp", "2", "-nographic", "-no-reboot"]
+    for name, file in disks.items():
+        command += ["-drive", f"if=none,id={name},format=raw,snapshot=on,file={file}", "-device", f"nvme,drive={name},serial={name}"]
+    command += ["-kernel", packages.image(kernel), "-initrd", initramfs, "-append",
+                "console=ttyS0 quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init " + more]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                               timeout=BOOT_SECONDS, check=False)
-        return done.stdout
+        told = done.stdout + done.stderr
     except subprocess.TimeoutExpired as late:
-        return (late.stdout or b"").decode(errors="replace") + "\nFAIL boot: did not end in time\n"
+        told = (late.stdout or b"").decode(errors="replace") + "\nFAIL boot: did not end in time\n"
+    lines = [line.strip() for line in told.splitlines()]
+    if lines.count("done") != 1:
+        lines.append("FAIL boot: the machine did not come to the end: " + " | ".join(lines[-15:]))
+    return lines
+
+
+def try_kernel(kernel, common, disks, folder, without_vdso):
+    modules = folder / f"modules-{kernel.name}"
+    copy_modules(kernel, modules)
+    initramfs = folder / f"{kernel.name}.gz"
+    initramfs.write_bytes(common + pack(modules))  # the kernel unpacks one archive after the other
+    lines = boot(kernel, initramfs, disks)
+    if without_vdso:
+        # The guest's script does what that is about, and no more.
+        lines += boot(kernel, initramfs, {}, "vdso=0")
+    return lines
+
+
+def at_once():
+    available = re.search(r"MemAvailable: +(\d+)", pathlib.Path("/proc/meminfo").read_text())
+    return 2 if available and int(available.group(1)) >> 10 > 3 * MEMORY_MIB else 1
+
+
+# As docs/backings.md names what guest.sh has tried.
+DOCUMENTED = {"verity": "ext4 with the feature `verity`", "encrypt": "ext4 with the feature `encrypt`", "erofs": "erofs, not compressed",
+              "overlay": "overlay above ext4"}
+
+
+def documented(series):
+    """What docs/backings.md has in the column of SERIES: {(filesystem, state): answer}."""
+    cells, column = {}, None
+    for line in (ROOT / "docs" / "backings.md").read_text().splitlines():
+        row = [cell.strip(" `") for cell in line.strip("|").split(" | ")]
+        if row[:2] == ["filesystem", "the file is"]:
+            column = row.index(series)
+        elif column and not line.startswith("|"):
+            break
+        elif column:
+            cells[line.strip("| ").split(" | ")[0], row[1]] = row[column]
+    return cells
+
+
+def compare_with_docs(series, lines):
+    """A line a filesystem and state of which something else is documented."""
+    cells = documented(series)
+    for line in lines:
+        if line.startswith("cell "):
+            _, state, answer, filesystem = line.split(" ")
+            told = cells.get((DOCUMENTED.get(filesystem, filesystem), state))
+            if told != answer:
+                yield f"FAIL docs/backings.md: {filesystem}, {state}, on {series}: {answer}; documented: {told}"
 
 
 def main():
@@ -143,30 +211,29 @@ def main():
     if not shutil.which("qemu-system-x86_64") or not shutil.which("cpio"):
         print("passed over: other kernels: qemu-system-x86 and cpio are needed")
         return 77
-    packages = sys.argv[2:] or list(newest_packages())
-    passed = failed = 0
-    for package in packages:
-        kernel = unpack(package, build / "programs" / "kernels")
-        if not kernel:
-            print(f"passed over: the kernel {package} cannot be had")
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            initramfs = make_initramfs(build, kernel, pathlib.Path(folder))
-            # Without a vDSO the guest's script does what that is about, and no more.
-            boots = [boot(kernel, initramfs), *([boot(kernel, initramfs, "vdso=0")] if package == packages[-1] else [])]
-            lines = [line.strip() for told in boots for line in told.splitlines()]
-        print(f"== {package}")
-        for line in lines:
-            if line.startswith(("ok ", "FAIL ", "note ")):
-                print(line)
-        passed += sum(line.startswith("ok ") for line in lines)
-        failed += sum(line.startswith("FAIL ") for line in lines)
-        if lines.count("done") != len(boots):
-            print(f"FAIL {package}: the machine did not come to the end:\n" + "\n".join(lines[-15:]))
-            failed += 1
-    if passed + failed == 0:
+    fetched = packages.Packages(build / "programs" / "kernels")
+    kernels = {}
+    for series, kernel in fetched.kernels(sys.argv[2:] or packages.SERIES):
+        if kernel:
+            kernels[series] = kernel
+        else:
+            print(f"passed over: the kernel {series} cannot be had")
+    if not kernels:
         print("passed over: other kernels: none could be had")
         return 77
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(at_once()) as pool:
+        folder = pathlib.Path(folder)
+        common = make_initramfs(build, folder, fetched)
+        disks = make_disks(folder / "initramfs", folder)
+        jobs = {series: pool.submit(try_kernel, kernel, common, disks, folder, kernel == list(kernels.values())[-1])
+                for series, kernel in kernels.items()}
+        for series, job in jobs.items():
+            lines = [line for line in job.result() if line.startswith(("ok ", "FAIL ", "note ", "cell "))]
+            lines += compare_with_docs(series, lines)
+            print(f"== {series}: {kernels[series].name}\n" + "\n".join(lines), flush=True)
+            passed += sum(line.startswith("ok ") for line in lines)
+            failed += sum(line.startswith("FAIL ") for line in lines)
     print(f"kernels: {passed} passed, {failed} failed")
     return 1 if failed else 0
 

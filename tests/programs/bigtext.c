@@ -9,6 +9,7 @@
  *   bigtext idle         exit 0 at once, without a look at the text
  *   bigtext loop N       walk N times, print nothing but the sum
  *   bigtext sleep        walk, print "ready", wait for a signal
+ *   bigtext seal         walk, have the kernel seal the text (mseal), print "ready", wait for a signal
  *   bigtext again N      walk, execute itself again N times
  *   bigtext unlink       walk, remove its own file, walk again
  *   bigtext abort        walk, abort()
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -81,6 +83,18 @@ static int collect(long count)
 	return 0;
 }
 
+#define SYS_MSEAL 462 /* Linux 6.10 */
+
+/* As a loader does that was asked to (-z memory-seal). */
+static void seal(void)
+{
+	uintptr_t start = (uintptr_t)bigtext_walk / 4096 * 4096;
+	if (syscall(SYS_MSEAL, start, (bigtext_pages + 1) * 4096, 0) < 0)
+		puts("not sealed");
+	puts("ready");
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
@@ -96,9 +110,13 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (strcmp(verb, "exit") == 0)
 		return (int)number;
+	if (strcmp(verb, "seal") == 0)
+		seal();
 	if (strcmp(verb, "sleep") == 0) {
 		puts("ready");
 		fflush(stdout);
+	}
+	if (strcmp(verb, "sleep") == 0 || strcmp(verb, "seal") == 0) {
 		for (;;)
 			pause();
 	}
