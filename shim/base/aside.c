@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,13 +17,25 @@
 
 /* How often is looked whether it has ended. */
 #define LOOK_FIRST_NS 20000
-#define LOOK_LATER_NS 1000000
+#define LOOK_LATER_NS 200000
+
+#define ASIDE_LOST 127
 
 static bool is_child;
+static pid_t caller; /* of aside(), known to its child */
 
 bool aside_is_child(void)
 {
 	return is_child;
+}
+
+void aside_die_with_caller(void)
+{
+	if (!is_child)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != caller)
+		_exit(ASIDE_LOST);
 }
 
 /*
@@ -73,6 +86,7 @@ bool aside_is_possible(void)
 int aside(int (*work)(void *context), void *context, int timeout_ms, int watched_pidfd)
 {
 	int status = 0;
+	caller = getpid();
 	pid_t child = aside_is_possible() ? (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL) : -1;
 	if (child == 0)
 		run(work, context, timeout_ms);

@@ -24,5 +24,11 @@ bool aside_is_possible(void);
  */
 int aside(int (*work)(void *context), void *context, int timeout_ms, int watched_pidfd);
 
+/*
+ * For WORK: from here on SIGKILL ends it with its caller. Where it is not called the child may go on for a second or
+ * two (a filter of the workload's may kill for prctl(2)), or for ever where all signals are blocked.
+ */
+void aside_die_with_caller(void);
+
 /* Whether the calling process is such a child. */
 bool aside_is_child(void);

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/bounded.h"
+#include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -246,18 +246,20 @@ static void prepare(const struct work *work, const struct kept *kept, struct pre
 		    "mappings get any address on this filesystem, so offset and address will differ modulo 2 MiB");
 }
 
-/* The child. It is a copy of the tracer that looks at files; see run_bounded(). */
-static void do_work(void *context)
+/* The child. It is a copy of the tracer that looks at files; see base/aside.h. */
+static int do_work(void *context)
 {
 	static struct search_request request;
 	struct work *work = context;
 	struct preparation *out = work->out;
 	struct file_view view;
+	aside_die_with_caller();
 	if (file_view_open(&view, work->pid, &out->reason) == 0 && fill_request(work, &request, &out->reason) == 0)
 		search(&view, work->reader, &request, work->settings, on_found, work, &out->reason);
 	for (unsigned i = 0; i < out->count; i++)
 		prepare(work, &work->kept[i], &out->list[i]);
 	out->has_ended = true;
+	return 0;
 }
 
 /* What is left for those that are loaded at start. */
@@ -294,16 +296,16 @@ static void add_to_report(const struct preparation *out, bool only_later, struct
 	}
 }
 
-static void run(struct work *work, int exe_fd)
+static void run(struct work *work, int exe_fd, int timeout_ms)
 {
 	struct reader reader;
-	bool in_time;
 	struct error *reason = &work->out->reason;
 	if (library_search_start(&reader, exe_fd, reason) < 0)
 		return;
 	work->reader = &reader;
-	work->deadline_us = now_us() + (int64_t)work->settings->file_timeout_ms * 1000;
-	run_bounded(do_work, work, work->settings->file_timeout_ms, &in_time, reason);
+	work->deadline_us = now_us() + (int64_t)timeout_ms * 1000;
+	if (aside(do_work, work, timeout_ms, -1) < 0 && errno == EAGAIN)
+		error_set(reason, "process-limit", "no process to prepare the libraries");
 	reader_end(&reader);
 }
 
@@ -337,7 +339,7 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 		                      .only_later = only_later,
 		                      .settings = settings,
 		                      .out = out};
-		run(work, exe_fd);
+		run(work, exe_fd, tracee_time_left_ms(tracee, (int)settings->file_timeout_ms));
 		fault_point("libraries-prepared");
 		need = only_later ? LIBRARIES_NEED_STOP : need_of(out);
 		add_to_report(out, need != LIBRARIES_NEED_NOTHING, report);

@@ -90,6 +90,19 @@ static int is_in_time(const struct tracee *tracee, struct error *err)
 	return error_set(err, "hold-timeout", "no time is left for it");
 }
 
+struct map_errand {
+	const struct object *object;
+	const struct plan *plan;
+	int fd;
+};
+
+/* Aside: the workload's /tmp may be on a disk that does not answer. */
+static int write_map(void *context, struct error *err)
+{
+	const struct map_errand *errand = context;
+	return perf_map_write(errand->object->tracee->pid, errand->plan, errand->fd, errand->object->has_perf_map, err);
+}
+
 bool object_remap(struct object *object, struct report_object *out)
 {
 	const struct settings *settings = object->settings;
@@ -120,7 +133,8 @@ bool object_remap(struct object *object, struct report_object *out)
 		out->reason = plan.reason;
 	if (done == 0 && settings->perf_map && applied != BACKING_FILE) {
 		struct error unwritten = {0};
-		if (perf_map_write(tracee->pid, &plan, fd, object->has_perf_map, &unwritten) < 0)
+		struct map_errand errand = {object, &plan, fd};
+		if (tracee_work_aside(tracee, write_map, &errand, &unwritten) < 0)
 			add_refusal(&out->reason, applied, &unwritten);
 	}
 	if (done == 0)

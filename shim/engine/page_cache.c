@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bounded.h"
+#include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "engine/populate.h"
@@ -190,12 +190,14 @@ struct task {
  * The child: it only asks the kernel to map, read and drop pages of the file. Killed at any step it leaves the page
  * cache with some slots huge, a few perhaps not cached, and all of them right.
  */
-static void do_in_child(void *context)
+static int do_in_child(void *context)
 {
 	struct task *task = context;
+	aside_die_with_caller();
 	struct work work = {.slots = task->slots, .deadline_us = task->deadline_us};
 	slots_reopen(task->slots);
 	task->findings->outcome = make_huge(&work);
+	return 0;
 }
 
 /* Do the slow part, in a child where the caller itself must not wait. Returns 0, or -1 with ERR where there is none. */
@@ -203,11 +205,11 @@ static int do_slow_part(struct slots *slots, struct findings *findings, unsigned
                         struct error *err)
 {
 	struct task task = {slots, findings, now_us() + (int64_t)timeout_ms * 1000};
-	bool in_time = true;
-	if (may_wait)
-		do_in_child(&task);
-	else if (run_bounded(do_in_child, &task, timeout_ms, &in_time, err) < 0)
-		return -1;
+	int timeout = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
+	int result = may_wait ? do_in_child(&task) : aside(do_in_child, &task, timeout, -1);
+	if (result < 0 && errno == EAGAIN)
+		return error_set(err, "process-limit", "no process to prepare the page cache");
+	bool in_time = result >= 0 || errno != ETIMEDOUT;
 	if (in_time && findings->outcome == OUTCOME_UNFINISHED)
 		findings->outcome = OUTCOME_ENDED; /* by a seccomp filter, or someone's kill(1) */
 	return 0;

@@ -7,11 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/retry.h"
@@ -148,38 +146,28 @@ static int allocate_mapped(struct copy *copy, struct error *err)
 	return result;
 }
 
-/* What is done aside: allocating may last as the kernel moves memory around, filling as the disk is slow. */
 struct filling {
 	const struct copy *copy;
 	int text_fd;
-	struct error *err; /* shared with who waits */
 };
 
-static int allocate_and_fill(void *context)
+/* Aside: allocating may last as the kernel moves memory around, filling as the disk is slow. */
+static int allocate_and_fill(void *context, struct error *err)
 {
 	const struct filling *filling = context;
 	const struct copy *copy = filling->copy;
 	const struct backing_copy *backing = copy->tracee->is_foreign ? NULL : copy->backing;
-	if (aside_is_child())
-		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (backing && backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes,
-	                                 filling->err) < 0)
-		return 1;
+	if (backing &&
+	    backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
+		return -1;
 	fault_point("allocated");
-	return fill_copy(copy->memfd, copy->plan, backing, copy->page_bytes, filling->text_fd, filling->err) < 0;
+	return fill_copy(copy->memfd, copy->plan, backing, copy->page_bytes, filling->text_fd, err);
 }
 
 static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 {
-	struct error *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (told == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no memory to fill the copy");
-	struct filling filling = {copy, text_fd, told};
-	int result = tracee_work_aside(copy->tracee, allocate_and_fill, &filling, err);
-	if (result > 0)
-		*err = *told;
-	munmap(told, sizeof *told);
-	if (result != 0)
+	struct filling filling = {copy, text_fd};
+	if (tracee_work_aside(copy->tracee, allocate_and_fill, &filling, err) < 0)
 		return -1;
 	fault_point("filled");
 	if (fcntl(copy->memfd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)

@@ -327,18 +327,46 @@ int tracee_time_left_ms(const struct tracee *tracee, int most_ms)
 	return left_ms > 0 ? (int)left_ms : 0;
 }
 
-int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context), void *context, struct error *err)
+struct errand {
+	int (*work)(void *context, struct error *err);
+	void *context;
+	struct error *err; /* shared with who waits */
+};
+
+static int run_errand(void *context)
+{
+	const struct errand *errand = context;
+	aside_die_with_caller();
+	return errand->work(errand->context, errand->err) < 0;
+}
+
+/* As aside(), with an error. */
+static int run_aside(const struct tracee *tracee, struct errand *errand)
 {
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, tracee->pid, 0);
-	int result = aside(work, context, tracee_time_left_ms(tracee, INT_MAX), pidfd);
-	if (result >= 0)
-		return result;
-	if (errno == EAGAIN)
-		return work(context);
-	if (errno == ETIMEDOUT)
-		return error_set(err, "hold-timeout", "held for %d ms, which is the limit",
-		                 (int)((now_us() - tracee->held_since_us) / 1000));
-	return error_set(err, "remap", "the process that was to fill the copy was killed");
+	int result = aside(run_errand, errand, tracee_time_left_ms(tracee, INT_MAX), pidfd);
+	if (result < 0 && errno == EAGAIN)
+		return run_errand(errand);
+	if (result < 0 && errno == ETIMEDOUT)
+		error_set(errand->err, "hold-timeout", "held for %d ms, which is the limit",
+		          (int)((now_us() - tracee->held_since_us) / 1000));
+	else if (result < 0)
+		error_set(errand->err, "remap", "the process that was to do this was killed");
+	return result;
+}
+
+int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, struct error *err), void *context,
+                      struct error *err)
+{
+	struct error *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (told == MAP_FAILED)
+		return error_set_errno(err, errno, "address-space-limit", "no memory to be told by a child");
+	struct errand errand = {work, context, told};
+	int result = run_aside(tracee, &errand);
+	if (result != 0 && err)
+		*err = *told;
+	munmap(told, sizeof *told);
+	return result ? -1 : 0;
 }
 
 void tracee_detach(struct tracee *tracee)

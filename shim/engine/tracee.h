@@ -165,10 +165,12 @@ void tracee_kill(struct tracee *tracee);
 int tracee_time_left_ms(const struct tracee *tracee, int most_ms);
 
 /*
- * Run WORK(CONTEXT) aside (base/aside.h) as long as TRACEE may be held, and lives. Returns what WORK does; in place
- * where there is no child to be had. -1 with ERR: "hold-timeout", or "remap" where the child was killed.
+ * Have a child (base/aside.h) do WORK(CONTEXT), which returns 0, or -1 with ERR, as long as TRACEE may be held, and
+ * lives; in place where there is no child to be had. Returns 0; -1 with ERR: WORK's, or words "hold-timeout",
+ * "address-space-limit", or "remap" where the child was killed.
  */
-int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context), void *context, struct error *err);
+int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, struct error *err), void *context,
+                      struct error *err);
 
 /* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
 void tracee_detach(struct tracee *tracee);

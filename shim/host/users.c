@@ -2,11 +2,9 @@
 
 #include <errno.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
 #include "base/aside.h"
 #include "base/cleanup.h"
@@ -40,7 +38,7 @@ enum { ANSWER_NONE, ANSWER_FOUND, ANSWER_ERROR };
 static int ask_name_service(void *context)
 {
 	const struct question *question = context;
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	aside_die_with_caller();
 	for (size_t bytes = ENTRY_BYTES; bytes <= ENTRY_BYTES_MAX; bytes *= 2) {
 		struct passwd entry, *found = NULL;
 		cleanup_free char *buf = malloc(bytes);
