@@ -142,28 +142,46 @@ int report_append(int fd, const struct report *report, int timeout_ms)
 	return result;
 }
 
-/* "prometheus" for "/usr/bin/prometheus". */
-static const char *short_name(const struct report *report)
+/* What of a program's text was put on huge pages only in part, or of its libraries not at all: " (...)", or "". */
+static void rest_message(const struct report *report, char *rest, size_t rest_bytes)
 {
-	const char *slash = strrchr(report->exe, '/');
-	return slash ? slash + 1 : report->exe;
+	char reason[sizeof report->reason + 2];
+	unsigned more = 0;
+	rest[0] = '\0';
+	if (error_is_set(&report->reason)) {
+		snprintf(rest, rest_bytes, "; %s", error_text(&report->reason, reason, sizeof reason));
+		return;
+	}
+	for (unsigned i = 1; i < report->object_count; i++) {
+		const struct report_object *object = &report->objects[i];
+		if (!error_is_set(&object->reason) || object->huge_bytes > 0 || object->prepared_bytes > 0)
+			continue;
+		if (!rest[0])
+			snprintf(rest, rest_bytes, "; not %s: %.200s", basename(object->path),
+			         error_text(&object->reason, reason, sizeof reason));
+		else
+			more++;
+	}
+	size_t used = strlen(rest);
+	if (more)
+		snprintf(rest + used, rest_bytes - used, "; nor %u others of its libraries", more);
 }
 
 static void report_message(const struct report *report, char *message, size_t message_bytes)
 {
-	char huge[16], text[16], reason[sizeof report->reason + 2];
+	char huge[16], text[16], rest[512], reason[sizeof report->reason + 2];
+	const char *name = basename(report->exe);
 	error_text(&report->reason, reason, sizeof reason);
 	switch (report->outcome) {
 	case OUTCOME_REMAPPED:
-		snprintf(message, message_bytes, "%s: %s of %s of text on huge pages (%s), held for %.1f ms",
-		         short_name(report), size_format(report->huge_bytes, huge, sizeof huge),
+		rest_message(report, rest, sizeof rest);
+		snprintf(message, message_bytes, "%s: %s of %s of text on huge pages (%s), held for %.1f ms%s", name,
+		         size_format(report->huge_bytes, huge, sizeof huge),
 		         size_format(report->text_bytes, text, sizeof text), backing_name(report->backing),
-		         (double)report->latency_us / 1000.0);
+		         (double)report->latency_us / 1000.0, rest);
 		break;
-	case OUTCOME_SKIPPED: snprintf(message, message_bytes, "%s: left alone: %s", short_name(report), reason); break;
-	case OUTCOME_FAILED:
-		snprintf(message, message_bytes, "%s: text stays on small pages: %s", short_name(report), reason);
-		break;
+	case OUTCOME_SKIPPED: snprintf(message, message_bytes, "%s: left alone: %s", name, reason); break;
+	case OUTCOME_FAILED: snprintf(message, message_bytes, "%s: text stays on small pages: %s", name, reason); break;
 	}
 }
 

@@ -117,6 +117,10 @@ static void look_at_tracing(struct doctor *doctor)
 	doctor->may_trace = add_probe(doctor, "tracing", "ptrace", &probe);
 	probe_proc(&probe);
 	doctor->sees_proc = add_probe(doctor, "tracing", "/proc", &probe);
+	if (doctor->may_trace) { /* a filter may kill for ptrace */
+		probe_entry(&probe);
+		add_probe(doctor, "tracing", "libraries", &probe);
+	}
 	int scope = host_yama_scope();
 	if (scope < 0)
 		fact(doctor, "tracing", "Yama", MARK_FACT, "not in this kernel");

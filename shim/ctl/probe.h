@@ -33,6 +33,12 @@ void probe_file(const char *directory, struct probe *out);
 /* Whether a child may trace us as the tracer of hugexec does its workload. */
 void probe_ptrace(struct probe *out);
 
+/*
+ * Whether a program waits for its tracer at its entry point (engine/entry_stop.h): ourselves, started as a child, which
+ * gets no further.
+ */
+void probe_entry(struct probe *out);
+
 /* Whether /proc is there and shows what the engine reads of a process. */
 void probe_proc(struct probe *out);
 

@@ -15,6 +15,17 @@
 #include "engine/private_pages.h"
 #include "host/host.h"
 
+/* A library of the report's that was to be on huge pages, and is not; NULL: none. */
+static const struct report_object *refused_library(const struct report *report)
+{
+	for (unsigned i = 1; i < report->object_count; i++) {
+		const struct report_object *object = &report->objects[i];
+		if (object->end != 0 && object->huge_bytes == 0 && error_is_set(&object->reason))
+			return object;
+	}
+	return NULL;
+}
+
 /* The report as a whole, from its objects: the program is the first. */
 static void sum_up(struct report *report)
 {
@@ -42,6 +53,12 @@ static void sum_up(struct report *report)
 		    &report->reason, "libraries-prepared",
 		    "the page cache holds %s of its libraries in huge pages, which the kernel maps as they are used",
 		    size_format(report->prepared_bytes, size, sizeof size));
+	const struct report_object *refused = refused_library(report);
+	if (report->outcome == OUTCOME_SKIPPED && report->prepared_bytes == 0 && refused) {
+		report->outcome = OUTCOME_FAILED;
+		error_set(&report->reason, refused->reason.word, "%s: %s", basename(refused->path),
+		          refused->reason.detail);
+	}
 }
 
 /* Whether the mapping with this index is the program's, or a copy of its text. */

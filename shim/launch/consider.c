@@ -224,6 +224,7 @@ enum considered consider_entry(struct following *following, struct followed *fol
 	begin_hold(following, followed, began_us);
 	struct report *report = followed->waiting;
 	struct settings settings = followed->waiting_settings;
+	settings.on_error = ON_ERROR_CONTINUE; /* it has begun: constructors have run */
 	followed->waiting = NULL;
 	fault_point("library-stop");
 	/* A constructor may have set a filter. */

@@ -127,6 +127,20 @@ def test_doctor_tries_other_folders(run, hugexecctl, tmp_path):
     assert names == [f"file, {tmp_path}", "file, /usr/lib"] and not os.listdir(tmp_path)
 
 
+def test_doctor_starts_a_program_with_libraries(run, hugexecctl):
+    """Whether programs can be had to wait at their entry points; not where they may not create memory files."""
+    seccomp = pytest.importorskip("seccomp", reason="python3-seccomp is not installed")
+
+    def refuse(call):
+        rules = seccomp.SyscallFilter(seccomp.ALLOW)
+        rules.add_rule(seccomp.ERRNO(1), call)
+        rules.load()
+
+    for refused, mark in (("perf_event_open", "good"), ("memfd_create", "bad")):
+        one = finding(doctor(run, hugexecctl, preexec_fn=lambda call=refused: refuse(call)), "tracing", "libraries")
+        assert one["mark"] == mark and (mark == "good" or "no-breakpoint: memfd_create" in one["text"]), one
+
+
 def test_doctor_sees_the_pool(run, hugexecctl, hugetlb_pool):
     with hugetlb_pool(0):
         said = doctor(run, hugexecctl)

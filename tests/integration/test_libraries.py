@@ -1,5 +1,6 @@
 """Libraries loaded at start: DT_NEEDED and LD_PRELOAD, glibc and musl, in place where address and offset agree, else a copy."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -222,3 +223,30 @@ def test_small_libraries_are_not_worth_it(hugexec_run, tmp_path):
     program = built.program("program", built.library("one"))
     done, report = hugexec_run([program], policy(min_text="32M"), "thp")
     assert done.stdout == "right\n" and report[0]["outcome"] == "skipped"
+
+
+def test_library_that_is_left_alone_has_its_reason(hugexec_command, tmp_path):
+    """In the report, which is that of the whole program then, and in the line for people."""
+    built = Built("cc", tmp_path)
+    library = built.library("one")
+    program = built.program("program", library)
+    words, report = hugexec_command([program], policy(on_error="fail", keep_free=1000000), "hugetlb", options=["-v"])
+    done = run(words)
+    [line] = read_report(report)
+    assert (done.stdout, done.returncode, line["outcome"]) == ("right\n", 0, "failed")  # its constructors had run
+    assert re.match(r"hugetlb-\w+: libone.so: ", line["reason"]) and "libone.so" in done.stderr
+    [found] = [each for each in line["objects"] if each["path"] == str(library)]
+    assert found["huge_bytes"] == 0 and found["reason"].startswith("hugetlb-")
+
+
+def test_library_that_is_left_alone_beside_one_that_is_not(hugexec_command, tmp_path):
+    built = Built("cc", tmp_path)
+    first = built.library("one")
+    relocated = built.library("two", "relocated.s", "-Wl,-z,notext")
+    program = built.program("program", first, relocated)
+    if "TEXTREL" not in run(["readelf", "-d", relocated]).stdout or run([program]).stdout != "right\n":
+        pytest.skip("no text relocations here")
+    words, report = hugexec_command([program], policy(), "thp", options=["-v"])
+    done = run(words)
+    assert done.stdout == "right\n" and read_report(report)[0]["outcome"] == "remapped"
+    assert re.search(r" on huge pages \(thp\), held for [0-9.]+ ms; not libtwo.so: text-changed: ", done.stderr), done.stderr
