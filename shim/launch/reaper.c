@@ -8,10 +8,15 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
+
+/* How often we look at a process that may be about to unblock its signals. */
+#define LOOKS_MAX 100
+#define LOOK_NS   1000000
 
 #define INITIAL_PID_NAMESPACE_INODE 0xEFFFFFFCU /* PROC_PID_INIT_INO, since Linux 3.8 */
 
@@ -30,24 +35,44 @@ static bool holds_sigchld(const char *status, const char *key)
 	return line && strtoull(line + strlen(key), NULL, 16) & (UINT64_C(1) << (SIGCHLD - 1));
 }
 
+enum look { REAPS, REAPS_NOT, NOT_SETTLED };
+
+/*
+ * What STATUS tells of its process. Who has just started a child by vfork(2), as posix_spawn(3) does, blocks all
+ * signals for the moment in which that child is us already; so blocked signals count only of one that sleeps.
+ */
+static enum look look_at(const char *status)
+{
+	if (holds_sigchld(status, "\nSigCgt:\t") || holds_sigchld(status, "\nSigIgn:\t"))
+		return REAPS;
+	if (!holds_sigchld(status, "\nSigBlk:\t"))
+		return REAPS_NOT;
+	return strstr(status, "\nState:\tS") ? REAPS : NOT_SETTLED;
+}
+
 static int check_process(pid_t pid, struct error *err)
 {
 	char path[64], name[32] = "";
-	cleanup_free char *status = NULL;
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
-		return error_set(err, "no-reaper",
-		                 "it cannot be seen whether process %d would reap the tracer; hugexecd.socket helps",
-		                 (int)pid);
-	if (holds_sigchld(status, "\nSigCgt:\t") || holds_sigchld(status, "\nSigBlk:\t") ||
-	    holds_sigchld(status, "\nSigIgn:\t"))
-		return 0;
-	sscanf(status, "Name:\t%31[^\n]", name);
+	for (int looks = 0; looks < LOOKS_MAX; looks++) {
+		cleanup_free char *status = NULL;
+		if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
+			break;
+		sscanf(status, "Name:\t%31[^\n]", name);
+		switch (look_at(status)) {
+		case REAPS: return 0;
+		case NOT_SETTLED: nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL); continue;
+		default: break;
+		}
+		return error_set(
+		    err, "no-reaper",
+		    "process %d (%s) takes no notice of SIGCHLD, so the tracer of a wrapper could stay its "
+		    "zombie; hugexecd.socket helps",
+		    (int)pid, name);
+	}
 	return error_set(
 	    err, "no-reaper",
-	    "process %d (%s) takes no notice of SIGCHLD, so the tracer of a wrapper could stay its zombie; "
-	    "hugexecd.socket helps",
-	    (int)pid, name);
+	    "it cannot be seen whether process %d would reap the tracer of a wrapper; hugexecd.socket helps", (int)pid);
 }
 
 static bool is_initial_pid_namespace(void)

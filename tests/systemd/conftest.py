@@ -36,19 +36,28 @@ def installed(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def service_program():
-    """tests/programs/service.c with 8 MiB of text, as /srv/programs/service-8 in the bed."""
-    GENERATED.mkdir(parents=True, exist_ok=True)
-    path = GENERATED / "service-8"
-    source = ROOT / "tests" / "programs" / "service.c"
-    if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
-        text = GENERATED / "service-8.s"
-        text.write_text(bigtext_generator.assembly(8))
-        partial = GENERATED / f"service-8.{os.getpid()}"
-        subprocess.run(["cc", "-O1", "-Wall", "-o", partial, source, text], check=True, timeout=120)
-        partial.rename(path)
-        os.sync()  # the file backing leaves dirty pages alone
-    return path
+def service_program_of():
+    """tests/programs/service.c with so many MiB of text, as /srv/programs/service-MIB in the bed."""
+
+    def build(mib):
+        GENERATED.mkdir(parents=True, exist_ok=True)
+        path = GENERATED / f"service-{mib}"
+        source = ROOT / "tests" / "programs" / "service.c"
+        if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
+            text = GENERATED / f"service-{mib}.s"
+            text.write_text(bigtext_generator.assembly(mib))
+            partial = GENERATED / f"service-{mib}.{os.getpid()}"
+            subprocess.run(["cc", "-O1", "-Wall", "-o", partial, source, text], check=True, timeout=120)
+            partial.rename(path)
+            os.sync()  # the file backing leaves dirty pages alone
+        return path
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def service_program(service_program_of):
+    return service_program_of(8)
 
 
 @pytest.fixture(scope="session")
