@@ -4,12 +4,11 @@
  * The runtime calls it while the container's init waits, in its namespaces already, for leave to execute the
  * container's program. The tale of the two processes of ours:
  *
- *   the hook    reads the state and the policy, and has a reader look for the bundle's annotations (bundle_ask.h). If
- *               no rule can want this container that is all. Else it starts the tracer, waits for its word, and returns
- *               to the runtime, milliseconds after it was called, with status 0 whatever came of it ("on_error": "fail"
- *               excepted).
- *   the tracer  is nobody's child and in a session of its own, holds none of the runtime's files, and is attached to
- *               all threads of the container's init. It sleeps until one of them executes a program, perhaps hours
+ *   the hook    reads the state and the policy, and where a rule asks for annotations has a reader look for the
+ * bundle's (bundle_ask.h). If no rule can want this container that is all. Else it starts the tracer, waits for its
+ * word, and returns to the runtime, milliseconds after it was called, with status 0 whatever came of it ("on_error":
+ * "fail" excepted). the tracer  is nobody's child and in a session of its own, holds none of the runtime's files, and
+ * is attached to all threads of the container's init. It sleeps until one of them executes a program, perhaps hours
  *               later; then it does what the exec shim's tracer does (launch/follow.h), reports to the journal, and
  *               ends. If the container ends before, so does the tracer. If the tracer is killed, the container runs on
  *               as if there had been none, but for the moments in which it had borrowed the program's registers: then
@@ -124,9 +123,15 @@ static int give_up(const struct error *reason)
 	return container.on_error == ON_ERROR_FAIL ? EXIT_FAILS : EXIT_SUCCESS;
 }
 
-/* The annotations that the state lacks. What is wrong with the bundle does not matter where the state has some. */
+/*
+ * The annotations that the state lacks, where a rule asks for any: the runtime may have its configuration from
+ * elsewhere (crun --config), and what lies in the bundle then is another container's, or nothing. What is wrong with
+ * the bundle does not matter where the state has some annotations.
+ */
 static int read_bundle(struct oci_state *state, struct error *err)
 {
+	if (!(policy_needs(container.policy) & FACT_ANNOTATION))
+		return 0;
 	cleanup_free char *text = NULL;
 	cleanup_free struct annotation *annotations = NULL;
 	size_t bytes;
@@ -309,8 +314,11 @@ static int run_hook(void)
 	if (!policy_may_remap(container.policy, VIA_HOOK))
 		return EXIT_SUCCESS;
 	bool has_annotations = state->annotation_count > 0;
-	if (read_bundle(state, &bundle) < 0 && !has_annotations)
-		return give_up(&bundle);
+	if (read_bundle(state, &bundle) < 0 && !has_annotations) {
+		error_set(&err, bundle.word, "a rule asks for annotations, which the state does not have: %s",
+		          bundle.detail);
+		return give_up(&err);
+	}
 	if (!policy_may_remap_container(container.policy, state->annotations, state->annotation_count))
 		return EXIT_SUCCESS;
 	return start_tracer(&err) < 0 ? give_up(&err) : EXIT_SUCCESS;

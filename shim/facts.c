@@ -19,6 +19,25 @@
 /* A user's name, of which there is more than one to ask for now and then; a server that is there answers sooner. */
 #define USER_TIMEOUT_MS 500
 
+/*
+ * Whether the kernel has marked PATH, what /proc/PID/exe leads to, as that of a file that was unlinked (fs/d_path.c).
+ * A file may also have such a name: then it is there, in the process' root.
+ */
+static bool is_marked_deleted(pid_t pid, const char *path)
+{
+	static const char mark[] = " (deleted)";
+	struct stat about, named;
+	size_t length = strlen(path), mark_length = sizeof mark - 1;
+	char name[sizeof((struct fact_store){0}).exe + 32];
+	if (length <= mark_length || strcmp(path + length - mark_length, mark) != 0)
+		return false;
+	snprintf(name, sizeof name, "/proc/%d/exe", (int)pid);
+	if (stat(name, &about) < 0 || about.st_nlink == 0)
+		return true;
+	snprintf(name, sizeof name, "/proc/%d/root%s", (int)pid, path);
+	return lstat(name, &named) < 0 || named.st_dev != about.st_dev || named.st_ino != about.st_ino;
+}
+
 static int read_exe_link(struct fact_store *store, pid_t pid, struct error *err)
 {
 	char path[64];
@@ -27,11 +46,9 @@ static int read_exe_link(struct fact_store *store, pid_t pid, struct error *err)
 	if (got < 0)
 		return error_set_errno(err, errno, "no-proc", "%s", path);
 	store->exe[got] = '\0';
-	/* The kernel marks a file that was unlinked; the rule was written for the path that it had. */
-	static const char mark[] = " (deleted)";
-	size_t mark_len = sizeof mark - 1;
-	if ((size_t)got > mark_len && strcmp(store->exe + (size_t)got - mark_len, mark) == 0)
-		store->exe[(size_t)got - mark_len] = '\0';
+	/* The rule was written for the path that it had. */
+	if (is_marked_deleted(pid, store->exe))
+		*strrchr(store->exe, ' ') = '\0';
 	store->facts.exe = store->exe;
 	return 0;
 }

@@ -23,7 +23,7 @@
 /*
  * Whether the main program of IMAGE can be moved by PHASE: ET_DYN, not under personality(ADDR_NO_RANDOMIZE), and none
  * of its segments asks for an alignment that it would lose. EXE_FD: its file. Returns 0, or -1 with ERR word
- * "rebase-refused".
+ * "rebase-refused", or "file-misaligned" (it is not ET_DYN).
  */
 int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);
 

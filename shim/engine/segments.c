@@ -27,8 +27,12 @@ int segments_read(int exe_fd, uint64_t entry_addr, struct segments *out, struct 
 	Elf64_Ehdr ehdr;
 	*out = (struct segments){.align = 4096};
 	if (pread(exe_fd, &ehdr, sizeof ehdr, 0) != sizeof ehdr || memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0 ||
-	    ehdr.e_ident[EI_CLASS] != ELFCLASS64 || ehdr.e_type != ET_DYN)
-		return error_set(err, "rebase-refused", "it is not position-independent");
+	    ehdr.e_ident[EI_CLASS] != ELFCLASS64)
+		return error_set(err, "rebase-refused", "its ELF header cannot be read");
+	if (ehdr.e_type != ET_DYN)
+		return error_set(
+		    err, "file-misaligned",
+		    "offset and address of its text differ modulo 2 MiB, and it is not position-independent");
 	for (unsigned i = 0; i < ehdr.e_phnum; i++) {
 		Elf64_Phdr phdr;
 		off_t off = (off_t)(ehdr.e_phoff + i * sizeof phdr);

@@ -122,7 +122,7 @@ CIRCUMSTANCES = {
     "a file that is too short to copy": ({}, "thp", [], "made-short", "text-unreadable"),
     "32 bits": ({}, "thp", [], "made-32-bit", "not-native"),
     "not to be moved": ({"rebase": False}, "file", [], "probe", "file-misaligned"),
-    "cannot be moved": ({}, "file", [], "probe-fixed", "rebase-refused"),
+    "cannot be moved": ({}, "file", [], "probe-fixed", "file-misaligned"),
     "addresses that are not random": ({}, "file", ["setarch", "-R"], "probe", "rebase-refused"),
     "no address space": ({}, "thp", ["prlimit", "--as={}".format(45 * MIB)], "probe-large", "address-space-limit"),
     "no huge pages for this process": ({}, "file", WITHOUT_THP, "probe", "file-unsupported"),

@@ -1,11 +1,12 @@
 """The command line: what is printed where, exit statuses, options, the report file."""
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
 
-from conftest import ALL, Process, policy_with, read_report, take_hugetlb_pool
+from conftest import ALL, Process, at_rest, policy_with, read_report, take_hugetlb_pool
 
 KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes", "prepared_bytes",
         "latency_us", "objects"}
@@ -155,6 +156,31 @@ def test_strange_names(hugexec_run, tmp_path, bigtext):
         done, report = hugexec_run([os.fsdecode(path), "exit", "9"], backing="thp")
         assert done.returncode == 9 and len(report) == 1
         assert report[0]["outcome"] == "remapped", report
+
+
+def test_name_that_looks_deleted(hugexec_run, hugexecctl, run, write_policy, tmp_path, bigtext):
+    """The kernel's mark on a file that was unlinked, and a name that is just like it: rules are about names."""
+    program, like = tmp_path / "gone", tmp_path / "gone (deleted)"
+    shutil.copy(bigtext(4), program)
+    shutil.copy(bigtext(4), like)
+    os.sync()
+    for path, named, outcome in ((program, program, "remapped"), (like, like, "remapped"), (like, program, "skipped"), (program, like, "skipped")):
+        policy = policy_with(match={"exe": str(named)}, follow="none")
+        done, report = hugexec_run([path, "exit", "9"], policy, "thp")
+        assert done.returncode == 9 and report[-1]["outcome"] == outcome, (path, named, report)
+        assert outcome == "skipped" or report[-1]["exe"] == str(path)
+    for has_other_name in (False, True):
+        shutil.copy(bigtext(4), program)
+        with at_rest([program, "sleep"]) as process:
+            assert process.stdout.readline()
+            if has_other_name:
+                os.link(program, tmp_path / "link")
+            program.unlink()
+            for named, outcome in ((program, "remapped"), (like, "skipped")):
+                policy = write_policy(policy_with(match={"exe": str(named)}, backing=["thp"]))
+                done = run([hugexecctl, "attach", f"--policy={policy}", "--json", str(process.pid)])
+                line = json.loads(done.stdout)
+                assert line["outcome"] == outcome, (named, line)
 
 
 def test_backing_overrides_the_rule(hugexec_run, bigtext):

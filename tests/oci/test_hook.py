@@ -273,6 +273,44 @@ def test_walls(containers, runtime, change, backing):
     assert line["outcome"] == "remapped" and line["backing"] == backing
 
 
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_no_procfs(containers, backing):
+    """A container without a procfs, whose image has another program in its place (runc does not start those)."""
+    def without_proc(config):
+        config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] != "/proc"]
+        config["linux"].pop("maskedPaths", None)
+        config["linux"].pop("readonlyPaths", None)
+
+    def link(rootfs):
+        (rootfs / "proc" / "self").mkdir(parents=True)
+        (rootfs / "proc" / "self" / "exe").symlink_to("/bin/busybox")
+
+    ours = containers("crun", backing=[backing])
+    told = []
+    for name, hook in (("plain", False), ("ours", True)):
+        done = ours.run(ours.bundle(name, ["/bin/big", "exit", "9"], {"/bin/big": big(8, "pie", ("cc",))}, hook=hook, change=without_proc, prepare=link))
+        told.append((done.returncode, done.stdout, done.stderr))
+    assert told[0] == told[1] and told[0][0] == 9, told
+    line = ours.report()
+    assert line["outcome"] == "remapped" and line["backing"] == backing and line["rebased"] is (backing == "file")
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_configuration_from_elsewhere(containers, asks):
+    """crun --config: the bundle has no config.json, which matters only where a rule asks for annotations."""
+    ours = containers("crun", **({} if asks else {"match": {"via": "hook"}}))
+    bundle = ours.bundle("elsewhere", ["/bin/big", "exit", "9"], {"/bin/big": big()}, annotations={})
+    config = bundle.parent / "config.json"
+    shutil.move(bundle / "config.json", config)
+    done = ours.call("run", "--bundle", bundle, "--config", config, ours.name(bundle))
+    assert done.returncode == 9, done.stderr
+    line = ours.report()
+    if asks:
+        assert line["outcome"] == "failed" and line["reason"].startswith("bundle: a rule asks for annotations"), line
+    else:
+        assert line["outcome"] == "remapped" and line["reason"] is None, line
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_prestart(containers, runtime):
     """The older name of the same moment."""
