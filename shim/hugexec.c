@@ -23,6 +23,7 @@
 #include "launch/command.h"
 #include "launch/launch.h"
 #include "launch/options.h"
+#include "launch/plain_heap.h"
 #include "launch/program.h"
 #include "launch/sink.h"
 #include "launch/stack.h"
@@ -213,6 +214,7 @@ __attribute__((noinline)) static int run(const struct options *options)
 int main(int argc, char **argv)
 {
 	struct options options;
+	plain_heap_begin(argv);
 	stack_make_room();
 	switch (options_parse(argc, argv, &options)) {
 	case OPTIONS_DONE: return finish(EXIT_SUCCESS);

@@ -175,6 +175,20 @@ def test_file_that_cannot_be_passed_on(hugexec_command, built, refused):
     assert line["outcome"] == "remapped" and line["rebased"] is True and line["reason"] is None, line
 
 
+@pytest.mark.usefixtures("public_folder")
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_file_that_root_may_not_read(hugexec_command, built, tmp_path, backing):
+    """As on a user's FUSE mount: executed as plain, and the reason is about the file, not about /proc."""
+    program = tmp_path / "executable"
+    shutil.copy(built / "a", program)
+    os.chown(program, 65534, 65534)
+    program.chmod(0o711)
+    words, report = hugexec_command([program], backing=backing)
+    done = run(["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *words])
+    assert (done.stdout, done.returncode) == (told_by(built, "a"), 7), done
+    assert [line["reason"] for line in read_report(report)] == [f"text-unreadable: {program}: Permission denied"]
+
+
 def test_moved_and_then_blind(steps, hugexec_command, built, mark):
     """A tracer that loses its /proc after the move plans with no address that the program has left, and tells that it was moved."""
     assert "rebase-fixed" in steps

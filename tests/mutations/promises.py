@@ -130,6 +130,8 @@ broken(4, "at once: a moved program", "shim/engine/rebase.c", "bytes, (uint64_t)
 # 5. Whatever fails, the program runs.
 broken(5, "a tracer that cannot start", "shim/hugexec.c", "return fails ? EXIT_FAILED : execute(options);\n\t}\n\treturn execute_traced(options, &launch, &program);", "return EXIT_FAILED;\n\t}\n\treturn execute_traced(options, &launch, &program);", "fail_open::test_ptrace_refused")
 broken(5, "a broken policy", "shim/hugexec.c", "\t\treturn fails ? EXIT_FAILED : execute(options);\n\t}\n\tint status", "\t\treturn EXIT_FAILED;\n\t}\n\tint status", "fail_open::test_bad_policy")
+broken(5, "a pool without a page for the tracer's heap", "shim/hugexec.c", "\tplain_heap_begin(argv);\n", "", "tunables::test_hugetlb_heap")
+broken(1, "the environment that was given to hugexec under another name", "shim/launch/plain_heap.c", "\tmemcpy(variable, tunables, sizeof tunables - 1);\n", "", "tunables::test_command_gets_its_environment")
 broken(5, "the report says that the program was moved", "shim/engine/backing_file.c", "\t*rebased = true;\n", "", "right_file::test_moved_and_then_blind")
 broken(5, "the report says why", "shim/engine/object.c", "\tif (!error_is_set(all)) {\n\t\t*all = *refusal;\n\t\treturn;\n\t}", "\tif (!error_is_set(all))\n\t\treturn;", "fail_open::test_empty_pool")
 broken(5, "no signal of our own writing", "shim/base/say.c", "\tsigprocmask(SIG_BLOCK, &ours, &before);\n", "\tsigprocmask(SIG_BLOCK, NULL, &before);\n", "unit say")
