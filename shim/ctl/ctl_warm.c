@@ -14,9 +14,10 @@
 #include "base/text.h"
 #include "ctl/ctl.h"
 #include "ctl/warm.h"
+#include "ctl/warm_policy.h"
 #include "policy/policy.h"
 
-#define EXES_MAX 4096
+#define UNITS "/etc/systemd/system"
 
 static const char help[] =
     "Usage: hugexecctl warm [--json] FILE...\n"
@@ -25,8 +26,9 @@ static const char help[] =
     "finds it there, and say how much of it is. Files that run on small pages at the moment, or are being\n"
     "written, are left as they are. The pages stay until the kernel needs the memory.\n"
     "\n"
-    "  --policy[=FILE]  the programs that rules of the host's policy (or FILE) name by a plain path;\n"
-    "                   those that are not installed are no failure\n"
+    "  --policy[=FILE]  the programs that rules of the host's policy (or FILE) name, by a path or a pattern, with\n"
+    "                   the libraries that the rules want and those that they name to be prepared; of the host's\n"
+    "                   policy also those of services that are enabled. What is not installed is no failure\n"
     "  --json           for programs\n"
     "\n"
     "Exit status: 0 where all whole slots of 2 MiB are on huge pages; 1 where some are not, or a file or\n"
@@ -71,8 +73,9 @@ static void print_warmed(struct warm *warm, const char *path, const struct warme
 	       error_is_set(&warmed->reason) ? error_text(&warmed->reason, why, sizeof why) : "");
 }
 
-static void warm_one(struct warm *warm, const char *path)
+static void warm_one(void *context, const char *path)
 {
+	struct warm *warm = context;
 	struct warmed warmed;
 	warm_file(path, warm->progress ? show_progress : NULL, (void *)(uintptr_t)path, &warmed);
 	if (warm->progress)
@@ -97,15 +100,9 @@ static int warm_by_policy(struct warm *warm, const char *file)
 		fprintf(stderr, "hugexecctl: %s\n", err.detail);
 		return CTL_NO;
 	}
-	const char **exes = calloc(EXES_MAX, sizeof exes[0]);
-	size_t count = exes ? policy_plain_exes(policy, exes, EXES_MAX) : 0;
-	for (size_t i = 0; i < count && i < EXES_MAX; i++)
-		warm_one(warm, exes[i]);
-	if (count > EXES_MAX)
-		fprintf(stderr, "hugexecctl: only the first %d of %zu programs\n", EXES_MAX, count);
-	if (!warm->json && count == 0)
-		puts("No rule names a program by a plain path.");
-	free(exes);
+	warm_policy(policy, file ? NULL : UNITS, warm_one, warm);
+	if (!warm->json && warm->shown == 0)
+		puts("No rule names a program with text to prepare.");
 	policy_free(policy);
 	return CTL_OK;
 }

@@ -1,46 +1,42 @@
 /*
  * What a policy tells without a program to decide about.
  */
-#include <string.h>
+#include <stddef.h>
 
 #include "policy/internal.h"
 
-static bool uses_file_backing(const struct policy *policy, const struct rule *rule)
+static bool uses_file_backing(const struct settings *settings)
 {
-	struct settings settings;
-	settings_default(&settings);
-	settings_apply(&settings, &policy->settings);
-	settings_apply(&settings, &rule->settings);
-	for (unsigned i = 0; i < settings.backing_count; i++) {
-		if (settings.backing[i] == BACKING_FILE)
+	for (unsigned i = 0; i < settings->backing_count; i++) {
+		if (settings->backing[i] == BACKING_FILE)
 			return true;
 	}
 	return false;
 }
 
-static bool is_told(const char **told, size_t count, const char *exe)
+void policy_each_file_rule(const struct policy *policy,
+                           void (*each)(void *context, const char *const *exe, const struct settings *settings),
+                           void *context)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(told[i], exe) == 0)
-			return true;
-	}
-	return false;
-}
-
-size_t policy_plain_exes(const struct policy *policy, const char **out, size_t max)
-{
-	size_t count = 0;
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
-		if (rule->action != ACTION_REMAP || !rule->match.exe || !uses_file_backing(policy, rule))
-			continue;
-		for (const char **exe = rule->match.exe; *exe; exe++) {
-			if (strpbrk(*exe, "*?[\\") || is_told(out, count < max ? count : max, *exe))
-				continue;
-			if (count < max)
-				out[count] = *exe;
-			count++;
+		struct settings settings;
+		settings_default(&settings);
+		settings_apply(&settings, &policy->settings);
+		settings_apply(&settings, &rule->settings);
+		if (rule->action == ACTION_REMAP && uses_file_backing(&settings))
+			each(context, rule->match.exe, &settings);
+	}
+}
+
+bool policy_skips_exe(const struct policy *policy, const char *path)
+{
+	for (size_t i = 0; i < policy->rule_count; i++) {
+		const struct rule *rule = &policy->rules[i];
+		for (const char **glob = rule->match.exe; glob && *glob; glob++) {
+			if (policy_path_matches(*glob, path))
+				return rule->action == ACTION_SKIP;
 		}
 	}
-	return count;
+	return false;
 }

@@ -134,11 +134,16 @@ bool policy_may_remap_container(const struct policy *policy, const struct annota
 void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out);
 
 /*
- * The programs that rules name by a path without wildcards, to be remapped with the file backing among others: those
- * whose page cache can be prepared before anyone starts them. Each once, in the order of the rules; MAX at most into
- * OUT (the strings are the policy's). Returns how many there are, which may be more than MAX.
+ * Call EACH for every rule by which programs are remapped with the file backing among others, so that page cache can be
+ * prepared for them before anyone starts them: with its settings, and its patterns of "exe" (NULL: it has none, which
+ * is any program). The strings are the policy's.
  */
-size_t policy_plain_exes(const struct policy *policy, const char **out, size_t max);
+void policy_each_file_rule(const struct policy *policy,
+                           void (*each)(void *context, const char *const *exe, const struct settings *settings),
+                           void *context);
+
+/* Whether of the rules with an "exe" that matches PATH the first one says to leave it alone. */
+bool policy_skips_exe(const struct policy *policy, const char *path);
 
 /*
  * A glob on a path, as in "exe" and "libraries": * ? and [...] stop at '/', and a ** that stands alone between slashes

@@ -4,8 +4,6 @@
 #include "fuzzing.h"
 #include "policy/policy.h"
 
-#define EXES_MAX 8
-
 static void decide(const struct policy *policy, const struct facts *facts)
 {
 	struct decision decision;
@@ -15,6 +13,15 @@ static void decide(const struct policy *policy, const struct facts *facts)
 	MUST(decision.settings.page_size_bytes == UINT64_C(2) << 20 || decision.settings.page_size_bytes == 1U << 30);
 	MUST(!decision.settings.keep_free_pages || !decision.settings.keep_free_percent);
 	MUST(decision.settings.keep_free_percent <= 100);
+}
+
+static void look_at_rule(void *policy, const char *const *exe, const struct settings *settings)
+{
+	MUST(settings->backing_count >= 1 && settings->backing_count <= BACKING_COUNT);
+	for (; exe && *exe; exe++)
+		policy_skips_exe(policy, *exe);
+	for (char *const *glob = settings->library_prepare; glob && *glob; glob++)
+		MUST((*glob)[0] == '/');
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -49,10 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	                       .annotations = annotations,
 	                       .annotation_count = 1};
 	decide(policy, &facts);
-	const char *exes[EXES_MAX];
-	size_t count = policy_plain_exes(policy, exes, EXES_MAX);
-	for (size_t i = 0; i < count && i < EXES_MAX; i++)
-		MUST(exes[i][0] == '/');
+	policy_each_file_rule(policy, look_at_rule, policy);
 	policy_needs(policy);
 	policy_may_remap(policy, VIA_ATTACH);
 	policy_free(policy);

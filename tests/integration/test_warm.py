@@ -7,6 +7,7 @@ import pytest
 
 from cached_files import ext4_fixture, huge_bytes, huge_ext4_fixture, read_small, small_user  # noqa: F401
 from conftest import BUILD, MIB, policy_with
+from test_libraries import Built
 
 TEXT = 8 * MIB
 
@@ -56,14 +57,75 @@ def test_program_that_runs_on_small_pages(run, hugexecctl, program):
     assert file["reason"].startswith("file-busy: ")
 
 
+def paths_of(files):
+    return [file["path"] for file in files]
+
+
 def test_policy(run, hugexecctl, program, write_policy, tmp_path):
     policy = policy_with()
-    policy["rules"][0]["match"]["exe"] = [str(program), str(tmp_path / "not-installed"), "/usr/bin/*"]
+    policy["rules"][0]["match"]["exe"] = [str(program), str(tmp_path / "not-installed"), f"{program.parent}/prog*"]
     status, files = warm(run, hugexecctl, f"--policy={write_policy(policy)}")
-    assert [file["path"] for file in files] == [str(program), str(tmp_path / "not-installed")]
+    assert paths_of(files) == [str(program), str(tmp_path / "not-installed")]
     assert files[0]["huge_bytes"] == files[0]["slot_bytes"] > 0
     assert status == 0  # what is not installed is no failure of the boot
     assert warm(run, hugexecctl, tmp_path / "not-installed")[0] == 1
+
+
+@pytest.fixture(name="tree")
+def tree_fixture(huge_ext4, program):
+    """Programs in folders, and what is none."""
+    tree = huge_ext4 / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    for path in ("a/one", "b/deep/two", "b/deep/skipped"):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(program, tree / path)
+    shutil.copy("/bin/sh", tree / "a/small")
+    (tree / "a/text").write_bytes(b"#!" + b"x" * (4 << 20))
+    (tree / "a/text").chmod(0o755)
+    shutil.copy(program, tree / "a/not-executable")
+    (tree / "a/not-executable").chmod(0o644)
+    os.link(tree / "a/one", tree / "a/one-again")
+    (tree / "loop").symlink_to(tree)
+    os.sync()
+    return tree
+
+
+@pytest.mark.parametrize("pattern,wanted", [("/a/*", {"a/one"}), ("/**/t[w]o", {"b/deep/two"}), ("/?/**", {"a/one", "b/deep/two"}),
+                                            ("/**", {"a/one", "b/deep/two"}), ("/b/two", set())])
+def test_patterns(run, hugexecctl, write_policy, tree, pattern, wanted):
+    """Programs with whole slots of text that a pattern leads to, each once, but for those that a rule before leaves alone."""
+    rules = [{"match": {"exe": "/**/skipped"}, "action": "skip"}, {"match": {"exe": [str(tree) + pattern, "**/one"]}}]
+    if pattern == "/b/two":
+        rules[1]["match"]["exe"] = [f"{tree}/[b]/two", "**/one"]  # where to look for the second it does not say
+    status, files = warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")
+    paths = {path.removeprefix(f"{tree}/").replace("one-again", "one") for path in paths_of(files)}
+    assert status == 0 and paths == wanted and len(files) == len(wanted)
+    assert all(file["huge_bytes"] == file["slot_bytes"] > 0 for file in files)
+
+
+def test_sizes_of_the_rule(run, hugexecctl, write_policy, tree):
+    for settings in {"min_text": "9M"}, {"max_text": "7M"}:
+        rules = [{"match": {"exe": f"{tree}/a/*"}, **settings}]
+        assert warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}") == (0, [])
+    assert "No rule names" in run([hugexecctl, "warm", f"--policy={write_policy({'version': 1, 'rules': rules})}"]).stdout
+
+
+def test_libraries(run, hugexecctl, write_policy, huge_ext4):
+    """Of a program that a rule names: those that it loads at start, and those that the rule names."""
+    folder = huge_ext4 / "libraries"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    built = Built("cc", folder)
+    needed, later = built.library("needed"), built.library("later")
+    program = built.program("program", needed)
+    rules = [{"match": {"exe": str(program)}, "libraries": {"exclude": ["**/libc.so*"], "prepare": [f"{folder}/lib*.so"]}}]
+    status, files = warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")
+    assert status == 0 and paths_of(files) == [str(program), str(needed), str(later)]
+    assert all(file["huge_bytes"] == file["slot_bytes"] > 0 for file in files[1:])
+    rules[0]["libraries"] = False
+    assert paths_of(warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")[1]) == [str(program)]
+    rules = [{"match": {}, "libraries": {"prepare": [f"{folder}/liblat*"]}}]  # no program is named, but a file is
+    assert paths_of(warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")[1]) == [str(later)]
 
 
 def test_small_text_is_no_failure(run, hugexecctl):

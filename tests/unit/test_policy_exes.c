@@ -1,34 +1,41 @@
 /*
- * Which programs a policy names by a plain path.
+ * What a policy names to be prepared.
  */
 #include "policy_testing.h"
 
-static const char *exes[8];
+static char seen[1024];
 
-static size_t exes_of(const char *text, size_t max)
+static void note(void *context, const char *const *exe, const struct settings *settings)
 {
-	static struct policy *policy; /* its strings are compared after */
-	policy_free(policy);
-	policy = policy_of(text);
-	memset(exes, 0, sizeof exes);
-	return policy_plain_exes(policy, exes, max);
+	(void)context;
+	char *at = seen + strlen(seen);
+	at += sprintf(at, "[");
+	for (; exe && *exe; exe++)
+		at += sprintf(at, " %s", *exe);
+	for (char *const *glob = settings->library_prepare; glob && *glob; glob++)
+		at += sprintf(at, " +%s", *glob);
+	sprintf(at, "]");
 }
 
-static void plain_paths_of_remap_rules(void **state)
+static const char *rules_of(const char *text)
+{
+	struct policy *policy = policy_of(text);
+	seen[0] = '\0';
+	policy_each_file_rule(policy, note, NULL);
+	policy_free(policy);
+	return seen;
+}
+
+static void rules_that_remap_in_place(void **state)
 {
 	(void)state;
 	const char *text = "{\"version\":1,\"rules\":["
-	                   "{\"match\":{\"exe\":[\"/a\",\"/b*\",\"/c\",\"/a\",\"/x?\",\"/[x]\",\"/\\\\*\"]}},"
+	                   "{\"match\":{\"exe\":[\"/a\",\"/b*\"]}},"
 	                   "{\"match\":{\"exe\":\"/skipped\"},\"action\":\"skip\"},"
 	                   "{\"match\":{\"exe\":\"/copied\"},\"backing\":[\"hugetlb\",\"thp\"]},"
-	                   "{\"match\":{\"user\":\"root\"}},"
-	                   "{\"match\":{\"exe\":\"/c\"}},"
+	                   "{\"match\":{\"user\":\"root\"},\"libraries\":{\"prepare\":[\"/x/*\"]}},"
 	                   "{\"match\":{\"exe\":\"/d\"},\"backing\":[\"hugetlb\",\"file\"]}]}";
-	assert_int_equal(exes_of(text, 8), 3);
-	assert_string_equal(exes[0], "/a");
-	assert_string_equal(exes[1], "/c");
-	assert_string_equal(exes[2], "/d");
-	assert_null(exes[3]);
+	assert_string_equal(rules_of(text), "[ /a /b*][ +/x/*][ /d]");
 }
 
 static void settings_of_the_file_count(void **state)
@@ -37,27 +44,32 @@ static void settings_of_the_file_count(void **state)
 	const char *text = "{\"version\":1,\"settings\":{\"backing\":[\"thp\"]},\"rules\":["
 	                   "{\"match\":{\"exe\":\"/a\"}},"
 	                   "{\"match\":{\"exe\":\"/b\"},\"backing\":[\"file\"]}]}";
-	assert_int_equal(exes_of(text, 8), 1);
-	assert_string_equal(exes[0], "/b");
+	assert_string_equal(rules_of(text), "[ /b]");
+	assert_string_equal(rules_of("{\"version\":1,\"rules\":[]}"), "");
 }
 
-static void more_than_there_is_room_for(void **state)
+static void programs_that_are_left_alone(void **state)
 {
 	(void)state;
-	const char *text = "{\"version\":1,\"rules\":[{\"match\":{\"exe\":[\"/a\",\"/b\",\"/c\"]}}]}";
-	assert_int_equal(exes_of(text, 2), 3);
-	assert_string_equal(exes[1], "/b");
-	assert_null(exes[2]);
-	assert_int_equal(exes_of(text, 0), 3);
-	assert_int_equal(exes_of("{\"version\":1,\"rules\":[]}", 8), 0);
+	struct policy *policy = policy_of("{\"version\":1,\"rules\":["
+	                                  "{\"match\":{\"user\":\"root\"},\"action\":\"skip\"},"
+	                                  "{\"match\":{\"exe\":\"/bin/no\"},\"action\":\"skip\"},"
+	                                  "{\"match\":{\"exe\":\"/bin/*\"}},"
+	                                  "{\"match\":{\"exe\":\"/**/late\"},\"action\":\"skip\"}]}");
+	assert_true(policy_skips_exe(policy, "/bin/no"));
+	assert_false(policy_skips_exe(policy, "/bin/yes"));
+	assert_false(policy_skips_exe(policy, "/bin/late"));
+	assert_true(policy_skips_exe(policy, "/opt/late"));
+	assert_false(policy_skips_exe(policy, "/opt/other"));
+	policy_free(policy);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(plain_paths_of_remap_rules),
+	    cmocka_unit_test(rules_that_remap_in_place),
 	    cmocka_unit_test(settings_of_the_file_count),
-	    cmocka_unit_test(more_than_there_is_room_for),
+	    cmocka_unit_test(programs_that_are_left_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
