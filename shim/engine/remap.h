@@ -39,7 +39,7 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 char *remap_read_smaps(pid_t pid, uint64_t end_addr);
 
 /*
- * Bytes of text in [START, END) that are on huge pages, as SMAPS (the text of a smaps file; NULL: nothing is known) says; by
- * which backing in *HOW (may be NULL; untouched where there are none).
+ * Bytes of text in [START, END) that are on huge pages, as SMAPS (the text of a smaps file; NULL: nothing is known)
+ * says; by which backing in *HOW (may be NULL; untouched where there are none).
  */
 uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how);
