@@ -55,21 +55,44 @@ static void note_step(struct work *work, int64_t started_us)
 		work->longest_step_us = took_us;
 }
 
-/* Where the kernel does not do that at all it says so at once, without looking at the file's pages. */
-static bool collapse_all(struct work *work)
+/*
+ * Collapse what is small. Where the kernel does not do that at all it says so at once, without looking at the file's
+ * pages. *BUSY: so many it would have collapsed at another moment. Returns whether there was time for all.
+ */
+static bool collapse_small(struct work *work, unsigned *busy)
 {
 	struct slots *slots = work->slots;
+	*busy = 0;
 	for (unsigned i = 0; i < slots->count; i++) {
 		if (slots->list[i].state != SLOT_SMALL)
 			continue;
 		if (!has_time(work))
 			return false;
 		int64_t started_us = now_us();
-		if (slot_collapse(slots, i))
+		int failed = slot_collapse(slots, i);
+		if (!failed)
 			slots->list[i].state = SLOT_HUGE;
+		*busy += failed == EAGAIN;
 		note_step(work, started_us);
 	}
 	return true;
+}
+
+/*
+ * A page that somebody looks at, that is dirty or on its way to the disk makes a collapse fail for now (EAGAIN), and
+ * the kernel has begun to write it (mm/khugepaged.c, collapse_file()). So it is tried again and again, but for half of
+ * the time: what else can be done for the slot takes some, too.
+ */
+static bool collapse_all(struct work *work)
+{
+	int64_t until_us = now_us() + (work->deadline_us - now_us()) / 2;
+	unsigned busy;
+	for (unsigned pause_us = PAUSE_US; collapse_small(work, &busy); pause_us *= 2) {
+		if (busy == 0 || now_us() + pause_us > until_us)
+			return true;
+		usleep(pause_us);
+	}
+	return false;
 }
 
 /* Drop the COUNT slots at INDEXES and read them anew. Returns whether one of them is huge now. */

@@ -6,13 +6,15 @@
  *   as it is      a fault on a slot that is one folio already maps it whole
  *   collapse      MADV_COLLAPSE (CONFIG_READ_ONLY_THP_FOR_FS on 6.1 to 7.1, shmem; large-folio filesystems from 7.2)
  *   read anew     drop the slot's clean, unmapped cache and fault it in through a mapping with MADV_HUGEPAGE, which
- * reads whole folios on filesystems that have large ones (xfs from 5.18, ext4 from 6.16) None of these asks what
- * /sys/kernel/mm/transparent_hugepage/enabled says; PR_SET_THP_DISABLE forbids all of them.
+ *                 reads whole folios on filesystems that have large ones (xfs from 5.18, erofs from 6.2, ext4
+ * from 6.16) None of these asks what /sys/kernel/mm/transparent_hugepage/enabled says; PR_SET_THP_DISABLE forbids all
+ * of them.
  *
  * Others are left in peace: a slot that another process maps, or that has dirty pages, is passed over, and nothing of
- * it is dropped or written. One slot is read anew first: where that gives no huge folio the rest is left as it is. Then
- * few slots at a time, and none once they might not be back in time: a slow disk costs the workload no more of its
- * cache than that. The file's content is only read.
+ * it is dropped or written; but for the kernel's own collapse from 7.2 on, which gives those who map it the huge folio,
+ * too, and writes what is dirty to the disk. One slot is read anew first: where that gives no huge folio the rest is
+ * left as it is. Then few slots at a time, and none once they might not be back in time: a slow disk costs the workload
+ * no more of its cache than that. The file's content is only read.
  *
  * All that may wait for a disk is done by a child, which is killed when the time is over. Nothing is remembered but
  * what the page cache itself is.

@@ -222,12 +222,12 @@ void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count)
 		unmap_slot(slots, i);
 }
 
-bool slot_collapse(struct slots *slots, unsigned index)
+int slot_collapse(struct slots *slots, unsigned index)
 {
 	char *at = map_slot(slots, index, 0);
-	bool done = at && madvise(at, SLOT, MADV_COLLAPSE) == 0;
+	int failed = at && madvise(at, SLOT, MADV_COLLAPSE) == 0 ? 0 : errno;
 	unmap_slot(slots, 0);
-	return done;
+	return failed;
 }
 
 void slot_drop(struct slots *slots, unsigned index)

@@ -72,8 +72,11 @@ void slot_look(struct slots *slots, unsigned index);
  */
 void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count);
 
-/* MADV_COLLAPSE: have the kernel copy the slot into a huge folio. Whether it did. May wait for a disk. */
-bool slot_collapse(struct slots *slots, unsigned index);
+/*
+ * MADV_COLLAPSE: have the kernel copy the slot into a huge folio, whoever maps it, and from Linux 7.2 on write what is
+ * dirty of it first. Returns 0, or the errno: EAGAIN where it may do so a moment later. May wait for a disk.
+ */
+int slot_collapse(struct slots *slots, unsigned index);
 
 /*
  * Drop the clean and unmapped pages of the slot from the cache; no others (posix_fadvise(2): POSIX_FADV_DONTNEED).

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -130,6 +131,28 @@ def test_file_of_someone_else(page_cache, huge_ext4, nobody):
         assert (said["word"], said["huge_bytes"]) == (None, SLOTS * HUGE)
         assert min(said["ms"]) < max(4, 0.3 * said["ms"][0])
         assert huge_bytes(path) == SLOTS * HUGE
+
+
+def test_a_page_that_is_in_use_for_a_moment(page_cache, tmp_path):
+    """The kernel cannot collapse a slot of which a page is in a pipe; it is asked again until the pipe has been read."""
+    with mounted(["-t", "tmpfs", "-o", "size=64M", "none"], tmp_path / "tmpfs") as where:
+        path = make_file(where)
+        receiver, sender = os.pipe()
+        with open(path, "rb") as file:
+            assert os.splice(file.fileno(), sender, 4096, offset_src=2 * HUGE + 8192) == 4096
+        reader = threading.Timer(0.3, lambda: os.read(receiver, 4096))
+        reader.start()
+        said = page_cache(path, timeout_ms=60000)
+        reader.join()
+        assert (said["word"], said["huge_bytes"]) == (None, SLOTS * HUGE)
+        assert min(said["ms"]) > 100  # it did wait
+        # Nobody reads: half of the time is spent in vain, and the others are huge.
+        path = make_file(where, "other")
+        with open(path, "rb") as file:
+            os.splice(file.fileno(), sender, 4096, offset_src=2 * HUGE + 8192)
+        said = page_cache(path, timeout_ms=400)
+        assert (said["word"], said["huge_bytes"]) == ("file-busy", (SLOTS - 1) * HUGE)
+        os.close(receiver), os.close(sender)
 
 
 def test_callers_sigchld_is_its_own(page_cache, huge_ext4):

@@ -41,6 +41,10 @@ clean_states() {
 	kill $sleeper
 	wait $sleeper 2>/dev/null
 	cell "$1" clean "$2/bigtext-pie"
+	echo 1 >/proc/sys/vm/drop_caches
+	echo never >$thp/enabled
+	try "file, $1, clean, THP never" file "$(expected "file-$1-clean")" "$2/bigtext-pie"
+	echo madvise >$thp/enabled
 }
 
 for filesystem in ext4 xfs btrfs erofs verity encrypt; do
