@@ -12,6 +12,8 @@
 #define TREE_BYTES_PER_BYTE   100
 #define TREE_BYTES_PER_OBJECT 1200
 
+#define CONTROL_CHARACTER "a control character in a string; write it as \\n, \\t or \\u00XX"
+
 /* What the text shows and the tree does not. */
 struct findings {
 	size_t key_count;
@@ -31,7 +33,7 @@ static size_t scan_string(const char *text, size_t bytes, size_t at, struct find
 {
 	for (; at < bytes && text[at] != '"'; at++) {
 		if ((unsigned char)text[at] < 0x20)
-			return mistake(found, at, "a control character in a string; write it as \\n, \\t or \\u00XX");
+			return mistake(found, at, CONTROL_CHARACTER);
 		if (text[at] == '\\' && strncmp(text + at + 1, "u0000", 5) == 0)
 			return mistake(found, at, "a string cannot contain \\u0000");
 		at += text[at] == '\\';
@@ -63,6 +65,8 @@ static const char *describe(const char *text, size_t bytes, size_t offset, const
 	char at = offset < bytes ? text[offset] : '\0';
 	if (at == '/' || at == '#')
 		return "JSON has no comments";
+	if (at && (unsigned char)at < 0x20) /* json-c 0.18 looks itself; blanks and the like are no mistake elsewhere */
+		return CONTROL_CHARACTER;
 	if (at != '}' && at != ']')
 		return words;
 	while (offset > 0 && isspace((unsigned char)text[offset - 1]))
@@ -104,21 +108,65 @@ static bool has_memory(const char *text, size_t bytes)
 	return memory != NULL;
 }
 
-int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what)
+/* What json-c makes of TEXT. */
+struct parsed {
+	json_object *root;
+	enum json_tokener_error problem;
+	size_t end;
+};
+
+/* Returns false where there is no memory. */
+static bool parse(const char *text, size_t bytes, int flags, struct parsed *out)
 {
-	*what = NULL;
-	*offset = 0;
-	if (!has_memory(text, bytes))
-		return -1;
 	json_tokener *tokener = json_tokener_new_ex(STRICT_DEPTH_MAX);
 	if (!tokener)
-		return -1;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+		return false;
+	json_tokener_set_flags(tokener, flags);
 	/* With the NUL, so that a number or nothing at all has an end. */
-	*root = json_tokener_parse_ex(tokener, text, (int)bytes + 1);
-	enum json_tokener_error problem = json_tokener_get_error(tokener);
-	struct findings found = {.offset = json_tokener_get_parse_end(tokener)};
+	out->root = json_tokener_parse_ex(tokener, text, (int)bytes + 1);
+	out->problem = json_tokener_get_error(tokener);
+	out->end = json_tokener_get_parse_end(tokener);
 	json_tokener_free(tokener);
+	return true;
+}
+
+/*
+ * json-c 0.18, where it is strict, takes every byte beyond ASCII for a control character (its issues 875 and 892). So
+ * it is strict about text in which these are letters, and the tree is made of what they are. They may only stand in
+ * strings, so all else is the same. NULL: no memory.
+ */
+static char *ascii_copy(const char *text, size_t bytes)
+{
+	char *copy = malloc(bytes + 1);
+	for (size_t at = 0; copy && at <= bytes; at++)
+		copy[at] = (unsigned char)text[at] < 0x80 ? text[at] : 'x';
+	return copy;
+}
+
+static bool parse_strictly(const char *text, size_t bytes, struct parsed *out)
+{
+	char *copy = ascii_copy(text, bytes);
+	if (!copy)
+		return false;
+	bool is_ascii = memcmp(copy, text, bytes) == 0;
+	bool result = parse(copy, bytes, JSON_TOKENER_STRICT, out);
+	free(copy);
+	if (!result || is_ascii || out->problem != json_tokener_success)
+		return result;
+	json_object_put(out->root);
+	return parse(text, bytes, JSON_TOKENER_VALIDATE_UTF8, out);
+}
+
+int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what)
+{
+	struct parsed parsed = {0};
+	*what = NULL;
+	*offset = 0;
+	if (!has_memory(text, bytes) || !parse_strictly(text, bytes, &parsed))
+		return -1;
+	*root = parsed.root;
+	enum json_tokener_error problem = parsed.problem;
+	struct findings found = {.offset = parsed.end};
 	if (problem == json_tokener_error_parse_eof || problem == json_tokener_continue)
 		found.mistake = "the JSON ends too early";
 	else if (problem == json_tokener_error_depth)

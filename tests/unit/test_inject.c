@@ -130,11 +130,13 @@ static void adds_to_what_is_there(void **state)
 static void keeps_all_else(void **state)
 {
 	(void)state;
-	static const char kept[] =
+	static const char all[] =
 	    "\"a\":18446744073709551616,\"b\":-9223372036854775809,\"c\":1.10,\"d\":1e400,\"e\":0.1000000000000000055,"
 	    "\"f\":\"\\u20ac\\\"\\\\\\n\\u0001/"
 	    "\xe2\x82\xac\",\"g\":[[] ,{},null,true,false,\"\"],\"\":{\"\":0},\"h\":1E-7,\"i\":-0.0,"
 	    "\"36893488147419103232\":\"\\\" 36893488147419103232\",\"j\":36893488147419103232.5";
+	/* json-c 0.17 and later take no integers beyond 64 bits, nor does Go, so no runtime. */
+	const char *kept = json_c_version_num() < (17 << 8) ? all : strstr(all, "\"c\"");
 	char text[1024], expected[2048];
 	struct error err = {0};
 	snprintf(text, sizeof text, " {\n%s }\n", kept);
