@@ -21,6 +21,7 @@
 
 #define PREPARED_MAX      48 /* libraries with large text; the report has room for 64 objects */
 #define ENVIRON_BYTES_MAX (8 * MIB)
+#define SMALL_PAGE        UINT64_C(4096)
 #define NAMES_MAX         16384 /* that are looked at for the policy's globs */
 
 /* A library with slots of text that is wanted. */
@@ -212,12 +213,23 @@ static void on_found(void *context, const struct found_library *library, int fd)
 	prepared->reason = slots.reason;
 }
 
+/* glibc from 2.35 on reserves the place of such a library with a mapping of no file, which comes to stand anywhere. */
+static bool is_placed_by_loader(const struct elf_facts *elf)
+{
+	uint64_t align = 0;
+	for (unsigned i = 0; i < elf->segment_count; i++)
+		align = elf->segments[i].align > align ? elf->segments[i].align : align;
+	return align > SMALL_PAGE && align % PAGE_CACHE_SLOT_BYTES;
+}
+
 /* As ld.so maps it first: as a whole. Twice, because one of 512 addresses agrees by chance. */
 bool library_is_placed(int fd, const struct elf_facts *elf)
 {
+	if (is_placed_by_loader(elf))
+		return false;
 	const struct elf_segment *first = &elf->segments[0];
 	const struct elf_segment *last = &elf->segments[elf->segment_count ? elf->segment_count - 1 : 0];
-	uint64_t file_off = first->file_off / 4096 * 4096;
+	uint64_t file_off = first->file_off / SMALL_PAGE * SMALL_PAGE;
 	uint64_t bytes = last->vaddr > first->vaddr ? last->vaddr - first->vaddr + last->mem_bytes : first->mem_bytes;
 	void *at[2];
 	bool agrees = true;
@@ -241,9 +253,8 @@ static void prepare(const struct work *work, const struct kept *kept, struct pre
 	                          &prepared->huge_bytes, &prepared->reason);
 	prepared->is_placed = library_is_placed(kept->fd, &kept->elf);
 	if (!prepared->is_placed && !error_is_set(&prepared->reason))
-		error_set(
-		    &prepared->reason, "file-misaligned",
-		    "mappings get any address on this filesystem, so offset and address will differ modulo 2 MiB");
+		error_set(&prepared->reason, "file-misaligned",
+		          "it is mapped at any address, so offset and address will differ modulo 2 MiB");
 }
 
 /* The child. It is a copy of the tracer that looks at files; see base/aside.h. */

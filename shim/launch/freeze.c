@@ -105,7 +105,7 @@ static int stop_all(struct frozen *frozen, struct error *err)
 
 static struct frozen *frozen_of(struct tracee *tracee)
 {
-	return (struct frozen *)((char *)tracee - offsetof(struct frozen, main)); // NOLINT(clang-diagnostic-cast-align)
+	return (struct frozen *)(void *)((char *)tracee - offsetof(struct frozen, main));
 }
 
 /*
