@@ -19,7 +19,7 @@
 #define LOOK_FIRST_NS 20000
 #define LOOK_LATER_NS 200000
 
-#define ASIDE_LOST 127
+#define ASIDE_LOST 255
 
 static bool is_child;
 static pid_t caller; /* of aside(), known to its child */

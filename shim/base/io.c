@@ -51,6 +51,13 @@ int read_file_at(int dir_fd, const char *path, size_t limit_bytes, char **out, s
 	return read_all(fd, limit_bytes, out, out_bytes);
 }
 
+void close_all_but(int kept)
+{
+	close_range(0, kept < 0 ? ~0U : (unsigned)kept - 1, 0);
+	if (kept >= 0)
+		close_range((unsigned)kept + 1, ~0U, 0);
+}
+
 int write_all(int fd, const void *data, size_t bytes)
 {
 	const char *p = data;

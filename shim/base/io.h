@@ -17,6 +17,9 @@ int read_all(int fd, size_t limit_bytes, char **out, size_t *out_bytes);
 /* As read_all() of the file at PATH, opened relative to DIR_FD (AT_FDCWD for the usual) without blocking on a FIFO. */
 int read_file_at(int dir_fd, const char *path, size_t limit_bytes, char **out, size_t *out_bytes);
 
+/* Close every descriptor but KEPT, which is not 0; -1: all. */
+void close_all_but(int kept);
+
 /* Write all BYTES of DATA to FD, going on after short writes and EINTR. Returns 0, or -1 with errno set. */
 int write_all(int fd, const void *data, size_t bytes);
 

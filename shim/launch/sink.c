@@ -12,9 +12,13 @@
 
 #include "base/aside.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/io.h"
 #include "base/say.h"
 #include "base/text.h"
 #include "metrics.h"
+
+#define CHILD_MS 50 /* more than its writing, for a child to begin and end */
 
 /* The workload's files, as they were when it was launched. */
 static struct {
@@ -68,22 +72,11 @@ struct telling {
 	const struct options *options;
 	const struct report *report;
 	pid_t stderr_of;
-	bool want_line, fails_launch;
-	int place_ms; /* how long one place may take */
+	bool fails_launch;
+	int report_errno;    /* why the report is not where it was to be; 0 */
+	int64_t deadline_ms; /* for all places */
+	int place_ms;        /* how long the one that is written to may take: half of what is left */
 };
-
-static void complain(const struct telling *telling, int errnum)
-{
-	const struct options *options = telling->options;
-	if (options->verbosity == VERBOSITY_QUIET || strcmp(options->report_path, "-") == 0)
-		return;
-	cleanup_close int fd = open_stderr(telling->stderr_of, false);
-	char line[4608];
-	int bytes = snprintf(line, sizeof line, "hugexec: cannot write the report to %s: %s\n", options->report_path,
-	                     why(errnum));
-	if (fd >= 0 && bytes < (int)sizeof line)
-		say(fd, line, (size_t)bytes, telling->place_ms);
-}
 
 int sink_open_report(const struct options *options)
 {
@@ -97,25 +90,31 @@ int sink_open_stderr(void)
 	return open_stderr(0, true);
 }
 
-/* In a process of our own, whose standard input is the only descriptor that RLIMIT_NOFILE may leave for this. */
-static int open_report_here(const struct options *options)
+/* Whether PATH may name a file that is open in this process (/dev/stdout, /proc/self/fd/3), and is on no disk. */
+static bool may_be_open_file(const char *path)
 {
-	int fd = sink_open_report(options);
-	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
-		return fd;
-	close(STDIN_FILENO);
-	return sink_open_report(options);
+	return strcmp(path, "-") == 0 || strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
 }
 
-int sink_keep(const struct options *options)
+static int open_at_launch(const struct options *options)
 {
-	remember_stderr();
-	if (!options->report_path || strcmp(options->report_path, "-") == 0)
-		return -1;
-	cleanup_close int fd = open_report_here(options);
+	cleanup_close int fd = sink_open_report(options);
 	at_launch.report_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	at_launch.report_errno = at_launch.report_fd < 0 ? errno : 0;
 	return at_launch.report_fd;
+}
+
+int sink_keep_files(const struct options *options)
+{
+	const char *path = options->report_path;
+	remember_stderr();
+	return path && strcmp(path, "-") != 0 && may_be_open_file(path) ? open_at_launch(options) : -1;
+}
+
+void sink_keep_report(const struct options *options)
+{
+	if (options->report_path && !may_be_open_file(options->report_path))
+		open_at_launch(options);
 }
 
 /* The report's file; -1 with errno. */
@@ -126,9 +125,7 @@ static int open_report(const struct telling *telling)
 	if (at_launch.report_fd >= 0)
 		return fcntl(at_launch.report_fd, F_DUPFD_CLOEXEC, 0);
 	errno = at_launch.report_errno;
-	if (errno)
-		return -1;
-	return aside_is_child() ? open_report_here(telling->options) : sink_open_report(telling->options);
+	return errno ? -1 : sink_open_report(telling->options);
 }
 
 static int say_not_started(int fd, const struct report *report, int timeout_ms)
@@ -142,69 +139,67 @@ static int say_not_started(int fd, const struct report *report, int timeout_ms)
 	return say(fd, line, (size_t)bytes, timeout_ms);
 }
 
-static int say_report(const struct telling *telling, int fd)
+/*
+ * In a child: the first of its descriptors makes room where RLIMIT_NOFILE leaves none. For a client it may do no more
+ * than this user: a write can ask who makes it, not only who has opened the file (some of /proc).
+ */
+static int begin_child(const struct delivery *delivery)
 {
-	if (telling->fails_launch)
-		return say_not_started(fd, telling->report, telling->place_ms);
-	return report_to_human(fd, telling->report, telling->place_ms);
-}
-
-/* What was not written, of what was to be. */
-enum { UNWRITTEN_LINE = 1, UNWRITTEN_REPORT = 2 };
-
-static int write_line(const struct telling *telling)
-{
-	/* A program that is not started has not run. */
-	cleanup_close int fd = open_stderr(telling->stderr_of, telling->fails_launch);
-	int to = fd < 0 && telling->stderr_of == 0 ? STDERR_FILENO : fd;
-	return to >= 0 && say_report(telling, to) < 0 ? UNWRITTEN_LINE : 0;
-}
-
-static int write_report(const struct telling *telling)
-{
-	cleanup_close int fd = open_report(telling);
-	if (fd >= 0 && report_append(fd, telling->report, telling->place_ms) == 0)
+	if (!aside_is_child())
 		return 0;
-	complain(telling, errno);
-	return UNWRITTEN_REPORT;
+	close(STDIN_FILENO);
+	if (!delivery || geteuid() != 0)
+		return 0;
+	return setgroups(0, NULL) < 0 || setresgid(delivery->gid, delivery->gid, delivery->gid) < 0 ||
+	               setresuid(delivery->uid, delivery->uid, delivery->uid) < 0
+	           ? errno
+	           : 0;
 }
 
-/* For ourselves: to the workload's own files. */
-static int write_own(const struct telling *telling)
-{
-	int unwritten = telling->want_line ? write_line(telling) : 0;
-	return unwritten | (telling->options->report_path ? write_report(telling) : 0);
-}
+/* Each of these writes to one place, and returns 0 or an errno value. */
 
-/* For a client. Never more than this user may do: a write can ask who makes it, not only who has opened the file (some
- * of /proc). */
-static int write_delivery(const struct telling *telling)
-{
-	const struct delivery *delivery = telling->options->delivery;
-	int unwritten = 0;
-	bool is_root = geteuid() == 0;
-	if (is_root && (setgroups(0, NULL) < 0 || setresgid(delivery->gid, delivery->gid, delivery->gid) < 0 ||
-	                setresuid(delivery->uid, delivery->uid, delivery->uid) < 0))
-		return UNWRITTEN_LINE | UNWRITTEN_REPORT;
-	if (telling->want_line && delivery->stderr_fd >= 0 && say_report(telling, delivery->stderr_fd) < 0)
-		unwritten |= UNWRITTEN_LINE;
-	if (delivery->report_fd >= 0 && report_append(delivery->report_fd, telling->report, telling->place_ms) < 0)
-		unwritten |= UNWRITTEN_REPORT;
-	return unwritten;
-}
-
-static bool has_something_to_write(const struct telling *telling)
-{
-	const struct delivery *delivery = telling->options->delivery;
-	if (delivery)
-		return delivery->report_fd >= 0 || (telling->want_line && delivery->stderr_fd >= 0);
-	return telling->options->report_path || telling->want_line;
-}
-
-static int write_aside(void *context)
+static int write_line(void *context)
 {
 	const struct telling *telling = context;
-	return telling->options->delivery ? write_delivery(telling) : write_own(telling);
+	const struct delivery *delivery = telling->options->delivery;
+	int failed = begin_child(delivery);
+	if (failed)
+		return failed;
+	/* A program that is not started has not run. */
+	cleanup_close int fd = delivery ? -1 : open_stderr(telling->stderr_of, telling->fails_launch);
+	int to = delivery ? delivery->stderr_fd : fd < 0 && telling->stderr_of == 0 ? STDERR_FILENO : fd;
+	if (to < 0)
+		return 0; /* the program has closed it */
+	int result = telling->fails_launch ? say_not_started(to, telling->report, telling->place_ms)
+	                                   : report_to_human(to, telling->report, telling->place_ms);
+	return result < 0 ? errno : 0;
+}
+
+static int write_report(void *context)
+{
+	const struct telling *telling = context;
+	const struct delivery *delivery = telling->options->delivery;
+	int failed = begin_child(delivery);
+	if (failed)
+		return failed;
+	if (delivery)
+		return report_append(delivery->report_fd, telling->report, telling->place_ms) < 0 ? errno : 0;
+	/* Should a disk hold on to the child for ever, it must not hold a pipe of the workload's open. */
+	if (aside_is_child() && !may_be_open_file(telling->options->report_path))
+		close_all_but(at_launch.report_fd);
+	cleanup_close int fd = open_report(telling);
+	return fd < 0 || report_append(fd, telling->report, telling->place_ms) < 0 ? errno : 0;
+}
+
+static int write_complaint(void *context)
+{
+	const struct telling *telling = context;
+	char line[4608];
+	begin_child(NULL);
+	cleanup_close int fd = open_stderr(telling->stderr_of, false);
+	int bytes = snprintf(line, sizeof line, "hugexec: cannot write the report to %s: %s\n",
+	                     telling->options->report_path, why(telling->report_errno));
+	return fd < 0 || bytes >= (int)sizeof line || say(fd, line, (size_t)bytes, telling->place_ms) < 0;
 }
 
 /* A descriptor that tells when PID ends; -1 where there is none, or it has ended. */
@@ -216,21 +211,18 @@ static int open_living(pid_t pid)
 }
 
 /*
- * Write what is wanted, in a child: a disk may keep it for ever. Where there is no child to be had, as far as can be
- * done without waiting for long; but not with a client's files. Returns what was not written.
+ * Have a child write to one place: a disk may keep it for ever. Where there is no child to be had, as far as can be
+ * done without waiting for long; but not with a client's files. Returns 0 or an errno value.
  */
-static int write_all_places(struct telling *telling, int timeout_ms)
+static int tell(struct telling *telling, int (*write)(void *context))
 {
-	if (!has_something_to_write(telling))
-		return 0;
-	int places =
-	    (telling->want_line ? UNWRITTEN_LINE : 0) | (sink_tells_build_id(telling->options) ? UNWRITTEN_REPORT : 0);
-	telling->place_ms = timeout_ms / 3;
+	int64_t left_ms = telling->deadline_ms - now_ms();
 	cleanup_close int target = open_living(telling->stderr_of);
-	int unwritten = aside(write_aside, telling, timeout_ms, target);
-	if (unwritten < 0 && errno == EAGAIN && !telling->options->delivery)
-		unwritten = write_own(telling);
-	return unwritten < 0 ? places : unwritten;
+	telling->place_ms = left_ms > 0 ? (int)left_ms / 2 : 0;
+	int failed = aside(write, telling, telling->place_ms + CHILD_MS, target);
+	if (failed < 0 && errno == EAGAIN && !telling->options->delivery)
+		return write(telling);
+	return failed < 0 ? errno : failed;
 }
 
 bool sink_tells_build_id(const struct options *options)
@@ -238,23 +230,38 @@ bool sink_tells_build_id(const struct options *options)
 	return options->report_path || (options->delivery && options->delivery->report_fd >= 0);
 }
 
+/* Tell all files that ask for it. Returns the names of those that have not taken it, NULL: none. */
+static const char *tell_files(struct telling *telling)
+{
+	const struct options *options = telling->options;
+	const struct delivery *delivery = options->delivery;
+	bool wants_line =
+	    options->verbosity == VERBOSITY_VERBOSE || (telling->fails_launch && options->verbosity != VERBOSITY_QUIET);
+	bool lacks_line = wants_line && (!delivery || delivery->stderr_fd >= 0) && tell(telling, write_line) != 0;
+	if (sink_tells_build_id(options))
+		telling->report_errno = tell(telling, write_report);
+	if (!telling->report_errno)
+		return lacks_line ? "standard-error" : NULL;
+	if (!delivery && options->verbosity != VERBOSITY_QUIET && strcmp(options->report_path, "-") != 0)
+		tell(telling, write_complaint);
+	return lacks_line ? "standard-error report" : "report";
+}
+
 void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch,
                  int timeout_ms)
 {
-	static const char *const unwritten_names[] = {NULL, "standard-error", "report", "standard-error report"};
 	struct telling telling = {
 	    .options = options,
 	    .report = report,
 	    .stderr_of = stderr_of,
-	    .want_line =
-	        options->verbosity == VERBOSITY_VERBOSE || (fails_launch && options->verbosity != VERBOSITY_QUIET),
 	    .fails_launch = fails_launch,
+	    .deadline_ms = now_ms() + timeout_ms,
 	};
-	int unwritten = write_all_places(&telling, timeout_ms);
+	const char *unwritten = tell_files(&telling);
 	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it; nor is what another
 	 * tells and counts. */
 	if (strcmp(report->reason.word, "no-rule") == 0 || strcmp(report->reason.word, "followed-already") == 0)
 		return;
-	report_to_journal(report, unwritten_names[unwritten & (UNWRITTEN_LINE | UNWRITTEN_REPORT)]);
+	report_to_journal(report, unwritten);
 	metrics_add(METRICS_FILE, report);
 }

@@ -13,14 +13,18 @@
 #include "report.h"
 
 /* How long a report may take to be written where nothing else is short of time. */
-#define SINK_MS 1000
+#define SINK_MS 1500
 
 /*
- * Called in T while it still has P's folder and files: open the report's file, so that its path means what P means by
- * it, and remember which file standard error is, for later it is written to only where it is still that. Returns the
- * one descriptor that is needed later, 3 or higher; -1: none.
+ * Called in T while it still has P's files: remember which file standard error is, for later it is written to only
+ * where it is still that; and open the report's where it is a file of P's (/dev/stdout). Returns the one descriptor
+ * that is needed later, 3 or higher; -1: none.
  */
-int sink_keep(const struct options *options);
+int sink_keep_files(const struct options *options);
+
+/* Called in T afterwards, in P's folder still: open the report's file elsewhere, so that its path means what P means.
+ * Whoever waits for a disk here has nothing of P's open. */
+void sink_keep_report(const struct options *options);
 
 /*
  * Deliver REPORT as OPTIONS ask. STDERR_OF: the process whose standard error messages go to, and whose end ends all

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/io.h"
 #include "engine/tracee.h"
 #include "launch/follow.h"
 #include "launch/rehearse.h"
@@ -23,9 +24,7 @@
 /* All but KEPT, which is none of the first three; -1: all. */
 static void close_inherited_files(int kept)
 {
-	close_range(0, kept < 0 ? ~0U : (unsigned)kept - 1, 0);
-	if (kept >= 0)
-		close_range((unsigned)kept + 1, ~0U, 0);
+	close_all_but(kept);
 	/* Nothing that a library prints may land in a file that gets number 0, 1 or 2 by chance. */
 	for (int i = 0; i < 3; i++) {
 		if (open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
@@ -66,7 +65,8 @@ static void detach_from_surroundings(const struct launch *launch)
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
 	raise_own_limits();
-	close_inherited_files(sink_keep(launch->options));
+	close_inherited_files(sink_keep_files(launch->options));
+	sink_keep_report(launch->options);
 	/* A wrapper may leave its working directory and unmount it: it must not be busy with us. */
 	(void)!chdir("/");
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
