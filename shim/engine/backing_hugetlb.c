@@ -28,13 +28,27 @@ static uint64_t kept_free(const struct hugetlb_pool *pool, const struct settings
 	return settings->keep_free_pages;
 }
 
+/* Where the system has been told that hugetlb pages are memory like any other. */
+static int check_memory(pid_t pid, uint64_t bytes, struct error *err)
+{
+	uint64_t headroom_bytes = UINT64_MAX;
+	char left[16], wanted[16];
+	host_hugetlb_memory_headroom(pid, &headroom_bytes);
+	if (headroom_bytes >= bytes)
+		return 0;
+	return error_set(err, "memory-limit",
+	                 "the memory cgroup has %s left, a copy needs %s: hugetlb pages count there "
+	                 "(memory_hugetlb_accounting)",
+	                 size_format(headroom_bytes, left, sizeof left), size_format(bytes, wanted, sizeof wanted));
+}
+
 static int check_limit(pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
 {
 	uint64_t headroom_bytes = UINT64_MAX;
+	char allowed[16], wanted[16], page[16];
 	host_hugetlb_headroom(pid, page_bytes, &headroom_bytes);
 	if (headroom_bytes >= bytes)
-		return 0;
-	char allowed[16], wanted[16], page[16];
+		return check_memory(pid, bytes, err);
 	return error_set(err, "hugetlb-limit", "the cgroup allows %s more of %s pages, %s are needed",
 	                 size_format(headroom_bytes, allowed, sizeof allowed),
 	                 size_format(page_bytes, page, sizeof page), size_format(bytes, wanted, sizeof wanted));

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "engine/populate.h"
 #include "engine/slots.h"
+#include "host/ext4.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -28,6 +29,7 @@ enum outcome { OUTCOME_UNFINISHED, OUTCOME_ALL_TRIED, OUTCOME_UNSUPPORTED, OUTCO
 /* Memory shared with the child, so that what it found out is known even if it has to be killed. */
 struct findings {
 	enum outcome outcome;
+	const char *feature; /* of an ext4, a constant: why there are no large folios; NULL: not known */
 	struct slot list[PAGE_CACHE_SLOTS_MAX];
 };
 
@@ -220,6 +222,8 @@ static int do_in_child(void *context)
 	struct work work = {.slots = task->slots, .deadline_us = task->deadline_us};
 	slots_reopen(task->slots);
 	task->findings->outcome = make_huge(&work);
+	if (task->findings->outcome == OUTCOME_UNSUPPORTED)
+		task->findings->feature = ext4_feature_against_large_folios(task->slots->fd);
 	return 0;
 }
 
@@ -238,8 +242,9 @@ static int do_slow_part(struct slots *slots, struct findings *findings, unsigned
 	return 0;
 }
 
-static void explain(const struct slots *slots, enum outcome outcome, unsigned timeout_ms, struct error *err)
+static void explain(const struct slots *slots, const struct findings *findings, unsigned timeout_ms, struct error *err)
 {
+	enum outcome outcome = findings->outcome;
 	unsigned huge = slots_count(slots, SLOT_HUGE), cut = slots_count(slots, SLOT_SHORT);
 	if (huge == slots->count)
 		return;
@@ -251,6 +256,10 @@ static void explain(const struct slots *slots, enum outcome outcome, unsigned ti
 	else if (outcome == OUTCOME_ENDED)
 		error_set(err, "file-unsupported",
 		          "the child that prepared the page cache was killed; by a seccomp filter?");
+	else if (outcome == OUTCOME_UNSUPPORTED && findings->feature)
+		error_set(err, "file-unsupported",
+		          "this ext4 has the feature %s, which keeps the kernel from large folios on all of it",
+		          findings->feature);
 	else if (outcome == OUTCOME_UNSUPPORTED)
 		error_set(
 		    err, "file-unsupported",
@@ -272,7 +281,7 @@ static int look_and_make_huge(struct slots *slots, struct findings *findings, un
 	}
 	if (slots_count(slots, SLOT_SMALL) > 0 && do_slow_part(slots, findings, timeout_ms, may_wait, err) < 0)
 		return -1;
-	explain(slots, findings->outcome, timeout_ms, err);
+	explain(slots, findings, timeout_ms, err);
 	return 0;
 }
 

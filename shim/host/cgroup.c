@@ -75,7 +75,7 @@ static void unescape(const char *from, char *to, size_t bytes)
 }
 
 /* A line of mountinfo (proc(5)): ... ROOT MOUNT-POINT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS. */
-static bool mount_in_line(const char *line, const char *controller, char *root, char *mount, size_t bytes)
+static bool mount_in_line(const char *line, const char *controller, char *root, struct cgroup_place *out)
 {
 	const char *separator = strstr(line, " - ");
 	char type[32] = "", super_options[512] = "", found_root[512] = "", found_mount[512] = "";
@@ -86,13 +86,16 @@ static bool mount_in_line(const char *line, const char *controller, char *root, 
 	                 ? strcmp(type, "cgroup") == 0 && list_has(super_options, strlen(super_options), controller)
 	                 : strcmp(type, "cgroup2") == 0;
 	if (match) {
-		unescape(found_root, root, bytes);
-		unescape(found_mount, mount, bytes);
+		unescape(found_root, root, sizeof out->mount);
+		unescape(found_mount, out->mount, sizeof out->mount);
+		out->counts_hugetlb =
+		    !*controller && list_has(super_options, strlen(super_options), "memory_hugetlb_accounting");
 	}
 	return match;
 }
 
-static bool find_mount(const char *mountinfo, const char *controller, char *root, char *mount, size_t bytes)
+/* ROOT: as much room as OUT->mount has. */
+static bool find_mount(const char *mountinfo, const char *controller, char *root, struct cgroup_place *out)
 {
 	bool found = false;
 	/* The last match counts: it may be mounted over an earlier one. Lines of cgroup mounts are short. */
@@ -100,7 +103,7 @@ static bool find_mount(const char *mountinfo, const char *controller, char *root
 		char line[LINE_BYTES];
 		size_t len = strcspn(at, "\n");
 		snprintf(line, sizeof line, "%.*s", (int)(len < sizeof line ? len : sizeof line), at);
-		found |= mount_in_line(line, controller, root, mount, bytes);
+		found |= mount_in_line(line, controller, root, out);
 		at += len + (at[len] == '\n');
 	}
 	return found;
@@ -120,13 +123,13 @@ static const char *below_root(const char *path, const char *root)
 int cgroup_find_in(const char *cgroup_text, const char *mountinfo_text, const char *controller,
                    struct cgroup_place *out)
 {
-	char path[4096 - 512], root[512];
+	char path[4096 - 512], root[sizeof out->mount];
 	*out = (struct cgroup_place){.unified = false};
 	if (!path_in_hierarchy(cgroup_text, controller, path, sizeof path) ||
-	    !find_mount(mountinfo_text, controller, root, out->mount, sizeof out->mount)) {
+	    !find_mount(mountinfo_text, controller, root, out)) {
 		out->unified = true;
 		if (!path_in_hierarchy(cgroup_text, "", path, sizeof path) ||
-		    !find_mount(mountinfo_text, "", root, out->mount, sizeof out->mount))
+		    !find_mount(mountinfo_text, "", root, out))
 			return -1;
 	}
 	if (strncmp(path, "/..", 3) == 0)
@@ -254,6 +257,14 @@ int host_memory_headroom(pid_t pid, uint64_t *out_bytes)
 {
 	struct cgroup_place place;
 	*out_bytes = cgroup_find(pid, "memory", &place) < 0 ? UINT64_MAX : cgroup_memory_headroom(&place);
+	return 0;
+}
+
+int host_hugetlb_memory_headroom(pid_t pid, uint64_t *out_bytes)
+{
+	struct cgroup_place place;
+	bool counts = cgroup_find(pid, "memory", &place) == 0 && place.counts_hugetlb;
+	*out_bytes = counts ? cgroup_memory_headroom(&place) : UINT64_MAX;
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 /* The directory of a process in the tree that has a controller. */
 struct cgroup_place {
 	bool unified;         /* v2: other file names */
+	bool counts_hugetlb;  /* v2: hugetlb pages count as memory, too (memory_hugetlb_accounting, Linux 6.6) */
 	char mount[512];      /* where the tree is mounted */
 	char directory[4096]; /* MOUNT plus the process's path below it */
 };

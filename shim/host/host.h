@@ -26,6 +26,9 @@ int host_hugetlb_pool(uint64_t page_bytes, struct hugetlb_pool *out);
  */
 int host_memory_headroom(pid_t pid, uint64_t *out_bytes);
 
+/* The same where hugetlb pages count as memory of the cgroup; else there is no limit. */
+int host_hugetlb_memory_headroom(pid_t pid, uint64_t *out_bytes);
+
 /* The same for the hugetlb controller and pages of PAGE_BYTES. */
 int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes);
 

@@ -44,13 +44,13 @@ def page_cache():
 
 
 @contextlib.contextmanager
-def image(kind, folder, options="loop"):
+def image(kind, folder, options="loop", features=()):
     """A filesystem of its own in a file."""
     file = folder / f"{kind}.img"
     with open(file, "wb") as handle:
         handle.truncate(400 * MIB)
     try:
-        done = run([f"mkfs.{kind}", "-q", file])
+        done = run([f"mkfs.{kind}", "-q", *features, file])
     except FileNotFoundError:
         pytest.skip(f"mkfs.{kind} is not installed")
     assert done.returncode == 0, done.stderr

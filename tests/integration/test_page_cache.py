@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from cached_files import (  # noqa: F401
-    SLOTS, cached, digest, drop, ext4_fixture, huge_bytes, huge_ext4_fixture, image, make_file,
+    KERNEL, SLOTS, cached, digest, drop, ext4_fixture, huge_bytes, huge_ext4_fixture, image, make_file,
     page_cache, read_small, whole)
 from conftest import BUILD, HUGE, Process, mounted, run, switched
 
@@ -51,6 +51,21 @@ def test_btrfs_is_huge_or_says_why_and_keeps_its_cache(page_cache, tmp_path, sta
             assert state == "small" or sum(cached(path)) <= 3 * HUGE // 4096  # one slot was tried, not all were read
             assert huge_bytes(path) == 0
         assert digest(path) == before
+
+
+@pytest.mark.parametrize("feature, name, since", [("verity", "verity", (7, 2)), ("encrypt", "encryption", None)])
+def test_ext4_with_a_feature_against_large_folios(page_cache, huge_ext4, tmp_path, feature, name, since):
+    """Which no file there makes use of; from SINCE on it does not matter. (huge_ext4: a kernel that has them without.)"""
+    with image("ext4", tmp_path, features=["-b", "4096", "-O", feature]) as where:
+        path = make_file(where)
+        if since and KERNEL >= since:
+            expect_huge(page_cache, path)
+            return
+        said = page_cache(path)
+        assert (said["word"], said["huge_bytes"]) == ("file-unsupported", 0)
+        if not os.path.exists(f"/sys/fs/ext4/features/{name}"):
+            pytest.skip(f"this kernel is built without {feature} and does not tell which filesystems have it")
+        assert f"has the feature {feature}" in said["detail"]
 
 
 @pytest.mark.parametrize("option", ["advise", "never", "within_size", "always"])

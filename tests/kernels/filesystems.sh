@@ -50,9 +50,14 @@ clean_states() {
 for filesystem in ext4 xfs btrfs erofs verity encrypt; do
 	device=$(disk $filesystem)
 	kind=$filesystem
-	case $filesystem in verity | encrypt) kind=ext4 ;; esac
+	options=rw
+	case $filesystem in
+	verity | encrypt) kind=ext4 ;;
+	btrfs) options=commit=3600 ;; # it writes by itself every 30 seconds
+	erofs) options=ro ;;
+	esac
 	mkdir -p $filesystem
-	if [ -z "$device" ] || ! mount -t $kind "$device" $filesystem 2>mount.err; then
+	if [ -z "$device" ] || ! mount -t $kind -o $options "$device" $filesystem 2>mount.err; then
 		echo "note no $filesystem here: ${device:-no disk} $(cat mount.err)"
 		continue
 	fi
@@ -61,6 +66,8 @@ for filesystem in ext4 xfs btrfs erofs verity encrypt; do
 	verity | encrypt)
 		cp /programs/bigtext-pie $filesystem && sync
 		cell $filesystem clean /tmp/$filesystem/bigtext-pie
+		grep -qE "has the feature $filesystem|MADV_POPULATE_READ|remapped" report.json && echo "ok it names the feature $filesystem" ||
+			fail "it names the feature $filesystem" "$(cat report.json)"
 		;;
 	*) states $filesystem /tmp/$filesystem ;;
 	esac

@@ -99,6 +99,30 @@ pages 2
 try "hugetlb with a small pool" hugetlb hugetlb-pool /programs/bigtext-pie
 pages 0
 
+# hugetlb pages count as memory of the cgroup only where the system says so: Linux 6.6 can.
+if echo +memory >/sys/fs/cgroup/cgroup.subtree_control && mkdir /sys/fs/cgroup/small; then
+	pages 16
+	echo 6M >/sys/fs/cgroup/small/memory.max # what the copy takes: three pages
+	cat >in-small <<'EOF'
+#!/bin/sh
+echo $$ >/sys/fs/cgroup/small/cgroup.procs
+exec "$@"
+EOF
+	chmod 755 in-small
+	as_user=/tmp/in-small
+	try "hugetlb, small memory cgroup" hugetlb remapped /programs/bigtext-static
+	if mount -o remount,memory_hugetlb_accounting /sys/fs/cgroup 2>mount.err; then
+		as_user=/tmp/in-small
+		try "hugetlb, small memory cgroup that counts it" hugetlb memory-limit /programs/bigtext-static
+		grep -q memory_hugetlb_accounting report.json || fail "hugetlb counted as memory" "$(cat report.json)"
+	else
+		echo "note no memory_hugetlb_accounting here: $(cat mount.err)"
+	fi
+	pages 0
+else
+	echo "note no memory cgroup here"
+fi
+
 # A page of 1 GiB, which the kernel was told at boot to set aside. The rest of the program's file is made here.
 if [ "$(cat /sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages 2>/dev/null)" = 1 ]; then
 	cp /programs/giga . && truncate -s 1G giga && printf Z | dd of=giga bs=1 seek=1073741823 conv=notrunc 2>/dev/null

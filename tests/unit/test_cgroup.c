@@ -36,6 +36,22 @@ static void finds_v2(void **state)
 	assert_string_equal(place.directory, "/sys/fs/cgroup");
 }
 
+static void sees_that_hugetlb_pages_count_as_memory(void **state)
+{
+	(void)state;
+	struct cgroup_place place;
+	const char *mount =
+	    "30 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate,memory_hugetlb_accounting\n";
+	assert_int_equal(cgroup_find_in("0::/x\n", mount, "memory", &place), 0);
+	assert_true(place.counts_hugetlb);
+	assert_int_equal(cgroup_find_in("0::/x\n", V2_MOUNT, "memory", &place), 0);
+	assert_false(place.counts_hugetlb);
+	/* The last mount is the one that is seen; and what a v1 controller counts is not asked there. */
+	mount = "30 23 0:27 / /old rw - cgroup2 cgroup2 rw,memory_hugetlb_accounting\n" V1_MOUNTS;
+	assert_int_equal(cgroup_find_in("4:memory:/a\n0::/x\n", mount, "memory", &place), 0);
+	assert_false(place.counts_hugetlb);
+}
+
 static void finds_each_controller_of_a_hybrid_host(void **state)
 {
 	(void)state;
@@ -213,6 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(finds_v2),
+	    cmocka_unit_test(sees_that_hugetlb_pages_count_as_memory),
 	    cmocka_unit_test(finds_each_controller_of_a_hybrid_host),
 	    cmocka_unit_test(finds_itself_in_a_container),
 	    cmocka_unit_test(undoes_escapes_in_mount_points),
