@@ -311,9 +311,9 @@ def postgres(folder):
 SERVERS = {"prometheus": prometheus, "etcd": etcd, "mariadbd": mariadbd, "postgres": postgres}
 
 
-def serve(words, is_ready, look=lambda pid: None):
-    """Start a server, wait until it serves, LOOK at it, end it with SIGTERM; returns its status."""
-    process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def serve(words, is_ready, look=lambda pid: None, prepare=None):
+    """Start a server (after PREPARE in its process), wait until it serves, LOOK at it, end it with SIGTERM; returns its status."""
+    process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=prepare)
     try:
         wait_until(is_ready, process=process)
         look(process.pid)
