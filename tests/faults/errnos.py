@@ -26,7 +26,7 @@ ERRNOS = {
     "prctl": "EINVAL EPERM", "pread64": "EIO EINTR ENOMEM", "prlimit64": "EPERM EINVAL", "process_vm_readv": "EPERM ENOMEM EFAULT",
     "process_vm_writev": "EPERM ENOMEM EFAULT", "read": "EIO EINTR ENOMEM", "readlink": "EACCES ENOENT ENOMEM",
     "readlinkat": "EACCES ENOENT ENOMEM", "rt_sigaction": "EINVAL", "rt_sigtimedwait": "EAGAIN EINTR",
-    "seccomp": "ENOMEM EINVAL EACCES", "sendmsg": "EAGAIN ENOBUFS EPIPE EMSGSIZE", "sendto": "EAGAIN ENOBUFS EPIPE",
+    "seccomp": "ENOMEM EINVAL EACCES", "recvmsg": "EAGAIN ENOMEM EMFILE", "sendmsg": "EAGAIN ENOBUFS EPIPE EMSGSIZE ETOOMANYREFS", "socketpair": "EMFILE ENFILE ENOMEM EAFNOSUPPORT EACCES", "sendto": "EAGAIN ENOBUFS EPIPE",
     "setgroups": "EPERM ENOMEM", "setresgid": "EPERM EAGAIN", "setresuid": "EPERM EAGAIN", "setrlimit": "EPERM", "setsid": "EPERM",
     "setsockopt": "EPERM", "socket": "EMFILE ENFILE EAFNOSUPPORT EACCES", "stat": "EACCES ENOENT", "statfs": "EACCES EIO",
     "statx": "ENOENT ENOMEM", "uname": "EFAULT", "unlinkat": "ENOENT EACCES EROFS", "wait4": "EINTR", "write": "EIO ENOSPC EPIPE EINTR EFBIG", "writev": "EIO ENOSPC EPIPE",
