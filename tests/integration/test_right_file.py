@@ -3,6 +3,7 @@ What a program's text is replaced by is the file that the kernel executed or ld.
 
 The program tells a checksum of the text of each large object that it has mapped, read from its own memory.
 """
+import json
 import os
 import pathlib
 import re
@@ -229,6 +230,91 @@ def test_moved_and_not_populated(start_daemon, hugexec_command, built):
     assert line["rebased"] is True and "MADV_POPULATE_READ" in line["reason"], line
     # The report's range is where it is.
     assert 0x200000000000 <= int(line["objects"][0]["start"], 16) < 0x500000000000, line
+
+
+# Unmaps its program, and has another file stand for that: one that is mounted where what it has mapped as text has come from.
+DISGUISE = r"""
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+#define BYTES (6UL << 20)
+static unsigned long fields[53];
+static void read_stat(void)
+{
+	char text[4096] = "", *at;
+	int fd = open("/proc/self/stat", O_RDONLY);
+	if (read(fd, text, sizeof text - 1) < 0)
+		_exit(90);
+	at = strrchr(text, ')') + 4;
+	for (int i = 4; i < 53; i++)
+		fields[i] = strtoul(at, &at, 10);
+}
+static void unmap_program(void)
+{
+	char exe[4096] = "", line[8192];
+	if (readlink("/proc/self/exe", exe, sizeof exe - 1) < 0)
+		_exit(91);
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned long start, end, list[64][2], count = 0;
+	while (fgets(line, sizeof line, maps))
+		if (strstr(line, exe) && sscanf(line, "%lx-%lx", &start, &end) == 2)
+			list[count][0] = start, list[count++][1] = end;
+	while (count--)
+		munmap((void *)list[count][0], list[count][1] - list[count][0]);
+}
+__attribute__((constructor)) static void disguise(void)
+{
+	const char *path = getenv("DISGUISED"), *command = getenv("COMMAND");
+	int fd = open(path, O_RDONLY);
+	char *was = malloc(BYTES), *text = mmap(NULL, BYTES, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	memcpy(was, text, BYTES);
+	unsetenv("LD_PRELOAD"); /* or it would be done again by the shell, and so on */
+	if (system(command) != 0)
+		_exit(97);
+	read_stat();
+	unmap_program();
+	struct prctl_mm_map map = {fields[26], fields[27], fields[45], fields[46], fields[47], (unsigned long)sbrk(0), fields[28], fields[48],
+		fields[49], fields[50], fields[51], NULL, 0, open(path, O_RDONLY)};
+	if (prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0) < 0)
+		_exit(98);
+	puts("ready");
+	fflush(stdout);
+	getchar();
+	puts(memcmp(text, was, BYTES) ? "changed" : "kept");
+	fflush(stdout);
+	_exit(7);
+}
+"""
+
+
+@pytest.mark.parametrize("backing", ["file", "thp"])
+def test_process_that_changes_what_its_program_is(hugexecctl, write_policy, built, tmp_path, backing):
+    """/proc/PID/exe leads where the process says (PR_SET_MM_EXE_FILE), and its name to what is mounted there."""
+    (tmp_path / "disguise.c").write_text(DISGUISE)
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    library, program, place = tmp_path / "disguise.so", tmp_path / "main", tmp_path / "a"
+    run(["cc", "-w", "-D_GNU_SOURCE", "-shared", "-fPIC", "-Wl,-z,now", "-o", library, tmp_path / "disguise.c"], check=True)
+    run(["cc", "-o", program, tmp_path / "main.c"], check=True)
+    shutil.copy(built / "a", place)
+    os.sync()
+    environment = {**os.environ, "LD_PRELOAD": str(library), "DISGUISED": str(place),
+                   "COMMAND": f"mount --bind {built / 'b'} {place}"}
+    with Process(["unshare", "--mount", "--propagation", "private", "env", *(f"{name}={environment[name]}" for name in ("LD_PRELOAD", "DISGUISED", "COMMAND")),
+                  program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != "ready\n":
+            assert process.wait(60) == 98
+            pytest.skip("this kernel does not let it")
+        assert os.path.samefile(f"/proc/{process.pid}/exe", built / "b")
+        policy = write_policy(policy_with(match={}, backing=[backing]))
+        done = run([hugexecctl, "attach", f"--policy={policy}", "--json", str(process.pid)])
+        assert process.communicate("\n", timeout=60)[0] == "kept\n" and process.returncode == 7
+    line = json.loads(done.stdout)
+    assert line["huge_bytes"] == 0 and line["reason"].startswith("no-text"), line
 
 
 # What somebody does to the names by which the program and its library are known, while the launch stands at a step.

@@ -192,6 +192,7 @@ broken(5, "a program without vDSO is remapped all the same", "shim/engine/syscal
        "faults thp: libc vdso hidden")
 broken(3, "a program is moved by its own file", "shim/engine/rebase.c", "move->exe_fd = tracee_pass_file(move->tracee, exe_fd, move->scratch_addr);",
        "{ tracee_write(move->tracee, move->scratch_addr, \"/proc/self/exe\", 15); move->exe_fd = (int)tracee_syscall(move->tracee, err, SYS_openat, (uint64_t)-100, move->scratch_addr, 0, 0, 0, 0); }", "right_file::test_proc_that_is_no_procfs")
+broken(3, "a program's file is the one that is mapped", "shim/engine/mapped_file.c", "\t\tif (!mapping_same_file(&image->mappings[i], &file))\n", "\t\tif (i == 0 || !mapping_is_text(&image->mappings[i]))\n", "right_file::test_process_that_changes_what_its_program_is")
 broken("sandbox", "a library's file is the one that is mapped", "shim/engine/mapped_file.c", "\tif (!failed && mapping_same_file(&file, mapping))\n", "\tif (!failed)\n", "library_file::test_another_file_in_its_place")
 broken("sandbox", "and is opened with the program's own rights", "shim/engine/file_view.c", "\tview->is_other = view->uid != geteuid() || view->gid != getegid();", "\tview->is_other = false;",
        "library_file::test_a_file_that_it_may_not_read_any_more")
