@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cached_files import drop, ext4_fixture, huge_ext4_fixture, read_small  # noqa: F401
-from conftest import HUGE, MIB, Process, policy_with, read_report, run, smaps, wait_until
+from conftest import HUGE, MIB, Process, policy_with, read_report, run, smaps, status_of, take_hugetlb_pool, wait_until
 
 BACKINGS = ("file", "thp")
 
@@ -229,4 +229,24 @@ def test_slow_disk(hugexec_command, run, bigtext, huge_ext4):
     # 400 ms, a tenth of a second for a child that the disk does not let go of, and what a loaded machine adds.
     assert 100_000 < line["latency_us"] < 1_500_000, line
     words, report = hugexec_command([program, "idle"], policy, "file,thp")
+    assert run(words).returncode == 0 and read_report(report)[0]["outcome"] == "remapped"
+
+
+@pytest.mark.parametrize("backing", ["thp", "hugetlb"])
+def test_slow_disk_and_a_copy(hugexec_command, run, bigtext, huge_ext4, backing):
+    """The same of a copy: held for hold_timeout, or what a copy of this size may take; nothing is left of it."""
+    program = put(bigtext(16), huge_ext4 / "slow-copy")
+    drop(program)
+    policy = policy_with(file_timeout="100ms", hold_timeout="200ms", min_text="2M", max_text="80M")
+    words, report = hugexec_command([program, "sleep"], policy, backing)
+    with take_hugetlb_pool(12) if backing == "hugetlb" else contextlib.nullcontext(), slow_disk(huge_ext4, 4 * MIB) as join:
+        with Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=join) as process:
+            assert [process.stdout.readline() for _ in range(2)][1] == b"ready\n"
+            assert status_of(process.pid)["TracerPid"] == "0"
+            assert not any("memfd:" in entry["path"] for entry in smaps(process.pid))
+            process.kill()
+    line = read_report(report)[0]
+    assert line["outcome"] == "failed" and line["reason"].startswith("hold-timeout: "), line
+    assert line["latency_us"] > 250_000, line
+    words, report = hugexec_command([program, "idle"], policy, "thp")
     assert run(words).returncode == 0 and read_report(report)[0]["outcome"] == "remapped"

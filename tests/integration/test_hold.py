@@ -1,90 +1,20 @@
 """Nothing but its own work holds the workload: full or dead places to write to, a name service that does not answer, slow disks."""
 import contextlib
-import fcntl
 import os
 import pathlib
 import pty
-import resource
 import signal
 import socket
 import subprocess
-import termios
 
 import pytest
 
 from conftest import Process, mounted, policy_with, read_report, run, status_of, wait_until
+from dead_places import STANDARD_ERRORS, default_signals, fill, full_file, full_pipe, full_socket, opened, stopped_terminal
 
 HANG = 60  # seconds: far more than any of these takes, however slow the machine
 
-# Places: each yields what hugexec gets as its standard error, and the options that have it write somewhere else.
-
-
-def fill(fd):
-    """Write to FD until it takes no more; it blocks again afterwards."""
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)
-    for size in (4096, 1):
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(fd, b"x" * size)
-    fcntl.fcntl(fd, fcntl.F_SETFL, flags)
-
-
-@contextlib.contextmanager
-def opened(*fds):
-    try:
-        yield fds
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-@contextlib.contextmanager
-def full_pipe(_):
-    with opened(*os.pipe()) as (_, end):
-        fill(end)
-        yield end, []
-
-
-@contextlib.contextmanager
-def pipe_without_reader(_):
-    reader, end = os.pipe()
-    os.close(reader)
-    with opened(end):
-        yield end, []
-
-
-@contextlib.contextmanager
-def stopped_terminal(_):
-    with opened(*pty.openpty()) as (_, terminal):
-        termios.tcflow(terminal, termios.TCOOFF)
-        yield terminal, []
-
-
-@contextlib.contextmanager
-def full_socket(_):
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        fill(theirs.fileno())
-        yield theirs.fileno(), []
-
-
-@contextlib.contextmanager
-def full_device(_):
-    with opened(os.open("/dev/full", os.O_WRONLY)) as (device,):
-        yield device, []
-
-
-@contextlib.contextmanager
-def closed(_):
-    yield None, []
-
-
-@contextlib.contextmanager
-def full_file(folder):
-    """At its limit: a write raises SIGXFSZ."""
-    with opened(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT)) as (file,):
-        yield file, []
+# Places for the report, as in dead_places.py
 
 
 @contextlib.contextmanager
@@ -112,9 +42,7 @@ def full_report(folder):
     yield subprocess.PIPE, [f"--report={folder / 'report'}"]
 
 
-PLACES = {place.__name__: place for place in (full_pipe, pipe_without_reader, stopped_terminal, full_socket, full_device, closed,
-                                              full_file, full_fifo, fifo_without_reader, report_to_full_device, full_report)}
-LIMITED = (full_file, full_report)  # by RLIMIT_FSIZE
+PLACES = {**STANDARD_ERRORS, **{place.__name__: place for place in (full_fifo, fifo_without_reader, report_to_full_device, full_report)}}
 
 REMAPS = policy_with()
 WHAT = {
@@ -129,18 +57,6 @@ WHAT = {
 }
 
 
-def surroundings(place, stderr):
-    """For the child: default dispositions, which Python has changed; limits; no standard error."""
-    def prepare():
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        if place in LIMITED:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        if stderr is None:
-            os.close(2)
-    return prepare
-
-
 @pytest.mark.parametrize("who", ["root", "nobody"])
 @pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
@@ -153,7 +69,7 @@ def test_places_that_take_nothing(request, hugexec, write_policy, bigtext, publi
         words = [*prefix, hugexec, f"--policy={write_policy(policy)}", "--backing=thp" if status == 9 else "--backing=hugetlb",
                  *(options or ["-v", "--report=-"]), "--", *program]
         done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL,
-                              timeout=HANG, check=False, preexec_fn=surroundings(place, stderr))
+                              timeout=HANG, check=False, preexec_fn=default_signals(stderr, is_limited=place in (full_file, full_report)))
     plain = run(program).stdout if status == 9 else ""
     assert (done.stdout.decode(), done.returncode) == (plain, status)
 

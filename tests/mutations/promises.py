@@ -137,9 +137,6 @@ broken(5, "a pool without a page for the tracer's heap", "shim/hugexec.c", "\tpl
 broken(1, "the environment that was given to hugexec under another name", "shim/launch/plain_heap.c", "\tmemcpy(variable, tunables, sizeof tunables - 1);\n", "", "tunables::test_command_gets_its_environment")
 broken(5, "the report says that the program was moved", "shim/engine/backing_file.c", "\t*rebased = true;\n", "", "right_file::test_moved_and_then_blind")
 broken(5, "the report says why", "shim/engine/object.c", "\tif (!error_is_set(all)) {\n\t\t*all = *refusal;\n\t\treturn;\n\t}", "\tif (!error_is_set(all))\n\t\treturn;", "fail_open::test_empty_pool")
-broken(5, "no signal of our own writing", "shim/base/say.c", "\tsigprocmask(SIG_BLOCK, &ours, &before);\n", "\tsigprocmask(SIG_BLOCK, NULL, &before);\n", "unit say")
-broken(5, "no signal of what is written aside", "shim/base/aside.c", "\tsignal(SIGPIPE, SIG_IGN);\n", "", "unit say")
-broken(5, "what is written aside has a limit", "shim/base/aside.c", "now_ms() >= deadline_ms || ", "", "unit say")
 broken(5, "the journal says why", "shim/launch/sink.c", "\treport_to_journal(report, unwritten);\n", "", "journal::test_journal_gets_the_fields", "systemd/boot::test_the_journal_has_a_launch")
 broken(5, "on_error fail: exit 125", "shim/launch/consider.c", "bool fails = must_fail(report, settings);", "bool fails = false;", "fail_open::test_empty_pool")
 broken(5, "on_error fail: before the first instruction", "shim/launch/consider.c", "\t\tfail_launch(&followed->tracee);\n\telse\n\t\trelease(following, followed);", "\t\trelease(following, followed);\n\telse\n\t\trelease(following, followed);", "fail_open::test_empty_pool")
@@ -226,3 +223,15 @@ broken(ATTACH, "the process may be killed while all threads stand", "shim/engine
 broken(ATTACH, "restartable sequences are aborted", "shim/engine/tracee.c", "\tif (tracee->wait)\n\t\tabort_sequence(tracee);\n", "\tif (0)\n\t\tabort_sequence(tracee);\n", "attach::test_restartable_sequences")
 broken(ATTACH, "no child has the copy's descriptor", "shim/engine/remap.c", "\tif (stop_others(copy, err) < 0)\n\t\treturn -1;\n\tint result = while_borrowed(copy, create_aside, err);\n",
        "\tint result = while_borrowed(copy, create_aside, err);\n", "attach::test_no_fork_while_its_descriptor_is_open")
+
+# 9. Held by its own work only.
+broken(9, "no signal of our own writing", "shim/base/say.c", "\tsigprocmask(SIG_BLOCK, &ours, &before);\n", "\tsigprocmask(SIG_BLOCK, NULL, &before);\n", "unit say")
+broken(9, "no signal of what is written aside", "shim/base/aside.c", "\tsignal(SIGPIPE, SIG_IGN);\n", "", "unit say")
+broken(9, "what is written aside has a limit", "shim/base/aside.c", "now_ms() >= deadline_ms || ", "", "unit say")
+broken(9, "SIGKILL ends it at once", "shim/launch/consider.c", "\tstop_at_exit(tracee, false);\n", "", "hold::test_killed_while_it_is_held[full_pipe]")
+broken(9, "no name service", "shim/host/users.c", "aside(ask_name_service, &question, timeout_ms, -1)", "ask_name_service(&question)",
+       "hold::test_name_service[itself-dies-skipped-user-unknown]")
+broken(9, "no disk: a copy is given up", "shim/engine/tracee.c", "tracee_time_left_ms(tracee, INT_MAX), pidfd)", "INT_MAX, pidfd)",
+       "files_change::test_slow_disk_and_a_copy[thp]")
+broken(9, "a disk holds no pipe of the workload's", "shim/launch/sink.c", "\t\tclose_all_but(at_launch.report_fd);\n", "\t\tat_launch.report_fd = -1;\n",
+       "hold::test_a_frozen_filesystem")
