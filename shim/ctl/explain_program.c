@@ -125,7 +125,7 @@ static int decide(const char *policy_file, const char *backing, struct explanati
 	facts_ask_policy(*policy, &facts, INT64_MAX, &early);
 	if (!command_is_settled(*policy, &out->command, &early, &out->settled))
 		out->follow = command_follow(&out->command, &early);
-	struct program_names names = {out->program.path, NULL, false};
+	struct program_names names = {.exe = out->program.path};
 	out->is_wrapper = out->follow != FOLLOW_NONE && settings_names_wrapper(&out->decision.settings, &names);
 	if (backing)
 		settings_override_backing(&out->decision.settings, backing, NULL);

@@ -120,14 +120,29 @@ uint64_t host_memory_available(void)
 	return line ? strtoull(line + sizeof key - 1, NULL, 10) * 1024 : UINT64_MAX;
 }
 
-bool host_is_single_threaded(pid_t pid)
+/* The number that /proc/PID/status has last in the line KEY ("\nName:"); 0 where that cannot be told. */
+static unsigned long status_number(pid_t pid, const char *key)
 {
-	static const char key[] = "\nThreads:\t";
 	char path[64];
 	cleanup_free char *status = NULL;
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	const char *threads = read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? NULL : strstr(status, key);
-	return threads && strtoul(threads + sizeof key - 1, NULL, 10) == 1;
+	char *line = read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? NULL : strstr(status, key);
+	if (!line)
+		return 0;
+	line += strlen(key);
+	line[strcspn(line, "\n")] = '\0';
+	const char *last = strrchr(line, '\t');
+	return strtoul(last ? last : line, NULL, 10);
+}
+
+bool host_is_single_threaded(pid_t pid)
+{
+	return status_number(pid, "\nThreads:") == 1;
+}
+
+bool host_is_init(pid_t pid)
+{
+	return status_number(pid, "\nNSpid:") == 1;
 }
 
 bool host_shares(pid_t pid, const char *what)

@@ -39,6 +39,9 @@ uint64_t host_memory_available(void);
 /* Whether PID has one thread. False where that cannot be told. */
 bool host_is_single_threaded(pid_t pid);
 
+/* Whether PID is PID 1 of its PID namespace. False where that cannot be told. */
+bool host_is_init(pid_t pid);
+
 /* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL where unknown. */
 char *host_cgroup_of(pid_t pid);
 

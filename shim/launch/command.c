@@ -1,5 +1,7 @@
 #include "launch/command.h"
 
+#include <unistd.h>
+
 #include "base/size.h"
 
 bool command_is_interpreted(const struct program *program)
@@ -9,8 +11,10 @@ bool command_is_interpreted(const struct program *program)
 
 enum follow command_follow(const struct program *program, const struct decision *decision)
 {
-	struct program_names names = {
-	    .exe = program->path, .called = program->found, .is_script = command_is_interpreted(program)};
+	struct program_names names = {.exe = program->path,
+	                              .called = program->found,
+	                              .is_script = command_is_interpreted(program),
+	                              .is_init = getpid() == 1};
 	return settings_follow(&decision->settings, &names);
 }
 

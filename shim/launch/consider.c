@@ -247,8 +247,10 @@ static bool look_at_names(const struct tracee *tracee, const char *exe, struct s
 {
 	struct exec_names called;
 	exec_names_read(tracee, &called);
-	struct program_names names = {
-	    .exe = exe, .called = called.called[0] ? called.called : NULL, .is_script = called.is_script};
+	struct program_names names = {.exe = exe,
+	                              .called = called.called[0] ? called.called : NULL,
+	                              .is_script = called.is_script,
+	                              .is_init = host_is_init(tracee->pid)};
 	settings->follow = settings_follow(settings, &names);
 	return settings->follow != FOLLOW_NONE && settings_names_wrapper(settings, &names);
 }

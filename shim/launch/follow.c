@@ -101,8 +101,8 @@ static pid_t next_event(const struct following *following, int *status)
 static void apply_follow_setting(struct following *following, struct followed *followed,
                                  const struct settings *settings)
 {
-	/* A tracer that is the child of a wrapper which reaps orphans would stay its zombie, or send it a SIGCHLD. */
-	bool may_leave = !following->launch->follows || following->launch->tracer_is_orphan || followed->waiting;
+	/* Of a wrapper that has us as its child we would stay a zombie: it cannot reap who has no exit signal. */
+	bool may_leave = !following->launch->follows || following->launch->tracer_is_orphan;
 	if (!following->deadline_us && may_leave)
 		following->deadline_us = now_us() + (int64_t)settings->follow_timeout_s * 1000000;
 	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,17 +38,27 @@ static bool holds_sigchld(const char *status, const char *key)
 
 enum look { REAPS, REAPS_NOT, NOT_SETTLED };
 
-/*
- * What STATUS tells of its process. Who has just started a child by vfork(2), as posix_spawn(3) does, blocks all
- * signals for the moment in which that child is us already; so blocked signals count only of one that sleeps.
+/* Whether PID sleeps in rt_sigtimedwait(2), as init processes do: the kernel shows as not blocked what that waits for.
  */
-static enum look look_at(const char *status)
+static bool waits_for_signals(pid_t pid)
+{
+	char path[64];
+	cleanup_free char *call = NULL;
+	snprintf(path, sizeof path, "/proc/%d/syscall", (int)pid);
+	return read_file_at(AT_FDCWD, path, 4096, &call, NULL) == 0 && strtoll(call, NULL, 10) == SYS_rt_sigtimedwait;
+}
+
+/*
+ * What STATUS tells of PID. Who has just started a child by vfork(2), as posix_spawn(3) does, blocks all signals for
+ * the moment in which that child is us already; so blocked signals count only of one that sleeps.
+ */
+static enum look look_at(pid_t pid, const char *status)
 {
 	if (holds_sigchld(status, "\nSigCgt:\t") || holds_sigchld(status, "\nSigIgn:\t"))
 		return REAPS;
-	if (!holds_sigchld(status, "\nSigBlk:\t"))
-		return REAPS_NOT;
-	return strstr(status, "\nState:\tS") ? REAPS : NOT_SETTLED;
+	if (holds_sigchld(status, "\nSigBlk:\t"))
+		return strstr(status, "\nState:\tS") ? REAPS : NOT_SETTLED;
+	return waits_for_signals(pid) ? REAPS : REAPS_NOT;
 }
 
 static int check_process(pid_t pid, struct error *err)
@@ -59,7 +70,7 @@ static int check_process(pid_t pid, struct error *err)
 		if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
 			break;
 		sscanf(status, "Name:\t%31[^\n]", name);
-		switch (look_at(status)) {
+		switch (look_at(pid, status)) {
 		case REAPS: return 0;
 		case NOT_SETTLED: nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL); continue;
 		default: break;

@@ -13,8 +13,8 @@ bool reaper_is_self(void);
 /*
  * Whether an orphan of the calling process's would be reaped. That is up to PID 1 of its PID namespace, or to the
  * nearest subreaper above it, and which processes are subreapers the kernel does not tell. So PID 1 and the parent of
- * the caller, each, must catch, block or ignore SIGCHLD: who does none of these waits for the children it knows, if at
- * all. The machine's own PID 1 is taken to reap, however it does it. Returns 0, or -1 with ERR word "no-reaper". What
- * reaps none but its own and catches SIGCHLD all the same is not seen.
+ * the caller, each, must catch, block, wait for or ignore SIGCHLD: who does none of these waits for the children it
+ * knows, if at all. The machine's own PID 1 is taken to reap, however it does it. Returns 0, or -1 with ERR word
+ * "no-reaper". What reaps none but its own and catches SIGCHLD all the same is not seen.
  */
 int reaper_check(struct error *err);

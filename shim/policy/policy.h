@@ -170,6 +170,7 @@ struct program_names {
 	const char
 	    *called;    /* path by which it was executed, or that of the script that it interprets; NULL: not known */
 	bool is_script; /* it interprets CALLED, which the kernel was asked to execute */
+	bool is_init;   /* its process is PID 1 of a PID namespace, as a container's entry point is */
 };
 
 /* Whether the last part of one of NAMES is a wrapper's by SETTINGS: the built-in list, or the policy's own. */

@@ -84,5 +84,6 @@ enum follow settings_follow(const struct settings *settings, const struct progra
 		return FOLLOW_NONE;
 	if (settings->follow != FOLLOW_BY_WRAPPER)
 		return settings->follow;
-	return is_built_in(fork_wrappers, names) ? FOLLOW_FORK : FOLLOW_EXEC;
+	/* An entry point may start its server as a child, and is there for nothing else. */
+	return names->is_init || is_built_in(fork_wrappers, names) ? FOLLOW_FORK : FOLLOW_EXEC;
 }
