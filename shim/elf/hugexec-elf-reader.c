@@ -5,6 +5,7 @@
  * (elf_parse.h) or symbols, or searches for a program's libraries (search.h), tells what it has found (answer.h,
  * search.h) and exits.
  */
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,15 +22,18 @@ int main(int argc, char **argv)
 	static struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC};
 	if (argc < 2)
 		return 2;
-	if (argc > 2 && strcmp(argv[2], SEARCH_MODE) == 0) {
+	const char *mode = argc > 2 ? argv[2] : NULL;
+	bool searches = mode && strcmp(mode, SEARCH_MODE) == 0;
+	if (searches)
 		reader_lock_up_for_files(argv[1], MEMORY_BYTES);
+	else
+		reader_lock_up(argv[1], MEMORY_BYTES);
+	if (searches && argc == 3)
 		_exit(search_serve(READER_FILE_FD, READER_ANSWER_FD) == 0 ? 0 : 1);
-	}
-	reader_lock_up(argv[1], MEMORY_BYTES);
-	if (argc > 2 && strcmp(argv[2], ELF_READER_SYMBOLS) == 0)
+	if (mode && strcmp(mode, ELF_READER_SYMBOLS) == 0)
 		_exit(elf_parse_symbols(READER_FILE_FD, READER_ANSWER_FD) == 0 ? 0 : 1);
-	if (argc > 2) {
-		reader_misbehave(argv[2]);
+	if (mode) {
+		reader_misbehave(argv[argc - 1]);
 		_exit(0);
 	}
 	answer.status = elf_parse(READER_FILE_FD, &answer.facts);

@@ -298,11 +298,14 @@ static void add_to_report(const struct preparation *out, bool only_later, struct
 		struct report_object *object = prepared->is_later || !only_later ? report_add_object(report) : NULL;
 		if (!object)
 			continue;
+		uint64_t huge_bytes = prepared->is_placed ? prepared->huge_bytes : 0;
 		*object = (struct report_object){.backing = BACKING_FILE,
 		                                 .text_bytes = prepared->text_bytes,
-		                                 .prepared_bytes = prepared->is_placed ? prepared->huge_bytes : 0,
+		                                 .prepared_bytes = huge_bytes,
 		                                 .reason = prepared->reason};
 		memcpy(object->path, prepared->path, sizeof object->path);
+		if (!out->has_ended && huge_bytes < prepared->slot_bytes && !error_is_set(&object->reason))
+			error_set(&object->reason, "file-timeout", "there was no time left to prepare it");
 		report->prepared_bytes += object->prepared_bytes;
 	}
 }

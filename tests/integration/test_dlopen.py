@@ -162,6 +162,36 @@ def test_what_it_needs_in_turn(hugexec_command, built):
         process.kill()
 
 
+def test_aligned_by_its_loader(hugexec_run, built):
+    """glibc makes room for such a library where it comes to stand anywhere: nothing is promised."""
+    built.library("aligned", "-Wl,-z,max-page-size=0x8000")
+    _, report = hugexec_run([built.program("program")], policy_with(libraries={"prepare": [f"{built.folder}/lib*.so"]}, min_text="2M"), "file")
+    told, = [each for each in report[0]["objects"] if "libaligned" in each["path"]]
+    assert told["prepared_bytes"] == 0 and told["reason"].startswith("file-"), told
+
+
+def test_a_filesystem_that_does_not_answer(hugexec_run, built):
+    """Nobody reads what the kernel asks the server of a FUSE mount: the program starts all the same."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid() != 0:
+        pytest.skip("mounting a FUSE filesystem takes root and /dev/fuse")
+    program, where = built.program("program"), built.folder / "dead"
+    where.mkdir()
+    server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    done = run(["mount", "-i", "-t", "fuse", "-o", f"fd={server},rootmode=40000,user_id=0,group_id=0", "dead", where], pass_fds=[server])
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    try:
+        for pattern in (f"{where}/lib.so", f"{where}/*.so", f"{where}/**/x.so"):
+            policy = policy_with(libraries={"prepare": [pattern]}, file_timeout="300ms")
+            done, report = hugexec_run([program], policy, "file", timeout=60)
+            assert (done.stdout, done.returncode) == ("no library\n", 0)
+            assert report[0]["latency_us"] < 30_000_000
+            assert not [each for each in report[0]["objects"] if "/dead/" in each["path"]]
+    finally:
+        os.close(server)
+        run(["umount", "--lazy", where])
+
+
 @pytest.mark.parametrize("backing,prepares", [(["thp", "file"], True), (["thp"], False), (["hugetlb", "thp"], False)])
 def test_with_other_backings(hugexec_run, built, backing, prepares):
     """In place is all that can be done for them, so only where the rule allows that."""

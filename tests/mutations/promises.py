@@ -193,6 +193,13 @@ broken(3, "a program's file is the one that is mapped", "shim/engine/mapped_file
 broken("sandbox", "a library's file is the one that is mapped", "shim/engine/mapped_file.c", "\tif (!failed && mapping_same_file(&file, mapping))\n", "\tif (!failed)\n", "library_file::test_another_file_in_its_place")
 broken("sandbox", "and is opened with the program's own rights", "shim/engine/file_view.c", "\tview->is_other = view->uid != geteuid() || view->gid != getegid();", "\tview->is_other = false;",
        "library_file::test_a_file_that_it_may_not_read_any_more")
+broken("sandbox", "libraries are looked for with the program's own rights", "shim/engine/file_view.c", "\tsetfsuid(view->uid);\n", "", "library_search::test_with_the_programs_rights")
+broken("sandbox", "and below its own root", "shim/engine/file_view.c", ".resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS", ".resolve = 0", "library_search::test_in_its_own_root")
+broken("sandbox", "a program with privileges is not told by the environment", "shim/engine/libraries.c", ".is_secure = tracee_auxv(tracee, AT_SECURE) != 0,", ".is_secure = false,",
+       "library_search::test_set_group_id_ignores_the_environment")
+broken(5, "libraries on a filesystem that does not answer", "shim/engine/libraries.c", "run(work, exe_fd, tracee_time_left_ms(tracee, (int)settings->file_timeout_ms));", "run(work, exe_fd, 45000);",
+       "dlopen::test_a_filesystem_that_does_not_answer")
+broken(3, "text that ld.so will write to is not prepared", "shim/engine/libraries.c", "\telse if (library->has_text_relocations)\n", "\telse if (0)\n", "libraries::test_text_relocations_are_left_alone")
 broken(4, "probes count what is mapped", "shim/engine/rebase.c", "\t\tmove->parts[move->count++].as_in_file = own && as_in_file;", "\t\tmove->parts[move->count++].as_in_file = own && (as_in_file || (mapping->prot & PROT_EXEC));",
        "tools::test_semaphore_of_a_probe")
 broken(2, "the working directory is free", "shim/launch/tracer.c", "\t(void)!chdir(\"/\");\n", "", "wrappers::test_wrapper_that_unmounts_its_working_directory")

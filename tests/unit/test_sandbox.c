@@ -29,6 +29,7 @@
 static const struct kind {
 	const char *name, *word, *memory;
 } kinds[] = {{"hugexec-elf-reader", NULL, "67108864"}, {"hugexec-bundle-reader", "annotations", "1073741824"}};
+static const struct kind searching = {"hugexec-elf-reader", "libraries", "67108864"}; /* it is sent files, too */
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
 static const char *reader_beside_us(const struct kind *kind)
@@ -41,8 +42,9 @@ static const char *reader_beside_us(const struct kind *kind)
 	return path;
 }
 
-/* Start the reader as reader.c does, with WORD after the parent's pid. Returns its pid. */
-static pid_t start_reader(const struct kind *kind, const char *word, int file_fd, int answer_fd)
+/* Start the reader as reader.c does, with WORDS (NULL: none) after the parent's pid. Returns its pid. */
+static pid_t start_reader_with(const struct kind *kind, const char *word, const char *second, int file_fd,
+                               int answer_fd)
 {
 	const char *path = reader_beside_us(kind);
 	char parent[16];
@@ -55,10 +57,15 @@ static pid_t start_reader(const struct kind *kind, const char *word, int file_fd
 		dup2(high_file, READER_FILE_FD);
 		dup2(high_answer, READER_ANSWER_FD);
 		close_range(READER_ANSWER_FD + 1, ~0U, 0);
-		execl(path, kind->name, parent, word, (char *)NULL);
+		execl(path, kind->name, parent, word, second, (char *)NULL);
 		_exit(99);
 	}
 	return child;
+}
+
+static pid_t start_reader(const struct kind *kind, const char *word, int file_fd, int answer_fd)
+{
+	return start_reader_with(kind, word, NULL, file_fd, answer_fd);
 }
 
 static void the_filter_kills_what_it_forbids(void **state)
@@ -77,6 +84,12 @@ static void the_filter_kills_what_it_forbids(void **state)
 		pid_t child = start_reader(kind, "nothing", -1, -1);
 		assert_int_equal(waitpid(child, &status, 0), child);
 		assert_int_equal(status, 0);
+	}
+	for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++) {
+		pid_t child = start_reader_with(&searching, searching.word, deeds[i], -1, -1);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+			fail_msg("%s, which searches, %s: wait status %#x", searching.name, deeds[i], (unsigned)status);
 	}
 }
 
