@@ -175,7 +175,7 @@ def main():
     failed = 0
     # The same every time, so that a commit is not refused by chance; FAULT_SEED chooses others.
     chance = random.Random(int(os.environ.get("FAULT_SEED", "0")))
-    with tempfile.TemporaryDirectory(prefix="hugexec-faults-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"hugexec-faults-{os.getpid()}-") as folder:
         folder = pathlib.Path(folder)
         folder.chmod(0o755)
         build_tools(folder)

@@ -58,7 +58,7 @@ def main():
         sys.exit("soak: containers take root")
     before = memory_files()
     ratios, seconds, done = [], {True: 0.0, False: 0.0}, 0
-    with tempfile.TemporaryDirectory(prefix="hugexec-soak-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"hugexec-soak-{os.getpid()}-") as folder:
         containers = Containers("runc", pathlib.Path(folder), policy())
         try:
             bundles = {}

@@ -208,7 +208,7 @@ def main():
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     stop, taken = threading.Event(), threading.Event()
-    with tempfile.TemporaryDirectory(prefix="hugexec-soak-", dir="/var/tmp") as folder, memory_cgroup() as procs:
+    with tempfile.TemporaryDirectory(prefix=f"hugexec-soak-{os.getpid()}-", dir="/var/tmp") as folder, memory_cgroup() as procs:
         soak = Soak(build, pathlib.Path(folder), launches)
         files = len(os.listdir("/proc/self/fd"))
         used = used_pages()
