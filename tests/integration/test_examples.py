@@ -80,6 +80,9 @@ PLACES = [
     ("everything-but", "/usr/sbin/sshd", "what one logs in through", "skipped"),
     ("everything-but", "/usr/bin/node", "browsers and node", "remapped"),
     ("everything-but", "/opt/other", None, "remapped"),
+    ("runtimes", "/usr/lib/jvm/java-21/bin/java", "Java", "remapped"),
+    ("runtimes", "/usr/lib/erlang/erts-13/bin/beam.smp", "Erlang", "remapped"),
+    ("runtimes", "/usr/pgsql-16/bin/postgres", "PostgreSQL", "remapped"),
     ("compilers", "/usr/libexec/gcc/x86_64-linux-gnu/14/cc1plus", "the passes of GCC", "remapped"),
 ]
 
@@ -93,6 +96,20 @@ def test_a_program_at_its_place(in_own_folders, hugexec, write_policy, bigtext, 
     assert status == 9
     assert (line["exe"], line["outcome"]) == (place, outcome)
     assert line["rule"] is None if rule is None else line["rule"].startswith(rule)
+
+
+def test_runtimes(hugexec, write_policy, tmp_path):
+    """The machine's own Java: its libjvm is prepared, or the report says why not."""
+    java = os.path.realpath(shutil.which("java") or "/no/such/one")
+    if not os.access(java, os.X_OK) or not java.startswith("/usr/lib/jvm/"):
+        pytest.skip("no Java is installed below /usr/lib/jvm")
+    report = tmp_path / "report.json"
+    done = run([hugexec, f"--policy={write_policy(example('runtimes'))}", f"--report={report}", java, "-version"])
+    assert done.returncode == 0 and "version" in done.stderr
+    line, = lines_of(report.read_text())
+    jvm = [each for each in line["objects"] if each["path"].endswith("/libjvm.so")]
+    assert line["rule"].startswith("Java") and jvm
+    assert all(each["prepared_bytes"] > 0 or each["reason"].startswith("file-") for each in jvm), jvm
 
 
 @as_root
