@@ -75,7 +75,7 @@ static void try_entry(struct tracee *tracee, int traced_fd, struct probe *out)
 		return;
 	}
 	tracee->state = TRACEE_IN_EXEC;
-	if (tracee_finish_exec(tracee, &err) == 0 && entry_stop_set(tracee, &err) == 0 &&
+	if (tracee_finish_exec(tracee, &err) == 0 && entry_stop_set(tracee, 0, &err) == 0 &&
 	    ptrace(PTRACE_CONT, tracee->pid, 0, 0) == 0 && comes_to_entry(tracee)) {
 		out->verdict = VERDICT_WORKS;
 		snprintf(out->text, sizeof out->text,

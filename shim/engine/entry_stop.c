@@ -109,7 +109,7 @@ static uint64_t random_below(uint64_t limit)
  * Our own mapping of MEMFD, with the stub somewhere in it, so that its address is no number that anything else is
  * likely to have. From here on nobody else can change it.
  */
-static int make_page(int memfd, struct entry_stop *stop, struct error *err)
+static int make_page(int memfd, struct entry_stop *stop, pid_t zombie_pid, struct error *err)
 {
 	void *page = MAP_FAILED;
 	if (ftruncate(memfd, PAGE_BYTES) == 0)
@@ -119,7 +119,9 @@ static int make_page(int memfd, struct entry_stop *stop, struct error *err)
 	uint64_t places = (PAGE_BYTES - sizeof *stop->placed) / sizeof(uint64_t);
 	stop->page = page;
 	stop->placed = (struct placed_stub *)((uint64_t *)page + 1 + random_below(places));
-	arch_make_entry_stub(&stop->placed->stub, stop->entry_addr, stop->slot_addr, (uint32_t)getpid());
+	arch_make_entry_stub(&stop->placed->stub, stop->entry_addr, stop->slot_addr);
+	stop->placed->stub.tracer = (uint32_t)getpid();
+	stop->placed->stub.zombie = (uint32_t)zombie_pid;
 	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
 		return 0;
 	return error_set_errno(err, errno, "no-breakpoint", "sealing a page");
@@ -149,7 +151,7 @@ static int map_page(struct tracee *tracee, int64_t fd, struct entry_stop *stop, 
 }
 
 /* With the tracee borrowed: the page is there, and AT_ENTRY points to it. */
-static int place_stub(struct tracee *tracee, struct entry_stop *stop, struct error *err)
+static int place_stub(struct tracee *tracee, struct entry_stop *stop, pid_t zombie_pid, struct error *err)
 {
 	if (find_slot(tracee, stop, err) < 0)
 		return -1;
@@ -157,7 +159,7 @@ static int place_stub(struct tracee *tracee, struct entry_stop *stop, struct err
 	if (fd < 0)
 		return refused(fd, "memfd_create", err);
 	cleanup_close int memfd = tracee_fetch_fd(tracee->pid, (int)fd, err);
-	int failed = memfd < 0 ? -1 : make_page(memfd, stop, err);
+	int failed = memfd < 0 ? -1 : make_page(memfd, stop, zombie_pid, err);
 	if (!failed)
 		failed = map_page(tracee, fd, stop, err);
 	if (tracee->state == TRACEE_GONE)
@@ -189,7 +191,7 @@ static void free_stop(struct entry_stop *stop)
 	free(stop);
 }
 
-int entry_stop_set(struct tracee *tracee, struct error *err)
+int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err)
 {
 	if (would_starve_us(tracee->pid))
 		return error_set(err, "no-breakpoint", "it would keep the only processor to itself");
@@ -200,7 +202,7 @@ int entry_stop_set(struct tracee *tracee, struct error *err)
 		free(stop);
 		return -1;
 	}
-	int failed = place_stub(tracee, stop, err);
+	int failed = place_stub(tracee, stop, zombie_pid, err);
 	if (failed)
 		unmap_page(tracee, stop);
 	else
@@ -278,7 +280,8 @@ bool entry_stop_take(struct tracee *tracee)
 		return false;
 	tracee->state = TRACEE_STOPPED;
 	correct_loader(tracee);
-	if (tracee_check_filter(tracee, NULL) == 0 && tracee_borrow(tracee, NULL) == 0) {
+	tracee_check_filter(tracee, NULL);
+	if ((tracee->filter_seen != FILTER_NEW || tracee->suspends_seccomp) && tracee_borrow(tracee, NULL) == 0) {
 		unmap_page(tracee, stop);
 		tracee_return(tracee, NULL);
 	}
@@ -292,6 +295,9 @@ void entry_stop_drop(struct tracee *tracee)
 	struct entry_stop *stop = tracee->entry_stop;
 	if (!stop)
 		return;
+	tracee_check_filter(tracee, NULL);
+	if (tracee->filter_seen == FILTER_NEW)
+		stop->placed->stub.zombie = 0;
 	if (entry_stop_is_ahead(tracee))
 		tracee_write(tracee, stop->slot_addr, &stop->entry_addr, sizeof stop->entry_addr);
 	tracee->entry_stop = NULL;

@@ -9,10 +9,11 @@
  *
  *   1. put AT_ENTRY right again, which also tells the tracer, who looks there now and then, that they are reached;
  *   2. spin while the tracer lives and wants them to, and no longer than a second;
- *   3. jump to the entry point.
+ *   3. if it does not, reap it where it is the program's child: else it would stay a zombie;
+ *   4. jump to the entry point.
  *
- * The tracer finds the program between 2 and 3, takes the page away and lets it go on at its entry point. No signal, no
- * system call of the program's, and neither its signal mask nor its handlers play a part in it.
+ * The tracer finds the program at 2, takes the page away and lets it go on at its entry point. No signal and no
+ * system call play a part in it, and neither do the program's signal mask and handlers.
  *
  * Nobody is needed for the program to go on. The word that says that the tracer wants it is a robust futex
  * (set_robust_list(2)): the kernel changes it when the tracer dies, however that happens. A child that a library forks
@@ -35,10 +36,11 @@ struct entry_stop;
 
 /*
  * Have TRACEE wait at its entry point. TRACEE: STOPPED at the exit of execve, its AT_BASE not 0 (a program without ELF
- * interpreter stands at its entry point already). Returns 0, or -1 with ERR word "no-breakpoint" and nothing changed
+ * interpreter stands at its entry point already). ZOMBIE_PID: our number as the tracee sees it, where we are its child,
+ * else 0. Returns 0, or -1 with ERR word "no-breakpoint" and nothing changed
  * (or the tracee GONE).
  */
-int entry_stop_set(struct tracee *tracee, struct error *err);
+int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err);
 
 /* Whether TRACEE, which runs, has come to its entry point: it is time to stop it. May be asked by who does not trace
  * it. */
@@ -57,6 +59,7 @@ bool entry_stop_take(struct tracee *tracee);
 
 /*
  * Nobody waits for TRACEE any more, wherever it is: running, stopped, another program, gone. If it is still on the way
- * to its entry point, AT_ENTRY is put right, and the stub is passed without a wait.
+ * to its entry point, AT_ENTRY is put right, and the stub is passed without a wait. We must _exit() soon, where we are
+ * its child. Under a seccomp filter that a library has set, which might kill for a wait, we stay its zombie.
  */
 void entry_stop_drop(struct tracee *tracee);

@@ -147,7 +147,8 @@ static void settle(struct following *following, struct followed *followed, struc
 }
 
 /* Where libraries are wanted and ld.so will map some: let it, and come back at the program's entry point. */
-static bool run_to_entry(struct followed *followed, const struct settings *settings, struct report *report)
+static bool run_to_entry(const struct launch *launch, struct followed *followed, const struct settings *settings,
+                         struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
 	if (!settings->libraries || tracee->state != TRACEE_STOPPED || tracee_auxv(tracee, AT_BASE) == 0)
@@ -159,7 +160,8 @@ static bool run_to_entry(struct followed *followed, const struct settings *setti
 		return false;
 	struct error reason;
 	struct report *waiting = malloc(sizeof *waiting);
-	if (!waiting || entry_stop_set(tracee, &reason) < 0) {
+	pid_t zombie_pid = followed->is_root && !launch->tracer_is_orphan ? launch->tracer_pid : 0;
+	if (!waiting || entry_stop_set(tracee, zombie_pid, &reason) < 0) {
 		if (waiting && report->outcome != OUTCOME_FAILED)
 			report->reason = reason;
 		free(waiting);
@@ -281,7 +283,7 @@ enum considered consider(struct following *following, struct followed *followed,
 	} else if (decision.action == ACTION_REMAP) {
 		remap(following->launch, followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
-		run_on = run_to_entry(followed, settings, &report);
+		run_on = run_to_entry(following->launch, followed, settings, &report);
 		may_follow &= report.prepared_bytes == 0;
 	} else if (decision.rule_matched) {
 		error_set(&report.reason, "rule-skip", "the rule says to leave it alone");

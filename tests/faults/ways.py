@@ -47,7 +47,7 @@ WAYS = {
     "a library, file": ({"libraries": {"include": ["/**/libtext.so"], "exclude": ["/**/libc.so*"]}, "follow": "none"}, "file", [], [], "probe-lib"),
     "a library, by its path": ({"libraries": {"include": ["/**/libtext.so"]}, "follow": "none"}, "thp", [], [], "probe-lib"),
     "a library, perf map": ({"libraries": True, "perf_map": True, "round_out": True, "follow": "none"}, "thp", [], [], "probe-lib-large"),
-    "libraries that take too long": ({"libraries": True, "follow_timeout": 1}, "thp", [], [], "probe-slow"),
+    "libraries that take long": ({"libraries": True}, "thp", [], [], "probe-slow"),
     "file, else thp": ({"libraries": True}, "file,thp", [], [], "probe"),
     "through a script": ({"follow": "exec"}, "thp", [], ["/bin/sh", "-c", 'exec "$@"', "sh"], "probe"),
     "with a filter in sight": ({}, "thp", ["--honest"], [], "probe"),
@@ -66,7 +66,7 @@ WAYS = {
     "hugexecctl explain": ({}, "file", ["--honest"], [], "probe", "explain"),
 }
 # What comes of a way without a failure, where that is not "remapped".
-OUTCOMES = {"libraries that take too long": "skipped", "hugetlb, no pages for the cgroup": "failed", "the hook, blind to its filter": "failed"}
+OUTCOMES = {"libraries that take long": "skipped", "hugetlb, no pages for the cgroup": "failed", "the hook, blind to its filter": "failed"}
 # Words before all of a way: ld.so where programs are moved to; without the right to use /proc/PID/map_files (and so none
 # to set filters, but for who gives up privileges).
 SURROUNDINGS = {"file, legacy layout": ["setarch", "-L"],
@@ -75,7 +75,7 @@ SURROUNDINGS = {"file, legacy layout": ["setarch", "-L"],
 IN_CGROUP = {"hugetlb, no pages for the cgroup": "unified"}
 
 # Ways that take more than a second: only these calls of the tracer's fail, without which it would not hear of anything.
-ONLY_CALLS = {"libraries that take too long": ("ptrace", "wait4", "rt_sigtimedwait")}
+ONLY_CALLS = {"libraries that take long": ("ptrace", "wait4", "rt_sigtimedwait")}
 
 CONTAINER = "faulty-1"
 # As the policy of the host, from below FOLDER.

@@ -173,6 +173,7 @@ broken(8, "that execvp finds after another of its name", "shim/hugexec.c", "\tla
 broken(8, "with CAP_SYS_PTRACE they are traced", "shim/launch/program.c", "\treturn data[0].effective & (1U << CAP_SYS_PTRACE);", "\treturn false;", "launch::test_privileged_program[root-direct-set-uid root]")
 broken("file", "libraries on overlayfs are given places that agree", "shim/engine/map_hint.c", "\thint->saved_arg = args[0];\n", "\tplace += 4096;\n\thint->saved_arg = args[0];\n", "library_places::test_in_place_on_overlayfs")
 broken(1, "what it maps itself lies where the kernel puts it", "shim/engine/map_hint.c", "\t\thint->watches =\n\t\t    info.instruction_pointer >= hint->loader_start && info.instruction_pointer < hint->loader_end;\n", "", "library_places::test_other_mappings_lie_where_the_kernel_puts_them")
+broken(2, "no zombie of a tracer that could not wait", "shim/engine/entry_stop.c", "\tstop->placed->stub.zombie = (uint32_t)zombie_pid;\n", "", "library_wait::test_libraries_that_take_longer_than_follow_timeout")
 broken(5, "a program whose libraries took too long", "shim/launch/consider.c", "\t\tnote_missed(&following->list[i]);\n", "", "library_wait::test_libraries_that_take_longer_than_follow_timeout")
 broken(6, "of a program that executes another before its entry point", "shim/launch/follow.c", "\t\tconsider_replaced(following, followed);\n", "",
        "library_wait::test_a_constructor_that_executes_its_program_again")

@@ -108,37 +108,49 @@ static inline uint64_t arch_kept_argument(const struct arch_regs *regs)
 
 /*
  * What a program runs instead of its entry point until its tracer has come (entry_stop.h): code, and behind it what it
- * is about. Of the registers it uses rax and rcx, in which a program finds nothing that it may rely on at its entry
- * point (System V ABI), and flags.
+ * is about. Of the registers it uses those in which a program finds nothing that it may rely on at its entry point
+ * (System V ABI), and flags.
  */
 struct arch_entry_stub {
-	uint8_t code[64];
+	uint8_t code[128];
 	uint64_t entry_addr;
 	uint64_t slot_addr; /* of AT_ENTRY's value */
 	uint32_t tracer;    /* the tracer's number; nobody waits any more where the bits of FUTEX_TID_MASK are 0 */
+	uint32_t zombie;    /* the child that is reaped then; 0: none */
 };
 
-static inline void arch_make_entry_stub(struct arch_entry_stub *stub, uint64_t entry_addr, uint64_t slot_addr,
-                                        uint32_t tracer)
+static inline void arch_make_entry_stub(struct arch_entry_stub *stub, uint64_t entry_addr, uint64_t slot_addr)
 {
 	static const uint8_t code[] = {
 	    0xf3, 0x0f, 0x1e, 0xfa,                                     /* start: endbr64 */
-	    0x48, 0x8b, 0x0d, 0x3d, 0x00, 0x00, 0x00,                   /* mov slot_addr(%rip), %rcx */
+	    0x48, 0x8b, 0x0d, 0x7d, 0x00, 0x00, 0x00,                   /* mov slot_addr(%rip), %rcx */
 	    0x48, 0x8d, 0x05, 0xee, 0xff, 0xff, 0xff,                   /* lea start(%rip), %rax */
 	    0x48, 0x39, 0x01,                                           /* cmp %rax, (%rcx) */
 	    0x75, 0x21,                                                 /* jne out: nobody waits */
-	    0x48, 0x8b, 0x05, 0x22, 0x00, 0x00, 0x00,                   /* mov entry_addr(%rip), %rax */
+	    0x48, 0x8b, 0x05, 0x62, 0x00, 0x00, 0x00,                   /* mov entry_addr(%rip), %rax */
 	    0x48, 0x89, 0x01,                                           /* mov %rax, (%rcx) */
 	    0xb9, 0x00, 0x00, 0x00, 0x01,                               /* mov $0x1000000, %ecx */
-	    0xf7, 0x05, 0x20, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0x3f, /* spin: testl $0x3fffffff, tracer(%rip) */
+	    0xf7, 0x05, 0x60, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0x3f, /* spin: testl $0x3fffffff, tracer(%rip) */
 	    0x74, 0x06,                                                 /* je out */
 	    0xf3, 0x90,                                                 /* pause: 40 to 140 cycles, older ones 10 */
 	    0xff, 0xc9,                                                 /* dec %ecx */
 	    0x75, 0xee,                                                 /* jne spin */
-	    0xff, 0x25, 0x02, 0x00, 0x00, 0x00,                         /* out: jmp *entry_addr(%rip) */
+	    0xf7, 0x05, 0x4e, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0x3f, /* out: testl $0x3fffffff, tracer(%rip) */
+	    0x75, 0x27,                                                 /* jne go */
+	    0x8b, 0x35, 0x4a, 0x00, 0x00, 0x00,                         /* mov zombie(%rip), %esi */
+	    0x85, 0xf6,                                                 /* test %esi, %esi */
+	    0x74, 0x1d,                                                 /* je go */
+	    0x49, 0x89, 0xd1,                                           /* mov %rdx, %r9: to be called at exit */
+	    0xb8, 0xf7, 0x00, 0x00, 0x00,                               /* mov $SYS_waitid, %eax */
+	    0xbf, 0x01, 0x00, 0x00, 0x00,                               /* mov $P_PID, %edi */
+	    0x31, 0xd2,                                                 /* xor %edx, %edx */
+	    0x41, 0xba, 0x04, 0x00, 0x00, 0x40,                         /* mov $(WEXITED | __WALL), %r10d */
+	    0x45, 0x31, 0xc0,                                           /* xor %r8d, %r8d */
+	    0x0f, 0x05,                                                 /* syscall */
+	    0x4c, 0x89, 0xca,                                           /* mov %r9, %rdx */
+	    0xff, 0x25, 0x0f, 0x00, 0x00, 0x00,                         /* go: jmp *entry_addr(%rip) */
 	};
 	memcpy(stub->code, code, sizeof code);
 	stub->entry_addr = entry_addr;
 	stub->slot_addr = slot_addr;
-	stub->tracer = tracer;
 }
