@@ -58,9 +58,18 @@ static int execute(const struct options *options)
 	return saved_errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
 }
 
-/* Report that nothing was done, for REASON. */
+/* However long has been waited already, what came of it is told. */
+#define TELL_MIN_MS 100
+
+static int time_to_tell_ms(int64_t until_us)
+{
+	int64_t left_ms = (until_us - now_us()) / 1000;
+	return left_ms > SINK_MS ? SINK_MS : left_ms > TELL_MIN_MS ? (int)left_ms : TELL_MIN_MS;
+}
+
+/* Report that nothing was done, for REASON, until UNTIL_US if files take so long. */
 static void report_untraced(const struct options *options, const char *exe, const struct decision *decision,
-                            enum outcome outcome, const struct error *reason, bool fails_launch)
+                            enum outcome outcome, const struct error *reason, bool fails_launch, int64_t until_us)
 {
 	struct report report = {
 	    .pid = getpid(),
@@ -72,7 +81,7 @@ static void report_untraced(const struct options *options, const char *exe, cons
 	snprintf(report.exe, sizeof report.exe, "%s", exe);
 	if (decision && decision->rule_name)
 		snprintf(report.rule, sizeof report.rule, "%s", decision->rule_name);
-	sink_report(options, &report, 0, fails_launch, SINK_MS);
+	sink_report(options, &report, 0, fails_launch, time_to_tell_ms(until_us));
 }
 
 /*
@@ -119,7 +128,7 @@ static int execute_traced(const struct options *options, struct launch *launch, 
 		error_set_errno(&err, saved_errno, "exec-failed", "%s, the first of its name on the PATH",
 		                program->found);
 	if (error_is_set(&err))
-		report_untraced(options, program->path, NULL, OUTCOME_SKIPPED, &err, false);
+		report_untraced(options, program->path, NULL, OUTCOME_SKIPPED, &err, false, launch->hold_until_us);
 	return execute(options);
 }
 
@@ -152,7 +161,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 			facts_blame_user(&err);
 		/* A rule that hangs on the build id is not known to match. */
 		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
-		report_untraced(options, program.path, told, OUTCOME_SKIPPED, &err, false);
+		report_untraced(options, program.path, told, OUTCOME_SKIPPED, &err, false, INT64_MAX);
 		return execute(options);
 	}
 
@@ -169,8 +178,8 @@ static int run_under(const struct policy *policy, const struct options *options)
 	if (begin(&launch, &err) < 0) {
 		bool skips = launch_is_skipped(&err);
 		bool fails = !skips && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
-		report_untraced(options, program.path, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
-		                fails);
+		report_untraced(options, program.path, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err, fails,
+		                launch.hold_until_us);
 		return fails ? EXIT_FAILED : execute(options);
 	}
 	return execute_traced(options, &launch, &program);
@@ -203,7 +212,7 @@ __attribute__((noinline)) static int run(const struct options *options)
 	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
 	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
 		bool fails = on_error == ON_ERROR_FAIL;
-		report_untraced(options, options->command[0], NULL, OUTCOME_FAILED, &err, fails);
+		report_untraced(options, options->command[0], NULL, OUTCOME_FAILED, &err, fails, INT64_MAX);
 		return fails ? EXIT_FAILED : execute(options);
 	}
 	int status = run_under(policy, options);

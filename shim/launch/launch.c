@@ -117,8 +117,10 @@ static int wait_until_traced(struct launch *launch, struct error *err)
 		if (has_ended(launch, &status))
 			return tracer_died(status, err);
 		if (now_ms() >= deadline_ms) {
+			bool is_late = now_us() >= launch->hold_until_us;
 			kill_tracer(launch);
-			return error_set(err, "hold-timeout", "the tracer was not ready within %d ms",
+			return error_set(err, is_late ? "hold-timeout" : "tracer-killed",
+			                 "the tracer was not ready within %d ms",
 			                 (int)((now_us() - launch->began_us) / 1000));
 		}
 		kill(launch->tracer_pid, SIGCONT); /* see continue_until_ended() */

@@ -74,11 +74,12 @@ def test_places_that_take_nothing(request, hugexec, write_policy, bigtext, publi
     assert (done.stdout.decode(), done.returncode) == (plain, status)
 
 
+@pytest.mark.parametrize("wrapper", [[], ["env"]], ids=["itself", "behind a wrapper"])
 @pytest.mark.parametrize("place", [full_pipe, stopped_terminal, full_socket, full_fifo], ids=lambda place: place.__name__)
-def test_killed_while_it_is_held(hugexec, write_policy, bigtext, public_folder, place):
+def test_killed_while_it_is_held(hugexec, write_policy, bigtext, public_folder, place, wrapper):
     """SIGKILL ends it at once: the kernel does not wait for its tracer, here one that cannot even run."""
     with place(public_folder) as (stderr, options):
-        words = [hugexec, f"--policy={write_policy(REMAPS)}", "--backing=thp", *(options or ["-v"]), "--", bigtext(8), "idle"]
+        words = [hugexec, f"--policy={write_policy(REMAPS)}", "--backing=thp", *(options or ["-v"]), "--", *wrapper, bigtext(8), "idle"]
         with Process(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=stderr) as process:
             tracer = held_by(process)
             os.kill(tracer, signal.SIGSTOP)

@@ -236,7 +236,7 @@ broken(ATTACH, "no child has the copy's descriptor", "shim/engine/remap.c", "\ti
 broken(9, "no signal of our own writing", "shim/base/say.c", "\tsigprocmask(SIG_BLOCK, &ours, &before);\n", "\tsigprocmask(SIG_BLOCK, NULL, &before);\n", "unit say")
 broken(9, "no signal of what is written aside", "shim/base/aside.c", "\tsignal(SIGPIPE, SIG_IGN);\n", "", "unit say")
 broken(9, "what is written aside has a limit", "shim/base/aside.c", "now_ms() >= deadline_ms || ", "", "unit say")
-broken(9, "SIGKILL ends it at once", "shim/launch/consider.c", "\tstop_at_exit(tracee, false);\n", "", "hold::test_killed_while_it_is_held[full_pipe]")
+broken(9, "SIGKILL ends it at once", "shim/launch/consider.c", "\tstop_at_exit(tracee, false);\n", "", "hold::test_killed_while_it_is_held[full_pipe-behind a wrapper]")
 broken(9, "no name service", "shim/host/users.c", "aside(ask_name_service, &question, timeout_ms, -1)", "ask_name_service(&question)",
        "hold::test_name_service[itself-dies-skipped-user-unknown]")
 broken(9, "no disk: a copy is given up", "shim/engine/tracee.c", "tracee_time_left_ms(tracee, INT_MAX), pidfd)", "INT_MAX, pidfd)",
