@@ -364,19 +364,17 @@ def swapped_at(step, words, swap, mark, environment, about):
 # Steps at which a program that was executed has been looked at, and not more.
 PROGRAM_STEPS = {"exec-finished", "decided", "borrowed", "returned", "verified", "reported"}
 STEPS = {
-    ("program", "file"): {*PROGRAM_STEPS, "file-prepared", "pass-opened", "pass-received", "rebase-passed", "rebase-moved", "rebase-fixed"} - {"returned"},
+    ("program", "file"): {*PROGRAM_STEPS, "file-prepared", "libraries-prepared", "pass-opened", "pass-received", "rebase-passed", "rebase-moved", "rebase-fixed"} - {"returned"},
     ("program", "thp"): {*PROGRAM_STEPS, "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",
                          "switched"},
-    ("library", "file"): {"library-stop", "file-prepared", "reported"},
     ("library", "thp"): {"library-stop", "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",
                          "switched", "reported"},
 }
 
 
-@pytest.mark.parametrize("backing", ["file", "thp"])
-@pytest.mark.parametrize("mapped", ["program", "library"])
+@pytest.mark.parametrize("mapped, backing", STEPS)
 @pytest.mark.parametrize("swap", SWAPS)
-def test_names_are_swapped(steps, hugexec_command, built, tmp_path, mark, backing, mapped, swap):
+def test_names_are_swapped(steps, hugexec_command, built, tmp_path, mark, mapped, backing, swap):
     """At each step after the program, or its library, is MAPPED: the text that runs never differs from that file's."""
     place = tmp_path / "place"
     expected = told_by(built, "a", "lib-a.so")
