@@ -18,6 +18,7 @@
 #include "engine/backing.h"
 #include "engine/page_cache.h"
 #include "engine/text_slots.h"
+#include "host/ext4.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
@@ -41,6 +42,9 @@ static const struct filesystem {
 
 /* From here on huge folios are made of dirty and mapped pages, too. */
 #define COLLAPSES_IN_USE VERSION(7, 2)
+
+/* From here on an ext4 with the feature verity has large folios. */
+#define VERITY_HAS_FOLIOS VERSION(7, 2)
 
 static unsigned kernel_version(void)
 {
@@ -88,13 +92,21 @@ static void judge_part(const struct explanation *explanation, const struct page_
 	outlook->bytes = left_bytes < outlook->bytes ? left_bytes : outlook->bytes;
 }
 
-static void judge_cache(const struct explanation *explanation, const struct filesystem *filesystem,
-                        const struct page_cache_state *state, struct backing_outlook *outlook)
+static void judge_cache(const struct explanation *explanation, int fd, const struct page_cache_state *state,
+                        struct backing_outlook *outlook)
 {
+	const struct filesystem *filesystem = known_filesystem(fd);
+	const char *feature = ext4_feature_against_large_folios(fd);
+	if (feature && strcmp(feature, "verity") == 0 && kernel_version() >= VERITY_HAS_FOLIOS)
+		feature = NULL;
 	bool is_tmpfs = filesystem && filesystem->magic == TMPFS_MAGIC; /* its pages are always dirty */
 	bool some_huge = state->huge_bytes > 0;
 	bool in_use_is_no_matter = filesystem && (is_tmpfs || kernel_version() >= COLLAPSES_IN_USE);
-	if (!some_huge && !filesystem) {
+	if (!some_huge && feature) {
+		error_set(&outlook->reason, "file-unsupported",
+		          "this ext4 has the feature %s, which keeps the kernel from large folios on all of it",
+		          feature);
+	} else if (!some_huge && !filesystem) {
 		outlook->verdict = VERDICT_UNKNOWN;
 		error_set(&outlook->reason, "file-unsupported",
 		          "not known of this filesystem and kernel; \"hugexecctl doctor DIRECTORY\" tries");
@@ -142,7 +154,7 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	if (page_cache_look(fd, slots.ranges, slots.count, &state, &outlook->reason) < 0)
 		outlook->verdict = strcmp(outlook->reason.word, "file-hidden") == 0 ? VERDICT_UNKNOWN : VERDICT_FAILS;
 	else
-		judge_cache(explanation, known_filesystem(fd), &state, outlook);
+		judge_cache(explanation, fd, &state, outlook);
 }
 
 /* Of no bytes at all: done where the kernel has it, EINVAL where not (mm/madvise.c, madvise_behavior_valid()). */

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from cached_files import cached, drop, ext4_fixture, huge_ext4_fixture, read_small, small_user  # noqa: F401
+from cached_files import KERNEL, cached, drop, ext4_fixture, huge_ext4_fixture, image, read_small, small_user  # noqa: F401
 from conftest import MIB, ROOT, read_report
 
 
@@ -379,3 +379,21 @@ def test_explain_and_launch_agree_about_the_page_cache(run, hugexecctl, hugexec_
     assert by_file["possible"] is (line["backing"] == "file"), (said, line)
     if not by_file["possible"]:
         assert by_file["reason"].split(":")[0] == "file-busy" and line["reason"].startswith("file-busy"), (said, line)
+
+
+@pytest.mark.parametrize("feature, name", [("verity", "verity"), ("encrypt", "encryption")])
+def test_explain_knows_of_ext4_without_large_folios(run, hugexecctl, hugexec_command, write_policy, bigtext, huge_ext4, tmp_path, feature, name):
+    if KERNEL >= (7, 2) and feature == "verity":
+        pytest.skip("it has large folios from Linux 7.2 on")
+    if not os.path.exists(f"/sys/fs/ext4/features/{name}"):
+        pytest.skip(f"this kernel is built without {feature} and does not tell which filesystems have it")
+    policy = {"version": 1, "rules": [{"match": {}, "min_text": 0, "file_timeout": "60s", "backing": ["file"]}]}
+    with image("ext4", tmp_path, features=["-b", "4096", "-O", feature]) as where:
+        program = where / "program"
+        shutil.copy(bigtext(8), program)
+        run(["sync", program])
+        said = explain(run, hugexecctl, write_policy(policy), program)
+        words, report = hugexec_command([program, "exit", "9"], policy)
+        assert run(words).returncode == 9
+    line, = read_report(report)
+    assert said["would_remap"] is False and said["reason"] == line["reason"] and feature in said["reason"], (said, line)
