@@ -145,6 +145,16 @@ bool host_is_init(pid_t pid)
 	return status_number(pid, "\nNSpid:") == 1;
 }
 
+pid_t host_process_of(pid_t tid)
+{
+	return (pid_t)status_number(tid, "\nTgid:");
+}
+
+pid_t host_parent_of(pid_t tid)
+{
+	return (pid_t)status_number(tid, "\nPPid:");
+}
+
 bool host_shares(pid_t pid, const char *what)
 {
 	char of_pid[64], own[64];

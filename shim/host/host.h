@@ -42,6 +42,10 @@ bool host_is_single_threaded(pid_t pid);
 /* Whether PID is PID 1 of its PID namespace. False where that cannot be told. */
 bool host_is_init(pid_t pid);
 
+/* The process that thread TID is of, and the parent of that process; 0 where it cannot be told. */
+pid_t host_process_of(pid_t tid);
+pid_t host_parent_of(pid_t tid);
+
 /* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL where unknown. */
 char *host_cgroup_of(pid_t pid);
 

@@ -12,12 +12,20 @@
 #include "launch/launch.h"
 #include "report.h"
 
+/* How far a process has come that we follow, or a thread. From its exec stop on it is held, until it runs on or is let
+ * go. */
+enum followed_stage {
+	FOLLOWED_BEFORE,  /* it runs what the root was before COMMAND */
+	FOLLOWED_THROUGH, /* it runs a wrapper, or a copy of one; or, where it is waited for, to its entry point */
+	FOLLOWED_ASIDE, /* attached by the kernel together with others, and not to be followed: let go at its first stop
+	                 */
+};
+
 struct followed {
 	struct tracee tracee;
-	bool is_root;      /* the process that hugexec was started in, or that we came to trace */
-	bool is_stranger;  /* attached with the others, but not to be followed: let go at its first stop */
-	bool has_executed; /* runs a program of its own by now */
-	bool has_skipped;  /* SKIPPED and SKIPPED_EXE tell why the last program was left alone */
+	enum followed_stage stage;
+	bool is_root;     /* the process that hugexec was started in, or that we came to trace */
+	bool has_skipped; /* SKIPPED and SKIPPED_EXE tell why the last program was left alone */
 	struct error skipped;
 	char *skipped_exe;
 	char rule[128];
@@ -35,9 +43,7 @@ struct followed {
 struct following {
 	struct launch *launch;
 	pid_t root_pid;
-	bool has_begun;      /* the root has executed something: before, there are only threads of what it was */
 	int64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
-	long child_options;  /* of what the kernel attaches for us */
 	struct followed *list;
 	size_t count, capacity;
 };

@@ -20,6 +20,7 @@
 #include "base/io.h"
 #include "base/retry.h"
 #include "engine/entry_stop.h"
+#include "host/host.h"
 #include "launch/consider.h"
 #include "launch/entry_wait.h"
 
@@ -38,7 +39,7 @@ static struct followed *find(struct following *following, pid_t pid)
 #define FOLLOWED_AT_FIRST 16
 static struct followed followed_at_first[FOLLOWED_AT_FIRST];
 
-static struct followed *add(struct following *following, const struct tracee *tracee)
+static struct followed *add(struct following *following, const struct followed *new)
 {
 	if (following->count == following->capacity) {
 		bool is_first = following->list == followed_at_first;
@@ -52,7 +53,7 @@ static struct followed *add(struct following *following, const struct tracee *tr
 		following->capacity = capacity;
 	}
 	struct followed *followed = &following->list[following->count++];
-	*followed = (struct followed){.tracee = *tracee};
+	*followed = *new;
 	return followed;
 }
 
@@ -63,12 +64,13 @@ static void forget(struct following *following, struct followed *followed)
 	*followed = following->list[--following->count];
 }
 
-/* Let a stopped tracee run on, with SIGNAL_TO_DELIVER (0: none). */
-static void resume(const struct followed *followed, int signal_to_deliver)
-{
-	bool watches = followed->waiting && followed->hint.watches;
-	ptrace(watches ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
-}
+/* What becomes of a stopped tracee. */
+enum next {
+	NEXT_RUN_ON,
+	NEXT_STAY,    /* in its group stop, until somebody continues it */
+	NEXT_LET_GO,  /* it was released, or is gone: nothing more is to be done with it */
+	NEXT_NOTHING, /* it runs already */
+};
 
 /*
  * Wait for the next event of any tracee. Returns its pid; 0 where it is time for something (the deadline, or to look at
@@ -109,15 +111,7 @@ static void apply_follow_setting(struct following *following, struct followed *f
 	if (wanted == followed->tracee.options)
 		return;
 	if (ptrace(PTRACE_SETOPTIONS, followed->tracee.pid, 0, wanted) == 0)
-		followed->tracee.options = following->child_options = wanted;
-}
-
-/* FOLLOWED was released. Where it is the root that happens only now, by our end. */
-static void let_go(struct following *following, struct followed *followed)
-{
-	if (followed->is_root)
-		_exit(0);
-	forget(following, followed);
+		followed->tracee.options = wanted;
 }
 
 /* At COMMAND's own exec: whether the tracer may go on. */
@@ -126,13 +120,32 @@ static bool begins(struct following *following, struct followed *followed)
 	struct launch *launch = following->launch;
 	if (!followed->is_root)
 		return false; /* something that the root has cloned aside */
-	following->has_begun = true;
 	following->deadline_us = 0;
 	return !launch->may_begin || launch->may_begin(launch);
 }
 
-static void on_exec(struct following *following, struct followed *followed)
+/*
+ * PID has executed, as the main thread that it is now: the thread that did it has lost its own number, and nobody will
+ * tell of that one any more.
+ */
+static struct followed *executed(struct following *following, pid_t pid)
 {
+	unsigned long former_tid = 0;
+	ptrace(PTRACE_GETEVENTMSG, pid, 0, &former_tid);
+	struct followed *followed = find(following, pid);
+	struct followed *former = (pid_t)former_tid == pid ? NULL : find(following, (pid_t)former_tid);
+	if (former && !followed)
+		former->tracee.pid = pid;
+	else if (former)
+		forget(following, former);
+	return find(following, pid); /* the list may have moved */
+}
+
+static enum next on_exec(struct following *following, pid_t pid)
+{
+	struct followed *followed = executed(following, pid);
+	if (!followed)
+		return NEXT_NOTHING;
 	followed->tracee.state = TRACEE_IN_EXEC;
 	followed->tracee.filter_seen = FILTER_UNSEEN;
 	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
@@ -141,33 +154,48 @@ static void on_exec(struct following *following, struct followed *followed)
 		consider_replaced(following, followed);
 		entry_stop_drop(&followed->tracee);
 	}
-	if (!followed->has_executed && !begins(following, followed)) {
+	if (followed->stage == FOLLOWED_BEFORE && !begins(following, followed)) {
 		tracee_detach(&followed->tracee);
-		let_go(following, followed);
-		return;
+		return NEXT_LET_GO;
 	}
-	followed->has_executed = true;
+	followed->stage = FOLLOWED_THROUGH;
 	struct settings settings;
-	if (consider(following, followed, &settings) == CONSIDERED_LET_GO) {
-		let_go(following, followed);
-		return;
-	}
+	if (consider(following, followed, &settings) == CONSIDERED_LET_GO)
+		return NEXT_LET_GO;
 	apply_follow_setting(following, followed, &settings);
-	followed->tracee.state = TRACEE_RUNNING;
-	resume(followed, 0);
+	return NEXT_RUN_ON;
 }
 
 /* FOLLOWED is on the way to its entry point, and was looked at. */
-static void on_the_way(struct following *following, struct followed *followed, enum entry_wait where)
+static enum next on_the_way(struct following *following, struct followed *followed, enum entry_wait where)
 {
 	if (where == ENTRY_MISSED) {
 		consider_missed(following, followed);
-		let_go(following, followed);
-	} else if (where == ENTRY_REACHED && consider_entry(following, followed) == CONSIDERED_LET_GO) {
-		let_go(following, followed);
-	} else if (followed->tracee.state != TRACEE_LET_GO) {
+		return NEXT_LET_GO;
+	}
+	if (where == ENTRY_REACHED && consider_entry(following, followed) == CONSIDERED_LET_GO)
+		return NEXT_LET_GO;
+	return followed->tracee.state == TRACEE_LET_GO ? NEXT_NOTHING : NEXT_RUN_ON;
+}
+
+/*
+ * The only place where it is carried out what becomes of FOLLOWED. Where the root was let go that happens only now, by
+ * our end.
+ */
+static void carry_out(struct following *following, struct followed *followed, enum next next, int signal_to_deliver)
+{
+	switch (next) {
+	case NEXT_NOTHING: return;
+	case NEXT_STAY: ptrace(PTRACE_LISTEN, followed->tracee.pid, 0, 0); return;
+	case NEXT_RUN_ON:
 		followed->tracee.state = TRACEE_RUNNING;
-		resume(followed, 0);
+		ptrace(PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
+		return;
+	case NEXT_LET_GO:
+		if (followed->is_root)
+			_exit(0);
+		forget(following, followed);
+		return;
 	}
 }
 
@@ -177,7 +205,7 @@ static void look_at_waiting(struct following *following)
 	for (size_t i = following->count; i > 0; i--) {
 		struct followed *followed = &following->list[i - 1];
 		if (followed->waiting && entry_wait_look(followed) == ENTRY_MISSED)
-			on_the_way(following, followed, ENTRY_MISSED);
+			carry_out(following, followed, on_the_way(following, followed, ENTRY_MISSED), 0);
 	}
 }
 
@@ -188,34 +216,35 @@ static bool is_thread_of(pid_t pid, pid_t tid)
 	return access(path, F_OK) == 0;
 }
 
-/*
- * Whether the child that the kernel has attached for us is one to follow: a thread of PARENT's process, or any child
- * where those are traced. What was cloned without SIGCHLD as its exit signal is told of as threads are, and is none.
- */
-static bool is_wanted(pid_t parent, long options, pid_t child)
+/* Who has started PID, which nobody has told us of yet: a thread of the same process, or the parent. */
+static const struct followed *starter_of(struct following *following, pid_t pid)
 {
-	return (options & PTRACE_O_TRACEFORK) || is_thread_of(parent, child);
+	const struct followed *same = find(following, host_process_of(pid));
+	const struct followed *parent = same ? same : find(following, host_parent_of(pid));
+	return parent ? parent : &following->list[0];
 }
 
-/* A child that the kernel attached for us, at its first stop. */
-static void on_new_child(struct following *following, const struct followed *parent)
+/*
+ * A thread or child that the kernel has attached for us: its own first stop and the event of whoever has started it
+ * (STARTER; NULL: not known) tell of it, in any order. A child is one to follow where its parent's are. What was cloned
+ * without SIGCHLD as its exit signal is told of as threads are, and is none.
+ */
+static struct followed *adopt(struct following *following, pid_t pid, const struct followed *starter)
 {
-	unsigned long child_pid = 0;
-	ptrace(PTRACE_GETEVENTMSG, parent->tracee.pid, 0, &child_pid);
-	struct tracee tracee = {.pid = (pid_t)child_pid,
-	                        .options = parent->tracee.options,
-	                        .suspends_seccomp = parent->tracee.suspends_seccomp,
-	                        .known_filters = parent->tracee.known_filters,
-	                        .is_foreign = parent->tracee.is_foreign};
-	bool has_executed = parent->has_executed;
-	if (child_pid && !find(following, (pid_t)child_pid)) {
-		bool is_stranger = !is_wanted(parent->tracee.pid, parent->tracee.options, (pid_t)child_pid);
-		struct followed *child = add(following, &tracee);
-		if (child) {
-			child->has_executed = has_executed;
-			child->is_stranger = is_stranger;
-		}
-	}
+	struct followed *known = find(following, pid);
+	if (known || pid <= 0)
+		return known;
+	if (!starter)
+		starter = starter_of(following, pid);
+	const struct tracee *of = &starter->tracee;
+	bool is_wanted = (of->options & PTRACE_O_TRACEFORK) || is_thread_of(of->pid, pid);
+	struct followed new = {.tracee = {.pid = pid,
+	                                  .options = of->options,
+	                                  .suspends_seccomp = of->suspends_seccomp,
+	                                  .known_filters = of->known_filters,
+	                                  .is_foreign = of->is_foreign},
+	                       .stage = is_wanted ? starter->stage : FOLLOWED_ASIDE};
+	return add(following, &new);
 }
 
 /* Whether the thread TID, stopped, is in exit_group(2). */
@@ -298,7 +327,7 @@ static bool root_ends(const struct following *following, pid_t tid)
 }
 
 /* A thread ends, and perhaps its process, which still has a standard error to be told why nothing was done. */
-static void on_exit_event(struct following *following, struct followed *thread)
+static enum next on_exit_event(struct following *following, struct followed *thread)
 {
 	pid_t tid = thread->tracee.pid;
 	if (has_something_to_tell(thread)) {
@@ -314,40 +343,54 @@ static void on_exit_event(struct following *following, struct followed *thread)
 	}
 	if (root_ends(following, tid))
 		leave(following);
-	resume(thread, 0);
+	return NEXT_RUN_ON;
+}
+
+/* FOLLOWED stands still for no event of its own: first stops and the ends of group stops (SIGTRAP) are passed over. */
+static enum next on_plain_stop(struct following *following, struct followed *followed, int signal)
+{
+	if (signal == SIGTRAP)
+		return followed->waiting ? on_the_way(following, followed, entry_wait_stopped(followed)) : NEXT_RUN_ON;
+	return followed->waiting && entry_wait_gives_up(followed) ? NEXT_NOTHING : NEXT_STAY;
 }
 
 static void on_stop(struct following *following, struct followed *followed, int status)
 {
+	enum next next = NEXT_RUN_ON;
 	int event = status >> 16;
-	int signal = WSTOPSIG(status);
+	int signal_to_deliver = 0;
+	unsigned long child_pid = 0;
 	pid_t pid = followed->tracee.pid;
-	switch (event) {
-	case PTRACE_EVENT_EXEC: on_exec(following, followed); return;
-	case PTRACE_EVENT_EXIT: on_exit_event(following, followed); return;
-	case PTRACE_EVENT_FORK:
-	case PTRACE_EVENT_VFORK:
-	case PTRACE_EVENT_CLONE:
-		on_new_child(following, followed);
-		followed = find(following, pid); /* the list may have moved */
-		if (followed)
-			resume(followed, 0);
-		return;
-	case PTRACE_EVENT_STOP:
-		/* A group stop is kept, a first stop or the end of a group stop (SIGTRAP) passed over. */
-		if (signal == SIGTRAP && followed->waiting)
-			on_the_way(following, followed, entry_wait_stopped(followed));
-		else if (signal == SIGTRAP)
-			resume(followed, 0);
-		else if (!followed->waiting || !entry_wait_gives_up(followed))
-			ptrace(PTRACE_LISTEN, pid, 0, 0);
-		return;
-	case 0:
-		if (signal == SYSCALL_STOP && followed->waiting)
+	if (followed->stage == FOLLOWED_ASIDE) {
+		tracee_detach(&followed->tracee);
+		next = NEXT_LET_GO;
+	} else if (event == PTRACE_EVENT_EXEC) {
+		next = on_exec(following, pid);
+	} else if (event == PTRACE_EVENT_EXIT) {
+		next = on_exit_event(following, followed);
+	} else if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE) {
+		ptrace(PTRACE_GETEVENTMSG, pid, 0, &child_pid);
+		adopt(following, (pid_t)child_pid, followed);
+	} else if (event == PTRACE_EVENT_STOP) {
+		next = on_plain_stop(following, followed, WSTOPSIG(status));
+	} else if (event == 0 && WSTOPSIG(status) == SYSCALL_STOP) {
+		if (followed->waiting)
 			map_hint_step(&followed->tracee, &followed->hint);
-		resume(followed, signal == SYSCALL_STOP ? 0 : signal);
-		return;
-	default: resume(followed, 0); return;
+	} else if (event == 0) {
+		signal_to_deliver = WSTOPSIG(status);
+	}
+	followed = find(following, pid); /* the list may have moved */
+	if (followed)
+		carry_out(following, followed, next, signal_to_deliver);
+}
+
+/* PID has ended. */
+static void on_end(struct following *following, pid_t pid)
+{
+	struct followed *followed = find(following, pid);
+	if (followed) {
+		consider_end(following, followed);
+		forget(following, followed);
 	}
 }
 
@@ -355,13 +398,10 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 {
 	struct following following = {.launch = launch, .list = followed_at_first, .capacity = FOLLOWED_AT_FIRST};
 	for (size_t i = 0; i < count; i++) {
-		struct followed *thread = add(&following, &threads[i]);
-		if (!thread)
+		if (!add(&following, &(struct followed){.tracee = threads[i], .is_root = i == 0}))
 			_exit(0);
-		thread->is_root = i == 0;
 	}
 	following.root_pid = threads[0].pid;
-	following.child_options = threads[0].options;
 	if (launch->exec_timeout_s)
 		following.deadline_us = now_us() + (int64_t)launch->exec_timeout_s * 1000000;
 	while (following.count > 0) {
@@ -373,33 +413,13 @@ _Noreturn void follow(struct launch *launch, const struct tracee *threads, size_
 		}
 		if (pid <= 0)
 			leave(&following);
-		struct followed *followed = find(&following, pid);
-		if (!WIFSTOPPED(status)) {
-			if (followed) {
-				consider_end(&following, followed);
-				forget(&following, followed);
-			}
-			continue;
-		}
-		if (!followed) {
-			/* A new child or thread may stop before its parent's event tells of it. */
-			struct tracee tracee = threads[0];
-			tracee.pid = pid;
-			tracee.options = following.child_options;
-			followed = add(&following, &tracee);
-			if (followed) {
-				followed->has_executed = following.has_begun;
-				followed->is_stranger = !is_wanted(threads[0].pid, tracee.options, pid);
-			}
-		}
-		if (!followed) {
-			ptrace(PTRACE_DETACH, pid, 0, 0);
-		} else if (followed->is_stranger) {
-			tracee_detach(&followed->tracee);
-			forget(&following, followed);
-		} else {
+		struct followed *followed = WIFSTOPPED(status) ? adopt(&following, pid, NULL) : NULL;
+		if (followed)
 			on_stop(&following, followed, status);
-		}
+		else if (WIFSTOPPED(status))
+			ptrace(PTRACE_DETACH, pid, 0, 0); /* out of memory */
+		else
+			on_end(&following, pid);
 	}
 	_exit(0);
 }
