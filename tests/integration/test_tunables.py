@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from conftest import policy_with, read_report, run, take_hugetlb_pool
+from conftest import HUGE, policy_with, read_report, run, take_hugetlb_pool
+from test_libraries import Built, look, policy as library_policy
 
 TUNABLES = "glibc.malloc.hugetlb=2"
 
@@ -21,6 +22,43 @@ def test_hugetlb_heap(hugexec_command, bigtext, pages, backing):
     assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
     line, = read_report(report)
     assert line["outcome"] == "remapped" and line["reason"] is None, line
+
+
+ALIGNED = ("aligned", ("cc", "-Wl,-z,max-page-size=0x200000"))  # glibc.elf.thp (2.44) is for programs that are linked so
+
+
+@pytest.mark.parametrize("variant", [("pie", ("cc",)), ALIGNED], ids=["pie", "aligned"])
+@pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
+@pytest.mark.parametrize("tunables", ["glibc.malloc.hugetlb=1", "glibc.malloc.hugetlb=2", "glibc.elf.thp=1",
+                                      "glibc.elf.thp=1:glibc.malloc.hugetlb=1"])
+def test_huge_pages_by_glibc_as_well(hugexec_command, bigtext, tunables, backing, variant):
+    """Whatever glibc does about huge pages itself, the program's text is remapped as ever, and right."""
+    program = [bigtext(8, *variant), "exit", "9"]
+    environment = {**os.environ, "GLIBC_TUNABLES": tunables}
+    with take_hugetlb_pool(16):
+        plain = run(program, env=environment)
+        words, report = hugexec_command(program, backing=backing)
+        done = run(words, env=environment)
+    assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+    line, = read_report(report)
+    assert (line["outcome"], line["backing"]) == ("remapped", backing), line
+    assert line["huge_bytes"] >= line["text_bytes"] - 2 * HUGE > 0, line
+
+
+@pytest.mark.parametrize("tunables", ["glibc.malloc.hugetlb=1", "glibc.malloc.hugetlb=2", "glibc.elf.thp=1"])
+@pytest.mark.parametrize("flags", [(), ("-Wl,-z,max-page-size=0x200000",)], ids=["plain", "aligned"])
+def test_libraries_that_glibc_places(hugexec_command, tmp_path, tunables, flags):
+    built = Built("cc", tmp_path)
+    library = built.library("big", *flags)
+    program = built.program("program", library)
+    environment = {**os.environ, "GLIBC_TUNABLES": tunables}
+    with take_hugetlb_pool(16):
+        words, report = hugexec_command([program, "sleep"], library_policy(), "thp")
+        told, line, found, _ = look(words, report, library, env=environment)
+    assert told == "right\n", line
+    if line["reason"] and line["reason"].startswith("no-breakpoint"):
+        pytest.skip("the program cannot be stopped at its entry point here")
+    assert found["backing"] == "thp" and found["huge_bytes"] >= found["text_bytes"] - 2 * HUGE > 0, found
 
 
 def test_command_gets_its_environment(hugexec_command):
