@@ -17,6 +17,7 @@ help:
 	@echo 'make soak         20,000 launches, 12 at once, under memory pressure; 1,000 containers'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
+	@echo 'make bench-itlb   what huge pages bring named processors'\'' instruction TLBs, simulated: docs/itlb.md (five minutes)'
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
 	@echo 'make build        only build, into $(BUILD)'
 	@echo 'make install      install below $$DESTDIR$(PREFIX); policy and units where hugexec and systemd look for them'
@@ -97,6 +98,10 @@ bench: build
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py
 	@/usr/bin/python3 tests/bench/chart.py $(BUILD)/bench/results.json $(BUILD)/bench/bench.svg
 
+# Real programs under QEMU, each processor's TLBs under each way of huge text; makes the tables and picture of docs/itlb.md.
+bench-itlb: build check-deps
+	@/usr/bin/python3 tests/bench/itlb/run.py $(BUILD)
+
 # 10,000 starts of a rebased program; fails below 24 bits.
 bench-entropy: build
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/entropy.py
@@ -107,4 +112,4 @@ install: build
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-entropy install clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-entropy install clean

@@ -15,7 +15,8 @@ import pytest
 from conftest import BUILD, ROOT, policy_with, read_report
 
 sys.path.insert(0, str(ROOT / "tests" / "bench" / "itlb"))
-import simulate  # noqa: E402  (found through the line above)
+import report  # noqa: E402  (found through the line above)
+import simulate  # noqa: E402
 
 FOLDER = BUILD / "tests" / "bench" / "itlb"
 PLUGIN = FOLDER / "itlb.so"
@@ -46,16 +47,19 @@ def counts_of(results):
     return {each["name"]: (each["misses"], each["walks"]) for each in results["processors"]}
 
 
-def made_objects(chance):
+def made_objects(chance, movable):
     """A program and libraries of each kind, at addresses that no linker would choose; as lines of a trace, and their code."""
     lines, codes = [], []
     for number, kind in enumerate((0, 1, 1, 2, 3)):
         offset = chance.randrange(600) * PAGE
         length = chance.choice((300, 700, 2000, 5000)) * PAGE
         distance = chance.choice((0, 0x154)) * PAGE + 0x10000000 * (number + 1)
+        fixed = int(not movable)
+        if kind == 0:
+            length, distance = 5000 * PAGE, 0x10154000
         before = chance.randrange(4) * PAGE
         section = offset + chance.randrange(300) * 77
-        numbers = (number, kind, chance.randrange(2), offset, length + before, offset + before, length,
+        numbers = (number, kind, fixed, offset, length + before, offset + before, length,
                    distance + offset + before, section, chance.randrange(length), 0x700000000000 + number * 0x10000000)
         lines.append("O " + " ".join(f"{each:x}" for each in numbers))
         codes.append((number, offset, length + before + 8 * PAGE))
@@ -73,7 +77,7 @@ def walk(chance, pages):
 
 def made_trace(seed, events):
     chance = random.Random(seed)
-    lines, codes = made_objects(chance)
+    lines, codes = made_objects(chance, seed % 2 == 0)
     code_walks = [walk(chance, length // PAGE) for _, _, length in codes]
     data_walk = walk(chance, 4000)
     for _ in range(events):
@@ -151,6 +155,16 @@ def compiler():
     return path
 
 
+def huge_bytes_under_hugexec(hugexec_command, command, backing, prefix=(), **settings):
+    """What is on huge pages of COMMAND's program, by smaps."""
+    words, report_path = hugexec_command(command, policy_with(**settings), backing)
+    subprocess.run([*prefix, *words], check=True, stdout=subprocess.DEVNULL)
+    line = read_report(report_path)[0]
+    if line["outcome"] != "remapped" and line["reason"].split(":")[0] in ("file-unsupported", "thp-unsupported"):
+        pytest.skip(line["reason"])
+    return line["huge_bytes"]
+
+
 @pytest.mark.parametrize("backing, layout", (("file", "hugexec file"), ("thp", "TiExec")))
 def test_layouts_as_hugexec_makes_them(qemu, hugexec_command, tmp_path, backing, layout):  # pylint: disable=unused-argument
     """
@@ -165,10 +179,72 @@ def test_layouts_as_hugexec_makes_them(qemu, hugexec_command, tmp_path, backing,
     command = (str(program), "-quiet", "-o", "/dev/null", str(source))
     results = run_simulated(command, tmp_path / "results")
     expected = results["objects"][0]["huge"][results["layouts"].index(layout)]
-    words, report_path = hugexec_command(command, policy_with(), backing)
-    subprocess.run(words, check=True)
-    line = read_report(report_path)[0]
-    if line["outcome"] != "remapped" and line["reason"].split(":")[0] in ("file-unsupported", "thp-unsupported"):
-        pytest.skip(line["reason"])
     assert expected > 8 * MIB
-    assert line["huge_bytes"] == expected, line
+    assert huge_bytes_under_hugexec(hugexec_command, command, backing) == expected
+
+
+@pytest.mark.parametrize("backing, layout", (("file", "hugexec file"), ("thp", "TiExec")))
+def test_layouts_of_a_position_independent_program(qemu, hugexec_command, bigtext, tmp_path,  # pylint: disable=unused-argument
+                                                   backing, layout):
+    """The same of a program that is moved for "file", and of one that is where Linux puts it without randomization for a copy."""
+    command = (str(bigtext(9)), "1")
+    results = run_simulated(command, tmp_path / "results")
+    expected = results["objects"][0]["huge"][results["layouts"].index(layout)]
+    assert expected >= 6 * MIB
+    prefix = () if backing == "file" else ("setarch", "-R")
+    assert huge_bytes_under_hugexec(hugexec_command, command, backing, prefix) == expected
+
+
+CROSSING = """
+	.text
+	.globl _start
+	.balign 4096
+_start:	mov $1000, %ecx
+	jmp again
+	.org _start + 4096 - 4
+again:	dec %ecx
+	.byte 0x0f, 0x85	# jnz again, the offset of which is in the next page
+	.long again - . - 4
+	mov $60, %eax
+	xor %edi, %edi
+	syscall
+"""
+
+
+def test_instruction_in_two_pages(qemu, tmp_path):  # pylint: disable=unused-argument
+    """A jump across the end of a page fetches from both each time: the first page once, then 1,000 times the second, 999 the first."""
+    (tmp_path / "crossing.s").write_text(CROSSING)
+    program = str(tmp_path / "crossing")
+    subprocess.run(["gcc", "-nostdlib", "-static", "-o", program, tmp_path / "crossing.s"], check=True)
+    results = run_simulated((program,), tmp_path / "results")
+    assert results["fetches"] == 2000
+    assert results["accesses"] == 0
+    assert results["insns"] == 2 + (2 + 1) * 1000 + 3  # QEMU lists such an instruction twice
+    for misses, walks in counts_of(results).values():
+        assert misses[0] in (1, 2) and walks[0] == misses[0]  # one entry if neighbours are coalesced
+
+
+def made_results(**changes):
+    """Of one program that executed a million instructions."""
+    processor = {"coalesce": 0, "second_has_data": False, "fetch_small": [64, 64], "fetch_huge": [0, 0], "second": [512, 8]}
+    return {"name": "it", "what": "runs", "exact": True, "insns": 1000000, "threads": 1, "anonymous_insns": 250000,
+            "layouts": ["plain", "iodlr", "hugexec file", "hugexec full"], "huge_insns": [0, 500000, 600000, 750000],
+            "objects": [{"path": "/bin/it", "insns": 750000, "text": 3 << 20, "pages": 40}],
+            "processors": [{**processor, "name": "A", "misses": [2000, 1000, 500, 20], "walks": [100, 50, 10, 0]},
+                           {**processor, "name": "B", "misses": [4000, 1000, 2000, 1500], "walks": [100, 0, 2, 1]},
+                           {**processor, "name": report.BEST_CASE, "misses": [10, 10, 10, 10], "walks": [0, 0, 0, 0]}],
+            **changes}
+
+
+def test_report():
+    """Rates, ratios and medians computed by hand; a peer that is better is named; a program that did not run is, too."""
+    text = report.generated([made_results(), {"name": "other", "reason": "it is not there"}], 1000000)
+    # Misses per 1,000: A 2, 1, 0.5, 0.02; B 4, 1, 2, 1.5. Ratios: A 0.5, 0.25, 0.01; B 0.25, 0.5, 0.375. The best case is left out.
+    assert "| it | 2.000 to 4.000 | 0.375 | 0.375 | 0.193 |" in text
+    assert "| it | 100.0 to 100.0 | 0.250 | 0.060 | 0.005 |" in text
+    assert "| B | 4.000 | 1.000 (0.250) | 2.000 (0.500) | 1.500 (0.375) |" in text
+    assert "| it | B | misses | 4.000 | 1.500 | iodlr 1.000 |" in text
+    assert "| it | A |" not in text  # nobody is better there
+    assert "| instructions from huge pages | 0% | 50% | 60% | 75% |" in text
+    assert "- other: it is not there" in text
+    assert "it 75% (3.0 MiB of text, 40 pages of it executed); code in no file (JIT) 25.0%" in text

@@ -22,18 +22,13 @@ static bool is_congruent(const struct object *object)
 	return can_be_moved || (object->text_start - object->text_off) % HUGE_PAGE == 0;
 }
 
-/* The address of OFFSET under hugexec: a program that can be moved goes to the next lower base that is congruent. */
-static uint64_t hugexec_address(const struct object *object, uint64_t offset)
-{
-	uint64_t origin = object->text_start - object->text_off;
-	return (is_congruent(object) ? origin & ~(HUGE_PAGE - 1) : origin) + offset;
-}
-
 static uint64_t hugexec_key(enum layout layout, const struct object *object, uint64_t offset)
 {
-	uint64_t address = hugexec_address(object, offset);
+	uint64_t origin = object->text_start - object->text_off;
 	if (object->kind == OBJECT_LOADER || object->text_bytes < MIN_TEXT)
-		return small_key(address);
+		return small_key(origin + offset);
+	/* A program that can be moved goes to the next lower base that is congruent. */
+	uint64_t address = (is_congruent(object) ? origin & ~(HUGE_PAGE - 1) : origin) + offset;
 	/* What is dlopened is mapped huge by the kernel; nobody is there who could copy its ends. */
 	if (layout == LAYOUT_FULL && object->kind != OBJECT_LATER)
 		return huge_key(address);

@@ -1,11 +1,13 @@
 /*
  * itlb - a plugin for QEMU's user mode that simulates instruction TLBs while a program runs.
  *
- *   qemu-x86_64 -plugin libitlb.so,program=PATH,out=FILE[,skip=N][,limit=N][,trace=FILE,events=N] PATH ARG...
+ *   qemu-x86_64 -plugin libitlb.so,program=PATH,out=FILE[,skip=N|begin=FILE][,limit=N][,trace=FILE,events=N] PATH
+ * ARG...
  *
  * program  the executable, which QEMU does not tell
  * out      results, as JSON
  * skip     instructions that are only counted before the simulation begins
+ * begin    the simulation begins when this file is there, for servers: when they are asked for the first time
  * limit    instructions that are simulated; then the results are written and the process ends at once with status 0
  * trace    what the simulation is fed with, for tests (trace.h), one thread only
  * events   lines of the trace; then as with limit
@@ -14,6 +16,7 @@
  * program forks simulate, but write nothing.
  */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -37,19 +40,21 @@ struct block {
 
 struct vcpu {
 	struct core *core;
-	uint64_t uncounted; /* instructions, not yet in executed */
+	uint64_t batch;     /* instructions, not yet in skipped or simulated */
 	uint64_t simulated; /* instructions */
 };
 
 int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 static struct vcpu vcpus[VCPUS];
-static atomic_uint_fast64_t executed; /* instructions of all threads */
+static atomic_uint_fast64_t skipped, simulated; /* instructions of all threads */
+static atomic_bool begun;
 static uint64_t skip, limit = UINT64_MAX, events_left;
-static const char *out_path;
+static const char *out_path, *begin_path;
 static FILE *trace;
 static unsigned traced_objects;
-static atomic_bool finished;
+static pthread_mutex_t finishing = PTHREAD_MUTEX_INITIALIZER;
+static bool finished;
 static pid_t process;
 
 static void write_objects(FILE *out)
@@ -85,11 +90,8 @@ static void write_objects(FILE *out)
 	results_write_numbers(out, huge_insns);
 }
 
-/* Write the results, once. */
-static void finish(const char *why)
+static void write_results(const char *why)
 {
-	if (atomic_exchange(&finished, true) || getpid() != process)
-		return;
 	struct counts counts = {0};
 	unsigned threads = 0;
 	uint64_t insns = 0;
@@ -111,6 +113,16 @@ static void finish(const char *why)
 		fprintf(stderr, "itlb: %s cannot be written\n", out_path);
 	if (trace)
 		fclose(trace);
+}
+
+/* Write the results, once; whoever comes later waits until they are written, for it will end the process. */
+static void finish(const char *why)
+{
+	pthread_mutex_lock(&finishing);
+	if (!finished && getpid() == process)
+		write_results(why);
+	finished = true;
+	pthread_mutex_unlock(&finishing);
 }
 
 static void finish_and_end(const char *why)
@@ -140,13 +152,23 @@ static void trace_page(unsigned vcpu, const struct code_page *page)
 		trace_anonymous(trace, vcpu, page->address);
 }
 
-/* The vCPU's core once the simulation has begun, NULL before. */
-static struct core *core_of(unsigned index)
+/* Has the simulation begun? Asked once a batch and thread until it has. */
+static bool begins(void)
 {
-	struct vcpu *vcpu = &vcpus[index % VCPUS];
-	if (!vcpu->core && executed >= skip)
-		vcpu->core = core_new();
-	return vcpu->core;
+	return begin_path ? access(begin_path, F_OK) == 0 : skipped >= skip;
+}
+
+static void end_batch(struct vcpu *vcpu)
+{
+	uint64_t insns = vcpu->batch;
+	vcpu->batch = 0;
+	if (!vcpu->core) {
+		atomic_fetch_add(&skipped, insns);
+		if (!begun && begins())
+			begun = true;
+	} else if (atomic_fetch_add(&simulated, insns) + insns >= limit) {
+		finish_and_end("limit");
+	}
 }
 
 static void fetch(unsigned index, struct core *core, struct code_page *page)
@@ -162,16 +184,14 @@ static void on_block(unsigned index, void *data)
 {
 	const struct block *block = data;
 	struct vcpu *vcpu = &vcpus[index % VCPUS];
-	vcpu->uncounted += block->insns;
-	if (vcpu->uncounted >= BATCH) {
-		uint64_t all = atomic_fetch_add(&executed, vcpu->uncounted) + vcpu->uncounted;
-		vcpu->uncounted = 0;
-		if (all >= limit)
-			finish_and_end("limit");
-	}
-	struct core *core = core_of(index);
-	if (!core)
+	vcpu->batch += block->insns;
+	if (vcpu->batch >= BATCH)
+		end_batch(vcpu);
+	if (!begun)
 		return;
+	if (!vcpu->core)
+		vcpu->core = core_new();
+	struct core *core = vcpu->core;
 	vcpu->simulated += block->insns;
 	block->pages[0]->insns += block->insns;
 	fetch(index, core, block->pages[0]);
@@ -193,7 +213,11 @@ static void on_access(unsigned index, qemu_plugin_meminfo_t info, uint64_t addre
 	}
 }
 
-/* QEMU's blocks lie in at most two pages. */
+/*
+ * A block lies in one page, or is one instruction that lies in two: QEMU from 7.2 on ends a block before such an
+ * instruction. It lists the instruction's bytes up to the page's end as the block's last all the same, so that it is
+ * counted twice; fetches are right.
+ */
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	(void)id;
@@ -206,9 +230,9 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		uint64_t first = qemu_plugin_insn_vaddr(insn);
 		uint64_t last = first + qemu_plugin_insn_size(insn) - 1;
 		uint64_t host = (uint64_t)(uintptr_t)qemu_plugin_insn_haddr(insn);
-		if (!block->pages[0])
+		if (i == 0)
 			block->pages[0] = pages_get(first, host);
-		if (!block->pages[1] && last >> SMALL_PAGE_SHIFT != block->pages[0]->address >> SMALL_PAGE_SHIFT)
+		if (first >> SMALL_PAGE_SHIFT != last >> SMALL_PAGE_SHIFT)
 			block->pages[1] = pages_get(last, host + (last - first));
 		qemu_plugin_register_vcpu_mem_cb(insn, on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
 	}
@@ -246,6 +270,8 @@ static bool take_argument(const char *argument)
 		skip = strtoull(value, NULL, 10);
 	else if (length == 5 && memcmp(argument, "limit", length) == 0)
 		limit = strtoull(value, NULL, 10);
+	else if (length == 5 && memcmp(argument, "begin", length) == 0)
+		begin_path = value;
 	else if (length == 5 && memcmp(argument, "trace", length) == 0)
 		trace = fopen(value, "we");
 	else if (length == 6 && memcmp(argument, "events", length) == 0)
@@ -270,7 +296,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_plugin_info *info
 		fprintf(stderr, "itlb: out=FILE is needed\n");
 		return 1;
 	}
-	limit = limit == UINT64_MAX ? limit : skip + limit;
+	begun = !begin_path && skip == 0;
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
 	qemu_plugin_register_vcpu_syscall_ret_cb(id, on_syscall);
 	qemu_plugin_register_atexit_cb(id, on_exit_of_program, NULL);

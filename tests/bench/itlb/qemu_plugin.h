@@ -1,5 +1,5 @@
 /*
- * qemu_plugin - what this plugin uses of QEMU's interface for TCG plugins, version 1 (QEMU 4.2 to 8.2). Debian's
+ * qemu_plugin - what this plugin uses of QEMU's interface for TCG plugins, version 1 (as of QEMU 7.2 to 8.2). Debian's
  * qemu-user loads plugins but has no header for them.
  */
 #ifndef ITLB_QEMU_PLUGIN_H

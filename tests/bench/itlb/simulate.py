@@ -17,8 +17,9 @@ def why_not(plugin):
     if not shutil.which("qemu-x86_64"):
         return "qemu-x86_64 is not there (apt-get install qemu-user)"
     version = subprocess.run(["qemu-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
-    if int(re.search(r"version (\d+)", version)[1]) > 8:
-        return f"the plugin is for QEMU 4.2 to 8.2, which have version 1 of its interface; this is {version.split()[2]}"
+    number = re.search(r"version (\d+)\.(\d+)", version)
+    if not (7, 2) <= (int(number[1]), int(number[2])) < (9, 0):
+        return f"the plugin is for QEMU 7.2 to 8.2; this is {number[1]}.{number[2]}"
     result = subprocess.run(["qemu-x86_64", "-plugin", f"{plugin},out=/dev/null", "/bin/true"], capture_output=True,
                             text=True, check=False)
     return None if result.returncode == 0 else f"qemu-x86_64 does not load the plugin: {result.stderr.strip()}"
@@ -34,7 +35,7 @@ def command_for(plugin, command, **arguments):
     """The words that run COMMAND with the plugin's ARGUMENTS."""
     program = os.path.realpath(shutil.which(command[0]))
     words = ",".join(f"{name}={value}" for name, value in {"program": program, **arguments}.items())
-    return [*QEMU, "-plugin", f"{plugin},{words}", program, *command[1:]]
+    return [*QEMU, "-0", command[0], "-plugin", f"{plugin},{words}", program, *command[1:]]
 
 
 def results_of(path):

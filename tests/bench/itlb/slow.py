@@ -36,11 +36,11 @@ def page_of(layout, what, offset):
     relinked = page(what.relinked + offset - what.code_off, HUGE)
     movable = what.kind == PROGRAM and not what.fixed
     if layout.startswith("hugexec"):
+        if what.kind == LOADER or what.text_bytes < HUGE:
+            return page(address, PAGE)
         if movable:
             address = distance // HUGE * HUGE + offset
         congruent = movable or distance % HUGE == 0
-        if what.kind == LOADER or what.text_bytes < HUGE:
-            return page(address, PAGE)
         if layout == "hugexec full" and what.kind in (PROGRAM, LIBRARY):
             return page(address, HUGE)
         if congruent and fits(offset, what.text_off, what.text_bytes):
