@@ -283,7 +283,7 @@ def postgres(place):
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=simulate.environment(**steady))
     except (OSError, subprocess.CalledProcessError) as error:
         raise Missing(f"a database cannot be made: {error}") from error
-    return Load("--single: eleven kinds of queries over tables of 20,000 and 5,000 rows", single, skip=60 * MILLION,
+    return Load("single-user mode: eleven kinds of queries over tables of 20,000 and 5,000 rows", single, skip=60 * MILLION,
                 prefix=prefix, environment=steady, stdin=place.write("queries", queries))
 
 
@@ -399,7 +399,7 @@ def mariadbd(place):
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        env={**os.environ, **place.libraries()})
 
-    return Load("mysqlslap, mixed reads and writes by two clients",
+    return Load("two clients of mysqlslap read and write",
                 [server, *options, *user, f"--port={port}", "--bind-address=127.0.0.1", f"--socket={place.folder}/socket",
                  "--innodb-use-native-aio=0", "--innodb-flush-log-at-trx-commit=0",
                  "--loose-innodb-buffer-pool-size-max=128M"],  # it reserves 8 TiB, and QEMU counts each page

@@ -52,7 +52,7 @@ def summary(programs, measure):
 
 def one_program(program):
     insns = program["insns"]
-    objects = sorted(program["objects"], key=lambda each: -each["insns"])[:2]
+    objects = [each for each in sorted(program["objects"], key=lambda each: -each["insns"])[:2] if each["insns"] >= insns / 100]
     where = ", ".join(f"{each['path'].rsplit('/', 1)[1]} {each['insns'] / insns:.0%} ({each['text'] / (1 << 20):.1f} MiB of "
                       f"text, {each['pages']} pages of it executed)" for each in objects)
     text = (f"### {program['name']}\n\n{program['what'][0].upper()}{program['what'][1:]}. Instructions: {where}; "
