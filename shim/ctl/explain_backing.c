@@ -20,9 +20,6 @@
 #include "engine/text_slots.h"
 #include "host/ext4.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
@@ -157,12 +154,6 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 		judge_cache(explanation, fd, &state, outlook);
 }
 
-/* Of no bytes at all: done where the kernel has it, EINVAL where not (mm/madvise.c, madvise_behavior_valid()). */
-static bool has_collapse(void)
-{
-	return madvise(NULL, 0, MADV_COLLAPSE) == 0;
-}
-
 void explain_copy(const struct explanation *explanation, const struct forecast *forecast,
                   struct backing_outlook *outlook)
 {
@@ -176,8 +167,6 @@ void explain_copy(const struct explanation *explanation, const struct forecast *
 	else if (is_thp && prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
 		error_set(&outlook->reason, "thp-refused",
 		          "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
-	else if (is_thp && !has_collapse())
-		error_set(&outlook->reason, "thp-refused", "this kernel has no MADV_COLLAPSE (Linux 6.1)");
 	else
 		outlook->verdict = VERDICT_WORKS;
 }
