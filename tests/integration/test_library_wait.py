@@ -78,6 +78,24 @@ def test_libraries_that_take_longer_than_follow_timeout(start, mark, surrounding
     wait_until(lambda: not marked(mark))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a PID namespace")
+@pytest.mark.parametrize("how", ["leaves", "is killed"])
+def test_pid_1_whose_tracer(slow_program, hugexec_command, how):
+    """The tracer is its child, as nobody else would reap it; the program does, on the way to its entry point."""
+    words, report = hugexec_command([slow_program], policy_with(libraries=True, follow="none", follow_timeout=1), "thp")
+    prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    with Process([*prefix, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: len(children_of(process.pid)) == 1 and status_of(children_of(process.pid)[0])["Name"] == "main")
+        [first] = children_of(process.pid)
+        [tracer] = children_of(first)
+        if how == "is killed":
+            os.kill(int(tracer), signal.SIGKILL)
+        assert process.stdout.readline() == "ran\n"
+        assert children_of(first) == [] and status_of(first)["TracerPid"] == "0"
+        process.communicate("", timeout=30)
+    assert process.returncode == 7 and (how == "is killed" or read_report(report)[0]["reason"].startswith("no-breakpoint: "))
+
+
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 def test_tracer_that_is_killed_meanwhile(start, surroundings):
     """The program does not wait for it: the word by which it would is changed by the kernel."""
@@ -94,7 +112,7 @@ def test_tracer_that_is_killed_meanwhile(start, surroundings):
 
         assert waits_for() == tracer_of(process)
         os.kill(tracer_of(process), signal.SIGKILL)
-        wait_until(lambda: waits_for() == 0)
+        wait_until(lambda: waits_for() == 0, seconds=20)
     assert process.stdout.readline() == "ran\n" and children_of(process.pid) == []
     assert (process.communicate("", timeout=30), process.returncode) == (("", ""), 7)
 

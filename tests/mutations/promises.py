@@ -83,7 +83,7 @@ broken(2, "no memory: the old place", "shim/engine/rebase.c", "\t\tmove_pc(move)
 broken(2, "no byte below the stack", "shim/engine/rebase.c", "\ttracee_write(tracee, move.scratch_addr, zero, sizeof zero);\n", "", "borrowed::test_nothing_is_left_below_the_stack")
 broken(2, "no page of the stop at the entry point", "shim/engine/entry_stop.c", "\t\tunmap_page(tracee, stop);\n\t\ttracee_return(tracee, NULL);\n", "\t\ttracee_return(tracee, NULL);\n",
        "library_wait::test_the_entry_point_is_put_right")
-broken(2, "nor what ld.so keeps of it", "shim/engine/entry_stop.c", "\tcorrect_loader(tracee);\n", "", "library_wait::test_the_entry_point_is_put_right")
+broken(2, "nor what ld.so keeps of it", "shim/engine/entry_stop.c", "\t\t\tif (words[i] == stop->stub_addr)\n", "\t\t\tif (0 && words[i] == stop->stub_addr)\n", "library_wait::test_the_entry_point_is_put_right")
 broken(2, "AT_ENTRY is put right where nobody comes to it", "shim/engine/entry_stop.c", "\tif (entry_stop_is_ahead(tracee))\n\t\ttracee_write", "\tif (0)\n\t\ttracee_write",
        "library_wait::test_a_loader_that_passes_us_by")
 broken(2, "not traced while its libraries take long to load", "shim/launch/entry_wait.c", "\ttracee_detach(&followed->tracee);\n", "\treturn false;\n", "library_wait::test_not_traced_for_long")
@@ -177,7 +177,7 @@ broken(8, "that execvp finds after another of its name", "shim/hugexec.c", "\tla
 broken(8, "with CAP_SYS_PTRACE they are traced", "shim/launch/program.c", "\treturn data[0].effective & (1U << CAP_SYS_PTRACE);", "\treturn false;", "launch::test_privileged_program[root-direct-set-uid root]")
 broken("file", "libraries on overlayfs are given places that agree", "shim/engine/map_hint.c", "\thint->saved_arg = args[0];\n", "\tplace += 4096;\n\thint->saved_arg = args[0];\n", "library_places::test_in_place_on_overlayfs")
 broken(1, "what it maps itself lies where the kernel puts it", "shim/engine/map_hint.c", "\t\thint->watches =\n\t\t    info.instruction_pointer >= hint->loader_start && info.instruction_pointer < hint->loader_end;\n", "", "library_places::test_other_mappings_lie_where_the_kernel_puts_them")
-broken(2, "no zombie of a tracer that could not wait", "shim/engine/entry_stop.c", "\tstop->placed->stub.zombie = (uint32_t)zombie_pid;\n", "", "library_wait::test_libraries_that_take_longer_than_follow_timeout")
+broken(2, "no zombie of a tracer that could not wait", "shim/engine/entry_stop.c", "\tstop->placed->stub.zombie = (uint32_t)zombie_pid;\n", "\t(void)zombie_pid;\n", "library_wait::test_pid_1_whose_tracer")
 broken(5, "a program whose libraries took too long", "shim/launch/consider.c", "\t\tnote_missed(&following->list[i]);\n", "", "library_wait::test_libraries_that_take_longer_than_follow_timeout")
 broken(6, "of a program that executes another before its entry point", "shim/launch/follow.c", "\t\tconsider_replaced(following, followed);\n", "",
        "library_wait::test_a_constructor_that_executes_its_program_again")
