@@ -184,12 +184,13 @@ static enum next on_the_way(struct following *following, struct followed *follow
  */
 static void carry_out(struct following *following, struct followed *followed, enum next next, int signal_to_deliver)
 {
+	bool watches_calls = followed->waiting && followed->hint.watches;
 	switch (next) {
 	case NEXT_NOTHING: return;
 	case NEXT_STAY: ptrace(PTRACE_LISTEN, followed->tracee.pid, 0, 0); return;
 	case NEXT_RUN_ON:
 		followed->tracee.state = TRACEE_RUNNING;
-		ptrace(PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
+		ptrace(watches_calls ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
 		return;
 	case NEXT_LET_GO:
 		if (followed->is_root)

@@ -60,7 +60,7 @@ def test_in_place_on_overlayfs(hugexec_command, built_there):
         pytest.skip("this kernel aligns large mappings of overlayfs")
     words, report = hugexec_command([program, "sleep"], policy(), "file")
     told, line, _, entries = look(words, report, libraries[0])
-    assert told == "right\n" and line["outcome"] == "remapped", line
+    assert told == "right\n" and line["outcome"] == "remapped", str(line)
     for library in libraries:
         found = [each for each in line["objects"] if each["path"] == str(library)]
         assert len(found) == 1 and (found[0]["backing"], found[0]["reason"]) == ("file", None), line
