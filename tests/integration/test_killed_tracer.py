@@ -1,6 +1,5 @@
 """The tracer is killed: the workload completes normally or is killed; never wrong code, never a hang."""
 import contextlib
-import itertools
 import os
 import random
 import re
