@@ -139,6 +139,9 @@ bool object_remap(struct object *object, struct report_object *out)
 	}
 	if (done == 0)
 		out->backing = applied;
+	/* A plan that came to nothing may be one for where the object would have been moved to. */
+	if (done < 0 && object->image->count > 0)
+		plan_make(object->image, object->map_index, settings, 2 * MIB, &plan);
 	note_extent(&plan, out);
 	return done == 0;
 }

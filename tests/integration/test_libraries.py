@@ -156,6 +156,17 @@ def test_library_out_of_step_is_copied(hugexec_command, built):
     assert found["backing"] == "file" or found["reason"].startswith("file-misaligned")
 
 
+def test_one_out_of_step_hides_no_other(hugexec_command, tmp_path):
+    """glibc places a library of such an alignment anywhere; it has a stop at the entry point made, and the next one is looked at as well."""
+    built = Built("cc", tmp_path)
+    large, anywhere = built.library("large", "-Wl,-Bsymbolic"), built.library("anywhere", "-Wl,-Bsymbolic", "-Wl,-z,max-page-size=0x8000")
+    program = built.program("program")
+    words, report = hugexec_command(["env", f"LD_PRELOAD={large}:{anywhere}", program, "sleep"], policy(follow="exec"), "file")
+    told, line, found, _ = look(words, report, large)
+    assert told == "right\n" and found, line
+    assert found["huge_bytes"] or found["prepared_bytes"] or found["reason"].startswith("file-"), found
+
+
 @pytest.mark.parametrize("backing", ["file", "thp"])
 def test_text_relocations_are_left_alone(hugexec_command, built, backing):
     library = built.library("relocated", "relocated.s", "-Wl,-z,notext", "-Wl,-z,max-page-size=0x200000")
