@@ -23,7 +23,7 @@ def rustc():
 # Command, what it reads (it waits for that when it is looked at), MiB for which the pool has to do, and how many of its libraries are large.
 PROGRAMS = {
     "clang": (lambda: [needed("/usr/bin/clang"), "-x", "c", "-S", "-o", "-", "-"], C_SOURCE, 200, 2),
-    "rustc": (lambda: [rustc(), "--crate-type=lib", "--emit=metadata=/dev/null", "-"], "pub fn square(n: u32) -> u32 { n * n }\n", 200, 1),
+    "rustc": (lambda: [rustc(), "--crate-type=lib", "--emit=metadata", "-"], "pub fn square(n: u32) -> u32 { n * n }\n", 200, 1),
     "node": (lambda: [needed("/usr/bin/node"), "-e", "console.log(require('fs').readFileSync(0, 'utf8').length)"], "some text", 100, 0),
 }
 
@@ -82,14 +82,14 @@ def is_reading(pid):
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 @pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_compilers_and_node(hugexec_command, name, backing, surroundings):
+def test_compilers_and_node(hugexec_command, name, backing, surroundings, tmp_path):
     make_command, text, mib, large = PROGRAMS[name]
     command = make_command()
-    plain = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    plain = subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=tmp_path)  # rustc leaves a file there
     words, report = hugexec_command(command, policy_with(libraries=True, min_text=LEAST, follow="none"), backing)
     with pool_for(backing, mib):
         with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                     preexec_fn=SURROUNDINGS[surroundings]) as process:
+                     preexec_fn=SURROUNDINGS[surroundings], cwd=tmp_path) as process:
             wait_until(lambda: is_reading(process.pid) and read_report(report), process=process)
             assert check(process.pid, read_report(report)[0], backing) >= large
             out, err = process.communicate(text, timeout=120)
