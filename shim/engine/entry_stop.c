@@ -276,6 +276,7 @@ bool entry_stop_take(struct tracee *tracee)
 	    arch_pc(&regs) >= stop->stub_addr + sizeof stop->placed->stub || !entry_stop_is_near(tracee))
 		return false;
 	arch_set_pc(&regs, stop->entry_addr);
+	arch_replace_address(&regs, stop->stub_addr, stop->entry_addr);
 	if (tracee_set_regs(tracee, &regs, NULL) < 0)
 		return false;
 	tracee->state = TRACEE_STOPPED;

@@ -106,6 +106,20 @@ static inline uint64_t arch_kept_argument(const struct arch_regs *regs)
 	return regs->gpr.rdx;
 }
 
+/* ld.so jumps to the entry point through a register, which the program finds: it is to be the address that is meant. */
+static inline void arch_replace_address(struct arch_regs *regs, uint64_t from_addr, uint64_t to_addr)
+{
+	__typeof__(regs->gpr.rax) *const found[] = {
+	    &regs->gpr.rax, &regs->gpr.rbx, &regs->gpr.rcx, &regs->gpr.rsi, &regs->gpr.rdi,
+	    &regs->gpr.rbp, &regs->gpr.r8,  &regs->gpr.r9,  &regs->gpr.r10, &regs->gpr.r11,
+	    &regs->gpr.r12, &regs->gpr.r13, &regs->gpr.r14, &regs->gpr.r15,
+	};
+	for (unsigned i = 0; i < sizeof found / sizeof found[0]; i++) {
+		if (*found[i] == from_addr)
+			*found[i] = to_addr;
+	}
+}
+
 /*
  * What a program runs instead of its entry point until its tracer has come (entry_stop.h): code, and behind it what it
  * is about. Of the registers it uses those in which a program finds nothing that it may rely on at its entry point
