@@ -233,6 +233,7 @@ broken(ATTACH, "a thread that cannot be stopped is no thread that has ended", "s
 broken(ATTACH, "private pages are looked for", "shim/engine/private_pages.c", "\treturn (entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) && !(entry & ENTRY_FILE);", "\treturn entry == 1;", "attach::test_text_that_was_changed_is_left_alone")
 broken(ATTACH, "the process may be killed while all threads stand", "shim/engine/tracee.c", "\tif (tracee->wait)\n\t\treturn tracee->wait(tracee, status);\n", "", "attach::test_killed_while_all_threads_stand")
 broken(ATTACH, "restartable sequences are aborted", "shim/engine/tracee.c", "\tif (tracee->wait)\n\t\tabort_sequence(tracee);\n", "\tif (0)\n\t\tabort_sequence(tracee);\n", "attach::test_restartable_sequences")
+broken(ATTACH, "no child has the copy where that cannot be taken back", "shim/engine/remap.c", "\tif (!copy->children_inherit && !copy->keeps_fd)\n", "\tif (!copy->keeps_fd)\n", "unit remap")
 broken(ATTACH, "no child has the copy's descriptor", "shim/engine/remap.c", "\tif (stop_others(copy, err) < 0)\n\t\treturn -1;\n\tint result = while_borrowed(copy, create_aside, err);\n",
        "\tint result = while_borrowed(copy, create_aside, err);\n", "attach::test_no_fork_while_its_descriptor_is_open")
 

@@ -36,8 +36,17 @@
 struct text {
 	int fd;
 	char *addr;
-	bool goes; /* the child unmaps it when it is told to go on */
+	bool goes;     /* the child unmaps it when it is told to go on */
+	bool inherits; /* the child's filter refuses MADV_DOFORK, and not mremap */
 };
+
+static void set_filter(struct sock_filter *code, unsigned short length)
+{
+	struct sock_fprog program = {length, code};
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
+		_exit(1);
+}
 
 static void refuse_mremap(void)
 {
@@ -47,17 +56,31 @@ static void refuse_mremap(void)
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog program = {sizeof code / sizeof code[0], code};
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
-		_exit(1);
+	set_filter(code, sizeof code / sizeof code[0]);
+}
+
+/* As Linux from 7.2 on does for hugetlb pages. */
+static void refuse_dofork(void)
+{
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_DOFORK, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	set_filter(code, sizeof code / sizeof code[0]);
 }
 
 /* The child: ready when it has stopped itself, and with its text as it will be when it does so again. */
 static _Noreturn void run_child(const struct text *text)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	refuse_mremap();
+	if (text->inherits)
+		refuse_dofork();
+	else
+		refuse_mremap();
 	raise(SIGSTOP);
 	if (text->goes)
 		munmap(text->addr, SLOT);
@@ -86,38 +109,51 @@ static struct text make_text(bool goes)
 }
 
 /* Try to remap; returns what waitpid(2) says of the child afterwards. */
-static int try_to_remap(bool goes, enum tracee_state *state, struct error *err)
+static int run_on(struct tracee *tracee, const struct text *text, int expected, struct error *err)
 {
-	struct text text = make_text(goes);
-	struct tracee tracee;
 	struct image image;
 	struct plan plan;
 	struct settings settings;
 	int status;
 	pid_t pid = fork();
 	if (pid == 0)
-		run_child(&text);
+		run_child(text);
 	await_group_stop(pid);
 	assert_int_equal(image_read(pid, &image, NULL), 0);
 	kill(pid, SIGCONT);
 	await_group_stop(pid);
 
-	assert_int_equal(tracee_seize(&tracee, pid, 0, NULL), 0);
+	struct tracee given = *tracee;
+	assert_int_equal(tracee_seize(tracee, pid, 0, NULL), 0);
+	tracee->stop_others = given.stop_others;
+	tracee->start_others = given.start_others;
 	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
 	assert_int_equal(waitpid(pid, &status, __WALL), pid);
-	tracee.state = TRACEE_STOPPED;
+	tracee->state = TRACEE_STOPPED;
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
-	plan_make(&image, (size_t)image_find(&image, (uintptr_t)text.addr), &settings, SLOT, &plan);
+	plan_make(&image, (size_t)image_find(&image, (uintptr_t)text->addr), &settings, SLOT, &plan);
 	assert_int_equal(plan.range_bytes, SLOT);
-	assert_int_equal(remap_copy(&tracee, &image, &plan, &settings, BACKING_THP, text.fd, err), -1);
-	*state = tracee.state;
-	tracee_detach(&tracee);
+	int result = remap_copy(tracee, &image, &plan, &settings, BACKING_THP, text->fd, err);
+	if (!error_is_set(err) || strcmp(err->word, "thp-refused") != 0)
+		assert_int_equal(result, expected);
+	enum tracee_state ended = tracee->state;
+	tracee_detach(tracee);
+	tracee->state = ended;
 	kill(pid, SIGCONT);
 	assert_int_equal(waitpid(pid, &status, __WALL), pid);
 	image_free(&image);
-	munmap(text.addr, SLOT);
-	close(text.fd);
+	munmap(text->addr, SLOT);
+	close(text->fd);
+	return status;
+}
+
+static int try_to_remap(bool goes, enum tracee_state *state, struct error *err)
+{
+	struct text text = make_text(goes);
+	struct tracee tracee = {0};
+	int status = run_on(&tracee, &text, -1, err);
+	*state = tracee.state;
 	return status;
 }
 
@@ -132,6 +168,51 @@ static void test_text_is_still_there(void **state)
 	assert_string_equal(err.word, "remap");
 	assert_int_equal(ended, TRACEE_STOPPED);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
+/* How often the other threads, of which there are none here, were stopped and started. */
+static unsigned stops, starts;
+static bool copy_was_in_place;
+
+static int note_stop(struct tracee *tracee, struct error *err)
+{
+	(void)tracee, (void)err;
+	stops++;
+	return 0;
+}
+
+static void note_start(struct tracee *tracee)
+{
+	struct image image;
+	unsigned copies = 0;
+	starts++;
+	if (image_read(tracee->pid, &image, NULL) < 0)
+		return;
+	for (size_t i = 0; i < image.count; i++)
+		copies += mapping_is_text(&image.mappings[i]) && strncmp(image.mappings[i].path, "/memfd:", 7) == 0 &&
+		          !strstr(image.mappings[i].path, "/memfd:text");
+	copy_was_in_place = copies == 1;
+	image_free(&image);
+}
+
+/* Where a mapping cannot be kept from children for a while, no other thread runs as long as it is there. */
+static void test_nobody_forks_meanwhile(void **state)
+{
+	(void)state;
+	for (unsigned inherits = 0; inherits < 2; inherits++) {
+		struct error err = {0};
+		struct text text = make_text(false);
+		struct tracee tracee = {.stop_others = note_stop, .start_others = note_start};
+		text.inherits = inherits;
+		stops = starts = 0;
+		/* The other filter refuses the switch: until then the threads ran, but while the memfd was open. */
+		run_on(&tracee, &text, inherits ? 0 : -1, &err);
+		if (strcmp(err.word, "thp-refused") == 0)
+			skip(); /* no huge page to be had on this machine */
+		assert_int_equal(stops, inherits ? 1 : 2);
+		assert_int_equal(starts, stops);
+		assert_int_equal(copy_was_in_place, inherits);
+	}
 }
 
 static void test_text_has_gone(void **state)
@@ -150,6 +231,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_text_is_still_there),
+	    cmocka_unit_test(test_nobody_forks_meanwhile),
 	    cmocka_unit_test(test_text_has_gone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
