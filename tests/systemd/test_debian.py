@@ -1,5 +1,4 @@
 """Debian's own units, through hugexecctl enable --now and back: a real client is served before, with and after."""
-import json
 import os
 
 import pytest
@@ -27,14 +26,9 @@ def mariadb(bed):
     bed.run(["mariadb-install-db", "--user=mysql", "--skip-test-db"], seconds=120)
 
 
-# pg_ctlcluster starts it by fork, so that is what has to be followed.
-POSTGRES_POLICY = {"version": 1, "settings": {"follow": "fork"},
-                   "rules": [{"name": "postgres", "match": {"exe": "/usr/lib/postgresql/*/bin/postgres"}, "min_text": "2M"}]}
-
-
 def postgresql(bed):
     user(bed, "postgres")
-    bed.write("/etc/hugexec/policy.d/10-postgres.json", json.dumps(POSTGRES_POLICY))
+    bed.run(["rm", "/etc/hugexec/policy.json"])  # the shipped policy follows pg_ctlcluster and pg_ctl to what they start
     bed.run(["sh", "-c", "install -d -o postgres -g postgres /var/lib/postgresql /var/log/postgresql /etc/postgresql /run/postgresql"])
     bed.run(["pg_createcluster", "--port=5444", "15", "test", "--", "--no-sync"], seconds=120)
 
@@ -100,4 +94,3 @@ def test_debian(bed, name):
     finally:
         bed.systemctl("stop", unit, check=False, seconds=240)
         bed.run(["hugexecctl", "disable", unit], check=False)
-        bed.run(["rm", "-rf", "/etc/hugexec/policy.d"])
