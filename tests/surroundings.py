@@ -13,6 +13,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE = 0x20000, 0x1000, 0x4000, 0x80000
+PR_SET_NO_NEW_PRIVS = 38
 
 
 def is_open(path):
@@ -84,6 +85,9 @@ def set_surroundings():
     for name in ("HUGEXEC", "LD_PRELOAD", "LD_LIBRARY_PATH", "MAKEFLAGS", "MAKELEVEL", "NOTIFY_SOCKET", "JOURNAL_STREAM"):
         os.environ.pop(name, None)
     os.environ.setdefault("TERM", "dumb")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # a user's has not where mkfs is
+    if os.geteuid() != 0:  # a wrapper is followed without privilege only where no program behind it can gain any
+        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     os.environ.setdefault("HUGEXEC_HELPER", "off")  # a hugexecd that this machine may have is not what is tested
 
 

@@ -10,6 +10,8 @@ from conftest import ROOT, policy_with, read_report
 sys.path.insert(0, str(ROOT / "tests" / "programs"))
 import bigtext as generator  # noqa: E402  (found through the line above)
 
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+
 # Tells what a slot of its text holds, once its constructor has put something else where its file was.
 LIBRARY = r"""
 #include <fcntl.h>

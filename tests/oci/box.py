@@ -1,6 +1,6 @@
 """
-A host of one's own for tests of the container pieces: a mount namespace in which /etc/hugexec is ours, and /run is
-empty. Nothing that happens in it to these places can be seen outside, and nothing of it is left.
+A host of one's own for tests of the container pieces: a mount namespace in which /etc/hugexec is ours, /run is empty, and a
+hugexec that the machine has is not installed. Nothing that happens in it to these places can be seen outside, and nothing of it is left.
 """
 import json
 import os
@@ -15,6 +15,9 @@ set -e
 mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$0/etc,workdir=$0/work" /etc
 mount -t tmpfs -o mode=755 tmpfs /run
+for of_the_machine in /usr/lib/hugexec /usr/libexec/hugexec /usr/share/containers/oci/hooks.d; do
+	if [ -d "$of_the_machine" ]; then mount -t tmpfs -o mode=755 tmpfs "$of_the_machine"; fi
+done
 exec "$@"
 """
 
@@ -27,7 +30,8 @@ class Box:
 
     def __init__(self, folder, etc, modes=None, init=None, env=None):
         self.etc = pathlib.Path(folder) / "etc"
-        self.etc.mkdir(parents=True)
+        (self.etc / "hugexec").mkdir(parents=True)
+        os.setxattr(self.etc / "hugexec", "trusted.overlay.opaque", b"y")  # what the machine has there is not seen
         (self.etc.parent / "work").mkdir()
         os.chmod(self.etc, 0o755)
         self.write(etc, modes or {})
