@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 def test_strange_program(containers, tmp_path, source):
     program = compiled(tmp_path, "me", source, "-pthread")
     # What traces itself is remapped, so it is alone by then; the others are followed.
-    settings = {"min_text": 0} if source == TRACES_ITSELF else {"min_text": "4M"}
+    settings = {"min_text": 0} if source == TRACES_ITSELF else {"min_text": "4M", "wrappers": ["me"]}
     ours = containers(**settings)
     if source == TRACES_ITSELF:
         settings["follow"] = "none"
@@ -134,10 +134,10 @@ def test_program_is_a_fifo(containers):
 def test_path_leads_out_of_the_container(containers):
     """A link to a path that the host has too: the container's own file counts."""
     ours = containers()
-    bundle = ours.bundle("link", ["/bin/link", "exit", "9"], {"/usr/bin/env": big()},
-                         prepare=lambda rootfs: (rootfs / "bin" / "link").symlink_to("/usr/bin/env"))
+    bundle = ours.bundle("link", ["/bin/link", "exit", "9"], {"/usr/bin/sort": big()},
+                         prepare=lambda rootfs: (rootfs / "bin" / "link").symlink_to("/usr/bin/sort"))
     done = ours.run(bundle)
-    assert done.returncode == 9 and ours.report()["outcome"] == "remapped" and ours.report()["exe"] == "/usr/bin/env"
+    assert done.returncode == 9 and ours.report()["outcome"] == "remapped" and ours.report()["exe"] == "/usr/bin/sort"
 
 
 def test_probe(containers, tmp_path):
