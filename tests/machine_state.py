@@ -34,7 +34,7 @@ def devices():
     for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx"):
         with contextlib.suppress(OSError):
             status = os.stat(f"/dev/{name}")
-            yield f"device: /dev/{name} {stat.filemode(status.st_mode)} {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+            yield f"device: /dev/{name} {stat.filemode(status.st_mode)} {os.major(status.st_rdev)}:{os.minor(status.st_rdev)} of {status.st_uid}"
 
 
 def mounts():

@@ -267,7 +267,7 @@ def test_walls(containers, runtime, change, backing):
     ours = containers(runtime, backing=[backing])
     bundle = ours.bundle("walled", ["/bin/big", "exit", "9"], {"/bin/big": big()}, change=change)
     open_up(bundle)  # a user of the namespace has to reach its root
-    done = ours.run(bundle)
+    done = ours.run(bundle, stdin=subprocess.PIPE)  # runtimes give the standard files to that user, /dev/null too
     assert done.returncode == 9, done.stderr
     line = ours.report()
     assert line["outcome"] == "remapped" and line["backing"] == backing
