@@ -211,10 +211,10 @@ def test_pipes_are_the_workloads_alone(hugexec_command, bigtext, tmp_path):
     script.write_text("#!/bin/sh\nexec >&- 2>&-\nsleep 1000\n")
     script.chmod(0o755)
     words, _ = hugexec_command([script], policy_with(min_text="1G", follow_timeout=1000))
-    process = Process(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = Process(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     assert select.select([process.stdout], [], [], 120)[0], "somebody else holds the pipe"
     assert process.stdout.read() == b"" and process.poll() is None
-    process.kill()
+    os.killpg(process.pid, signal.SIGKILL)  # the script and what it waits for
     process.wait()
     process.stdout.close()
 
