@@ -112,7 +112,7 @@ def test_signals_while_it_is_followed(hugexec_command, mark):
     script = ("import os, signal, sys\n"
               "signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
               "wanted = {signal.SIGUSR1, signal.SIGTERM, signal.SIGRTMIN + 3, signal.SIGTRAP}\n"
-              "for number in wanted - {signal.SIGUSR1}: signal.signal(number, lambda number, _: print(int(number), flush=True))\n"
+              "for number in wanted - {signal.SIGUSR1}: signal.signal(number, lambda number, _: os.write(1, b'%d\\n' % number))\n"
               "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
               "print('ready', flush=True)\n"
               # Now and then back, for handlers of what has come just before the call.

@@ -160,6 +160,7 @@ def test_planted(hugexec_command, bigtext, kind):
 
 def test_map_of_an_earlier_process_is_replaced(hugexec_command, bigtext):
     words, report = hugexec_command([bigtext(8), "sleep"], POLICY, "thp")
+    report.touch()
     with started(["sh", "-c", 'umask 777; echo old >/tmp/perf-$$.map; exec "$@"', "sh", *words], report) as (process, line):
         assert line["reason"] is None
         assert "work_" in map_of(process.pid).read_text() and "old" not in map_of(process.pid).read_text()
