@@ -230,7 +230,8 @@ def main():
                 for series, kernel in kernels.items()}
         for series, job in jobs.items():
             lines = [line for line in job.result() if line.startswith(("ok ", "FAIL ", "note ", "cell "))]
-            lines += compare_with_docs(series, lines)
+            if series in packages.SERIES:
+                lines += compare_with_docs(series, lines)
             print(f"== {series}: {kernels[series].name}\n" + "\n".join(lines), flush=True)
             passed += sum(line.startswith("ok ") for line in lines)
             failed += sum(line.startswith("FAIL ") for line in lines)
