@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from box import wait_for
-from containers import BUILD, HOOK, HUGE, Containers, big, policy, tracers
+from containers import BUILD, HOOK, HUGE, ROOT, Containers, big, policy, tracers
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("podman"), reason="podman, as root")
 
@@ -23,14 +23,14 @@ def podman(request, tmp_path):
     (tmp_path / "hooks" / "hugexec.json").write_text(json.dumps(hooks))
     bundle = containers.bundle("root", ["true"], {"/bin/big": big()}, hook=False)
 
-    def call(*args, annotation="true"):
+    def call(*args, annotation="true", options=()):
         # Without CAP_SYS_RESOURCE it cannot raise limits; without a network there is nothing to set up.
         return containers.box.run([
             "podman", "--root", tmp_path / "storage", "--runroot", "/run/podman", "--storage-driver=vfs",
             "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime", shutil.which(request.param),
             "--hooks-dir", tmp_path / "hooks", "run", "--rm", "--annotation", f"io.hugexec.remap={annotation}",
             "--network=none", "--log-driver=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000",
-            *(["--cgroups=disabled"] if request.param == "crun" else []), "--rootfs", bundle / "rootfs", *args], timeout=90)
+            *(["--cgroups=disabled"] if request.param == "crun" else []), *options, "--rootfs", bundle / "rootfs", *args], timeout=90)
 
     call.containers = containers
     yield call
@@ -47,3 +47,13 @@ def test_podman(podman):
     line = podman.containers.report()
     assert line["outcome"] == "remapped" and line["exe"] == "/bin/big" and line["huge_bytes"] >= 3 * HUGE
     assert podman.containers.records() == []
+
+
+@pytest.mark.skipif(not shutil.which("catatonit"), reason="Debian's catatonit is not installed")
+def test_init(podman):
+    """--init puts catatonit before the program, as the parent of it; the shipped policy has such containers."""
+    podman.containers.box.run(["cp", ROOT / "config" / "policy.json", "/etc/hugexec/policy.json"])
+    done = podman("/bin/big", "exit", "9", options=["--init", "--init-path", shutil.which("catatonit")])
+    assert done.returncode == 9, done.stderr
+    lines = {line["exe"]: line["outcome"] for line in podman.containers.reports()}
+    assert lines["/bin/big"] == "remapped" and len(lines) == 2

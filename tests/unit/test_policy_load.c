@@ -107,7 +107,10 @@ static void nothing_there_means_built_in(void **state)
 	assert_int_equal(decision.action, ACTION_REMAP);
 	assert_string_equal(decision.rule_file, "built-in policy");
 	assert_int_equal(decision.settings.min_text_bytes, 4 << 20);
-	assert_false(policy_may_remap(policy, VIA_HOOK));
+	const struct annotation asked = {"io.hugexec.remap", "true"}, refused = {"io.hugexec.remap", "false"};
+	assert_true(policy_may_remap_container(policy, &asked, 1));
+	assert_false(policy_may_remap_container(policy, &refused, 1));
+	assert_false(policy_may_remap_container(policy, NULL, 0));
 	policy_free(policy);
 }
 
