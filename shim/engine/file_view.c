@@ -28,6 +28,17 @@ static bool read_fs_id(const char *status, const char *key, unsigned *id)
 	return line && sscanf(line + strlen(key), "%*u %*u %*u %u", id) == 1;
 }
 
+/* Whether PID has the mount namespace and the root that we have, which is at ROOT_FD. */
+static bool has_own_root(pid_t pid, int root_fd)
+{
+	char path[64], its[64] = "", ours[64] = "";
+	struct stat its_root, our_root;
+	snprintf(path, sizeof path, "/proc/%d/ns/mnt", (int)pid);
+	return readlink(path, its, sizeof its - 1) > 0 && readlink("/proc/self/ns/mnt", ours, sizeof ours - 1) > 0 &&
+	       strcmp(its, ours) == 0 && fstat(root_fd, &its_root) == 0 && stat("/", &our_root) == 0 &&
+	       its_root.st_ino == our_root.st_ino && its_root.st_dev == our_root.st_dev;
+}
+
 int file_view_open(struct file_view *view, pid_t pid, struct error *err)
 {
 	char path[64];
@@ -42,6 +53,7 @@ int file_view_open(struct file_view *view, pid_t pid, struct error *err)
 	            !read_fs_id(status, "\nUid:", &view->uid) || !read_fs_id(status, "\nGid:", &view->gid)))
 		return error_set(err, "no-proc", "%s tells no user", path);
 	view->is_other = view->uid != geteuid() || view->gid != getegid();
+	view->is_own_root = pid == 0 || has_own_root(pid, root_fd);
 	view->root_fd = steal_fd(&root_fd);
 	return 0;
 }
@@ -74,11 +86,15 @@ static void give_rights_back(const struct file_view *view)
 	errno = saved_errno;
 }
 
-/* Below the view's root no link leads out of it. openat2(2): Linux 5.6. */
+/*
+ * Below the view's root no link leads out of it. openat2(2): Linux 5.6; systemd's RestrictSUIDSGID= says that there is
+ * none, because a filter cannot see what it would create.
+ */
 static int open_below(const struct file_view *view, const char *path, uint64_t flags)
 {
 	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	return (int)syscall(SYS_openat2, view->root_fd, path, &how, sizeof how);
+	int fd = (int)syscall(SYS_openat2, view->root_fd, path, &how, sizeof how);
+	return fd < 0 && errno == ENOSYS && view->is_own_root ? open(path, (int)flags | O_CLOEXEC) : fd;
 }
 
 /* Reading from these may wait for another computer, or for a process that need not answer. */

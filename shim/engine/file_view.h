@@ -16,7 +16,8 @@ struct file_view {
 	int root_fd;
 	uid_t uid;
 	gid_t gid;
-	bool is_other; /* files are opened with another user's rights than ours */
+	bool is_other;    /* files are opened with another user's rights than ours */
+	bool is_own_root; /* names lead it where they lead us */
 };
 
 /*

@@ -301,6 +301,31 @@ def test_the_search_is_made_where_libraries_are_wanted_only(hugexec_command, bui
     assert len(found) == libraries and all(each["prepared_bytes"] == 0 and each["start"] for each in found)
 
 
+# Says of openat2(2), as systemd's RestrictSUIDSGID= and Linux 5.5 do, that there is no such call.
+WITHOUT_OPENAT2 = """
+import errno, os, seccomp, sys
+rules = seccomp.SyscallFilter(seccomp.ALLOW)
+rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "openat2")
+rules.load()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_without_openat2(hugexec_command, hugexecctl, write_policy, built):
+    if run(["/usr/bin/python3", "-c", "import seccomp"]).returncode != 0:
+        pytest.skip("python3-seccomp is not installed")
+    library = built.library("big")
+    program = built.program("program", library)
+    words, report = launch(hugexec_command, [program])
+    before = ["/usr/bin/python3", "-c", WITHOUT_OPENAT2]
+    assert run([*before, *words]).stdout == "right\n"
+    needs_preparing(report)
+    assert prepared(report) == {str(library)}
+    policy = write_policy({"version": 1, "rules": [{"match": {"exe": f"{built.folder}/progr*"}, "libraries": {"include": ["**/libbig.so"]}}]})
+    done = run([*before, hugexecctl, "warm", "--json", f"--policy={policy}"])
+    assert [each["path"] for each in json.loads(done.stdout)["files"]] == [str(library)]
+
+
 def test_a_list_that_is_too_long(hugexec_command, built):
     """Nothing is guessed then: the program is looked at at its entry point, as it would be without the search."""
     library = built.library("big", "-Wl,-z,max-page-size=0x200000")
