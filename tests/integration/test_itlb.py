@@ -195,6 +195,26 @@ def test_layouts_of_a_position_independent_program(qemu, hugexec_command, bigtex
     assert huge_bytes_under_hugexec(hugexec_command, command, backing, prefix) == expected
 
 
+def test_layouts_of_libraries(qemu, hugexec_command, tmp_path):  # pylint: disable=unused-argument
+    """What hugexec prepares of clang's libraries is what the layout says of them."""
+    if not shutil.which("/usr/bin/clang"):
+        pytest.skip("clang is not there")
+    source = tmp_path / "source.c"
+    source.write_text("int main(void) { return 0; }\n")
+    command = ("/usr/bin/clang", "-S", "-o", "/dev/null", str(source))
+    results = run_simulated(command, tmp_path / "results")
+    layout = results["layouts"].index("hugexec file")
+    expected = {os.path.realpath(each["path"]): each["huge"][layout] for each in results["objects"]}
+    words, report_path = hugexec_command(command, policy_with(libraries=True, min_text="2M"), "file")
+    subprocess.run(words, check=True)
+    prepared = {os.path.realpath(each["path"]): each["prepared_bytes"] for each in read_report(report_path)[0]["objects"]
+                if each.get("prepared_bytes")}
+    if not prepared:
+        pytest.skip("hugexec could not prepare clang's libraries here: " + str(read_report(report_path)[0]["reason"]))
+    assert max(prepared.values()) > 8 * MIB
+    assert prepared == {path: expected[path] for path in prepared}
+
+
 CROSSING = """
 	.text
 	.globl _start

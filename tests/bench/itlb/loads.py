@@ -267,14 +267,15 @@ select to_char(timestamp '2020-01-01' + i * interval '1 hour', 'Day DD Month YYY
 def postgres(place):
     """
     PostgreSQL does not run as root; in a user namespace without names nobody is. It writes its PID into files: in a PID
-    namespace that is the same each time.
+    namespace that is the same each time. Still, what initdb makes differs by a few bytes now and then.
     """
     binaries = pathlib.Path(place.program("/usr/lib/postgresql/15/bin/initdb")).parent
-    prefix = ("unshare", "--user", "--pid", "--fork", "--kill-child", "setarch", "-R")
+    # The shell is PID 1: a PID 1 that gets a deadly signal would not die of it.
+    prefix = ("unshare", "--user", "--pid", "--fork", "--kill-child", "sh", "-c", '"$@"; exit $?', "sh", "setarch", "-R")
     steady = {"LD_PRELOAD": str(place.steady)}
     data = place.folder / "data"
     share = str(binaries.parents[3]) + "/share/postgresql/15"
-    single = [str(binaries / "postgres"), "--single", "-D", str(data), "-j", "-c", "fsync=off", "postgres"]
+    single = [str(binaries / "postgres"), "--single", "-D", str(data), "-j", "-c", "fsync=off", "-c", "jit=off", "postgres"]
     queries = "".join(query + "\n\n" for query in 200 * QUERIES)
     try:
         subprocess.run([*prefix, binaries / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync",
@@ -283,7 +284,7 @@ def postgres(place):
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=simulate.environment(**steady))
     except (OSError, subprocess.CalledProcessError) as error:
         raise Missing(f"a database cannot be made: {error}") from error
-    return Load("single-user mode: eleven kinds of queries over tables of 20,000 and 5,000 rows", single, skip=60 * MILLION,
+    return Load("single-user mode: eleven kinds of queries over tables of 20,000 and 5,000 rows", single, skip=60 * MILLION, exact=False,
                 prefix=prefix, environment=steady, stdin=place.write("queries", queries))
 
 

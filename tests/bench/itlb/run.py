@@ -26,6 +26,7 @@ ROOT = HERE.parents[2]
 INSNS = int(os.environ.get("ITLB_INSNS", 500 * loads.MILLION))
 ADDRESS_SPACE = 256 << 30  # QEMU keeps a few bytes for each page that a program reserves
 START_SECONDS = 300  # that a server may take until it answers: for hangs
+RUN_SECONDS = 1800  # that a program may take
 
 
 class Failed(Exception):
@@ -73,7 +74,9 @@ def simulate_load(name, load, plugin, folder):
     try:
         if load.port:
             serve(load, process, begin)
-        process.wait()
+        process.wait(RUN_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"under qemu-x86_64 it was not done within {RUN_SECONDS} s") from error
     finally:
         if process.poll() is None:
             process.kill()
