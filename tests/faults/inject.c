@@ -475,6 +475,11 @@ int main(int argc, char **argv)
 	first_pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0);
 	if (first_pid == 0)
 		run_command(command, listener);
+	/* So that we are seen to reap: of an orphan that nobody would, hugexec makes no tracer. */
+	sigset_t child;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
 	for (int tries = 0; *listener == -2 && tries < 5000; tries++)
 		usleep(200);
 	if (first_pid < 0 || *listener < 0)
