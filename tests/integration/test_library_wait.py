@@ -86,6 +86,7 @@ def test_pid_1_whose_tracer(slow_program, hugexec_command, how):
     prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     with Process([*prefix, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         wait_until(lambda: len(children_of(process.pid)) == 1 and status_of(children_of(process.pid)[0])["Name"] == "main")
+        wait_until(lambda: status_of(children_of(process.pid)[0])["State"].startswith("S"))  # in its constructor, its registers its own
         [first] = children_of(process.pid)
         [tracer] = children_of(first)
         if how == "is killed":
