@@ -162,6 +162,7 @@ def programs(tmp_path_factory):
     if go_server.exists():
         files["/bin/prometheus"] = str(go_server)
         files.update(libraries_of(go_server))
+    files["/bin/sh"] = "/bin/busybox"
     (folder / "start").write_text('#!/bin/busybox sh\nexec "$@"\n')
     (folder / "start").chmod(0o755)
     files["/bin/start"] = str(folder / "start")
@@ -221,7 +222,7 @@ SERVERS = {
     "static": (["/bin/static", "sleep"], "ready"),
     "musl": (["/bin/musl", "sleep"], "ready"),
     "script": (["/bin/start", "/bin/pie", "sleep"], "ready"),
-    "child": ([*BUSYBOX, "/bin/pie sleep & wait"], "ready"),
+    "child": (["/bin/sh", "-c", "/bin/pie sleep & wait"], "ready"),
     "go": (["/bin/prometheus", "--config.file=/etc/prometheus.yml", "--storage.tsdb.path=/tmp/data",
             "--web.listen-address=127.0.0.1:0"], "Server is ready"),
 }
