@@ -10,6 +10,8 @@
 static const char *const exec_wrappers[] = {
     /* shells, and how scripts find their interpreter */
     "sh", "ash", "bash", "dash", "fish", "hush", "ksh", "ksh93", "mksh", "oksh", "rbash", "yash", "zsh", "zsh5", "env",
+    /* by their own name: which of their programs it is, their first argument says */
+    "busybox", "coreutils", "toybox",
     /* scheduling, processors, memory, limits, output */
     "chrt", "eatmydata", "faketime", "hugexec", "ionice", "nice", "nohup", "numactl", "prlimit", "proxychains*",
     "schedtool", "setsid", "stdbuf", "taskset", "uclampset",
@@ -57,8 +59,9 @@ static bool name_matches(const char *const *globs, const char *path)
 
 static bool is_built_in(const char *const *globs, const struct program_names *names)
 {
-	return name_matches(globs, names->exe) ||
-	       ((names->is_script || name_matches(multi_call, names->exe)) && name_matches(globs, names->called));
+	bool goes_by_call = names->called && name_matches(multi_call, names->exe);
+	return name_matches(globs, goes_by_call ? names->called : names->exe) ||
+	       (names->is_script && name_matches(globs, names->called));
 }
 
 static bool uses_built_in(const struct settings *settings)
