@@ -122,13 +122,14 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
-def test_tracer_that_is_never_ready(steps, hugexec_command, bigtext, mark):
+@pytest.mark.parametrize("file_timeout, word", [("60s", "tracer-killed"), ("500ms", "hold-timeout")])
+def test_tracer_that_is_never_ready(steps, hugexec_command, bigtext, mark, file_timeout, word):
     """As one that closes a file on a server which does not answer: the launch waits for it for some seconds, not for ever."""
     assert "tracer-started" in steps
-    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(file_timeout=file_timeout), "thp")
     process, out, _ = launch(words, mark, HUGEXEC_FAULT="hang:tracer-started")
     assert process.returncode == 9 and out.startswith("bigtext: ")
-    assert read_report(report)[0]["reason"].startswith("hold-timeout: the tracer was not ready")
+    assert read_report(report)[0]["reason"].startswith(f"{word}: the tracer was not ready")
     wait_until(lambda: not marked(mark))
 
 

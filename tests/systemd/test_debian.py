@@ -80,7 +80,7 @@ def test_debian(bed, name):
         entries = bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_UNIT={unit}")
         assert entries, "the journal says nothing"
         if least:
-            assert huge_text_bytes(pid) >= least, entries[-1]
+            assert huge_text_bytes(pid) >= least, [(entry["HUGEXEC_EXE"], entry.get("HUGEXEC_REASON")) for entry in entries]
             assert "remapped" in {entry["HUGEXEC_OUTCOME"] for entry in entries}
         else:
             assert entries[-1]["HUGEXEC_REASON"], entries[-1]
