@@ -269,3 +269,36 @@ def test_wrong_usage(hugexec):
     assert (code, out) == (1, "") and "hugexecd.socket" in err
     assert run([binary, "--version"])[1].startswith("hugexecd ")
     assert run([binary, "--help"])[1].startswith("Usage: hugexecd ")
+
+
+# A set-uid program says who it is, then the shell becomes the large program.
+SHELL = ["sh", "-c", '"$1"; exec "$2" exit 9', "sh"]
+
+
+def test_a_users_wrapper(start_daemon, hugexec_command, bigtext, nobody, public_folder):
+    """Followed from outside by a tracer that has CAP_SYS_PTRACE, what it executes keeps its privileges."""
+    source, ids = public_folder / "ids.c", public_folder / "ids"
+    source.write_text('#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d %d\\n", getuid(), geteuid()); return 0; }\n')
+    subprocess.run(["cc", "-static", "-o", ids, source], check=True)
+    ids.chmod(0o4755)
+    if os.statvfs(ids).f_flag & os.ST_NOSUID:
+        pytest.skip("the test folder's filesystem is mounted nosuid")
+    daemon = start_daemon()
+    words, report = hugexec_command([*SHELL, ids, bigtext(8)], backing="thp")
+    code, out, err = run([*nobody, *words], env=asking(daemon.path))
+    assert (code, out.splitlines()[0], err) == (9, "65534 0", "")
+    assert [(line["exe"], line["outcome"]) for line in read_report(report)] == [(bigtext(8), "remapped")]
+    wait_until(lambda: not daemon.workers())
+
+
+@pytest.mark.parametrize("how", ["a parent that reaps its own only", "SIGCHLD blocked"])
+def test_where_a_tracer_of_its_own_would_be_seen(start_daemon, hugexec_command, bigtext, how):
+    """As a zombie of a wrapper, or by a signal that stays pending: hugexecd is no relative."""
+    daemon = start_daemon()
+    blocked = how == "SIGCHLD blocked"
+    words, report = hugexec_command([bigtext(8), "exit", "9"] if blocked else [*SHELL, "true", bigtext(8)], backing="thp")
+    # Python takes no notice of SIGCHLD by itself.
+    parent = ["/usr/bin/python3", "-c", "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"]
+    code, _, err = run([*(["env", "--block-signal=CHLD"] if blocked else parent), *words], env=asking(daemon.path))
+    assert (code, err) == (9, "")
+    assert [(line["exe"], line["outcome"]) for line in read_report(report)] == [(bigtext(8), "remapped")]
