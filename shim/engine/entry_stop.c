@@ -74,11 +74,15 @@ static void remove_from_robust(struct placed_stub *placed)
 		link->next = placed->link.next;
 }
 
-/* One processor for both, and the tracee never gives it away: it would spin until it has counted to the end. */
+/*
+ * One processor for both, and a tracee of a real-time class, to which we may not belong (SCHED_RESET_ON_FORK): it would
+ * spin until it has counted to the end.
+ */
 static bool would_starve_us(pid_t pid)
 {
 	cpu_set_t allowed;
-	return sched_getscheduler(pid) == SCHED_FIFO && sched_getaffinity(pid, sizeof allowed, &allowed) == 0 &&
+	int class = sched_getscheduler(pid) & ~SCHED_RESET_ON_FORK;
+	return (class == SCHED_FIFO || class == SCHED_RR) && sched_getaffinity(pid, sizeof allowed, &allowed) == 0 &&
 	       CPU_COUNT(&allowed) == 1;
 }
 

@@ -1,4 +1,5 @@
 """The time between exec and a program's entry point, where its libraries are waited for: nobody is needed there for it to go on."""
+import json
 import os
 import pathlib
 import signal
@@ -395,3 +396,16 @@ def test_a_constructor_that_starts_a_thread(hugexec_command, bigtext, tmp_path):
     line = read_report(report)[-1]
     assert (line["outcome"], str(line["reason"]).split(":")[0]) == ("remapped", "threads-busy")
 
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="real-time classes take root")
+@pytest.mark.parametrize("how", ["--fifo", "--rr"])
+def test_real_time_on_one_processor(slow_program, hugexec_command, run, how):
+    """A tracer that is of no such class, as it was forked, would not get the processor to see the program arrive."""
+    processor = str(min(os.sched_getaffinity(0)))
+    words, report = hugexec_command([slow_program], policy_with(libraries=True, follow="none"), "thp")
+    done = run(["taskset", "-c", processor, "chrt", "--reset-on-fork", how, "20", *words])
+    if "failed to set pid" in done.stderr:
+        pytest.skip("real-time classes are refused here")
+    assert (done.stdout, done.returncode) == ("ran\n", 7)
+    [line] = read_report(report)
+    assert "it would keep the only processor to itself" in json.dumps(line)
