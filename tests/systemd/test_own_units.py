@@ -81,6 +81,18 @@ def test_warm(unmasked):
     assert line.split()[2] == "6.0", line
 
 
+def test_warm_of_a_service_that_is_enabled(unmasked, make_unit):
+    """No rule names its program, but one is about what is started with hugexec."""
+    bed = unmasked
+    name = make_unit("warmed.service", f"[Service]\nExecStart={PROGRAM} --socket=/run/warmed\n")
+    bed.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {"via": "shim"}}]})
+    before = len(messages(bed, "hugexec-warm.service"))
+    bed.run(["hugexecctl", "enable", name])
+    bed.systemctl("start", "hugexec-warm.service")
+    wait_for(lambda: any(PROGRAM in text for text in messages(bed, "hugexec-warm.service")[before:]), what="its program")
+    bed.run(["hugexecctl", "disable", name])
+
+
 @pytest.fixture
 def no_policy(unmasked):
     """No policy file but the shipped one."""
