@@ -20,6 +20,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -166,6 +167,8 @@ def maps_removed():
 
 
 def main():
+    # Below a parent that takes no notice of it no wrapper is followed.
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     build = pathlib.Path(sys.argv[1]).resolve()
     quick = sys.argv[2] == "quick"
     names = call_names()
