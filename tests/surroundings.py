@@ -14,6 +14,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE = 0x20000, 0x1000, 0x4000, 0x80000
 PR_SET_NO_NEW_PRIVS = 38
+INSTALLED = ("/etc/hugexec", "/usr/lib/hugexec", "/usr/libexec/hugexec", "/run/hugexec")
+LIBC = ctypes.CDLL(None, use_errno=True)
+has_own_mounts = False
 
 
 def is_open(path):
@@ -36,22 +39,40 @@ def open_to_all(folders):
     those that it starts. As they are where that takes more rights.
     """
     closed = [folder for folder in folders if not is_open(folder) or not re.fullmatch(r"[\w/.+@=~-]+", str(folder))]
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not closed or os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) < 0 or \
-            libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None) < 0:
+    if not closed or not own_mounts():
         return folders
     places = {}
     for folder in closed:
         places[folder] = open_folder("hugexec-checkout-")
-        if libc.mount(os.fsencode(folder), os.fsencode(places[folder]), None, MS_BIND | MS_REC, None) < 0:
-            raise OSError(ctypes.get_errno(), f"cannot bind {folder}")
+        mount(folder, places[folder], None, MS_BIND | MS_REC)
     return [places.get(folder, folder) for folder in folders]
+
+
+def own_mounts():
+    """A mount namespace of this process and of those that it starts, once; False where that takes more rights."""
+    global has_own_mounts
+    if not has_own_mounts and os.geteuid() == 0 and LIBC.unshare(CLONE_NEWNS) == 0:
+        mount("none", "/", None, MS_REC | MS_SLAVE)
+        has_own_mounts = True
+    return has_own_mounts
+
+
+def mount(what, where, kind, flags, data=None):
+    if LIBC.mount(os.fsencode(what), os.fsencode(where), kind, flags, data) < 0:
+        raise OSError(ctypes.get_errno(), f"cannot mount {where}")
+
+
+def hide_installed():
+    """What a hugexec of this machine reads and keeps is not what is tested: its policy, its programs, its records and socket."""
+    there = [folder for folder in INSTALLED if os.path.isdir(folder)]
+    for folder in there if there and own_mounts() else ():
+        mount("none", folder, b"tmpfs", 0, b"mode=755")
 
 
 def close_again(folder):
     """Undo what open_to_all() did for FOLDER; the mount would end with this process, the empty folder would not."""
     if folder.name.startswith("hugexec-checkout-"):
-        ctypes.CDLL(None).umount2(os.fsencode(folder), 2)
+        LIBC.umount2(os.fsencode(folder), 2)
         folder.rmdir()
 
 
@@ -87,7 +108,7 @@ def set_surroundings():
     os.environ.setdefault("TERM", "dumb")
     os.environ["PATH"] += ":/usr/sbin:/sbin"  # a user's has not where mkfs is
     if os.geteuid() != 0:  # a wrapper is followed without privilege only where no program behind it can gain any
-        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     os.environ.setdefault("HUGEXEC_HELPER", "off")  # a hugexecd that this machine may have is not what is tested
 
 
@@ -107,6 +128,7 @@ def pytest_configure(config):
 
 
 set_surroundings()
+hide_installed()
 BUILD, PROGRAMS = open_to_all([folder_of("HUGEXEC_BUILD", "build"), folder_of("HUGEXEC_PROGRAMS", "build/programs")])
 os.environ["HUGEXEC_BUILD"], os.environ["HUGEXEC_PROGRAMS"] = str(BUILD), str(PROGRAMS)
 sys.path.insert(0, str(ROOT / "tests" / "programs"))

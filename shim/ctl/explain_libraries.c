@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/size.h"
 #include "base/text.h"
 #include "ctl/ctl.h"
+#include "elf/library_search.h"
 #include "engine/libraries.h"
 #include "engine/object.h"
 
@@ -39,23 +39,19 @@ static void collect(void *context, const struct found_library *library, int fd)
 {
 	struct collecting *collecting = context;
 	struct explained_libraries *out = collecting->out;
-	cleanup_close int own_fd = fd;
-	struct explained_library *larger = realloc(out->list, (out->count + 1) * sizeof larger[0]);
-	char *path = strdup(library->path);
-	if (larger)
-		out->list = larger;
-	if (!larger || !path) {
-		free(path);
-		return;
-	}
-	struct explained_library *explained = &out->list[out->count++];
-	*explained = (struct explained_library){.path = path, .is_later = library->is_later};
-	judge(collecting->settings, library, own_fd, explained);
+	struct explained_library explained = {.path = strdup(library->path), .is_later = library->is_later};
+	judge(collecting->settings, library, fd, &explained);
+	if (explained.path && out->list && out->count < SEARCH_OBJECTS_MAX)
+		out->list[out->count++] = explained;
+	else
+		free(explained.path);
+	close(fd);
 }
 
 void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out)
 {
 	struct collecting collecting = {settings, out};
+	out->list = calloc(SEARCH_OBJECTS_MAX, sizeof out->list[0]);
 	libraries_find(exe, settings, true, collect, &collecting, &out->unknown);
 }
 

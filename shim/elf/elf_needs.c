@@ -108,8 +108,10 @@ static int read_segments(int fd, Elf *elf, const struct elf_facts *facts, struct
 int elf_read_needs(int fd, const struct elf_facts *facts, struct elf_needs *out)
 {
 	*out = (struct elf_needs){.needed = calloc(ELF_NEEDED_MAX, sizeof out->needed[0])};
+	if (!out->needed)
+		return -1;
 	elf_version(EV_CURRENT);
-	Elf *elf = out->needed ? elf_begin(fd, ELF_C_READ, NULL) : NULL;
+	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
 	int result = elf ? read_segments(fd, elf, facts, out) : -1;
 	elf_end(elf);
 	if (result < 0)

@@ -272,10 +272,12 @@ static bool find_with_musl(struct lookup *lookup)
 	struct search *search = lookup->search;
 	if (try_environment(lookup, ":\n"))
 		return true;
-	for (const struct loaded *at = lookup->loader; at; at = at->loader) {
+	const struct loaded *at = lookup->loader;
+	do {
 		if (try_list(lookup, at->needs.runpath ? at->needs.runpath : at->needs.rpath, ":\n", at))
 			return true;
-	}
+		at = at->loader;
+	} while (at);
 	return try_list(lookup, search->musl_folders ? search->musl_folders : MUSL_FOLDERS, ":\n", &search->list[0]);
 }
 
@@ -303,9 +305,10 @@ static void preload(struct search *search, char *names, const char *separators)
 static void preload_all(struct search *search)
 {
 	if (!search->request->is_secure) {
-		cleanup_free char *names = strdup(search->request->preload);
+		char *names = strdup(search->request->preload);
 		if (names)
 			preload(search, names, " :\t\n");
+		free(names);
 	}
 	cleanup_free char *text =
 	    search->is_musl ? NULL : read_text(search, "/etc/ld.so.preload", TEXT_FILE_BYTES_MAX, NULL);

@@ -135,7 +135,8 @@ static int refused(int64_t result, const char *what, struct error *err)
 {
 	if (result == INT64_MIN)
 		return -1;
-	return error_set_errno(err, (int)-result, "no-breakpoint", "%s in the workload", what);
+	error_set_errno(err, (int)-result, "no-breakpoint", "%s in the workload", what);
+	return -1;
 }
 
 /* With the tracee borrowed: map FD, one of its own, at some free place. */

@@ -342,12 +342,12 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 		return LIBRARIES_NEED_STOP;
 	struct preparation *out =
 	    mmap(NULL, sizeof *out, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	cleanup_free struct work *work = calloc(1, sizeof *work);
+	struct work *work = NULL;
 	char exe[64];
 	snprintf(exe, sizeof exe, "/proc/%d/exe", (int)tracee->pid);
 	cleanup_close int exe_fd = open(exe, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	enum libraries_need need = LIBRARIES_NEED_STOP;
-	if (out != MAP_FAILED && work && exe_fd >= 0) {
+	if (out != MAP_FAILED && exe_fd >= 0 && (work = calloc(1, sizeof *work))) {
 		*work = (struct work){.pid = tracee->pid,
 		                      .is_secure = tracee_auxv(tracee, AT_SECURE) != 0,
 		                      .only_later = only_later,
@@ -358,6 +358,7 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 		need = only_later ? LIBRARIES_NEED_STOP : need_of(out);
 		add_to_report(out, need != LIBRARIES_NEED_NOTHING, report);
 	}
+	free(work);
 	if (out != MAP_FAILED)
 		munmap(out, sizeof *out);
 	return need;
@@ -369,9 +370,9 @@ int libraries_find(const char *exe, const struct settings *settings, bool with_e
 {
 	struct reader reader;
 	struct file_view view;
-	cleanup_free struct search_request *request = calloc(1, sizeof *request);
+	cleanup_free struct search_request *request = NULL;
 	cleanup_close int exe_fd = open(exe, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (exe_fd < 0 || !request)
+	if (exe_fd < 0 || !(request = calloc(1, sizeof *request)))
 		return error_set_errno(err, errno, "text-unreadable", "%s", exe);
 	snprintf(request->exe, sizeof request->exe, "%s", exe);
 	if (!getcwd(request->folder, sizeof request->folder))

@@ -16,15 +16,16 @@
 static int find_in_passwd(const char *name, uid_t *uid)
 {
 	cleanup_fclose FILE *file = fopen("/etc/passwd", "re");
-	cleanup_free char *buf = malloc(ENTRY_BYTES);
+	char *buf = malloc(ENTRY_BYTES);
 	struct passwd entry, *found;
-	while (file && buf && fgetpwent_r(file, &entry, buf, ENTRY_BYTES, &found) == 0) {
-		if (strcmp(entry.pw_name, name) != 0)
-			continue;
-		*uid = entry.pw_uid;
-		return 1;
+	int is_there = 0;
+	while (!is_there && file && buf && fgetpwent_r(file, &entry, buf, ENTRY_BYTES, &found) == 0) {
+		is_there = strcmp(entry.pw_name, name) == 0;
+		if (is_there)
+			*uid = entry.pw_uid;
 	}
-	return 0;
+	free(buf);
+	return is_there;
 }
 
 struct question {
@@ -41,12 +42,13 @@ static int ask_name_service(void *context)
 	aside_die_with_caller();
 	for (size_t bytes = ENTRY_BYTES; bytes <= ENTRY_BYTES_MAX; bytes *= 2) {
 		struct passwd entry, *found = NULL;
-		cleanup_free char *buf = malloc(bytes);
+		char *buf = malloc(bytes);
 		int failed = buf ? getpwnam_r(question->name, &entry, buf, bytes, &found) : ENOMEM;
-		if (found) {
+		if (found)
 			*question->uid = found->pw_uid;
+		free(buf);
+		if (found)
 			return ANSWER_FOUND;
-		}
 		/* Not found is 0, or one of many errors (getpwnam_r(3)). */
 		if (failed != ERANGE)
 			return failed == ENOMEM || failed == EAGAIN || failed == EMFILE ? ANSWER_ERROR : ANSWER_NONE;

@@ -22,7 +22,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 ANSWER = 42  # the status of every program here
 TEXT = (1, 5, 0, 0x400000, 8 * MIB, 8 * MIB)
-INTERPRETER = "/tmp/hugexec-faults-interpreter"
+INTERPRETER = f"/tmp/hugexec-faults-interpreter-{os.geteuid()}"
 HEADERS = (1, 5, 0, 0, 0x1000, 0x1000)  # of a program that can be moved
 # Movable, offset and address out of step: 8 MiB of text behind its headers, and what else there may be.
 OUT_OF_STEP = [HEADERS, (1, 5, 0x1000, 0x11000, 8 * MIB, 8 * MIB)]

@@ -27,9 +27,11 @@ import sys
 import tempfile
 import time
 
-import circumstances
-from errnos import faults_of
-from ways import IN_CGROUP, NO_FAULT, ONLY_CALLS, WAYS, difference, build_tools, way as way_by_name
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import surroundings  # noqa: E402, F401  (the same as for all tests)
+import circumstances  # noqa: E402
+from errnos import faults_of  # noqa: E402
+from ways import IN_CGROUP, NO_FAULT, ONLY_CALLS, WAYS, difference, build_tools, way as way_by_name  # noqa: E402
 
 
 def call_names():
