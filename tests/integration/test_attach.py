@@ -35,7 +35,7 @@ def busy():
                 text = [GENERATED / "busy.s"]
                 if how == "library":
                     subprocess.run(["cc", "-shared", "-o", GENERATED / "libbusy.so", *text], check=True)
-                    text = [GENERATED / "libbusy.so", f"-Wl,-rpath,{GENERATED}"]
+                    text = [GENERATED / "libbusy.so", "-Wl,-rpath,$ORIGIN"]
                 subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-pthread", *LINKED[how], "-o", path, source, *text], check=True)
                 os.sync()
         return str(path)
