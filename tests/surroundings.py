@@ -2,6 +2,7 @@
 What all topics ask of the machine: whatever it is set to, whatever folder the checkout lies in and whoever made it, a test
 finds the same surroundings. Loaded before any other module, so that these find HUGEXEC_BUILD and HUGEXEC_PROGRAMS set.
 """
+import atexit
 import ctypes
 import os
 import pathlib
@@ -45,6 +46,7 @@ def open_to_all(folders):
     for folder in closed:
         places[folder] = open_folder("hugexec-checkout-")
         mount(folder, places[folder], None, MS_BIND | MS_REC)
+        atexit.register(close_again, os.getpid(), places[folder])
     return [places.get(folder, folder) for folder in folders]
 
 
@@ -69,9 +71,9 @@ def hide_installed():
         mount("none", folder, b"tmpfs", 0, b"mode=755")
 
 
-def close_again(folder):
-    """Undo what open_to_all() did for FOLDER; the mount would end with this process, the empty folder would not."""
-    if folder.name.startswith("hugexec-checkout-"):
+def close_again(pid, folder):
+    """Undo what open_to_all() did in process PID; the mount would end with it, the empty folder would not."""
+    if os.getpid() == pid:
         LIBC.umount2(os.fsencode(folder), 2)
         folder.rmdir()
 
@@ -123,8 +125,6 @@ def pytest_configure(config):
         own = open_folder("hugexec-tests-")
         config.option.basetemp = str(own / "pytest")
         config.add_cleanup(lambda: shutil.rmtree(own, ignore_errors=True))
-    for folder in (BUILD, PROGRAMS):
-        config.add_cleanup(lambda folder=folder: close_again(folder))
 
 
 set_surroundings()
