@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
+#include "base/utf8.h"
 
 static bool is_place(const struct bundle_place *place, const char *text, size_t bytes)
 {

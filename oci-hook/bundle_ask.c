@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
-#include "reader/reader.h"
+#include "sandbox/sandbox_spawn.h"
 
 #define READER    "hugexec-bundle-reader"
 #define ANSWER_MS 5000 /* for one that hangs: what it may be given to do takes a hundredth of that */

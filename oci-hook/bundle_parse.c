@@ -7,8 +7,8 @@
 #include <strings.h>
 
 #include "bundle.h"
-#include "policy/locate.h"
-#include "policy/strict.h"
+#include "policy/json_position.h"
+#include "policy/json_strict.h"
 
 static const char *const stages[BUNDLE_STAGES] = BUNDLE_STAGE_NAMES;
 

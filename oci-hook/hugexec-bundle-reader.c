@@ -1,7 +1,7 @@
 /*
  * hugexec-bundle-reader - reads a container's config.json for someone who does not want to.
  *
- * Started by bundle_ask.c for hugexec-oci-hook and hugexec-runtime. It locks itself up (reader/lock_up.h), parses
+ * Started by bundle_ask.c for hugexec-oci-hook and hugexec-runtime. It locks itself up (sandbox/sandbox_enter.h), parses
  * (bundle_parse.h), writes one struct bundle_answer and exits.
  */
 #include <stddef.h>
@@ -12,8 +12,8 @@
 #include "base/size.h"
 #include "bundle.h"
 #include "bundle_parse.h"
-#include "policy/strict.h"
-#include "reader/lock_up.h"
+#include "policy/json_strict.h"
+#include "sandbox/sandbox_enter.h"
 
 /* strict_parse() wants 100 bytes for each of the text's 8 MiB, and some more for each object in it. */
 #define MEMORY_BYTES (1024 * MIB)

@@ -9,7 +9,7 @@
  * word, and returns to the runtime, milliseconds after it was called, with status 0 whatever came of it ("on_error":
  * "fail" excepted). the tracer  is nobody's child and in a session of its own, holds none of the runtime's files, and
  * is attached to all threads of the container's init. It sleeps until one of them executes a program, perhaps hours
- *               later; then it does what the exec shim's tracer does (launch/follow.h), reports to the journal, and
+ *               later; then it does what the exec shim's tracer does (tracer/trace_loop.h), reports to the journal, and
  *               ends. If the container ends before, so does the tracer. If the tracer is killed, the container runs on
  *               as if there had been none, but for the moments in which it had borrowed the program's registers: then
  *               the kernel kills that.
@@ -39,17 +39,17 @@
 #include "base/fault.h"
 #include "base/retry.h"
 #include "base/say.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "bundle.h"
 #include "bundle_ask.h"
 #include "config.h"
 #include "host/host.h"
-#include "launch/follow.h"
-#include "launch/seize.h"
-#include "launch/sink.h"
+#include "tracer/trace_loop.h"
+#include "tracer/seize_threads.h"
+#include "report/deliver.h"
 #include "oci_state.h"
 #include "policy/policy.h"
-#include "record.h"
+#include "report/container_state.h"
 
 #define STATE_MS  2000 /* for the state to be there, all of it */
 #define TRACER_MS 2000 /* for the tracer to say that it is attached */

@@ -20,7 +20,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/say.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "config.h"
 #include "inject.h"
 #include "policy/policy.h"

@@ -11,10 +11,10 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "bundle.h"
 #include "bundle_ask.h"
-#include "policy/strict.h"
+#include "policy/json_strict.h"
 
 static const char *const stages[BUNDLE_STAGES] = BUNDLE_STAGE_NAMES;
 

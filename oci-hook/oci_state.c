@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/strict.h"
+#include "policy/json_strict.h"
 
 /* pid_max is at most 4194304 (proc_sys_kernel(5)). */
 #define PID_MAX 4194304

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "policy/policy.h"
-#include "record.h"
+#include "report/container_state.h"
 
 #define OCI_STATE_MAX_BYTES (1024 * 1024)
 #define OCI_ANNOTATIONS_MAX 1024

@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "policy/strict.h"
+#include "policy/json_strict.h"
 
 #define MARK             "HUGEXEC_RUNTIME_ROUND"
 #define CONFIG_MAX_BYTES 65536

@@ -3,7 +3,7 @@
  *
  *   argv -> policy -> is there anything to do? -> start the tracer -> execute COMMAND
  *
- * The tracer does the rest (launch/launch.h tells the tale of the two processes): stop at exec, image, plan, remap,
+ * The tracer does the rest (launch/spawn_tracer.h tells the tale of the two processes): stop at exec, image, plan, remap,
  * report. Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
  */
 #include <errno.h>
@@ -18,17 +18,17 @@
 #include "base/say.h"
 #include "base/size.h"
 #include "ctl/explain.h"
-#include "facts.h"
+#include "tracer/match_input.h"
 #include "host/host.h"
-#include "launch/command.h"
-#include "launch/launch.h"
+#include "launch/prescreen.h"
+#include "launch/spawn_tracer.h"
 #include "launch/options.h"
 #include "launch/plain_heap.h"
-#include "launch/program.h"
-#include "launch/sink.h"
-#include "launch/stack.h"
+#include "tracer/exe_inspect.h"
+#include "report/deliver.h"
+#include "launch/stack_rlimit.h"
 #include "policy/policy.h"
-#include "report.h"
+#include "report/report.h"
 
 /* For the name service, when rules hang on names that are not in /etc/passwd. */
 #define NAMES_MAX_US 1000000

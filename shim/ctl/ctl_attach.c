@@ -12,9 +12,9 @@
 
 #include "base/retry.h"
 #include "base/size.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/ctl.h"
-#include "launch/attach.h"
+#include "tracer/attach.h"
 
 static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
                            "Put the text of processes that run already on huge pages, as the policy says\n"

@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/ctl.h"
 
 json_object *ctl_text(const char *text)

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/ctl.h"
-#include "metrics.h"
-#include "record.h"
+#include "report/counters.h"
+#include "report/container_state.h"
 
 static const char help[] =
     "Usage: hugexecctl metrics\n"

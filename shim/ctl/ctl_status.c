@@ -15,12 +15,12 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "ctl/text_objects.h"
 #include "ctl/unit.h"
 #include "host/host.h"
-#include "record.h"
+#include "report/container_state.h"
 
 #define SMAPS_LIMIT_BYTES (256 * MIB)
 #define BAR_CELLS         10

@@ -11,7 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/size.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "ctl/warm.h"
 #include "ctl/warm_policy.h"

@@ -4,7 +4,7 @@
 
 #include "base/size.h"
 #include "ctl/explain_backing.h"
-#include "engine/object.h"
+#include "remap/elf_object.h"
 
 void explain_plan(struct explanation *explanation)
 {

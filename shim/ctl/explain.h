@@ -8,9 +8,9 @@
 
 #include "ctl/explain_libraries.h"
 #include "ctl/probe.h"
-#include "elf/elf_reader.h"
-#include "engine/forecast.h"
-#include "launch/program.h"
+#include "sandbox/elf/elf_client.h"
+#include "remap/plan_estimate.h"
+#include "tracer/exe_inspect.h"
 #include "policy/policy.h"
 
 #define EXPLAIN_SCRIPTS_MAX 5 /* as many interpreter lines as the kernel follows (fs/exec.c, exec_binprm()) */

@@ -15,9 +15,9 @@
 
 #include "base/cleanup.h"
 #include "base/size.h"
-#include "engine/backing.h"
-#include "engine/page_cache.h"
-#include "engine/text_slots.h"
+#include "remap/backing.h"
+#include "remap/page_cache.h"
+#include "remap/text_blocks.h"
 #include "host/ext4.h"
 
 #ifndef XFS_SUPER_MAGIC

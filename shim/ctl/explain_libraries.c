@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "base/size.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/ctl.h"
-#include "elf/library_search.h"
-#include "engine/libraries.h"
-#include "engine/object.h"
+#include "sandbox/elf/library_search_client.h"
+#include "remap/libraries.h"
+#include "remap/elf_object.h"
 
 struct collecting {
 	const struct settings *settings;

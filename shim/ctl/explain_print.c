@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "base/size.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "ctl/explain.h"
-#include "engine/object.h"
+#include "remap/elf_object.h"
 
 #define VALUE_BYTES 4200
 

@@ -10,12 +10,12 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/explain.h"
-#include "facts.h"
+#include "tracer/match_input.h"
 #include "host/host.h"
-#include "launch/command.h"
-#include "launch/program.h"
+#include "launch/prescreen.h"
+#include "tracer/exe_inspect.h"
 
 #define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
 #define HEAD_BYTES      256   /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */

@@ -19,9 +19,9 @@
 #include "base/cleanup.h"
 #include "base/retry.h"
 #include "base/size.h"
-#include "engine/backing.h"
-#include "engine/page_cache.h"
-#include "engine/remap.h"
+#include "remap/backing.h"
+#include "remap/page_cache.h"
+#include "remap/private_copy.h"
 #include "host/cgroup.h"
 #include "host/host.h"
 

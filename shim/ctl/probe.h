@@ -34,7 +34,7 @@ void probe_file(const char *directory, struct probe *out);
 void probe_ptrace(struct probe *out);
 
 /*
- * Whether a program waits for its tracer at its entry point (engine/entry_stop.h): ourselves, started as a child, which
+ * Whether a program waits for its tracer at its entry point (ptrace/entry_stop.h): ourselves, started as a child, which
  * gets no further.
  */
 void probe_entry(struct probe *out);

@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "base/retry.h"
 #include "ctl/probe.h"
-#include "engine/entry_stop.h"
-#include "launch/rehearse.h"
+#include "ptrace/entry_stop.h"
+#include "tracer/seccomp_preflight.h"
 
 /* What loads its libraries for longer leaves the question open. */
 #define ENTRY_TIMEOUT_MS 5000

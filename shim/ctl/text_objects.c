@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "engine/smaps.h"
+#include "mm/smaps.h"
 
 /* A memfd or a hugetlb file, whatever its name: unlinked, so that the kernel says so; or a copy that has no file at
  * all. */

@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/size.h"
-#include "engine/text_slots.h"
+#include "remap/text_blocks.h"
 
 #define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
 #define STEP_BYTES      (64 * MIB)

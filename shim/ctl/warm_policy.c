@@ -11,8 +11,8 @@
 
 #include "base/cleanup.h"
 #include "ctl/drop_in.h"
-#include "engine/file_view.h"
-#include "engine/libraries.h"
+#include "mm/file_view.h"
+#include "remap/libraries.h"
 
 #define NAMES_MAX       200000 /* looked at for patterns */
 #define FILES_MAX       8192   /* prepared */

@@ -14,8 +14,8 @@
 #include "base/retry.h"
 #include "config.h"
 #include "helper/protocol.h"
-#include "launch/rehearse.h"
-#include "launch/sink.h"
+#include "tracer/seccomp_preflight.h"
+#include "report/deliver.h"
 
 /*
  * How long a start may be held by a helper that does not answer. It answers within a few milliseconds where it runs;

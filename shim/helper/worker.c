@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/fault.h"
-#include "launch/follow.h"
-#include "launch/sink.h"
+#include "tracer/trace_loop.h"
+#include "report/deliver.h"
 #include "policy/policy.h"
 
 #define REQUEST_MS 2000 /* for the request to be there */

@@ -12,7 +12,7 @@ struct worker_options {
 };
 
 /*
- * Serve the client at CONNECTION and end: identify it, attach, answer, and trace it as the tracer of launch.h does.
+ * Serve the client at CONNECTION and end: identify it, attach, answer, and trace it as the tracer of spawn_tracer.h does.
  * TOO_MANY: its user has more workers than one may have; it is told so. Runs in a child that hugexecd.c has just
  * forked.
  */

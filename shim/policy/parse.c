@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "policy/parse.h"
-#include "policy/strict.h"
+#include "policy/json_strict.h"
 
 #define RULES_MAX 10000
 

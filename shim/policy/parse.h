@@ -7,7 +7,7 @@
 #pragma once
 
 #include "policy/internal.h"
-#include "policy/locate.h"
+#include "policy/json_position.h"
 
 #define PATTERN_LENGTH_MAX 1024                     /* characters */
 #define LIST_LENGTH_MAX    1024                     /* entries */

@@ -60,7 +60,7 @@ void *realloc(void *old, size_t bytes)
 
 /*
  * Never refused here: json-c (0.16) takes it for granted that a name can be copied, which is why hugexec sees before
- * that there is memory for all of it (policy/strict.c). Nor are hugexec's own copies then, which are few.
+ * that there is memory for all of it (policy/json_strict.c). Nor are hugexec's own copies then, which are few.
  */
 char *strdup(const char *text)
 {

@@ -269,7 +269,7 @@ static int64_t write_elsewhere(const struct seccomp_notif *asked)
 }
 
 /*
- * Of where the program is moved to (engine/rebase.c): from 0x200000000000 on, in steps of 2 MiB. Where ld.so stands in
+ * Of where the program is moved to (remap/relocate.c): from 0x200000000000 on, in steps of 2 MiB. Where ld.so stands in
  * that range (the legacy layout), a step below it: a program of some MiB reaches that far.
  */
 static int64_t write_chosen(const struct seccomp_notif *asked)

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "elf/elf_parse.h"
+#include "sandbox/elf/elf_parse.h"
 #include "fuzzing.h"
 
 static int sink(void)

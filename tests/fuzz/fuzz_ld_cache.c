@@ -1,8 +1,8 @@
 /*
  * An ld.so.cache of any bytes, as that of a container's root may be.
  */
-#include "elf/elf_arch.h"
-#include "elf/ld_cache.h"
+#include "sandbox/elf/elf_arch.h"
+#include "sandbox/elf/ld_cache.h"
 #include "fuzzing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

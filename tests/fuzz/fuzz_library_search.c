@@ -6,8 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "elf/elf_arch.h"
-#include "elf/search.h"
+#include "sandbox/elf/elf_arch.h"
+#include "sandbox/elf/library_search.h"
 #include "fuzzing.h"
 
 #define FILES_MAX 8

@@ -2,10 +2,10 @@
  * Texts of /proc: maps, smaps, stat, cgroup and mountinfo, and the words of an auxiliary vector in front of them.
  */
 #include "ctl/text_objects.h"
-#include "engine/auxv.h"
-#include "engine/image.h"
-#include "engine/remap.h"
-#include "engine/smaps.h"
+#include "ptrace/auxv.h"
+#include "mm/maps.h"
+#include "remap/private_copy.h"
+#include "mm/smaps.h"
 #include "fuzzing.h"
 #include "host/cgroup.h"
 

@@ -8,7 +8,7 @@
 #include "bundle_parse.h"
 #include "fuzzing.h"
 #include "inject.h"
-#include "policy/strict.h"
+#include "policy/json_strict.h"
 #include "runtime_call.h"
 
 #define HOOK      "/usr/libexec/hugexec/hugexec-oci-hook"

@@ -4,7 +4,7 @@
  */
 #include <sys/mman.h>
 
-#include "engine/plan.h"
+#include "remap/plan.h"
 #include "fuzzing.h"
 
 #define MAPPINGS_MAX 96

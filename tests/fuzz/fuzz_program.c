@@ -8,9 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/segments.h"
+#include "mm/pt_load.h"
 #include "fuzzing.h"
-#include "launch/program.h"
+#include "tracer/exe_inspect.h"
 
 #define PAGE UINT64_C(4096)
 

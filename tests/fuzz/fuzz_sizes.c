@@ -5,7 +5,7 @@
 #include <fnmatch.h>
 
 #include "base/size.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "fuzzing.h"
 #include "policy/policy.h"
 

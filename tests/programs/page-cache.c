@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/page_cache.h"
+#include "remap/page_cache.h"
 
 #define RANGES_MAX 64
 #define TIMES_MAX  1000

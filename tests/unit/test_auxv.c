@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "engine/auxv.h"
+#include "ptrace/auxv.h"
 
 static void test_ends_with_its_null(void **state)
 {

@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "elf/elf_reader.h"
+#include "sandbox/elf/elf_client.h"
 
 #define READER     "hugexec-elf-reader"
 #define TIMEOUT_MS 60000

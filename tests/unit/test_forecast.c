@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "engine/forecast.h"
+#include "remap/plan_estimate.h"
 
 #define MIB (UINT64_C(1) << 20)
 

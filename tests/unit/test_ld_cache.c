@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "elf/elf_arch.h"
-#include "elf/ld_cache.h"
+#include "sandbox/elf/elf_arch.h"
+#include "sandbox/elf/ld_cache.h"
 
 #define ENTRIES  5
 #define STRINGS  256

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "metrics.h"
+#include "report/counters.h"
 
 static char file[64];
 static struct metric metrics[METRICS_ROWS];

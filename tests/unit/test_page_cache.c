@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/slots.h"
+#include "remap/page_cache_blocks.h"
 
 #define SLOT PAGE_CACHE_SLOT_BYTES
 

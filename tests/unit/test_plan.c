@@ -1,5 +1,5 @@
 /*
- * image.c and plan.c: what is mapped, and which addresses go on huge pages. Pure functions, so no process is needed.
+ * maps.c and plan.c: what is mapped, and which addresses go on huge pages. Pure functions, so no process is needed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +13,8 @@
 #include <cmocka.h>
 
 #include "base/size.h"
-#include "engine/image.h"
-#include "engine/plan.h"
+#include "mm/maps.h"
+#include "remap/plan.h"
 
 static const uint64_t entry_only[] = {9 /* AT_ENTRY */, 0x555555602000, 0, 0};
 

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "record.h"
+#include "report/container_state.h"
 
 struct place {
 	char top[64], directory[128];

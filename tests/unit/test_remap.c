@@ -24,10 +24,10 @@
 #include <cmocka.h>
 
 #include "base/size.h"
-#include "engine/image.h"
-#include "engine/plan.h"
-#include "engine/remap.h"
-#include "engine/tracee.h"
+#include "mm/maps.h"
+#include "remap/plan.h"
+#include "remap/private_copy.h"
+#include "ptrace/tracee.h"
 #include "policy/policy.h"
 
 #define SLOT (2 * MIB)

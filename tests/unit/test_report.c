@@ -11,7 +11,7 @@
 #include <cmocka.h>
 #include <json-c/json.h>
 
-#include "report.h"
+#include "report/report.h"
 
 static struct report sample(struct report_object *object)
 {

@@ -20,8 +20,8 @@
 
 #include <cmocka.h>
 
-#include "elf/answer.h"
-#include "elf/elf_reader.h"
+#include "sandbox/elf/elf_reply.h"
+#include "sandbox/elf/elf_client.h"
 
 #define TIMEOUT_MS 60000
 
@@ -42,7 +42,7 @@ static const char *reader_beside_us(const struct kind *kind)
 	return path;
 }
 
-/* Start the reader as reader.c does, with WORDS (NULL: none) after the parent's pid. Returns its pid. */
+/* Start the reader as sandbox_spawn.c does, with WORDS (NULL: none) after the parent's pid. Returns its pid. */
 static pid_t start_reader_with(const struct kind *kind, const char *word, const char *second, int file_fd,
                                int answer_fd)
 {

@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "elf/library_search.h"
-#include "elf/search_paths.h"
+#include "sandbox/elf/library_search_client.h"
+#include "sandbox/elf/library_search_paths.h"
 
 static char seen[65536];
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/io.h"
-#include "engine/smaps.h"
+#include "mm/smaps.h"
 
 #define KB UINT64_C(1024)
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "base/text.h"
+#include "base/utf8.h"
 
 static void assert_utf8(const char *text, const char *expected)
 {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "engine/text_slots.h"
+#include "remap/text_blocks.h"
 
 #define SLOT PAGE_CACHE_SLOT_BYTES
 

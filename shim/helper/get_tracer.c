@@ -1,0 +1,107 @@
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "helper/client.h"
+#include "helper/protocol.h"
+#include "launch/spawn_tracer.h"
+#include "tracer/exe_inspect.h"
+#include "launch/reaper.h"
+
+/* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL where it could not be read. */
+static bool may_be_filtered(const char *status)
+{
+	return !status || !strstr(status, "\nSeccomp:\t0\n");
+}
+
+static bool is_a_hugexec(long pid)
+{
+	cleanup_free char *name = NULL;
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+	if (read_file_at(AT_FDCWD, path, 64, &name, NULL) < 0)
+		return false;
+	return strncmp(name, "hugexec", strlen("hugexec")) == 0;
+}
+
+/*
+ * Whether it is another hugexec that traces us, and so will see to COMMAND by its own policy: a script may use hugexec
+ * where its unit does, too. Told by its name, which is a hint: if it is wrong COMMAND runs as it is.
+ */
+static bool is_followed(const char *status)
+{
+	static const char key[] = "\nTracerPid:\t";
+	const char *line = status ? strstr(status, key) : NULL;
+	long tracer_pid = line ? strtol(line + sizeof key - 1, NULL, 10) : 0;
+	return tracer_pid > 0 && is_a_hugexec(tracer_pid);
+}
+
+static int ask(struct launch *launch, bool filtered, struct error *err)
+{
+	launch->tracer_pid = 0;
+	int64_t left_ms = (launch->hold_until_us - now_us()) / 1000;
+	/* The connection is exec's to close. */
+	return helper_ask(launch->options, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0 ? -1 : 0;
+}
+
+/* ERR says why there is no tracer; add why hugexecd is none either, unless nobody has expected one. */
+static void add_reason(struct error *err, const struct error *helper)
+{
+	char both[sizeof err->detail];
+	char text[sizeof *helper + 2];
+	if (snprintf(both, sizeof both, "%s; hugexecd: %s", err->detail, error_text(helper, text, sizeof text)) < 0)
+		return;
+	memcpy(err->detail, both, sizeof both);
+}
+
+bool launch_is_skipped(const struct error *err)
+{
+	static const char *const words[] = {"followed-already", "unprivileged-wrapper", "no-reaper"};
+	for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (strcmp(err->word, words[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a tracer of our own may follow what COMMAND executes. Returns 0, or -1 with ERR. */
+static int check_follow(struct error *err)
+{
+	if (!program_tracing_is_harmless())
+		return error_set(err, "unprivileged-wrapper",
+		                 "without CAP_SYS_PTRACE a tracer would take the privileges of a set-uid program that "
+		                 "it may execute");
+	return reaper_check(err);
+}
+
+int launch_begin(struct launch *launch, struct error *err)
+{
+	struct error helper = {0};
+	cleanup_free char *status = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0)
+		status = NULL;
+	if (is_followed(status))
+		return error_set(err, "followed-already", "the hugexec that has started this one decides");
+	bool filtered = may_be_filtered(status);
+	bool may_trace = !launch->follows || check_follow(err) == 0;
+	bool asks_first = !may_trace || (filtered && helper_is_there());
+	if (asks_first && ask(launch, filtered, &helper) == 0)
+		return 0;
+	if (!may_trace && launch->is_interpreted) {
+		add_reason(err, &helper);
+		launch->no_follow = *err;
+		launch->follows = false;
+		may_trace = true;
+	}
+	if (may_trace && launch_start_tracer(launch, filtered, err) == 0)
+		return 0;
+	if (!asks_first && ask(launch, filtered, &helper) == 0)
+		return 0;
+	add_reason(err, &helper);
+	return -1;
+}

@@ -1,0 +1,48 @@
+#include "launch/prescreen.h"
+
+#include <unistd.h>
+
+#include "base/size.h"
+
+bool command_is_interpreted(const struct program *program)
+{
+	return program->kind == PROGRAM_SCRIPT || program->kind == PROGRAM_FOREIGN;
+}
+
+enum follow command_follow(const struct program *program, const struct decision *decision)
+{
+	struct program_names names = {.exe = program->path,
+	                              .called = program->found,
+	                              .is_script = command_is_interpreted(program),
+	                              .is_init = getpid() == 1};
+	return settings_follow(&decision->settings, &names);
+}
+
+/* Whether PROGRAM has less text than the policy asks for, and no library may have more. */
+static bool has_too_little(const struct program *program, const struct settings *settings, struct error *reason)
+{
+	char have[16], want[16];
+	if (settings->libraries || program->text_bytes == 0 || program->text_bytes >= settings->min_text_bytes)
+		return false;
+	return error_set(reason, "text-small", "%s of text, the policy asks for %s",
+	                 size_format(program->text_bytes, have, sizeof have),
+	                 size_format(settings->min_text_bytes, want, sizeof want)) < 0;
+}
+
+bool command_is_settled(const struct policy *policy, const struct program *program, const struct decision *decision,
+                        struct error *reason)
+{
+	bool may_remap = policy_may_remap(policy, VIA_SHIM);
+	bool is_rules_skip = decision->rule_matched && decision->action == ACTION_SKIP;
+	if (is_rules_skip && (!command_is_interpreted(program) || !may_remap))
+		return error_set(reason, "rule-skip", "the rule says to leave it alone") < 0;
+	if (!may_remap)
+		return error_set(reason, "no-rule", "no rule is about programs started through hugexec") < 0;
+	if (program->privileged && !program_may_be_traced(program))
+		return program_privileged_error(program, reason) < 0;
+	if (program->kind != PROGRAM_ELF || command_follow(program, decision) != FOLLOW_NONE)
+		return false;
+	if (decision->action == ACTION_SKIP)
+		return error_set(reason, "no-rule", "no rule matches") < 0;
+	return decision->action == ACTION_REMAP && has_too_little(program, &decision->settings, reason);
+}

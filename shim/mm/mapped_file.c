@@ -1,0 +1,122 @@
+#include "mm/mapped_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "mm/file_view.h"
+
+#define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+#define PAGE_BYTES 4096
+
+/* root may be refused a file that its own user may read: by a FUSE mount without allow_other, or a server of NFS. */
+static int open_exe(pid_t pid, struct error *err)
+{
+	char path[64], name[PATH_MAX];
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	int fd = open(path, OPEN_FLAGS);
+	if (fd >= 0)
+		return fd;
+	int failed = errno;
+	ssize_t got = readlink(path, name, sizeof name - 1);
+	if (got < 0)
+		return error_set_errno(err, failed, "no-proc", "%s", path);
+	name[got] = '\0';
+	return error_set_errno(err, failed, "text-unreadable", "%s", name);
+}
+
+/*
+ * What the kernel calls the file open at FD, its device and inode, in a list of mappings: device numbers of fstat(2)
+ * are others on btrfs and overlayfs. So a mapping of our own is looked at. Returns 0, or -1 with errno.
+ */
+static int identify(int fd, struct mapping *file)
+{
+	struct image own;
+	int result = -1;
+	void *page = mmap(NULL, PAGE_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (page == MAP_FAILED)
+		return -1;
+	errno = ENOENT;
+	if (image_read(getpid(), &own, NULL) == 0) {
+		ssize_t at = image_find(&own, (uintptr_t)page);
+		if (at >= 0) {
+			*file = own.mappings[at];
+			file->path = "";
+			result = 0;
+		}
+		image_free(&own);
+	}
+	munmap(page, PAGE_BYTES);
+	return result;
+}
+
+/* Nothing is opened, which can have effects, before it is known for a file with the number of the one that is mapped.
+ */
+static int open_by_path(pid_t pid, const struct mapping *mapping, struct error *err)
+{
+	char path[4096 + 64];
+	struct stat st;
+	struct file_view view;
+	snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, mapping->path);
+	cleanup_close int there = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (there < 0)
+		return error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
+	if (fstat(there, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != mapping->inode)
+		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+	if (file_view_open(&view, pid, err) < 0)
+		return -1;
+	int fd = file_view_reopen(&view, there);
+	file_view_close(&view);
+	return fd >= 0 ? fd : error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
+}
+
+static int open_library(pid_t pid, const struct mapping *mapping, struct error *err)
+{
+	char path[128];
+	snprintf(path, sizeof path, "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, mapping->start, mapping->end);
+	int fd = open(path, OPEN_FLAGS);
+	return fd >= 0 ? fd : open_by_path(pid, mapping, err);
+}
+
+int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, struct error *err)
+{
+	struct mapping file;
+	int fd = is_program ? open_exe(pid, err) : open_library(pid, mapping, err);
+	if (fd < 0)
+		return -1;
+	int failed = identify(fd, &file) < 0 ? errno : 0;
+	if (!failed && mapping_same_file(&file, mapping))
+		return fd;
+	close(fd);
+	if (failed)
+		return error_set_errno(err, failed, "text-unreadable", "%s", mapping->path);
+	return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+}
+
+int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err)
+{
+	struct mapping file;
+	cleanup_close int fd = open_exe(pid, err);
+	image->has_exe = false;
+	if (fd < 0)
+		return -1;
+	if (identify(fd, &file) < 0)
+		return error_set_errno(err, errno, "text-unreadable", "mapping the program's file");
+	for (size_t i = 0; i < image->count; i++) {
+		if (!mapping_same_file(&image->mappings[i], &file))
+			continue;
+		image->exe_index = i;
+		image->has_exe = true;
+		if (mapping_is_text(&image->mappings[i]))
+			break;
+	}
+	return image->has_exe ? 0 : error_set(err, "no-text", "nothing of the program's file is mapped");
+}

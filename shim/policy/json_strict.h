@@ -1,0 +1,17 @@
+/*
+ * json_strict.h - from text to a json-c tree, with what json-c lets pass even when told to be strict refused: single-quoted
+ * keys, NaN and Infinity, "1.", raw control characters and \u0000 in strings, and keys that are there twice (json-c
+ * 0.16 keeps the last one and says nothing).
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stddef.h>
+
+#define STRICT_DEPTH_MAX 32
+
+/*
+ * Parse TEXT (NUL-terminated, BYTES without the NUL) into *ROOT, which may be NULL for the document "null".
+ * Returns 0, or -1 with the offset of the mistake and what it is; *WHAT is NULL where there is no memory.
+ */
+int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what);

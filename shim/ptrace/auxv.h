@@ -1,0 +1,54 @@
+/*
+ * auxv.h - the auxiliary vector that the kernel laid on a new program's stack, and what says the same elsewhere.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "ptrace/tracee.h"
+
+#define AUXV_WORDS_MAX 128
+
+/* Fields of /proc/PID/stat, counted from 1 as in proc(5). */
+enum {
+	STAT_START_CODE = 26,
+	STAT_END_CODE = 27,
+	STAT_START_STACK = 28,
+	STAT_START_DATA = 45,
+	STAT_END_DATA = 46,
+	STAT_START_BRK = 47,
+	STAT_ARG_START = 48,
+	STAT_ARG_END = 49,
+	STAT_ENV_START = 50,
+	STAT_ENV_END = 51,
+	STAT_FIELDS = 52
+};
+
+struct auxv {
+	uint64_t tracee_addr; /* of the first word, on the stack */
+	unsigned word_count;  /* AT_NULL included */
+	uint64_t words[AUXV_WORDS_MAX];
+};
+
+/*
+ * Find the vector of a program that has not run yet: behind argv and envp, from the stack pointer on; checked against
+ * the kernel's copy. TRACEE: BORROWED. Returns 0, or -1 with ERR word "rebase-refused".
+ */
+int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err);
+
+/*
+ * Add DELTA to all that points into the program: AT_PHDR and AT_ENTRY on the stack, and by prctl(PR_SET_MM_MAP) the
+ * kernel's copy of the vector and its start and end of code and data. SCRATCH_ADDR: 512 writable bytes in the tracee.
+ * PR_SET_MM_MAP asks for no privilege, but for CONFIG_CHECKPOINT_RESTORE (prctl(2), since Linux 3.18).
+ * TRACEE: BORROWED. Returns 0, or -1 with ERR and nothing changed (or the tracee GONE).
+ */
+int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t scratch_addr, struct error *err);
+
+/* Pure: the length of the vector in the COUNT words at WORDS, AT_NULL included; 0 where it does not end in them. */
+unsigned auxv_word_count(const uint64_t *words, size_t count);
+
+/* Pure: fields 4 to 51 of the text of /proc/PID/stat. Returns 0, or -1 where it makes no sense (FIELDS then may be
+ * filled in part). */
+int stat_parse(const char *text, uint64_t fields[STAT_FIELDS]);

@@ -1,0 +1,216 @@
+/*
+ * tracee.h - the whole tracer: seize, wait, borrow the registers, run system calls in the tracee, give them back, let
+ * go.
+ *
+ * A tracee is one thread that the calling process traces with PTRACE_SEIZE. Its life here:
+ *
+ *   tracee_seize()            RUNNING
+ *   PTRACE_EVENT_EXEC         IN_EXEC      still inside execve: its result is written over the registers on return
+ *   tracee_finish_exec()      STOPPED      at the system call's exit: registers are ours to change
+ *                                          (stop_threads.h leads there, too, from a stop anywhere in a running program)
+ *   tracee_borrow()           BORROWED     registers saved, all signals blocked, PTRACE_O_EXITKILL set
+ *   tracee_syscall() ...      BORROWED
+ *   tracee_return()           STOPPED      registers and mask as they were, EXITKILL off
+ *   tracee_detach() or
+ *   tracee_hand_off()         LET_GO
+ *   any of them               GONE         the tracee was killed or has exited: nothing more can be done or undone
+ *
+ * Between borrow and return the death of the tracer kills the tracee; outside of it the tracee just runs on.
+ * No byte of the tracee's memory is different after any function here, but for what tracee_write() is asked for, and
+ * for the word of a restartable sequence that tracee_borrow() aborts in a program that runs (rseq.h).
+ */
+#pragma once
+
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "ptrace/arch/arch.h"
+
+enum tracee_state { TRACEE_RUNNING, TRACEE_IN_EXEC, TRACEE_STOPPED, TRACEE_BORROWED, TRACEE_LET_GO, TRACEE_GONE };
+
+/* What waitpid(2) tells of a stop: its signal at a system call (PTRACE_O_TRACESYSGOOD), and an event of PTRACE_SEIZE.
+ */
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+#define OWN_FILTERS (-1)
+
+struct tracee {
+	pid_t pid;
+	enum tracee_state state;
+	long options;          /* PTRACE_O_* in force outside of the borrowed time */
+	bool suspends_seccomp; /* while borrowed, no seccomp filter of the tracee's sees its calls */
+	/*
+	 * So many seccomp filters are known to let the calls through, because these were tried under them; or
+	 * OWN_FILTERS, those that we are under ourselves. Filters are never taken away: more of them are new ones.
+	 */
+	int known_filters;
+	enum { FILTER_UNSEEN, FILTER_KNOWN, FILTER_NEW } filter_seen; /* by tracee_check_filter() */
+	bool is_foreign;            /* in another cgroup than we are: it has to allocate what shall be charged to it */
+	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
+	/*
+	 * Where other threads of its process may run: stop them all (0, or -1 with an error), let them go on, and wait
+	 * for the tracee while they may end or execute a program (as waitpid()). NULL: there are none, or none that
+	 * could. See stop_threads.h.
+	 */
+	int (*stop_others)(struct tracee *tracee, struct error *err);
+	void (*start_others)(struct tracee *tracee);
+	pid_t (*wait)(struct tracee *tracee, int *status);
+	/*
+	 * CLOCK_MONOTONIC, while it is held: since when (what it was held before counts as well), and until when at
+	 * most; 0: without a limit.
+	 */
+	int64_t held_since_us, held_until_us;
+	struct arch_regs saved_regs;
+	uint64_t saved_mask;           /* kernel sigset: bit N-1 is signal N */
+	struct entry_stop *entry_stop; /* entry_stop.h; NULL: it is not to wait at its entry point */
+};
+
+/*
+ * Whether /proc tells of the processes that our calls are about. After `unshare --pid --fork` without --mount-proc it
+ * still shows the namespace outside, where the numbers that we know are those of other processes, or of none. Returns
+ * 0, or -1 with ERR word "no-proc".
+ */
+int tracee_check_proc(struct error *err);
+
+/*
+ * Attach to PID without stopping it, with the ptrace OPTIONS (PTRACE_O_TRACESYSGOOD is always added).
+ * Returns 0, or -1 with ERR word "ptrace-refused", or "no-proc" where /proc tells of other processes than ptrace(2).
+ */
+int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err);
+
+/*
+ * Whether the calling process may use suspends_seccomp: PTRACE_O_SUSPEND_SECCOMP takes CAP_SYS_ADMIN in the initial
+ * user namespace and a tracer that is under no filter itself (ptrace(2), Linux 4.3).
+ */
+bool tracee_may_suspend_seccomp(void);
+
+#define FILTERS_UNKNOWN INT_MAX
+
+/*
+ * How many seccomp filters PID is under; FILTERS_UNKNOWN where that cannot be told. Before Linux 5.9 it is 1 for any
+ * number of them: one that is set later than others is not seen there.
+ */
+int tracee_filters(pid_t pid);
+
+/*
+ * Whether calls can be injected that no unknown seccomp filter sees: it might end the workload for one of them. One
+ * that a wrapper or a library has set meanwhile is suspended where we may do that. Returns 0, or -1 with ERR word
+ * "seccomp".
+ */
+int tracee_check_filter(struct tracee *tracee, struct error *err);
+
+/*
+ * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result
+ * of execve over them on the way). Nothing to do where the state is STOPPED already. Stop signals that arrive are
+ * delivered and overridden: they hold again once we let go. Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
+ */
+int tracee_finish_exec(struct tracee *tracee, struct error *err);
+
+/* The registers of a stopped tracee. Returns 0, or -1 with ERR word "not-native", "ptrace" or "tracee-gone". */
+int tracee_get_regs(struct tracee *tracee, struct arch_regs *regs, struct error *err);
+
+/* Set the registers of a stopped tracee. Returns 0, or -1 with ERR word "ptrace" or "tracee-gone". */
+int tracee_set_regs(struct tracee *tracee, const struct arch_regs *regs, struct error *err);
+
+/* Whether the tracee, STOPPED, runs code that can be borrowed. Returns 0, or -1 with ERR as tracee_get_regs(). */
+int tracee_check_native(struct tracee *tracee, struct error *err);
+
+/*
+ * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. Whatever
+ * ptrace(2) requests will be needed are made once without a change, because a filter may refuse them: returns -1 then,
+ * ERR word "not-native", "ptrace", "no-vdso" or "tracee-gone", and nothing has changed, but that the state may be GONE.
+ * (Setting the mask comes last: where only that is refused, the options are set back.)
+ */
+int tracee_borrow(struct tracee *tracee, struct error *err);
+
+/*
+ * Run system call NR in the tracee, with up to six arguments (addresses are the tracee's). State must be BORROWED.
+ * Returns the kernel's result (-errno for an error of the call), or INT64_MIN where the tracee is GONE, with ERR set:
+ * it has been killed, by somebody or by us, because what has come of the call cannot be told. A call that a stop signal
+ * interrupted is made again.
+ */
+int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+                       uint64_t a3, uint64_t a4, uint64_t a5);
+
+/*
+ * Give registers and signal mask back, take EXITKILL off. What becomes of a system call that the stop of a program that
+ * runs has cut short is left to the kernel: to be let go sends a thread past its signals, where the registers tell that
+ * there was a call, which is made again, or ended by a handler (__ptrace_unlink(), arch_do_signal_or_restart()). Where
+ * that is impossible the tracee is killed: it must never run with our registers. Returns 0, or -1 with ERR; then the
+ * state is GONE.
+ */
+int tracee_return(struct tracee *tracee, struct error *err);
+
+/*
+ * Whether the tracer's death is to kill the tracee (any stop), as while it is BORROWED: something of it is changed.
+ * Returns 0, or -1.
+ */
+int tracee_set_exitkill(struct tracee *tracee, bool kills);
+
+/*
+ * End a tracee that must not run on: its text, or what has come of a call in it, is not known to be right. It has
+ * usually been killed by somebody already: tracee_borrow() has seen that none of the requests is refused. State after:
+ * GONE.
+ */
+void tracee_kill(struct tracee *tracee);
+
+/* How much of MOST_MS is left until TRACEE is to be let go. */
+int tracee_time_left_ms(const struct tracee *tracee, int most_ms);
+
+/*
+ * Have a child (base/aside.h) do WORK(CONTEXT), which returns 0, or -1 with ERR, as long as TRACEE may be held, and
+ * lives; in place where there is no child to be had. Returns 0; -1 with ERR: WORK's, or words "hold-timeout",
+ * "address-space-limit", or "remap" where the child was killed.
+ */
+int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, struct error *err), void *context,
+                      struct error *err);
+
+/* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
+void tracee_detach(struct tracee *tracee);
+
+/*
+ * Let go of a tracee that is our parent and stands at the exit of execve or at its entry point, so that it reaps us
+ * before it goes on.
+ *
+ * The tracee is led to the entry of waitid(P_PID, us) with all other registers set to their final values; the registers
+ * that the call needs (its arguments, and its result) are those in which a new program finds nothing it may rely on,
+ * and what it does find there are small numbers. The caller must then _exit() at once, and only exiting lets the tracee
+ * go: in exit_notify() the kernel detaches tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18
+ * read, kernel/exit.c), so that the waitid finds it there and never sleeps; no signal can interrupt a wait that does
+ * not sleep.
+ *
+ * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed
+ * another program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending,
+ * which is why such a tracee gets a tracer that is not its child (spawn_tracer.h).
+ *
+ * The call is under the tracee's seccomp filters, suspended or not: where one is FILTER_NEW the caller leaves a zombie
+ * rather than have it kill for waitid.
+ *
+ * TRACER_PID: our PID as the tracee sees it.
+ * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a
+ * zombie.
+ */
+int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err);
+
+/* Read BYTES at TRACEE_ADDR into BUF. Returns the number of bytes read (less at the end of a mapping), or -1 with
+ * errno. */
+ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes);
+
+/* Write BYTES of BUF to TRACEE_ADDR, which must be writable for the tracee itself. Returns as tracee_read(). */
+ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes);
+
+/*
+ * Where BYTES lie below the stack of a program that has not run yet: memory of its own that it cannot have used, below
+ * the red zone. Whoever uses it looks first whether it is zero and leaves it zero. TRACEE: BORROWED.
+ */
+uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes);
+
+/* The value of auxiliary vector entry TYPE as the kernel keeps it for the tracee; 0 where it is not there. */
+uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type);

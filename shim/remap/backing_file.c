@@ -1,0 +1,197 @@
+#include "remap/backing_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/size.h"
+#include "remap/page_cache.h"
+#include "remap/relocate.h"
+#include "remap/private_copy.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+
+/* The object's largest text mapping: the one that offset and address shall agree for. */
+static const struct mapping *largest_text(const struct image *image, size_t map_index)
+{
+	const struct mapping *object = &image->mappings[map_index];
+	const struct mapping *largest = NULL;
+	for (size_t i = 0; i < image->count; i++) {
+		const struct mapping *mapping = &image->mappings[i];
+		if (mapping_same_file(mapping, object) && mapping_is_text(mapping) &&
+		    (!largest || mapping->end - mapping->start > largest->end - largest->start))
+			largest = mapping;
+	}
+	return largest;
+}
+
+/* Keep the ranges whose address and file offset agree: only those can be mapped by one entry. */
+static void keep_agreeing_ranges(struct plan *plan)
+{
+	unsigned kept = 0;
+	uint64_t kept_bytes = 0;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range range = plan->ranges[i];
+		if (range.piece_count != 1 ||
+		    (range.start - plan->pieces[range.first_piece].file_off) % PAGE_CACHE_SLOT_BYTES)
+			continue;
+		plan->ranges[kept++] = range;
+		kept_bytes += range.end - range.start;
+	}
+	plan->range_count = kept;
+	plan->range_bytes = kept_bytes;
+}
+
+/* The plan as it will be once the object has moved up by PHASE. */
+static int plan_moved(const struct image *image, size_t map_index, uint64_t phase, const struct settings *settings,
+                      struct plan *plan, struct error *err)
+{
+	cleanup_free struct mapping *moved = malloc(image->count * sizeof moved[0]);
+	struct image copy = *image;
+	struct settings inside = *settings;
+	if (!moved)
+		return error_set_errno(err, ENOMEM, "file-unsupported", "planning");
+	for (size_t i = 0; i < image->count; i++) {
+		moved[i] = image->mappings[i];
+		if (mapping_same_file(&image->mappings[i], &image->mappings[map_index])) {
+			moved[i].start += phase;
+			moved[i].end += phase;
+		}
+	}
+	copy.mappings = moved;
+	inside.round_out = false; /* what does not fill a slot stays on the file's small pages, which cost nothing */
+	plan_make(&copy, map_index, &inside, PAGE_CACHE_SLOT_BYTES, plan);
+	keep_agreeing_ranges(plan);
+	if (plan->range_count > 0)
+		return 0;
+	if (error_is_set(&plan->reason)) {
+		*err = plan->reason;
+		return -1;
+	}
+	return error_set(err, "no-huge-slot", "no whole 2 MiB slot of the file lies inside its text");
+}
+
+/*
+ * A library's pages are mapped by the very process that is to get them huge, because ld.so has run, and mapped pages
+ * cannot be read anew. Nothing in them is its own (the caller has checked), so its page table entries may go.
+ */
+static int unmap_small_pages(struct tracee *tracee, const struct plan *plan, struct error *err)
+{
+	if (tracee_borrow(tracee, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < plan->range_count && tracee->state == TRACEE_BORROWED; i++)
+		tracee_syscall(tracee, NULL, SYS_madvise, plan->ranges[i].start,
+		               plan->ranges[i].end - plan->ranges[i].start, MADV_DONTNEED, 0, 0, 0);
+	return tracee_return(tracee, err);
+}
+
+static int prepare_page_cache(const struct tracee *tracee, const struct plan *plan, int fd,
+                              const struct settings *settings, bool take_part, struct error *err)
+{
+	unsigned timeout_ms = (unsigned)tracee_time_left_ms(tracee, (int)settings->file_timeout_ms);
+	struct file_range ranges[PLAN_RANGES_MAX];
+	uint64_t huge_bytes = 0;
+	for (unsigned i = 0; i < plan->range_count; i++)
+		ranges[i] = (struct file_range){plan->pieces[plan->ranges[i].first_piece].file_off,
+		                                plan->ranges[i].end - plan->ranges[i].start};
+	if (page_cache_make_huge(fd, ranges, plan->range_count, timeout_ms, &huge_bytes, err) < 0)
+		return -1;
+	fault_point("file-prepared");
+	if (huge_bytes == 0 || (huge_bytes < plan->range_bytes && !take_part))
+		return -1;
+	return 0;
+}
+
+static int refused(int64_t result, const char *what, struct error *err)
+{
+	if (result == INT64_MIN)
+		return -1;
+	return error_set_errno(err, (int)-result, "file-unsupported", "%s in the workload", what);
+}
+
+/*
+ * With the tracee borrowed: map all slots now. MADV_HUGEPAGE on the whole mapping, so that the kernel does not split it
+ * and reads whole folios again should it ever have to drop them.
+ */
+static int populate(struct tracee *tracee, const struct image *image, const struct plan *plan, struct error *err)
+{
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		const struct mapping *text = &image->mappings[image_find(image, range->start)]; /* planned with it */
+		tracee_syscall(tracee, NULL, SYS_madvise, text->start, text->end - text->start, MADV_HUGEPAGE, 0, 0, 0);
+		if (tracee->state == TRACEE_GONE)
+			return -1;
+		int64_t result = tracee_syscall(tracee, err, SYS_madvise, range->start, range->end - range->start,
+		                                MADV_POPULATE_READ, 0, 0, 0);
+		if (result < 0)
+			return refused(result, "madvise(MADV_POPULATE_READ)", err);
+	}
+	return 0;
+}
+
+static int populate_borrowed(struct tracee *tracee, const struct image *image, const struct plan *plan,
+                             struct error *err)
+{
+	if (tracee_borrow(tracee, err) < 0)
+		return -1;
+	int result = populate(tracee, image, plan, err);
+	if (tracee->state == TRACEE_GONE)
+		return -1;
+	if (tracee_return(tracee, err) < 0)
+		return -1;
+	return result;
+}
+
+/* Rebase, and read the image anew, in which the program has other addresses. */
+static int move_program(struct tracee *tracee, struct image *image, size_t *map_index, int fd, uint64_t phase,
+                        bool *rebased, struct error *err)
+{
+	struct image moved;
+	if (rebase(tracee, image, fd, phase, err) < 0)
+		return -1;
+	*rebased = true;
+	/* Whatever comes next must not plan with addresses that the program has left. */
+	image_free(image);
+	if (image_read(tracee->pid, &moved, err) < 0)
+		return -1;
+	*image = moved;
+	*map_index = image->exe_index;
+	return 0;
+}
+
+int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
+                       int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err)
+{
+	const struct mapping *text = largest_text(image, map_index);
+	if (!text) {
+		error_set(err, "no-text", "it has no executable mapping");
+		return -1;
+	}
+	uint64_t phase = rebase_phase(text);
+	if (plan_moved(image, map_index, phase, settings, plan, err) < 0)
+		return -1;
+	if (phase && (!may_move || !settings->rebase))
+		return error_set(err, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
+		                 may_move ? ", and rebase is off" : "");
+	if (phase && rebase_check(tracee, image, fd, phase, err) < 0)
+		return -1;
+	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)
+		return -1;
+	struct error partly = {0};
+	if (prepare_page_cache(tracee, plan, fd, settings, take_part, &partly) < 0) {
+		*err = partly;
+		return -1;
+	}
+	if (phase && move_program(tracee, image, &map_index, fd, phase, rebased, err) < 0)
+		return -1;
+	if (plan_moved(image, map_index, 0, settings, plan, err) < 0)
+		return -1;
+	plan->reason = partly;
+	return populate_borrowed(tracee, image, plan, err);
+}

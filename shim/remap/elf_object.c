@@ -1,0 +1,165 @@
+#include "remap/elf_object.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/size.h"
+#include "remap/backing_file.h"
+#include "mm/mapped_file.h"
+#include "remap/perf_map.h"
+#include "remap/plan.h"
+#include "remap/private_copy.h"
+
+bool is_nothing_to_do(const struct error *reason)
+{
+	static const char *const words[] = {"text-small",   "text-large",    "no-text",
+	                                    "no-huge-slot", "text-writable", "not-native"};
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (strcmp(reason->word, words[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Keep the first refusal's word; add the others' to the detail, so that nothing that was tried goes untold. */
+static void add_refusal(struct error *all, enum backing backing, const struct error *refusal)
+{
+	if (!error_is_set(all)) {
+		*all = *refusal;
+		return;
+	}
+	if (strcmp(all->word, refusal->word) == 0 && is_nothing_to_do(refusal))
+		return;
+	char text[sizeof refusal->word + sizeof refusal->detail + 2];
+	error_text(refusal, text, sizeof text);
+	size_t used = strlen(all->detail);
+	snprintf(all->detail + used, sizeof all->detail - used, "; %s: %s", backing_name(backing), text);
+}
+
+/* Try the backing at INDEX of the list. Returns 0 where the text is on huge pages now, else -1 with REFUSAL. */
+static int try_backing(struct object *object, unsigned index, int fd, struct plan *plan, struct error *refusal)
+{
+	const struct settings *settings = object->settings;
+	enum backing backing = settings->backing[index];
+	bool is_last = index + 1 == settings->backing_count;
+	if (backing == BACKING_FILE) {
+		int result = backing_file_apply(object->tracee, object->image, object->map_index, settings, fd,
+		                                object->may_move, is_last, &object->rebased, plan, refusal);
+		/* The image may be a new one. */
+		object->map_index = object->may_move ? object->image->exe_index : object->map_index;
+		return result;
+	}
+	uint64_t page_bytes = backing == BACKING_HUGETLB ? settings->page_size_bytes : 2 * MIB;
+	plan_make(object->image, object->map_index, settings, page_bytes, plan);
+	if (plan->range_count == 0) {
+		*refusal = plan->reason;
+		return -1;
+	}
+	return remap_copy(object->tracee, object->image, plan, settings, backing, fd, refusal);
+}
+
+/* Whether ld.so has changed a library's text (text relocations): a copy of the file would be wrong then. */
+static bool is_changed(const struct object *object)
+{
+	const struct mapping *first = &object->image->mappings[object->map_index];
+	for (size_t i = object->map_index; i < object->image->count; i++) {
+		const struct mapping *mapping = &object->image->mappings[i];
+		if (mapping_same_file(mapping, first) && mapping_is_text(mapping) && mapping->changed)
+			return true;
+	}
+	return false;
+}
+
+/* The object's address range: its text, and what rounding out adds to it. */
+static void note_extent(const struct plan *plan, struct report_object *out)
+{
+	out->start = plan->text_start;
+	out->end = plan->text_end;
+	out->text_bytes = plan->text_bytes;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		out->start = plan->ranges[i].start < out->start ? plan->ranges[i].start : out->start;
+		out->end = plan->ranges[i].end > out->end ? plan->ranges[i].end : out->end;
+	}
+}
+
+static int is_in_time(const struct tracee *tracee, struct error *err)
+{
+	if (tracee_time_left_ms(tracee, 1) > 0)
+		return 0;
+	return error_set(err, "hold-timeout", "no time is left for it");
+}
+
+struct map_errand {
+	const struct object *object;
+	const struct plan *plan;
+	int fd;
+};
+
+/* Aside: the workload's /tmp may be on a disk that does not answer. */
+static int write_map(void *context, struct error *err)
+{
+	const struct map_errand *errand = context;
+	return perf_map_write(errand->object->tracee->pid, errand->plan, errand->fd, errand->object->has_perf_map, err);
+}
+
+bool object_remap(struct object *object, struct report_object *out)
+{
+	const struct settings *settings = object->settings;
+	struct tracee *tracee = object->tracee;
+	struct plan plan = {0};
+	*out = (struct report_object){.backing = BACKING_NONE};
+	snprintf(out->path, sizeof out->path, "%s", object->image->mappings[object->map_index].path);
+	cleanup_close int fd = mapped_file_open(tracee->pid, &object->image->mappings[object->map_index],
+	                                        object->is_program, &out->reason);
+	if (fd < 0)
+		return false;
+	if (is_changed(object))
+		return error_set(&out->reason, "text-changed", "its text is no longer what its file says") == 0;
+	enum backing applied = BACKING_NONE;
+	int done = -1;
+	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
+		if (object->image->count == 0) /* see backing_file_apply() */
+			break;
+		struct error refusal = {0};
+		applied = settings->backing[i];
+		done = is_in_time(tracee, &refusal) < 0 ? -1 : try_backing(object, i, fd, &plan, &refusal);
+		if (done < 0)
+			add_refusal(&out->reason, settings->backing[i], &refusal);
+		if (strcmp(refusal.word, "text-sealed") == 0)
+			break; /* to every copy */
+	}
+	if (done == 0 && !error_is_set(&out->reason))
+		out->reason = plan.reason;
+	if (done == 0 && settings->perf_map && applied != BACKING_FILE) {
+		struct error unwritten = {0};
+		struct map_errand errand = {object, &plan, fd};
+		if (tracee_work_aside(tracee, write_map, &errand, &unwritten) < 0)
+			add_refusal(&out->reason, applied, &unwritten);
+	}
+	if (done == 0)
+		out->backing = applied;
+	/* A plan that came to nothing may be one for where the object would have been moved to. */
+	if (done < 0 && object->image->count > 0)
+		plan_make(object->image, object->map_index, settings, 2 * MIB, &plan);
+	note_extent(&plan, out);
+	return done == 0;
+}
+
+void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
+{
+	uint64_t end_addr = 0;
+	for (unsigned i = 0; i < count; i++)
+		end_addr = objects[i].end > end_addr ? objects[i].end : end_addr;
+	cleanup_free char *smaps = remap_read_smaps(pid, end_addr);
+	for (unsigned i = 0; i < count; i++) {
+		enum backing found = BACKING_NONE;
+		if (objects[i].end == 0) /* not mapped yet */
+			continue;
+		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &found);
+		/* Text that is huge without our doing is the page cache's; and what was applied may have come to
+		 * nothing. */
+		if (objects[i].backing == BACKING_NONE || objects[i].huge_bytes == 0)
+			objects[i].backing = found;
+	}
+}

@@ -1,0 +1,36 @@
+/*
+ * elf_object.h - one ELF object of a stopped process (the program itself, or a library): its backings in order until one
+ * holds.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "mm/maps.h"
+#include "ptrace/tracee.h"
+#include "policy/policy.h"
+#include "report/report.h"
+
+struct object {
+	struct tracee *tracee;
+	struct image *image; /* read anew where the object had to move; with private_pages_note() where it has run */
+	const struct settings *settings;
+	size_t map_index;  /* a mapping of the object in IMAGE */
+	bool is_program;   /* not a library */
+	bool may_move;     /* a program that has not run yet */
+	bool has_perf_map; /* one was begun for an object before */
+	bool rebased;
+};
+
+/*
+ * Put the object's text on huge pages where that can be done. OUT gets path, address range, text bytes, and why not
+ * where not; objects_measure() adds what came of it. TRACEE: STOPPED; STOPPED afterwards, or GONE. Returns whether the
+ * text was changed (a library that was not had nothing to do or was refused).
+ */
+bool object_remap(struct object *object, struct report_object *out);
+
+/* Fill in huge bytes and backing of COUNT objects of PID, from one look at its smaps. */
+void objects_measure(pid_t pid, struct report_object *objects, unsigned count);
+
+/* Whether a reason means "there is nothing to do here", as opposed to "it could not be done". */
+bool is_nothing_to_do(const struct error *reason);

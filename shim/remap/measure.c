@@ -1,0 +1,75 @@
+#include "remap/private_copy.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/retry.h"
+#include "base/size.h"
+#include "mm/smaps.h"
+
+#define SMAPS_LIMIT_BYTES (64 * MIB)
+#define SMAPS_CHUNK_BYTES 4096 /* more is made at once of a few mappings that may take long */
+
+/* Whether TEXT has the line of a mapping at END_ADDR or above in or behind the line at FROM. */
+static bool reaches(const char *text, size_t from, uint64_t end_addr)
+{
+	while (from > 0 && text[from - 1] != '\n')
+		from--;
+	for (const char *line = text + from; line; line = strchr(line, '\n')) {
+		char *end;
+		line += *line == '\n';
+		uint64_t start = strtoull(line, &end, 16);
+		if (*end == '-' && end > line && start >= end_addr)
+			return true;
+	}
+	return false;
+}
+
+char *remap_read_smaps(pid_t pid, uint64_t end_addr)
+{
+	char path[64];
+	size_t used = 0, room = 0;
+	char *text = NULL;
+	snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && used < SMAPS_LIMIT_BYTES) {
+		if (room - used < SMAPS_CHUNK_BYTES + 1) {
+			room = room ? room * 2 : 8 * SMAPS_CHUNK_BYTES;
+			char *larger = realloc(text, room);
+			if (!larger)
+				break;
+			text = larger;
+		}
+		ssize_t got = retry(read(fd, text + used, SMAPS_CHUNK_BYTES));
+		if (got < 0)
+			break;
+		text[used + (size_t)got] = '\0';
+		size_t before = used;
+		used += (size_t)got;
+		if (got == 0 || reaches(text, before, end_addr))
+			return text;
+	}
+	free(text);
+	return NULL;
+}
+
+uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how)
+{
+	uint64_t huge_bytes = 0;
+	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		if (entry.start < start || entry.end > end || entry.perms[2] != 'x')
+			continue;
+		uint64_t hugetlb_bytes = entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes;
+		uint64_t thp_bytes = entry.shmem_pmd_bytes + entry.anon_huge_bytes;
+		huge_bytes += hugetlb_bytes + thp_bytes + entry.file_pmd_bytes;
+		if (how && hugetlb_bytes + thp_bytes + entry.file_pmd_bytes > 0)
+			*how = hugetlb_bytes ? BACKING_HUGETLB : thp_bytes ? BACKING_THP : BACKING_FILE;
+	}
+	return huge_bytes;
+}

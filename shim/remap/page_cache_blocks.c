@@ -1,0 +1,244 @@
+#include "remap/page_cache_blocks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "mm/smaps.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+#define SLOT              PAGE_CACHE_SLOT_BYTES
+#define SMALL_PAGE        UINT64_C(4096)
+#define SMAPS_LIMIT_BYTES (16 * MIB)
+#define PAGEMAP_PRESENT   (UINT64_C(1) << 63)
+
+/* Places are STRIDE apart, so that the kernel does not merge two mappings and smaps has an entry for each. */
+#define STRIDE        (2 * SLOT)
+#define RESERVE_BYTES (SLOTS_BATCH * STRIDE + SLOT)
+
+int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, struct slot *list,
+                    struct error *err)
+{
+	unsigned found = 0;
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t start = ranges[i].file_off, bytes = ranges[i].bytes;
+		if (start % SLOT || bytes % SLOT || bytes / SLOT > PAGE_CACHE_SLOTS_MAX - found)
+			return error_set(err, "file-unsupported", "more than %u slots, or not whole ones, of 2 MiB",
+			                 PAGE_CACHE_SLOTS_MAX);
+		for (uint64_t at = 0; at < bytes; at += SLOT) {
+			bool whole = start <= file_bytes && at + SLOT <= file_bytes - start;
+			list[found++] = (struct slot){start + at, whole ? SLOT_SMALL : SLOT_SHORT};
+		}
+	}
+	return found > 0 ? (int)found : error_set(err, "file-unsupported", "no whole slot of 2 MiB to look at");
+}
+
+static char *place(const struct slots *slots, unsigned number)
+{
+	return slots->window + number * STRIDE;
+}
+
+/*
+ * Map slot INDEX at place NUMBER as text is mapped: where the kernel maps that huge it will do so here. MADV_RANDOM,
+ * because a folio that was read ahead may be marked to set off the next readahead when it is touched, and that fills
+ * the slot behind it with folios of other sizes (mm/filemap.c, do_async_mmap_readahead()); seen on 6.18.
+ */
+static char *map_slot(const struct slots *slots, unsigned index, unsigned number)
+{
+	char *at = mmap(place(slots, number), SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
+	                (off_t)slots->list[index].file_off);
+	if (at == MAP_FAILED)
+		return NULL;
+	madvise(at, SLOT, MADV_RANDOM);
+	return at;
+}
+
+/* Whether FD may be mapped as text at all: not from a mount that says noexec, and not where a security module objects.
+ */
+static int check_executable(const struct slots *slots, struct error *err)
+{
+	if (slots->count > 0 && !map_slot(slots, 0, 0))
+		return error_set_errno(err, errno, "file-unsupported", "mapping it as text");
+	return 0;
+}
+
+static void unmap_slot(const struct slots *slots, unsigned number)
+{
+	mmap(place(slots, number), SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+/*
+ * Whether the kernel tells us what is in the cache. To those who neither own the file nor may write to it mincore(2)
+ * says that all of it is (mm/mincore.c, can_do_mincore(), Linux 5.2); so ask about a page behind the file's end. A
+ * seccomp filter might kill us for asking: mincore is in none of systemd's groups of system calls.
+ */
+static bool sees_cache(const struct slots *slots, uint64_t file_bytes)
+{
+	unsigned char cached = 1;
+	uint64_t behind = (file_bytes / SLOT + 2) * SLOT;
+	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) > 0)
+		return false;
+	if (file_bytes > INT64_MAX / 2 || mmap(place(slots, 0), SMALL_PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED,
+	                                       slots->fd, (off_t)behind) == MAP_FAILED)
+		return false;
+	int failed = mincore(place(slots, 0), SMALL_PAGE, &cached);
+	unmap_slot(slots, 0);
+	return !failed && !(cached & 1);
+}
+
+int slots_open(struct slots *slots, int fd, struct slot *list, unsigned count, struct error *err)
+{
+	struct stat st;
+	*slots = (struct slots){.fd = fd, .pagemap_fd = -1, .list = list, .count = count};
+	if (fstat(fd, &st) < 0)
+		return error_set_errno(err, errno, "file-unsupported", "fstat");
+	slots->reserve = mmap(NULL, RESERVE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (slots->reserve == MAP_FAILED)
+		return error_set_errno(err, errno, "address-space-limit", "no address space to look at the file");
+	slots->window = slots->reserve + (SLOT - (uintptr_t)slots->reserve % SLOT) % SLOT;
+	if (check_executable(slots, err) < 0)
+		return -1;
+	slots->sees_cache = sees_cache(slots, (uint64_t)st.st_size);
+	slots_reopen(slots);
+	return 0;
+}
+
+void slots_reopen(struct slots *slots)
+{
+	cleanup_close_p(&slots->pagemap_fd);
+	slots->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+}
+
+void slots_close(struct slots *slots)
+{
+	cleanup_close_p(&slots->pagemap_fd);
+	if (slots->reserve && slots->reserve != MAP_FAILED)
+		munmap(slots->reserve, RESERVE_BYTES);
+}
+
+unsigned slots_count(const struct slots *slots, enum slot_state state)
+{
+	unsigned count = 0;
+	for (unsigned i = 0; i < slots->count; i++)
+		count += slots->list[i].state == state;
+	return count;
+}
+
+/*
+ * Touch those of the first BYTES at AT that are in the cache. Only mincore(2) can tell without changing anything: even
+ * preadv2(RWF_NOWAIT) has small folios read ahead (mm/filemap.c, filemap_get_pages()).
+ */
+static void touch_cached(char *at, uint64_t bytes)
+{
+	unsigned char cached[SLOT / SMALL_PAGE] = {0};
+	unsigned pages = (unsigned)(bytes / SMALL_PAGE);
+	if (mincore(at, bytes, cached) < 0)
+		return;
+	for (unsigned first = 0, end; first < pages; first = end + 1) {
+		for (end = first; end < pages && (cached[end] & 1);)
+			end++;
+		if (end > first)
+			madvise(at + first * SMALL_PAGE, (end - first) * SMALL_PAGE, MADV_POPULATE_READ);
+	}
+}
+
+/* Touch the first BYTES of the slot mapped at AT, and have what is not in the cache read in whole folios. */
+static void read_huge(char *at, uint64_t bytes)
+{
+	madvise(at, SLOT, MADV_HUGEPAGE);
+	madvise(at, bytes, MADV_POPULATE_READ);
+}
+
+/*
+ * Touching the slot's first page maps its last one only where one folio holds both. (A kernel whose fault_around_bytes,
+ * 64 KiB, was raised to 2 MiB through debugfs would show small folios so, too.)
+ */
+void slot_look(struct slots *slots, unsigned index)
+{
+	char *at = map_slot(slots, index, 0);
+	if (!at)
+		return;
+	if (slots->sees_cache)
+		touch_cached(at, SMALL_PAGE);
+	else
+		read_huge(at, SMALL_PAGE);
+	uint64_t entry = 0;
+	off_t entry_off = (off_t)(((uintptr_t)at + SLOT - SMALL_PAGE) / SMALL_PAGE * sizeof entry);
+	if (pread(slots->pagemap_fd, &entry, sizeof entry, entry_off) == sizeof entry && (entry & PAGEMAP_PRESENT))
+		slots->list[index].state = SLOT_HUGE;
+	unmap_slot(slots, 0);
+}
+
+static enum slot_state state_of(const struct smaps_entry *entry)
+{
+	if (entry->file_pmd_bytes + entry->shmem_pmd_bytes >= SLOT)
+		return SLOT_HUGE;
+	/* A memory filesystem's pages are always dirty, but then they cannot be dropped either. */
+	return entry->shared_clean_bytes + entry->shared_dirty_bytes + entry->private_dirty_bytes > 0 ? SLOT_BUSY
+	                                                                                              : SLOT_SMALL;
+}
+
+static void read_states(struct slots *slots, const unsigned *indexes, unsigned count)
+{
+	cleanup_free char *text = NULL;
+	if (read_file_at(AT_FDCWD, "/proc/self/smaps", SMAPS_LIMIT_BYTES, &text, NULL) < 0)
+		return;
+	struct smaps_cursor cursor = smaps_cursor(text);
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		for (unsigned i = 0; i < count; i++) {
+			if (entry.start == (uintptr_t)place(slots, i) && entry.end == entry.start + SLOT)
+				slots->list[indexes[i]].state = state_of(&entry);
+		}
+	}
+}
+
+void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		char *at = map_slot(slots, indexes[i], i);
+		if (!at)
+			continue;
+		if (slots->sees_cache)
+			touch_cached(at, SLOT);
+		else
+			read_huge(at, SLOT);
+	}
+	read_states(slots, indexes, count);
+	for (unsigned i = 0; i < count; i++)
+		unmap_slot(slots, i);
+}
+
+int slot_collapse(struct slots *slots, unsigned index)
+{
+	char *at = map_slot(slots, index, 0);
+	int failed = at && madvise(at, SLOT, MADV_COLLAPSE) == 0 ? 0 : errno;
+	unmap_slot(slots, 0);
+	return failed;
+}
+
+void slot_drop(struct slots *slots, unsigned index)
+{
+	posix_fadvise(slots->fd, (off_t)slots->list[index].file_off, (off_t)SLOT, POSIX_FADV_DONTNEED);
+}
+
+void slot_read(struct slots *slots, unsigned index)
+{
+	char *at = map_slot(slots, index, 0);
+	if (at)
+		read_huge(at, SLOT);
+	unmap_slot(slots, 0);
+}

@@ -1,0 +1,170 @@
+#include "remap/perf_map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "sandbox/elf/elf_client.h"
+
+#define SYMBOLS_TIMEOUT_MS 1000
+#define STATUS_BYTES_MAX   65536
+
+/* Whose file it is to be, and its name. */
+struct owner {
+	uid_t uid;
+	gid_t gid;
+	char name[32];
+};
+
+/* The last number of the line that begins with FIELD. */
+static int last_number(const char *status, const char *field, unsigned *out)
+{
+	const char *line = strstr(status, field);
+	if (!line)
+		return -1;
+	line += strlen(field);
+	size_t length = strcspn(line, "\n");
+	size_t at = length;
+	while (at > 0 && line[at - 1] >= '0' && line[at - 1] <= '9')
+		at--;
+	*out = (unsigned)strtoul(line + at, NULL, 10);
+	return at < length ? 0 : -1;
+}
+
+/* File system ids are the last of the four, the innermost namespace's PID the last of all. */
+static int read_owner(pid_t pid, struct owner *out)
+{
+	char path[64];
+	cleanup_free char *status = NULL;
+	unsigned inner_pid;
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	if (read_file_at(AT_FDCWD, path, STATUS_BYTES_MAX, &status, NULL) < 0 ||
+	    last_number(status, "\nUid:", &out->uid) < 0 || last_number(status, "\nGid:", &out->gid) < 0 ||
+	    last_number(status, "\nNStgid:", &inner_pid) < 0)
+		return -1;
+	snprintf(out->name, sizeof out->name, "perf-%u.map", inner_pid);
+	return 0;
+}
+
+/* The workload's /tmp, wherever its links lead inside its root, and never out of it. */
+static int open_folder(pid_t pid)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/root", (int)pid);
+	cleanup_close int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+	                       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	return root < 0 ? -1 : (int)syscall(SYS_openat2, root, "tmp", &how, sizeof how);
+}
+
+static bool is_own_file(const struct stat *st, const struct owner *owner)
+{
+	return S_ISREG(st->st_mode) && st->st_uid == owner->uid && st->st_nlink == 1;
+}
+
+/* Create the file, in the place of one that an earlier process of this number and user has left. */
+static int create(int folder, const struct owner *owner)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	struct stat st;
+	int fd = openat(folder, owner->name, flags, 0600);
+	if (fd < 0 && errno == EEXIST && fstatat(folder, owner->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		if (is_own_file(&st, owner) && unlinkat(folder, owner->name, 0) == 0)
+			fd = openat(folder, owner->name, flags, 0600);
+	}
+	if (fd >= 0)
+		fchmod(fd, 0600); /* whatever the umask takes away */
+	return fd;
+}
+
+/* The file that create() has made. Only the workload itself can have put another one there since. */
+static int reopen(int folder, const struct owner *owner)
+{
+	struct stat st;
+	int fd = openat(folder, owner->name, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0 && (fstat(fd, &st) < 0 || !is_own_file(&st, owner))) {
+		close(fd);
+		errno = EEXIST;
+		return -1;
+	}
+	return fd;
+}
+
+/* With the workload's rights: a tracer that is root may create files where the workload may not. */
+static int open_map(int folder, const struct owner *owner, bool add)
+{
+	uid_t own_uid = geteuid();
+	gid_t own_gid = getegid();
+	bool other_gid = owner->gid != own_gid, other_uid = owner->uid != own_uid;
+	if (other_gid)
+		setfsgid(owner->gid);
+	if (other_uid)
+		setfsuid(owner->uid);
+	int fd = add ? reopen(folder, owner) : create(folder, owner);
+	int saved_errno = errno;
+	if (other_uid)
+		setfsuid(own_uid);
+	if (other_gid)
+		setfsgid(own_gid);
+	errno = saved_errno;
+	return fd;
+}
+
+struct writer {
+	const struct plan *plan;
+	FILE *map;
+};
+
+/* The parts of a function that are in pieces of the plan are where those pieces are mapped. */
+static int write_symbol(const struct elf_symbol *symbol, void *context)
+{
+	const struct writer *writer = context;
+	for (unsigned i = 0; i < writer->plan->piece_count; i++) {
+		const struct plan_piece *piece = &writer->plan->pieces[i];
+		uint64_t from = symbol->file_off, to = symbol->file_off + symbol->bytes;
+		uint64_t piece_to = piece->file_off + (piece->end - piece->start);
+		if (from < piece->file_off)
+			from = piece->file_off;
+		if (to > piece_to)
+			to = piece_to;
+		if (from < to && fprintf(writer->map, "%" PRIx64 " %" PRIx64 " %s\n",
+		                         piece->start + (from - piece->file_off), to - from, symbol->name) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, struct error *err)
+{
+	struct owner owner;
+	struct error unread = {0};
+	if (read_owner(pid, &owner) < 0)
+		return error_set(err, "perf-map", "the workload's ids cannot be read");
+	cleanup_close int folder = open_folder(pid);
+	if (folder < 0)
+		return error_set_errno(err, errno, "perf-map", "the workload's /tmp");
+	int fd = open_map(folder, &owner, add);
+	if (fd < 0)
+		return error_set_errno(err, errno, "perf-map", "/tmp/%s", owner.name);
+	struct writer writer = {plan, fdopen(fd, "w")};
+	if (!writer.map) {
+		close(fd);
+		return error_set_errno(err, ENOMEM, "perf-map", "/tmp/%s", owner.name);
+	}
+	int result = elf_read_symbols(text_fd, SYMBOLS_TIMEOUT_MS, write_symbol, &writer, &unread);
+	bool is_written = !ferror(writer.map);
+	if (fclose(writer.map) != 0 || !is_written)
+		return error_set(err, "perf-map", "/tmp/%s could not be written to its end", owner.name);
+	return result < 0 ? error_set(err, "perf-map", "%s", unread.detail) : 0;
+}

@@ -1,0 +1,52 @@
+/*
+ * plan.h - which addresses go on huge pages. A pure function of image and settings: no process, no I/O.
+ *
+ * The text of an object is its mappings that are private, readable, executable and not writable. A plan names, per
+ * object, the runs of whole huge-page slots inside that text; with `round_out`, the slots at head and tail too, where
+ * the rest of the slot is the same object's own read-only memory. What a plan promises (and the fuzzer checks): ranges
+ * are aligned, ordered and disjoint, and every byte of a range has exactly one piece that says where in the file it is.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "mm/maps.h"
+#include "policy/policy.h"
+
+#define PLAN_PIECES_MAX 64
+#define PLAN_RANGES_MAX 32
+
+/* A run of bytes of the file, where it is mapped. */
+struct plan_piece {
+	uint64_t start, end; /* tracee addresses */
+	uint64_t file_off;   /* of start */
+};
+
+/* A run of huge-page slots: [start, end), covered by pieces[first_piece .. first_piece + piece_count). */
+struct plan_range {
+	uint64_t start, end;
+	unsigned first_piece, piece_count;
+};
+
+/* The plan for one object (the program itself, or one library). */
+struct plan {
+	size_t map_index; /* first text mapping of the object in the image */
+	uint64_t page_bytes;
+	uint64_t text_start, text_end; /* hull of the object's text */
+	uint64_t text_bytes;           /* all of the object's text */
+	uint64_t range_bytes;          /* what the ranges cover */
+	struct plan_range ranges[PLAN_RANGES_MAX];
+	unsigned range_count;
+	struct plan_piece pieces[PLAN_PIECES_MAX];
+	unsigned piece_count;
+	struct error reason; /* why there is no range, or not all; unset where whole slots are all covered */
+};
+
+/*
+ * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, with huge pages of PAGE_BYTES. Never fails: a plan
+ * with no range says why in its reason ("no-text", "text-small", "text-large", "text-writable", "no-huge-slot").
+ */
+void plan_make(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
+               struct plan *out);

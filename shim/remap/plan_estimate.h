@@ -1,0 +1,29 @@
+/*
+ * plan_estimate.h - what the plan for a program would be, from its ELF headers alone. Pure: no process, no I/O.
+ *
+ * A position-independent program is loaded at a random page, so how many whole huge-page slots lie inside its text is a
+ * matter of luck within bounds; the forecast gives both. The file backing leaves nothing to luck: it has its slots
+ * where file offset and address agree modulo 2 MiB, and moves the program to make them agree.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "sandbox/elf/elf_client.h"
+#include "policy/policy.h"
+
+struct forecast {
+	uint64_t text_bytes;               /* all of the text, in whole small pages as it will be mapped */
+	uint64_t text_start, text_end;     /* its hull, as linked */
+	uint64_t fewest_bytes, most_bytes; /* on huge pages by a private copy; equal for a program at a fixed address */
+	uint64_t file_bytes; /* on huge pages by the file backing, which may rebase a program that moves */
+	bool file_needs_rebase;
+	struct error reason; /* why there would be none, in the plan's words; unset otherwise */
+};
+
+/* Forecast the plan for the program with these ELF headers, under SETTINGS, with huge pages of PAGE_BYTES. Never fails.
+ */
+void forecast_make(const struct elf_facts *elf, const struct settings *settings, uint64_t page_bytes,
+                   struct forecast *out);

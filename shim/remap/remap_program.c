@@ -1,0 +1,245 @@
+#include "remap/remap_program.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/size.h"
+#include "mm/maps.h"
+#include "remap/libraries.h"
+#include "mm/mapped_file.h"
+#include "remap/elf_object.h"
+#include "remap/plan.h"
+#include "mm/cow_pages.h"
+#include "host/host.h"
+
+/* A library of the report's that was to be on huge pages, and is not; NULL: none. */
+static const struct report_object *refused_library(const struct report *report)
+{
+	for (unsigned i = 1; i < report->object_count; i++) {
+		const struct report_object *object = &report->objects[i];
+		if (object->end != 0 && object->huge_bytes == 0 && error_is_set(&object->reason))
+			return object;
+	}
+	return NULL;
+}
+
+/* The report as a whole, from its objects: the program is the first. */
+static void sum_up(struct report *report)
+{
+	report->text_bytes = report->huge_bytes = 0;
+	report->backing = BACKING_NONE;
+	for (unsigned i = 0; i < report->object_count; i++) {
+		const struct report_object *object = &report->objects[i];
+		if (object->end == 0) /* not mapped yet */
+			continue;
+		report->text_bytes += object->text_bytes;
+		report->huge_bytes += object->huge_bytes;
+		if (report->backing == BACKING_NONE)
+			report->backing = object->backing;
+	}
+	if (report->object_count > 0)
+		report->reason = report->objects[0].reason;
+	bool nothing_to_do = is_nothing_to_do(&report->reason);
+	report->outcome = report->huge_bytes > 0 ? OUTCOME_REMAPPED : nothing_to_do ? OUTCOME_SKIPPED : OUTCOME_FAILED;
+	/* A small program whose libraries are what counts: no reason to give. */
+	if (report->outcome == OUTCOME_REMAPPED && nothing_to_do)
+		report->reason = (struct error){0};
+	char size[16];
+	if (report->outcome == OUTCOME_SKIPPED && report->prepared_bytes > 0)
+		error_set(
+		    &report->reason, "libraries-prepared",
+		    "the page cache holds %s of its libraries in huge pages, which the kernel maps as they are used",
+		    size_format(report->prepared_bytes, size, sizeof size));
+	const struct report_object *refused = refused_library(report);
+	if (report->outcome == OUTCOME_SKIPPED && report->prepared_bytes == 0 && refused) {
+		report->outcome = OUTCOME_FAILED;
+		error_set(&report->reason, refused->reason.word, "%s: %s", basename(refused->path),
+		          refused->reason.detail);
+	}
+}
+
+/* Whether the mapping with this index is the program's, or a copy of its text. */
+static bool is_program_part(const struct image *image, size_t i)
+{
+	const struct mapping *mapping = &image->mappings[i];
+	return mapping_same_file(mapping, &image->mappings[image->exe_index]) ||
+	       (mapping_is_text(mapping) && strncmp(mapping->path, "/memfd:", 7) == 0);
+}
+
+/* A program that has run may have been remapped before: its text is also what copies lie beside or between the rest. */
+static void note_copies(const struct image *image, struct report_object *out)
+{
+	size_t first = image->exe_index, last = image->exe_index;
+	while (first > 0 && is_program_part(image, first - 1))
+		first--;
+	while (last + 1 < image->count && is_program_part(image, last + 1))
+		last++;
+	out->start = image->mappings[first].start;
+	out->end = image->mappings[last].end;
+}
+
+/* Text between START and END, copies among it. */
+static uint64_t text_bytes_between(const struct image *image, uint64_t start, uint64_t end)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < image->count; i++) {
+		const struct mapping *mapping = &image->mappings[i];
+		if (mapping_is_text(mapping) && mapping->start >= start && mapping->end <= end)
+			bytes += mapping->end - mapping->start;
+	}
+	return bytes;
+}
+
+/* How long the tracee may be held for all that IMAGE has of text. */
+static void limit_time(struct tracee *tracee, const struct image *image, const struct settings *settings)
+{
+	uint64_t text_bytes = text_bytes_between(image, 0, UINT64_MAX);
+	if (tracee->held_since_us)
+		tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(settings, text_bytes) * 1000;
+}
+
+/* The program, which has run or not. */
+static void run_program(struct tracee *tracee, const struct settings *settings, bool has_run, struct report *report)
+{
+	struct image image;
+	report->outcome = OUTCOME_FAILED;
+	report->backing = BACKING_NONE;
+	if (tracee_check_native(tracee, &report->reason) < 0) {
+		report->outcome = is_nothing_to_do(&report->reason) ? OUTCOME_SKIPPED : OUTCOME_FAILED;
+		return;
+	}
+	if (image_read(tracee->pid, &image, &report->reason) < 0)
+		return;
+	limit_time(tracee, &image, settings);
+	if (has_run && mapped_file_find_exe(&image, tracee->pid, &report->reason) == 0)
+		private_pages_note(&image, image.exe_index, tracee->pid);
+	struct report_object *out = image.has_exe ? report_add_object(report) : NULL;
+	if (out) {
+		struct object program = {
+		    tracee, &image, settings, image.exe_index, .is_program = true, .may_move = !has_run};
+		bool changed = object_remap(&program, out);
+		if (has_run)
+			note_copies(&image, out);
+		if (changed || has_run)
+			objects_measure(tracee->pid, out, 1);
+		if (has_run && out->huge_bytes > 0) /* perhaps from before */
+			out->text_bytes = text_bytes_between(&image, out->start, out->end);
+		report->rebased = program.rebased;
+		sum_up(report);
+		fault_point("verified");
+	} else if (image.has_exe) {
+		error_set_errno(&report->reason, ENOMEM, "image", "what is to be reported");
+	} else if (!has_run) {
+		error_set(&report->reason, "no-text", "the program is no mapped file");
+	}
+	image_free(&image);
+}
+
+void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	run_program(tracee, settings, false, report);
+}
+
+/* Whether TRACEE_ADDR lies in an object of the report's: the program's copy is a mapping of another file by now. */
+static bool is_reported(const struct report *report, uint64_t tracee_addr)
+{
+	for (unsigned i = 0; i < report->object_count; i++) {
+		if (tracee_addr >= report->objects[i].start && tracee_addr < report->objects[i].end)
+			return true;
+	}
+	return false;
+}
+
+/* The first text mapping of a library that the settings want, and that the list of objects does not have yet. */
+static bool is_wanted_library(const struct image *image, size_t i, const struct settings *settings,
+                              const struct report *report)
+{
+	const struct mapping *mapping = &image->mappings[i];
+	if (!mapping_is_text(mapping) || mapping->path[0] != '/' || is_reported(report, mapping->start) ||
+	    mapping_same_file(mapping, &image->mappings[image->exe_index]))
+		return false;
+	for (size_t before = i; before > 0; before--) {
+		if (mapping_same_file(&image->mappings[before - 1], mapping) &&
+		    mapping_is_text(&image->mappings[before - 1]))
+			return false;
+	}
+	return library_is_wanted(settings, mapping->path, false);
+}
+
+static bool is_copied(const struct report_object *object)
+{
+	return object->backing == BACKING_HUGETLB || object->backing == BACKING_THP;
+}
+
+/* Add what was done about the library at MAP_INDEX to the report. Returns whether its mappings were changed. */
+static bool run_library(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
+                        struct report *report)
+{
+	struct report_object *out = report_add_object(report);
+	if (!out)
+		return false;
+	struct object library = {tracee, image, settings, map_index, .is_program = false};
+	private_pages_note(image, map_index, tracee->pid);
+	for (unsigned i = 0; i + 1 < report->object_count; i++)
+		library.has_perf_map |= is_copied(&report->objects[i]);
+	bool changed = object_remap(&library, out);
+	if (is_nothing_to_do(&out->reason))
+		report->object_count--;
+	return changed;
+}
+
+/* All libraries; no thread runs. */
+static void run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	struct image image;
+	if (image_read(tracee->pid, &image, NULL) < 0)
+		return;
+	limit_time(tracee, &image, settings);
+	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start
+	 * anew. */
+	uint64_t done_up_to = 0;
+	for (size_t i = 0; i < image.count && tracee->state == TRACEE_STOPPED; i++) {
+		if (image.mappings[i].start < done_up_to || !is_wanted_library(&image, i, settings, report))
+			continue;
+		done_up_to = image.mappings[i].end;
+		struct image now;
+		if (run_library(tracee, &image, i, settings, report) && tracee->state == TRACEE_STOPPED &&
+		    image_read(tracee->pid, &now, NULL) == 0) {
+			image_free(&image);
+			image = now;
+			i = 0;
+		}
+	}
+	image_free(&image);
+	objects_measure(tracee->pid, report->objects, report->object_count);
+	sum_up(report);
+}
+
+enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct settings *settings,
+                                             struct report *report)
+{
+	if (report->object_count == 0) /* not even the program could be looked at */
+		return settings->libraries ? LIBRARIES_NEED_STOP : LIBRARIES_NEED_NOTHING;
+	enum libraries_need need = libraries_prepare(tracee, settings, report);
+	sum_up(report);
+	return need;
+}
+
+void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	/* A constructor may have started threads: text must not be switched under them. */
+	if (host_is_single_threaded(tracee->pid))
+		run_libraries(tracee, settings, report);
+	else if (report->outcome != OUTCOME_FAILED)
+		error_set(&report->reason, "threads-busy", "its libraries are left alone: one has started threads");
+}
+
+void engine_run_frozen(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	run_program(tracee, settings, true, report);
+	if (settings->libraries && tracee->state == TRACEE_STOPPED)
+		run_libraries(tracee, settings, report);
+}

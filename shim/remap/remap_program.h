@@ -1,0 +1,42 @@
+/*
+ * remap_program.h - from a decision and a stopped process to text on huge pages.
+ *
+ * Image, plan, remap, and what the kernel says afterwards, in that order; everything else of this folder serves one of
+ * them. The engine reads no JSON, prints nothing and never decides whether: only what is possible, and undoes the rest.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "remap/libraries.h"
+#include "ptrace/tracee.h"
+#include "policy/policy.h"
+#include "report/report.h"
+
+/*
+ * Put the text of TRACEE's program on huge pages as SETTINGS say.
+ *
+ * TRACEE: STOPPED at the exit of execve, its first instruction not run; STOPPED afterwards, or GONE.
+ * It may be held as long as SETTINGS say, from tracee.held_since_us on; what is not done by then is left as it was.
+ * REPORT: outcome, reason, backing, bytes and objects are filled in (report_free() it); the rest is the caller's.
+ * Never fails as such: what could not be done is in the report, and then the tracee is as it was.
+ */
+void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report);
+
+/*
+ * Before TRACEE runs on: have the libraries in the page cache that it will load, and say whether anything is left for
+ * engine_run_libraries() (libraries.h).
+ */
+enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct settings *settings,
+                                             struct report *report);
+
+/*
+ * The same for the libraries that are mapped now, adding to what engine_run() reported. TRACEE: STOPPED at its entry
+ * point, where ld.so has done its work.
+ */
+void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report);
+
+/*
+ * The same for a program that runs, and for its libraries where SETTINGS want them: it stays where it is, and text that
+ * is no longer what its file says is left alone. TRACEE: STOPPED anywhere, as are all other threads of its process.
+ */
+void engine_run_frozen(struct tracee *tracee, const struct settings *settings, struct report *report);

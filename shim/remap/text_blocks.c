@@ -1,0 +1,58 @@
+#include "remap/text_blocks.h"
+
+#include <elf.h>
+
+#define SLOT PAGE_CACHE_SLOT_BYTES
+
+/* The whole slots inside SEGMENT into *RANGE; false where there is none. */
+static bool slots_inside(const struct elf_segment *segment, struct file_range *range)
+{
+	uint64_t end;
+	if (segment->file_off > UINT64_MAX - SLOT ||
+	    __builtin_add_overflow(segment->file_off, segment->file_bytes, &end))
+		return false;
+	uint64_t first = (segment->file_off + SLOT - 1) / SLOT * SLOT;
+	uint64_t last = end / SLOT * SLOT;
+	if (last <= first)
+		return false;
+	*range = (struct file_range){first, last - first};
+	return true;
+}
+
+/* Whether address and offset of SEGMENT agree modulo 2 MiB, as far as the headers alone decide about it. */
+static bool agrees(const struct elf_facts *elf, const struct elf_segment *segment, bool is_library)
+{
+	const struct elf_segment *first = &elf->segments[0];
+	if (elf->type != ET_DYN)
+		return (segment->vaddr - segment->file_off) % SLOT == 0;
+	return !is_library || (segment->vaddr - segment->file_off - (first->vaddr - first->file_off)) % SLOT == 0;
+}
+
+void text_slots_of(const struct elf_facts *elf, bool is_library, struct text_slots *out)
+{
+	bool misaligned = false;
+	*out = (struct text_slots){.count = 0};
+	for (unsigned i = 0; i < elf->segment_count && i < ELF_SEGMENTS_MAX; i++) {
+		const struct elf_segment *segment = &elf->segments[i];
+		if ((segment->flags & (PF_X | PF_W)) != PF_X)
+			continue;
+		out->text_bytes += segment->file_bytes;
+		if (!slots_inside(segment, &out->ranges[out->count]))
+			continue;
+		if (!agrees(elf, segment, is_library)) {
+			misaligned = true;
+			continue;
+		}
+		out->slot_bytes += out->ranges[out->count++].bytes;
+	}
+	if (misaligned && elf->type == ET_DYN)
+		error_set(&out->reason, "file-misaligned",
+		          "it was linked so that offset and address of its text differ modulo 2 MiB");
+	else if (misaligned)
+		error_set(&out->reason, "file-misaligned",
+		          "it has a fixed address that differs from the offset of its text modulo 2 MiB");
+	else if (out->text_bytes == 0)
+		error_set(&out->reason, "no-text", "it has no executable segment");
+	else if (out->count == 0)
+		error_set(&out->reason, "no-huge-slot", "no whole slot of 2 MiB lies inside its text");
+}

@@ -1,0 +1,26 @@
+/*
+ * text_blocks.h - which parts of an ELF file can be mapped as text by huge pages of the page cache. Pure.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "sandbox/elf/elf_client.h"
+#include "remap/page_cache.h"
+
+struct text_slots {
+	struct file_range ranges[ELF_SEGMENTS_MAX];
+	unsigned count;
+	uint64_t text_bytes; /* executable segments, in the file */
+	uint64_t slot_bytes; /* of it in whole slots of 2 MiB, in RANGES */
+	struct error reason; /* set where there is none: "no-text", "no-huge-slot", "file-misaligned" */
+};
+
+/*
+ * The whole slots of text in a file with these headers. One at a fixed address has them where that agrees with the file
+ * offset modulo 2 MiB. One that can be moved (ET_DYN) has all of them, as a program, which is moved to make them agree;
+ * as a library that ld.so maps, only those that agree where the file's beginning does (IS_LIBRARY).
+ */
+void text_slots_of(const struct elf_facts *elf, bool is_library, struct text_slots *out);

@@ -1,0 +1,184 @@
+#include "report/counters.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define MAGIC UINT64_C(0x0001637278656768) /* "hgexrc", layout 1 */
+
+const uint64_t metrics_bucket_us[METRICS_BUCKETS - 1] = {500,   1000,   2500,   5000,   10000,  25000,
+                                                         50000, 100000, 250000, 500000, 1000000};
+
+/* How far a row is: one process takes it and fills in the key; it counts from then on. */
+enum { ROW_FREE, ROW_TAKEN, ROW_READY };
+
+struct row {
+	uint32_t state;
+	struct metric_key key;
+	uint64_t text_bytes, huge_bytes, held_us;
+	uint64_t held[METRICS_BUCKETS];
+};
+
+struct table {
+	uint64_t magic;
+	struct row rows[METRICS_ROWS];
+};
+
+/*
+ * Give the empty file its size, and memory: on a tmpfs that is full a page of a hole would be a SIGBUS. Twice is as
+ * once. A launch that may not write files of this size would get a SIGXFSZ, so somebody else has to.
+ */
+static int begin_table(int fd)
+{
+	struct rlimit limit;
+	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0 || getrlimit(RLIMIT_FSIZE, &limit) < 0 ||
+	    limit.rlim_cur < sizeof(struct table))
+		return -1;
+	return fallocate(fd, 0, 0, sizeof(struct table));
+}
+
+/*
+ * Map FILE shared, read-only or to add to it. A file that others may write is refused: they could cut it short, and
+ * then touching the mapping is a SIGBUS.
+ */
+static struct table *map_table(const char *file, bool to_write)
+{
+	struct stat about;
+	cleanup_close int fd =
+	    open(file, (to_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &about) < 0)
+		return NULL;
+	errno = EBADMSG;
+	if (!S_ISREG(about.st_mode) || about.st_uid != 0 || (about.st_mode & (S_IWGRP | S_IWOTH)))
+		return NULL;
+	if (to_write && about.st_size == 0 && begin_table(fd) == 0)
+		about.st_size = sizeof(struct table);
+	if (about.st_size != sizeof(struct table))
+		return NULL;
+	void *map = mmap(NULL, sizeof(struct table), PROT_READ | (to_write ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+static bool has_magic(struct table *table)
+{
+	uint64_t found = 0;
+	return __atomic_compare_exchange_n(&table->magic, &found, MAGIC, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
+	       found == MAGIC;
+}
+
+static bool is_row_of(const struct row *row, const struct metric_key *key)
+{
+	return memcmp(&row->key, key, sizeof *key) == 0;
+}
+
+/*
+ * The row of KEY. One that another process is just taking, or was when it was killed, is passed over: at worst there
+ * are two rows of one kind, which the reader adds up. The last row is for what finds no other.
+ */
+static struct row *find_row(struct table *table, const struct metric_key *key)
+{
+	for (size_t i = 0; i < METRICS_ROWS - 1; i++) {
+		struct row *row = &table->rows[i];
+		uint32_t state = __atomic_load_n(&row->state, __ATOMIC_ACQUIRE);
+		if (state == ROW_READY && is_row_of(row, key))
+			return row;
+		if (state == ROW_FREE && __atomic_compare_exchange_n(&row->state, &state, ROW_TAKEN, false,
+		                                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+			row->key = *key;
+			__atomic_store_n(&row->state, ROW_READY, __ATOMIC_RELEASE);
+			return row;
+		}
+	}
+	struct row *last = &table->rows[METRICS_ROWS - 1];
+	__atomic_store_n(&last->state, ROW_READY, __ATOMIC_RELEASE);
+	return last;
+}
+
+static void add(uint64_t *counter, uint64_t value)
+{
+	__atomic_fetch_add(counter, value, __ATOMIC_RELAXED);
+}
+
+static uint64_t load(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+void metrics_add(const char *file, const struct report *report)
+{
+	struct metric_key key = {(uint8_t)report->via, (uint8_t)report->outcome, (int8_t)report->backing, ""};
+	struct table *table = map_table(file, true);
+	if (!table)
+		return;
+	if (has_magic(table)) {
+		memcpy(key.reason, report->reason.word, strnlen(report->reason.word, METRICS_REASON_BYTES - 1));
+		struct row *row = find_row(table, &key);
+		size_t bucket = 0;
+		while (bucket < METRICS_BUCKETS - 1 && report->latency_us > metrics_bucket_us[bucket])
+			bucket++;
+		add(&row->text_bytes, report->text_bytes);
+		add(&row->huge_bytes, report->huge_bytes);
+		add(&row->held_us, report->latency_us);
+		add(&row->held[bucket], 1);
+	}
+	munmap(table, sizeof *table);
+}
+
+/* Whether KEY can be printed: its numbers name something, and its text has an end. */
+static bool is_sound(const struct metric_key *key)
+{
+	return (key->via == 0 || key->via == VIA_SHIM || key->via == VIA_HOOK || key->via == VIA_ATTACH) &&
+	       key->outcome <= OUTCOME_FAILED && key->backing >= BACKING_NONE && key->backing < BACKING_COUNT &&
+	       memchr(key->reason, '\0', METRICS_REASON_BYTES);
+}
+
+static struct metric *find_metric(struct metric *list, size_t *count, const struct metric_key *key)
+{
+	for (size_t i = 0; i < *count; i++) {
+		if (memcmp(&list[i].key, key, sizeof *key) == 0)
+			return &list[i];
+	}
+	list[*count] = (struct metric){.key = *key};
+	return &list[(*count)++];
+}
+
+static void read_row(const struct row *row, bool is_last, struct metric *out, size_t *count)
+{
+	static const struct metric_key other = {0};
+	const struct metric_key *key = is_last ? &other : &row->key;
+	if (__atomic_load_n(&row->state, __ATOMIC_ACQUIRE) != ROW_READY || !is_sound(key))
+		return;
+	struct metric *metric = find_metric(out, count, key);
+	metric->text_bytes += load(&row->text_bytes);
+	metric->huge_bytes += load(&row->huge_bytes);
+	metric->held_us += load(&row->held_us);
+	for (size_t i = 0; i < METRICS_BUCKETS; i++)
+		metric->held[i] += load(&row->held[i]);
+}
+
+int metrics_read(const char *file, struct metric *out)
+{
+	struct stat about;
+	struct table *table = map_table(file, false);
+	if (!table)
+		return lstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size == 0 ? 0 : -1;
+	size_t count = 0;
+	int result = -1;
+	if (table->magic == MAGIC || table->magic == 0) {
+		for (size_t i = 0; i < METRICS_ROWS; i++)
+			read_row(&table->rows[i], i == METRICS_ROWS - 1, out, &count);
+		result = (int)count;
+	}
+	munmap(table, sizeof *table);
+	if (result < 0)
+		errno = EBADMSG;
+	return result;
+}

@@ -1,0 +1,44 @@
+/*
+ * deliver.h - where a finished report goes: the report file, standard error, the journal, the counters.
+ *
+ * P and T both end here. T keeps no file of the workload's but the report's; it borrows the workload's standard error
+ * from the workload itself. Nothing here holds the caller for longer than it allows: files are written to by a child,
+ * and the journal's socket is not waited for. What could not be written anywhere else is told in the journal's entry.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "launch/options.h"
+#include "report/report.h"
+
+/* How long a report may take to be written where nothing else is short of time. */
+#define SINK_MS 1500
+
+/*
+ * Called in T while it still has P's files: remember which file standard error is, for later it is written to only
+ * where it is still that; and open the report's where it is a file of P's (/dev/stdout). Returns the one descriptor
+ * that is needed later, 3 or higher; -1: none.
+ */
+int sink_keep_files(const struct options *options);
+
+/* Called in T afterwards, in P's folder still: open the report's file elsewhere, so that its path means what P means.
+ * Whoever waits for a disk here has nothing of P's open. */
+void sink_keep_report(const struct options *options);
+
+/*
+ * Deliver REPORT as OPTIONS ask. STDERR_OF: the process whose standard error messages go to, and whose end ends all
+ * waiting; 0: our own.
+ * FAILS_LAUNCH: the policy turns this failure into exit status 125, which is always said aloud unless quiet.
+ * TIMEOUT_MS: how long files may take to be written to, in all; SINK_MS, or less.
+ * Never fails: a report that cannot be written must not stop a workload.
+ */
+void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch,
+                 int timeout_ms);
+
+/* Whether anybody gets the report as JSON: only that tells build ids, which take a process of their own to read. */
+bool sink_tells_build_id(const struct options *options);
+
+/* The report's file, and standard error, opened so that they can be handed on; -1 with errno where there is none. */
+int sink_open_report(const struct options *options);
+int sink_open_stderr(void);

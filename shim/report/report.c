@@ -1,0 +1,296 @@
+#include "report/report.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/say.h"
+#include "base/size.h"
+#include "base/utf8.h"
+#include "host/host.h"
+
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
+/* "hugexec looked at a program's text": the same for all outcomes; the catalog explains it. */
+#define MESSAGE_ID "5d1cd2d0b6a74ff0b1a0d3f6a7f5c0e9"
+
+static const char *outcome_name(enum outcome outcome)
+{
+	static const char *const names[] = {"remapped", "skipped", "failed"};
+	return names[outcome];
+}
+
+/* Paths and the policy's names may be any bytes; JSON is UTF-8. */
+static json_object *text_or_null(const char *text)
+{
+	char *utf8 = text && *text ? text_to_utf8(text) : NULL;
+	json_object *json = utf8 ? json_object_new_string(utf8) : NULL;
+	free(utf8);
+	return json;
+}
+
+static json_object *text_or_empty(const char *text)
+{
+	json_object *json = text_or_null(text);
+	return json ? json : json_object_new_string("");
+}
+
+static json_object *reason_or_null(const struct error *reason)
+{
+	char text[sizeof *reason + 2];
+	return error_is_set(reason) ? text_or_null(error_text(reason, text, sizeof text)) : NULL;
+}
+
+static json_object *address_or_null(const struct report_object *object, uint64_t tracee_addr)
+{
+	char text[24];
+	if (object->end == 0)
+		return NULL;
+	snprintf(text, sizeof text, "0x%" PRIx64, tracee_addr);
+	return json_object_new_string(text);
+}
+
+static json_object *object_to_json(const struct report_object *object)
+{
+	json_object *json = json_object_new_object();
+	if (!json)
+		return NULL;
+	json_object_object_add(json, "path", text_or_empty(object->path));
+	json_object_object_add(json, "build_id", text_or_null(object->build_id));
+	json_object_object_add(json, "start", address_or_null(object, object->start));
+	json_object_object_add(json, "end", address_or_null(object, object->end));
+	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)object->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)object->huge_bytes));
+	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)object->prepared_bytes));
+	json_object_object_add(json, "backing", text_or_null(backing_name(object->backing)));
+	json_object_object_add(json, "reason", reason_or_null(&object->reason));
+	return json;
+}
+
+/* json-c leaves null what it has no memory for; a report that says less than it should is none. */
+static bool is_whole(json_object *json)
+{
+	static const char *const keys[] = {"version", "pid",        "exe",        "via",        "outcome",
+	                                   "rebased", "text_bytes", "huge_bytes", "latency_us", "objects"};
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+		if (!json_object_object_get(json, keys[i]))
+			return false;
+	}
+	return true;
+}
+
+char *report_to_json(const struct report *report)
+{
+	json_object *json = json_object_new_object();
+	json_object *objects = json_object_new_array();
+	if (!json || !objects) {
+		json_object_put(json);
+		json_object_put(objects);
+		return NULL;
+	}
+	json_object_object_add(json, "version", json_object_new_int(1));
+	json_object_object_add(json, "pid", json_object_new_int(report->pid));
+	json_object_object_add(json, "exe", text_or_empty(report->exe));
+	json_object_object_add(json, "via", json_object_new_string(via_name(report->via)));
+	json_object_object_add(json, "rule", text_or_null(report->rule));
+	json_object_object_add(json, "outcome", json_object_new_string(outcome_name(report->outcome)));
+	json_object_object_add(json, "reason", reason_or_null(&report->reason));
+	json_object_object_add(json, "backing", text_or_null(backing_name(report->backing)));
+	json_object_object_add(json, "rebased", json_object_new_boolean(report->rebased));
+	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)report->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)report->huge_bytes));
+	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)report->prepared_bytes));
+	json_object_object_add(json, "latency_us", json_object_new_int64((int64_t)report->latency_us));
+	for (unsigned i = 0; i < report->object_count; i++)
+		json_object_array_add(objects, object_to_json(&report->objects[i]));
+	json_object_object_add(json, "objects", objects);
+	const char *text =
+	    is_whole(json)
+	        ? json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+	        : NULL;
+	char *copy = text ? strdup(text) : NULL;
+	json_object_put(json);
+	return copy;
+}
+
+int report_append(int fd, const struct report *report, int timeout_ms)
+{
+	char *json = report_to_json(report);
+	if (!json) {
+		errno = ENOMEM;
+		return -1;
+	}
+	/* The newline takes the place of the string's end, so that the line goes out in one write. */
+	size_t bytes = strlen(json);
+	json[bytes] = '\n';
+	int result = say(fd, json, bytes + 1, timeout_ms);
+	int saved_errno = errno;
+	free(json);
+	errno = saved_errno;
+	return result;
+}
+
+/* What of a program's text was put on huge pages only in part, or of its libraries not at all: " (...)", or "". */
+static void rest_message(const struct report *report, char *rest, size_t rest_bytes)
+{
+	char reason[sizeof report->reason + 2];
+	unsigned more = 0;
+	rest[0] = '\0';
+	if (error_is_set(&report->reason)) {
+		snprintf(rest, rest_bytes, "; %s", error_text(&report->reason, reason, sizeof reason));
+		return;
+	}
+	for (unsigned i = 1; i < report->object_count; i++) {
+		const struct report_object *object = &report->objects[i];
+		if (!error_is_set(&object->reason) || object->huge_bytes > 0 || object->prepared_bytes > 0)
+			continue;
+		if (!rest[0])
+			snprintf(rest, rest_bytes, "; not %s: %.200s", basename(object->path),
+			         error_text(&object->reason, reason, sizeof reason));
+		else
+			more++;
+	}
+	size_t used = strlen(rest);
+	if (more)
+		snprintf(rest + used, rest_bytes - used, "; nor %u others of its libraries", more);
+}
+
+static void report_message(const struct report *report, char *message, size_t message_bytes)
+{
+	char huge[16], text[16], rest[512], reason[sizeof report->reason + 2];
+	const char *name = basename(report->exe);
+	error_text(&report->reason, reason, sizeof reason);
+	switch (report->outcome) {
+	case OUTCOME_REMAPPED:
+		rest_message(report, rest, sizeof rest);
+		snprintf(message, message_bytes, "%s: %s of %s of text on huge pages (%s), held for %.1f ms%s", name,
+		         size_format(report->huge_bytes, huge, sizeof huge),
+		         size_format(report->text_bytes, text, sizeof text), backing_name(report->backing),
+		         (double)report->latency_us / 1000.0, rest);
+		break;
+	case OUTCOME_SKIPPED: snprintf(message, message_bytes, "%s: left alone: %s", name, reason); break;
+	case OUTCOME_FAILED: snprintf(message, message_bytes, "%s: text stays on small pages: %s", name, reason); break;
+	}
+}
+
+int report_to_human(int fd, const struct report *report, int timeout_ms)
+{
+	char message[1024], shown[1024], line[sizeof shown + 16];
+	report_message(report, message, sizeof message);
+	int bytes = snprintf(line, sizeof line, "hugexec: %s\n", text_printable(message, shown, sizeof shown));
+	return say(fd, line, (size_t)bytes, timeout_ms);
+}
+
+#define JOURNAL_PATIENCE_MS 50 /* for a journal that is busy; one that is stopped loses the entry */
+
+/*
+ * An entry in the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a field a line, NAME=VALUE; or where
+ * the value has more than one line, the name, and the value behind its length. Spoken here, because libsystemd brings a
+ * dozen libraries, all to be found where LD_LIBRARY_PATH says, and waits for a journal that takes nothing.
+ */
+struct journal_entry {
+	char text[8192]; /* every field at its longest, together less than this */
+	size_t bytes;
+};
+
+__attribute__((format(printf, 3, 4))) static void add_field(struct journal_entry *entry, const char *name,
+                                                            const char *format, ...)
+{
+	char value[4096];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(value, sizeof value, format, args);
+	va_end(args);
+	size_t length = strlen(value);
+	uint64_t length_le = htole64(length);
+	if (strlen(name) + length + sizeof length_le + 2 > sizeof entry->text - entry->bytes)
+		return;
+	char *at = stpcpy(entry->text + entry->bytes, name);
+	bool is_one_line = !strchr(value, '\n');
+	*at++ = is_one_line ? '=' : '\n';
+	if (!is_one_line)
+		at = mempcpy(at, &length_le, sizeof length_le);
+	at = mempcpy(at, value, length);
+	*at++ = '\n';
+	entry->bytes = (size_t)(at - entry->text);
+}
+
+/* UNIT: the workload's, or NULL. UNWRITTEN: what could not be told elsewhere, or NULL. */
+static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit,
+                       const char *unwritten)
+{
+	char message[1024], reason[sizeof report->reason + 2];
+	report_message(report, message, sizeof message);
+	add_field(entry, "MESSAGE", "%s", message);
+	add_field(entry, "MESSAGE_ID", MESSAGE_ID);
+	add_field(entry, "PRIORITY", "%d", report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO);
+	add_field(entry, "SYSLOG_IDENTIFIER", "hugexec");
+	add_field(entry, "HUGEXEC_PID", "%d", (int)report->pid);
+	/* The tracer is not the workload: with this the journal files the entry under the workload's unit too. */
+	if (report->pid != getpid())
+		add_field(entry, "OBJECT_PID", "%d", (int)report->pid);
+	/* Whoever sends this may have ended before the journal looks up what unit it was in. */
+	if (unit)
+		add_field(entry, "HUGEXEC_UNIT", "%s", unit);
+	add_field(entry, "HUGEXEC_EXE", "%s", report->exe);
+	add_field(entry, "HUGEXEC_VIA", "%s", via_name(report->via));
+	add_field(entry, "HUGEXEC_OUTCOME", "%s", outcome_name(report->outcome));
+	add_field(entry, "HUGEXEC_TEXT_BYTES", "%" PRIu64, report->text_bytes);
+	add_field(entry, "HUGEXEC_HUGE_BYTES", "%" PRIu64, report->huge_bytes);
+	add_field(entry, "HUGEXEC_LATENCY_US", "%" PRIu64, report->latency_us);
+	if (report->rule[0])
+		add_field(entry, "HUGEXEC_RULE", "%s", report->rule);
+	if (report->backing != BACKING_NONE)
+		add_field(entry, "HUGEXEC_BACKING", "%s", backing_name(report->backing));
+	if (error_is_set(&report->reason))
+		add_field(entry, "HUGEXEC_REASON", "%s", error_text(&report->reason, reason, sizeof reason));
+	if (unwritten)
+		add_field(entry, "HUGEXEC_UNWRITTEN", "%s", unwritten);
+}
+
+void report_to_journal(const struct report *report, const char *unwritten)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET};
+	struct journal_entry entry = {.bytes = 0};
+	if (access(JOURNAL_SOCKET, F_OK) < 0)
+		return;
+	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+		return;
+	cleanup_free char *unit = host_unit_of(report->pid);
+	fill_entry(&entry, report, unit, unwritten);
+	/* A connected socket is writable only while its peer's queue has room (unix_dgram_poll() in the kernel). */
+	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+	if (poll(&poll_fd, 1, JOURNAL_PATIENCE_MS) == 1)
+		send(fd, entry.text, entry.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+struct report_object *report_add_object(struct report *report)
+{
+	struct report_object *larger = NULL;
+	if (report->object_count < REPORT_OBJECTS_MAX)
+		larger = realloc(report->objects, (report->object_count + 1) * sizeof larger[0]);
+	if (!larger)
+		return NULL;
+	report->objects = larger;
+	return &report->objects[report->object_count++];
+}
+
+void report_free(struct report *report)
+{
+	free(report->objects);
+	report->objects = NULL;
+	report->object_count = 0;
+}

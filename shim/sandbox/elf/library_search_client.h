@@ -1,0 +1,72 @@
+/*
+ * library_search.h - which libraries ld.so will load for a program, found as ld.so finds them, without running
+ * anything.
+ *
+ * glibc: LD_PRELOAD, /etc/ld.so.preload, then DT_NEEDED breadth first; each name by DT_RPATH, LD_LIBRARY_PATH,
+ * DT_RUNPATH, ld.so.cache and the default folders, with $ORIGIN, $LIB, $PLATFORM and glibc-hwcaps. musl: its path file
+ * and its order. It is a guess: ld.so may be built with other folders, and a file may change before it is loaded. So
+ * nothing may hang on it but what is worth preparing.
+ *
+ * The names and all that is read are strangers' words. So the search is done by hugexec-elf-reader (sandbox/sandbox_enter.h),
+ * which may open nothing: it asks for each file by its path, over a socket, and whoever asked for the search opens it
+ * with the rights that he thinks fit, and hands the descriptor over.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "sandbox/elf/elf_client.h"
+
+#define SEARCH_PATH_MAX    4096
+#define SEARCH_PATHS_MAX   (16 * 1024)
+#define SEARCH_OBJECTS_MAX 512  /* files that are loaded */
+#define SEARCH_OPENS_MAX   8192 /* files and folders asked for */
+#define SEARCH_LATER_MAX   256
+
+/* What ld.so is told. Strings end with a NUL. */
+struct search_request {
+	uint32_t later_count; /* of paths that are told after this: libraries that the program loads when it runs */
+	uint8_t is_secure;    /* AT_SECURE: the environment and $ORIGIN do not count */
+	char exe[SEARCH_PATH_MAX];    /* the program, as it sees itself; "": not known */
+	char folder[SEARCH_PATH_MAX]; /* where it is started; "": not known */
+	char library_path[SEARCH_PATHS_MAX];
+	char preload[SEARCH_PATHS_MAX];
+};
+
+/* A library that was found. */
+struct found_library {
+	const char *path;
+	bool is_later;             /* loaded when the program runs, or needed by such a one only */
+	bool has_text_relocations; /* ld.so writes to its text, which is no longer what the file says */
+	const struct elf_facts *facts;
+};
+
+/* What opens files for the search, and is told of what it finds. */
+struct search_files {
+	/*
+	 * Open the file at the absolute PATH, or where IS_FOLDER only say whether there is such a folder (0). Returns a
+	 * descriptor, or -1 with errno: ENOENT and what else is no file to ld.so either; EREMOTE for one that is not to
+	 * be touched, which makes the search an incomplete one.
+	 */
+	int (*open)(void *context, const char *path, bool is_folder);
+	/* A library. FD is the receiver's. */
+	void (*found)(void *context, const struct found_library *library, int fd);
+	void *open_context, *found_context;
+};
+
+/*
+ * Start the search for the program open at EXE_FD. Returns at once: 0 (library_search_run() it, then reader_end()), or
+ * -1 with ERR word "elf-reader" and nothing left behind.
+ */
+int library_search_start(struct reader *reader, int exe_fd, struct error *err);
+
+/*
+ * Serve the search until it has ended. It takes as long as the files do: the caller is one that may be killed. LATER:
+ * REQUEST's later_count paths. Returns 0 where each library was found; or -1 with ERR: word "library-unknown", with the
+ * first that was not; "elf-reader" or "elf-invalid" where the search ended before.
+ */
+int library_search_run(struct reader *reader, const struct search_request *request, char *const *later,
+                       const struct search_files *files, struct error *err);

@@ -1,0 +1,119 @@
+#include "tracer/attach.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "remap/remap_program.h"
+#include "ptrace/rseq.h"
+#include "tracer/match_input.h"
+#include "tracer/stop_threads.h"
+#include "report/deliver.h"
+
+/* For the main thread to stand still: the kernel may not let go of it. */
+#define FREEZE_MS 500
+
+/* Which file PID runs. */
+static int stat_exe(pid_t pid, struct stat *st, struct error *err)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	if (stat(path, st) == 0)
+		return 0;
+	if (errno == ENOENT && kill(pid, 0) == 0)
+		return error_set(
+		    err, "no-text",
+		    "process %d runs no program of its own: it is the kernel's, or it (or its main thread) has ended",
+		    (int)pid);
+	/* Who may not trace it may not know what it runs. */
+	return error_set_errno(err, errno,
+	                       errno == ENOENT || errno == ESRCH   ? "tracee-gone"
+	                       : errno == EACCES || errno == EPERM ? "ptrace-refused"
+	                                                           : "no-proc",
+	                       "%s", path);
+}
+
+/* With the main thread stopped: is this what was decided about? */
+static int check_identity(pid_t pid, int pidfd, const struct stat *decided, struct error *err)
+{
+	struct stat now;
+	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+	if (poll(&poll_fd, 1, 0) != 0)
+		return error_set(err, "tracee-gone", "process %d has ended", (int)pid);
+	if (stat_exe(pid, &now, err) < 0)
+		return -1;
+	if (now.st_dev != decided->st_dev || now.st_ino != decided->st_ino)
+		return error_set(err, "tracee-gone", "process %d has become another program meanwhile", (int)pid);
+	return 0;
+}
+
+static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const struct settings *settings,
+                         struct attached *out)
+{
+	struct frozen frozen;
+	struct report *report = &out->report;
+	int64_t began_us = now_us();
+	if (freeze(pid, FREEZE_MS, &frozen, &report->reason) < 0)
+		return;
+	frozen.main.suspends_seccomp = tracee_may_suspend_seccomp();
+	frozen.main.is_foreign = true;
+	frozen.main.held_since_us = began_us;
+	fault_point("attached");
+	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
+	    tracee_check_filter(&frozen.main, &report->reason) == 0 &&
+	    registered_check_dispatch(pid, &report->reason) == 0)
+		engine_run_frozen(&frozen.main, settings, report);
+	thaw(&frozen);
+	report->latency_us = (uint64_t)(now_us() - began_us);
+	out->all_held_us = frozen.held_us;
+}
+
+static int decide(pid_t pid, const struct policy *policy, const struct options *options, struct fact_store *store,
+                  struct decision *decision, struct report *report)
+{
+	const struct facts given = {.via = VIA_ATTACH};
+	if (facts_decide(store, pid, &given, policy, INT64_MAX, decision, &report->reason) < 0)
+		return -1;
+	if (options->backing)
+		settings_override_backing(&decision->settings, options->backing, NULL);
+	snprintf(report->exe, sizeof report->exe, "%s", store->exe);
+	snprintf(report->rule, sizeof report->rule, "%s", decision->rule_name ? decision->rule_name : "");
+	facts_free(store);
+	if (decision->action == ACTION_REMAP)
+		return 0;
+	report->outcome = OUTCOME_SKIPPED;
+	if (decision->rule_matched)
+		return error_set(&report->reason, "rule-skip", "the rule says to leave it alone");
+	error_set(&report->reason, "no-rule", "no rule matches");
+	facts_blame_user(&report->reason);
+	return -1;
+}
+
+void attach_run(pid_t pid, const struct policy *policy, const struct options *options, struct attached *out)
+{
+	struct stat exe;
+	struct fact_store store;
+	struct decision decision = {0};
+	struct report *report = &out->report;
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	*out = (struct attached){
+	    .report = {.pid = pid, .via = VIA_ATTACH, .outcome = OUTCOME_FAILED, .backing = BACKING_NONE}};
+	settings_default(&decision.settings);
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		error_set_errno(&report->reason, errno, "tracee-gone", "process %d", (int)pid);
+	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
+	         decide(pid, policy, options, &store, &decision, report) == 0)
+		remap_frozen(pid, pidfd, &exe, &decision.settings, out);
+	sink_report(options, report, 0, false, SINK_MS);
+}

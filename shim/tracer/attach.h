@@ -1,0 +1,30 @@
+/*
+ * attach.h - text on huge pages for a process that runs already.
+ *
+ * The policy decides as at a start (via "attach"). The main thread is stopped and makes the engine's calls, while the
+ * others run on, but when a copy is begun and when it takes the place of the text (stop_threads.h). What differs from a
+ * start: the program stays at the addresses that it has, so the backing "file" can serve only where its text happens to
+ * agree with the file's slots of 2 MiB; and text that somebody has changed (a debugger's breakpoint, a uprobe, code
+ * that patches itself) is left alone.
+ *
+ * The caller should be a process of its own that ends afterwards: its end lets go of whatever could not be let go
+ * before, and if it is killed the workload runs on, but for the moments in which registers are borrowed (tracee.h).
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "launch/options.h"
+#include "policy/policy.h"
+#include "report/report.h"
+
+struct attached {
+	struct report report; /* its latency: how long the main thread was held */
+	uint64_t all_held_us; /* how long all threads were */
+};
+
+/*
+ * Do for process PID what POLICY says, with OPTIONS.backing in place of the rule's where that is set. OUT tells what
+ * came of it (report_free() the report); the journal is told, too. Blocks all signals for good.
+ */
+void attach_run(pid_t pid, const struct policy *policy, const struct options *options, struct attached *out);

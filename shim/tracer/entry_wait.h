@@ -1,0 +1,41 @@
+/*
+ * entry_wait.h - the time between exec and a program's entry point, while ld.so maps its libraries (entry_stop.h).
+ *
+ * Nothing tells us that a program has come to its entry point: we look, after a tenth of a millisecond at first, then
+ * at intervals of a sixteenth of the time that it has taken so far. It waits for us no longer than that.
+ *
+ * Nearly all are there after some milliseconds. Until then the program is traced, because it may execute another one
+ * instead (programs built with sanitizers do). One that takes longer has a slow disk, a constructor that takes its
+ * time, or an ELF interpreter that has passed us by: after half a second it is let go, so that nobody finds it traced.
+ * It is still looked at, and seized anew when it comes to its entry point.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "tracer/exec_event.h"
+
+/* FOLLOWED is to stop at its entry point, and about to run. */
+void entry_wait_begin(struct followed *followed);
+
+/* When somebody has to be looked at (CLOCK_MONOTONIC); 0: nobody. */
+int64_t entry_wait_next_us(const struct following *following);
+
+enum entry_wait {
+	ENTRY_ON_THE_WAY,
+	ENTRY_REACHED, /* it stands at its entry point (state STOPPED) */
+	ENTRY_MISSED,  /* it has passed it, has executed another program untraced, or has ended */
+};
+
+/*
+ * Look at FOLLOWED, which waits, if it is time to. Who has come to its entry point is told to stop; so is, once, who
+ * takes too long.
+ */
+enum entry_wait entry_wait_look(struct followed *followed);
+
+/* FOLLOWED, which waits, has stopped with no signal to deliver. ON_THE_WAY: it runs on, perhaps untraced. */
+enum entry_wait entry_wait_stopped(struct followed *followed);
+
+/* FOLLOWED, which waits, has stopped, perhaps by a stop signal: whether it has taken too long, and was let go
+ * (stopped). */
+bool entry_wait_gives_up(struct followed *followed);

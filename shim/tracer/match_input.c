@@ -1,0 +1,163 @@
+#include "tracer/match_input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "host/host.h"
+#include "host/users.h"
+
+/* Reading a few headers takes a millisecond; a disk that has fallen asleep must not hold a workload for long. */
+#define BUILD_ID_TIMEOUT_MS 500
+
+/* A user's name, of which there is more than one to ask for now and then; a server that is there answers sooner. */
+#define USER_TIMEOUT_MS 500
+
+/*
+ * Whether the kernel has marked PATH, what /proc/PID/exe leads to, as that of a file that was unlinked (fs/d_path.c).
+ * A file may also have such a name: then it is there, in the process' root.
+ */
+static bool is_marked_deleted(pid_t pid, const char *path)
+{
+	static const char mark[] = " (deleted)";
+	struct stat about, named;
+	size_t length = strlen(path), mark_length = sizeof mark - 1;
+	char name[sizeof((struct fact_store){0}).exe + 32];
+	if (length <= mark_length || strcmp(path + length - mark_length, mark) != 0)
+		return false;
+	snprintf(name, sizeof name, "/proc/%d/exe", (int)pid);
+	if (stat(name, &about) < 0 || about.st_nlink == 0)
+		return true;
+	snprintf(name, sizeof name, "/proc/%d/root%s", (int)pid, path);
+	return lstat(name, &named) < 0 || named.st_dev != about.st_dev || named.st_ino != about.st_ino;
+}
+
+static int read_exe_link(struct fact_store *store, pid_t pid, struct error *err)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	ssize_t got = readlink(path, store->exe, sizeof store->exe - 1);
+	if (got < 0)
+		return error_set_errno(err, errno, "no-proc", "%s", path);
+	store->exe[got] = '\0';
+	/* The rule was written for the path that it had. */
+	if (is_marked_deleted(pid, store->exe))
+		*strrchr(store->exe, ' ') = '\0';
+	store->facts.exe = store->exe;
+	return 0;
+}
+
+int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned needs, struct error *err)
+{
+	memset(store, 0, sizeof *store);
+	store->facts.via = via;
+	if (read_exe_link(store, pid, err) < 0)
+		return -1;
+	if (needs & FACT_USER) {
+		char path[64];
+		struct stat st;
+		snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)pid);
+		if (stat(path, &st) < 0)
+			return error_set_errno(err, errno, "no-proc", "%s", path);
+		store->facts.uid = st.st_uid;
+	}
+	if (needs & FACT_CGROUP)
+		store->facts.cgroup = store->cgroup = host_cgroup_of(pid);
+	if (needs & FACT_UNIT)
+		store->facts.unit = store->unit = host_unit_of(pid);
+	return 0;
+}
+
+void facts_begin_build_id(struct fact_store *store, pid_t pid)
+{
+	char path[64];
+	if (store->facts.build_id)
+		return;
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	store->reading = fd >= 0 && elf_reader_start(&store->reader, fd, NULL) == 0;
+}
+
+static int left_ms(int64_t until_us, int most_ms)
+{
+	int64_t left = (until_us - now_us()) / 1000;
+	return left > most_ms ? most_ms : left > 0 ? (int)left : 0;
+}
+
+void facts_finish_build_id(struct fact_store *store, int64_t until_us)
+{
+	struct elf_facts elf;
+	if (store->reading &&
+	    elf_reader_finish(&store->reader, left_ms(until_us, BUILD_ID_TIMEOUT_MS), &elf, NULL) == 0)
+		elf_build_id_hex(&elf, store->build_id);
+	store->reading = false;
+	store->facts.build_id = store->build_id;
+}
+
+/* The names that were looked up: T has those that P has asked for. */
+static struct known_user *users;
+static size_t user_count;
+static const char *untold_user;
+
+static int look_up(const char *name, int timeout_ms)
+{
+	struct known_user *larger = realloc(users, (user_count + 1) * sizeof larger[0]);
+	if (!larger)
+		return -1;
+	users = larger;
+	struct known_user *user = &users[user_count++];
+	*user = (struct known_user){.name = name};
+	int found = host_user(name, timeout_ms, &user->uid);
+	user->exists = found > 0;
+	if (found < 0)
+		untold_user = name;
+	return 0;
+}
+
+void facts_ask_policy(const struct policy *policy, const struct facts *facts, int64_t until_us,
+                      struct decision *decision)
+{
+	struct facts known = *facts;
+	do {
+		known.users = users;
+		known.user_count = user_count;
+		policy_decide(policy, &known, decision);
+	} while (decision->action == ACTION_UNDECIDED && decision->user &&
+	         look_up(decision->user, left_ms(until_us, USER_TIMEOUT_MS)) == 0);
+}
+
+void facts_blame_user(struct error *reason)
+{
+	if (untold_user)
+		error_set(reason, "user-unknown",
+		          "no rule matches, but the name service did not tell in time who %s is: write the uid",
+		          untold_user);
+}
+
+int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
+                 int64_t until_us, struct decision *decision, struct error *err)
+{
+	if (facts_gather(store, pid, given->via, policy_needs(policy), err) < 0)
+		return -1;
+	store->facts.annotations = given->annotations;
+	store->facts.annotation_count = given->annotation_count;
+	facts_ask_policy(policy, &store->facts, until_us, decision);
+	if (decision->action == ACTION_UNDECIDED) {
+		facts_begin_build_id(store, pid);
+		facts_finish_build_id(store, until_us);
+		facts_ask_policy(policy, &store->facts, until_us, decision);
+	}
+	return 0;
+}
+
+void facts_free(struct fact_store *store)
+{
+	free(store->unit);
+	free(store->cgroup);
+}

@@ -1,0 +1,58 @@
+/*
+ * tracer/match_input.h - what the policy may ask about a process, gathered from /proc, and only what it does ask.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "sandbox/elf/elf_client.h"
+#include "policy/policy.h"
+
+struct fact_store {
+	struct facts facts; /* its strings are the store's */
+	char exe[4096];
+	char build_id[129];
+	bool reading; /* READER is at work */
+	struct reader reader;
+	char *unit;
+	char *cgroup;
+};
+
+/*
+ * Gather the facts about PID, which came through VIA. NEEDS: fact_bit bits from policy_needs(); of these, FACT_BUILD_ID
+ * is left out (see facts_begin_build_id()). Returns 0 (facts_free() it), or -1 with ERR word "no-proc".
+ */
+int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned needs, struct error *err);
+
+/*
+ * Read the build id of PID's program through the sandboxed reader, in two steps, because it takes a millisecond in
+ * which the caller has other things to do. After the second the store has it: "" where there is none or it can't be
+ * read, by UNTIL_US or within half a second. Both do nothing where it is known already; between them, the caller must
+ * not wait for unknown children.
+ */
+void facts_begin_build_id(struct fact_store *store, pid_t pid);
+void facts_finish_build_id(struct fact_store *store, int64_t until_us);
+
+/*
+ * Ask POLICY about FACTS, and look up the users' names that its decision hangs on, but no longer than UNTIL_US
+ * (CLOCK_MONOTONIC). What was told, or not, is remembered for the life of the process. One whose uid nobody tells is no
+ * match.
+ */
+void facts_ask_policy(const struct policy *policy, const struct facts *facts, int64_t until_us,
+                      struct decision *decision);
+
+/* REASON is "no-rule": where a rule was passed over because nobody told its user's uid it is "user-unknown" then. */
+void facts_blame_user(struct error *reason);
+
+/*
+ * What POLICY says of PID: gather what it asks for, the build id only where the rest does not decide. VIA and
+ * annotations are taken from GIVEN. UNTIL_US: when it must be over. Returns 0 with DECISION (its strings are the
+ * policy's, those of STORE the caller's to free), or -1 with ERR word "no-proc" and nothing to free.
+ */
+int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
+                 int64_t until_us, struct decision *decision, struct error *err);
+
+void facts_free(struct fact_store *store);
