@@ -44,12 +44,12 @@
 #include "bundle_ask.h"
 #include "config.h"
 #include "host/host.h"
-#include "tracer/trace_loop.h"
-#include "tracer/seize_threads.h"
-#include "report/deliver.h"
 #include "oci_state.h"
 #include "policy/policy.h"
 #include "report/container_state.h"
+#include "report/deliver.h"
+#include "tracer/seize_threads.h"
+#include "tracer/trace_loop.h"
 
 #define STATE_MS  2000 /* for the state to be there, all of it */
 #define TRACER_MS 2000 /* for the tracer to say that it is attached */
@@ -74,14 +74,15 @@ static const char help[] = "Usage: hugexec-oci-hook [OPTIONS] [STAGE] < STATE\n"
 
 enum { EXIT_FAILS = 1, EXIT_USAGE = 2 };
 
-/* The one container that this process is about; what follows it is told nothing but a struct launch. */
+/* The one container that this process is about; what follows it is told nothing but a struct trace_job. */
 static struct {
-	struct options options;
+	const char *policy_file;
+	struct report_target report;
 	struct oci_state state;
 	struct bundle_answer *config; /* what is told of config.json, whose annotations the state borrows */
 	struct policy *policy;
 	enum on_error on_error;
-	struct launch launch;
+	struct trace_job job;
 } container;
 
 /* All of standard input, within STATE_MS and OCI_STATE_MAX_BYTES, into BUF, which has room for one byte more. */
@@ -119,7 +120,7 @@ static int give_up(const struct error *reason)
 	error_text(reason, text, sizeof text);
 	say_line(STDERR_FILENO, "hugexec-oci-hook: %s%s%s\n", container.state.id, container.state.id[0] ? ": " : "",
 	         text_printable(text, shown, sizeof shown));
-	sink_report(&container.options, &report, 0, false, SINK_MS);
+	deliver_report(&container.report, &report, 0, false, DELIVER_MS);
 	return container.on_error == ON_ERROR_FAIL ? EXIT_FAILS : EXIT_SUCCESS;
 }
 
@@ -158,11 +159,11 @@ static int check_init(const struct oci_state *state, struct error *err)
 }
 
 /* The container's program was remapped: leave word whose it is. */
-static void remember(const struct launch *launch, const struct report *report)
+static void remember(const struct trace_job *job, const struct report *report)
 {
 	if (report->outcome == OUTCOME_REMAPPED)
-		record_write(RECORD_DIRECTORY, container.state.id, container.state.pid, launch->annotations,
-		             launch->annotation_count, NULL);
+		record_write(RECORD_DIRECTORY, container.state.id, container.state.pid, job->annotations,
+		             job->annotation_count, NULL);
 }
 
 /* Nothing of the runtime's may stay with us but the words on our side of the pipe: its files, folder, signals. */
@@ -223,10 +224,10 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	close(word_fd);
 	if (failed || !is_told)
 		_exit(0);
-	struct launch *launch = &container.launch;
-	*launch = (struct launch){
+	struct trace_job *job = &container.job;
+	*job = (struct trace_job){
 	    .policy = container.policy,
-	    .options = &container.options,
+	    .report = &container.report,
 	    .tracer_is_orphan = true,
 	    .follows = true,
 	    .via = VIA_HOOK,
@@ -234,7 +235,7 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	    .annotation_count = container.state.annotation_count,
 	    .done = remember,
 	};
-	follow(launch, seized.threads, seized.count);
+	follow(job, seized.threads, seized.count);
 }
 
 /* The tracer's word: an error that is not set where it is attached. */
@@ -300,7 +301,7 @@ static int run_hook(void)
 	struct oci_state *state = &container.state;
 	static char text[OCI_STATE_MAX_BYTES + 1];
 	size_t bytes;
-	struct policy_sources sources = {.file = container.options.policy_file, .require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {.file = container.policy_file, .require_root_owned = geteuid() == 0};
 	int no_policy = policy_load(&sources, &container.policy, &container.on_error, &err);
 	if (read_state(text, &bytes, no_policy ? NULL : &err) < 0 ||
 	    oci_state_parse(text, bytes, state, no_policy ? NULL : &err) < 0)
@@ -337,12 +338,12 @@ int main(int argc, char **argv)
 	                                        {"help", no_argument, NULL, 'h'},
 	                                        {"version", no_argument, NULL, 'V'},
 	                                        {0}};
-	container.options.verbosity = VERBOSITY_QUIET;
+	container.report.verbosity = VERBOSITY_QUIET;
 	opterr = 0; /* getopt(3) would write with what stdio does at a pipe without reader */
 	for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		switch (option) {
-		case 'p': container.options.policy_file = optarg; break;
-		case 'r': container.options.report_path = optarg; break;
+		case 'p': container.policy_file = optarg; break;
+		case 'r': container.report.path = optarg; break;
 		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILS;
 		case 'V': return puts("hugexec-oci-hook " HUGEXEC_VERSION) >= 0 ? EXIT_SUCCESS : EXIT_FAILS;
 		default: return wrong_usage("no such option, or one without its value");
@@ -350,7 +351,7 @@ int main(int argc, char **argv)
 	}
 	if (argc - optind > 1)
 		return wrong_usage("more than one stage");
-	if (container.options.report_path && strcmp(container.options.report_path, "-") == 0)
+	if (container.report.path && strcmp(container.report.path, "-") == 0)
 		return wrong_usage("--report takes a file: standard error is the runtime's");
 	if (isatty(STDIN_FILENO))
 		return wrong_usage("an OCI runtime calls this, with the container's state on standard input");

@@ -3,8 +3,8 @@
  *
  *   argv -> policy -> is there anything to do? -> start the tracer -> execute COMMAND
  *
- * The tracer does the rest (launch/spawn_tracer.h tells the tale of the two processes): stop at exec, image, plan, remap,
- * report. Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
+ * The tracer does the rest (launch/spawn_tracer.h tells the tale of the two processes): stop at exec, image, plan,
+ * remap, report. Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,17 +18,17 @@
 #include "base/say.h"
 #include "base/size.h"
 #include "ctl/explain.h"
-#include "tracer/match_input.h"
 #include "host/host.h"
-#include "launch/prescreen.h"
-#include "launch/spawn_tracer.h"
 #include "launch/options.h"
 #include "launch/plain_heap.h"
-#include "tracer/exe_inspect.h"
-#include "report/deliver.h"
+#include "launch/prescreen.h"
+#include "launch/spawn_tracer.h"
 #include "launch/stack_rlimit.h"
 #include "policy/policy.h"
+#include "report/deliver.h"
 #include "report/report.h"
+#include "tracer/exe_inspect.h"
+#include "tracer/match_input.h"
 
 /* For the name service, when rules hang on names that are not in /etc/passwd. */
 #define NAMES_MAX_US 1000000
@@ -53,7 +53,7 @@ static int execute(const struct options *options)
 	stack_give_back();
 	execvp(file, options->command);
 	int saved_errno = errno;
-	if (options->verbosity != VERBOSITY_QUIET)
+	if (options->report.verbosity != VERBOSITY_QUIET)
 		say_line(STDERR_FILENO, "hugexec: %s: %s\n", file, strerror(saved_errno));
 	return saved_errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
 }
@@ -64,7 +64,7 @@ static int execute(const struct options *options)
 static int time_to_tell_ms(int64_t until_us)
 {
 	int64_t left_ms = (until_us - now_us()) / 1000;
-	return left_ms > SINK_MS ? SINK_MS : left_ms > TELL_MIN_MS ? (int)left_ms : TELL_MIN_MS;
+	return left_ms > DELIVER_MS ? DELIVER_MS : left_ms > TELL_MIN_MS ? (int)left_ms : TELL_MIN_MS;
 }
 
 /* Report that nothing was done, for REASON, until UNTIL_US if files take so long. */
@@ -81,7 +81,7 @@ static void report_untraced(const struct options *options, const char *exe, cons
 	snprintf(report.exe, sizeof report.exe, "%s", exe);
 	if (decision && decision->rule_name)
 		snprintf(report.rule, sizeof report.rule, "%s", decision->rule_name);
-	sink_report(options, &report, 0, fails_launch, time_to_tell_ms(until_us));
+	deliver_report(&options->report, &report, 0, fails_launch, time_to_tell_ms(until_us));
 }
 
 /*
@@ -114,31 +114,31 @@ static void execute_found(const struct options *options, struct program *program
  * Execute COMMAND with a tracer at it: PROGRAM, which was looked at, and nothing else. What execvp(3) may find in its
  * place is not known to us, so it runs without. Returns only where that fails: the exit status for it.
  */
-static int execute_traced(const struct options *options, struct launch *launch, struct program *program)
+static int execute_traced(const struct options *options, struct trace_job *job, struct program *program)
 {
 	struct error err = {0};
 	stack_give_back();
 	execute_found(options, program);
 	int saved_errno = errno;
 	stack_make_room();
-	launch_stop_tracer(launch);
+	launch_stop_tracer(job);
 	if (program->kind == PROGRAM_FOREIGN)
 		error_set(&err, "not-native", "not a program for this processor's 64-bit mode");
 	else if (!strchr(options->command[0], '/'))
 		error_set_errno(&err, saved_errno, "exec-failed", "%s, the first of its name on the PATH",
 		                program->found);
 	if (error_is_set(&err))
-		report_untraced(options, program->path, NULL, OUTCOME_SKIPPED, &err, false, launch->hold_until_us);
+		report_untraced(options, program->path, NULL, OUTCOME_SKIPPED, &err, false, job->hold_until_us);
 	return execute(options);
 }
 
-static int begin(struct launch *launch, struct error *err)
+static int begin(struct trace_job *job, struct error *err)
 {
 	uint64_t room = stack_room();
 	if (room < STACK_FOR_TRACER)
 		return error_set(err, "stack-limit", "RLIMIT_STACK leaves %ju KiB, the tracer needs %ju",
 		                 (uintmax_t)(room / KIB), (uintmax_t)(STACK_FOR_TRACER / KIB));
-	return launch_begin(launch, err);
+	return launch_begin(job, err);
 }
 
 static int run_under(const struct policy *policy, const struct options *options)
@@ -165,9 +165,10 @@ static int run_under(const struct policy *policy, const struct options *options)
 		return execute(options);
 	}
 
-	struct launch launch = {
+	struct trace_job job = {
 	    .policy = policy,
-	    .options = options,
+	    .backing = options->backing,
+	    .report = &options->report,
 	    .via = VIA_SHIM,
 	    .follows = command_follow(&program, &decision) != FOLLOW_NONE,
 	    .libraries = decision.settings.libraries,
@@ -175,21 +176,21 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .began_us = began_us,
 	    .hold_until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000,
 	};
-	if (begin(&launch, &err) < 0) {
+	if (begin(&job, &err) < 0) {
 		bool skips = launch_is_skipped(&err);
 		bool fails = !skips && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
 		report_untraced(options, program.path, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err, fails,
-		                launch.hold_until_us);
+		                job.hold_until_us);
 		return fails ? EXIT_FAILED : execute(options);
 	}
-	return execute_traced(options, &launch, &program);
+	return execute_traced(options, &job, &program);
 }
 
 /* Where there is no room to read a policy. Nothing here, nor in main(), may take much of the stack. */
 static int run_blindly(const struct options *options)
 {
 	static const char message[] = "hugexec: stack-limit: RLIMIT_STACK leaves no room to read a policy\n";
-	if (options->verbosity == VERBOSITY_VERBOSE)
+	if (options->report.verbosity == VERBOSITY_VERBOSE)
 		say(STDERR_FILENO, message, sizeof message - 1, SAY_MS);
 	return execute(options);
 }

@@ -53,14 +53,14 @@ static void print_json(const struct report *report)
 }
 
 /* In a process of its own, whose end lets go of everything. Returns whether text is on huge pages now. */
-static bool attach_one(pid_t pid, const struct policy *policy, const struct options *options, bool json)
+static bool attach_one(pid_t pid, const struct policy *policy, const char *backing, bool json)
 {
 	int status;
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0) {
 		struct attached attached;
-		attach_run(pid, policy, options, &attached);
+		attach_run(pid, policy, backing, &attached);
 		if (json)
 			print_json(&attached.report);
 		else
@@ -76,9 +76,9 @@ static bool attach_one(pid_t pid, const struct policy *policy, const struct opti
 	return WIFEXITED(status) && WEXITSTATUS(status) == CTL_OK;
 }
 
-static int attach_all(char **words, const struct options *options, bool json)
+static int attach_all(char **words, const char *policy_file, const char *backing, bool json)
 {
-	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {.file = policy_file, .require_root_owned = geteuid() == 0};
 	struct policy *policy = NULL;
 	struct error err = {0};
 	int result = CTL_OK;
@@ -91,7 +91,7 @@ static int attach_all(char **words, const struct options *options, bool json)
 		printf("%8s  %10s  %10s  %-7s  %10s  %10s  %s\n", "PID", "TEXT", "HUGE", "BACKING", "MAIN HELD",
 		       "ALL HELD", "PROGRAM");
 	for (; *words; words++) {
-		if (!attach_one(ctl_pid(*words), policy, options, json))
+		if (!attach_one(ctl_pid(*words), policy, backing, json))
 			result = CTL_NO;
 	}
 	policy_free(policy);
@@ -112,20 +112,20 @@ int ctl_attach(int argc, char **argv)
 	                                      {"json", no_argument, NULL, 'j'},
 	                                      {"help", no_argument, NULL, 'h'},
 	                                      {NULL, 0, NULL, 0}};
-	struct options options = {.verbosity = VERBOSITY_QUIET};
+	const char *policy_file = NULL, *backing = NULL;
 	struct settings ignored;
 	struct error err = {0};
 	bool json = false;
 	for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
 		switch (option) {
-		case 'p': options.policy_file = optarg; break;
-		case 'b': options.backing = optarg; break;
+		case 'p': policy_file = optarg; break;
+		case 'b': backing = optarg; break;
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: fputs("Try 'hugexecctl attach --help'.\n", stderr); return CTL_USAGE;
 		}
 	}
-	if (options.backing && settings_override_backing(&ignored, options.backing, &err) < 0)
+	if (backing && settings_override_backing(&ignored, backing, &err) < 0)
 		return wrong_usage("", err.detail, "");
 	if (optind == argc)
 		return wrong_usage("attach takes the numbers of processes", "", "");
@@ -135,5 +135,5 @@ int ctl_attach(int argc, char **argv)
 		if (ctl_pid(argv[i]) == getpid())
 			return wrong_usage("", argv[i], " is this very process");
 	}
-	return attach_all(argv + optind, &options, json);
+	return attach_all(argv + optind, policy_file, backing, json);
 }

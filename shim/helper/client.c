@@ -14,8 +14,8 @@
 #include "base/retry.h"
 #include "config.h"
 #include "helper/protocol.h"
-#include "tracer/seccomp_preflight.h"
 #include "report/deliver.h"
+#include "tracer/seccomp_preflight.h"
 
 /*
  * How long a start may be held by a helper that does not answer. It answers within a few milliseconds where it runs;
@@ -89,30 +89,30 @@ static int send_with(int connection, const void *data, size_t bytes, const int *
 	return 0;
 }
 
-static int send_request(int connection, const struct options *options, struct error *err)
+static int send_request(int connection, const char *backing, struct error *err)
 {
 	struct helper_request request = {.magic = HELPER_MAGIC, .version = HELPER_VERSION};
-	if (options->backing)
-		snprintf(request.backing, sizeof request.backing, "%s", options->backing);
+	if (backing)
+		snprintf(request.backing, sizeof request.backing, "%s", backing);
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (pidfd < 0)
 		return error_set_errno(err, errno, "helper-refused", "pidfd_open");
 	return send_with(connection, &request, sizeof request, &pidfd, 1, err);
 }
 
-static int send_word(int connection, const struct options *options, struct error *err)
+static int send_word(int connection, const struct report_target *target, struct error *err)
 {
 	struct helper_word word = {.magic = HELPER_MAGIC};
 	int files[HELPER_FILES_MAX];
 	unsigned count = 0;
-	cleanup_close int report = options->report_path ? sink_open_report(options) : -1;
+	cleanup_close int report = target->path ? deliver_open_report(target) : -1;
 	if (report >= 0) {
 		word.flags |= HELPER_REPORT;
 		files[count++] = report;
 	}
-	cleanup_close int standard_error = options->verbosity == VERBOSITY_QUIET ? -1 : sink_open_stderr();
+	cleanup_close int standard_error = target->verbosity == VERBOSITY_QUIET ? -1 : deliver_open_stderr();
 	if (standard_error >= 0) {
-		word.flags |= HELPER_STDERR | (options->verbosity == VERBOSITY_VERBOSE ? HELPER_VERBOSE : 0U);
+		word.flags |= HELPER_STDERR | (target->verbosity == VERBOSITY_VERBOSE ? HELPER_VERBOSE : 0U);
 		files[count++] = standard_error;
 	}
 	return send_with(connection, &word, sizeof word, files, count, err);
@@ -144,7 +144,8 @@ static int receive_answer(int connection, int timeout_ms, struct error *err)
 	return -1;
 }
 
-int helper_ask(const struct options *options, bool is_filtered, int timeout_ms, struct error *err)
+int helper_ask(const char *backing, const struct report_target *target, bool is_filtered, int timeout_ms,
+               struct error *err)
 {
 	const char *path = helper_socket();
 	if (!path)
@@ -154,11 +155,11 @@ int helper_ask(const struct options *options, bool is_filtered, int timeout_ms, 
 	if (is_filtered && rehearse_calls(calls, err) < 0)
 		return -1;
 	cleanup_close int connection = connect_to(path, err);
-	if (connection < 0 || send_request(connection, options, err) < 0)
+	if (connection < 0 || send_request(connection, backing, err) < 0)
 		return -1;
 	int verdict = receive_answer(connection, timeout_ms < ANSWER_MS ? timeout_ms : ANSWER_MS, err);
 	if (verdict < 0 || (verdict == HELPER_SEIZED_FILTERED && rehearse_tracee(err) < 0) ||
-	    send_word(connection, options, err) < 0)
+	    send_word(connection, target, err) < 0)
 		return -1;
 	return steal_fd(&connection);
 }

@@ -9,9 +9,9 @@
 #include "base/io.h"
 #include "helper/client.h"
 #include "helper/protocol.h"
+#include "launch/reaper.h"
 #include "launch/spawn_tracer.h"
 #include "tracer/exe_inspect.h"
-#include "launch/reaper.h"
 
 /* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL where it could not be read. */
 static bool may_be_filtered(const char *status)
@@ -41,12 +41,12 @@ static bool is_followed(const char *status)
 	return tracer_pid > 0 && is_a_hugexec(tracer_pid);
 }
 
-static int ask(struct launch *launch, bool filtered, struct error *err)
+static int ask(struct trace_job *job, bool filtered, struct error *err)
 {
-	launch->tracer_pid = 0;
-	int64_t left_ms = (launch->hold_until_us - now_us()) / 1000;
+	job->tracer_pid = 0;
+	int64_t left_ms = (job->hold_until_us - now_us()) / 1000;
 	/* The connection is exec's to close. */
-	return helper_ask(launch->options, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0 ? -1 : 0;
+	return helper_ask(job->backing, job->report, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0 ? -1 : 0;
 }
 
 /* ERR says why there is no tracer; add why hugexecd is none either, unless nobody has expected one. */
@@ -79,7 +79,7 @@ static int check_follow(struct error *err)
 	return reaper_check(err);
 }
 
-int launch_begin(struct launch *launch, struct error *err)
+int launch_begin(struct trace_job *job, struct error *err)
 {
 	struct error helper = {0};
 	cleanup_free char *status = NULL;
@@ -88,19 +88,19 @@ int launch_begin(struct launch *launch, struct error *err)
 	if (is_followed(status))
 		return error_set(err, "followed-already", "the hugexec that has started this one decides");
 	bool filtered = may_be_filtered(status);
-	bool may_trace = !launch->follows || check_follow(err) == 0;
+	bool may_trace = !job->follows || check_follow(err) == 0;
 	bool asks_first = !may_trace || (filtered && helper_is_there());
-	if (asks_first && ask(launch, filtered, &helper) == 0)
+	if (asks_first && ask(job, filtered, &helper) == 0)
 		return 0;
-	if (!may_trace && launch->is_interpreted) {
+	if (!may_trace && job->is_interpreted) {
 		add_reason(err, &helper);
-		launch->no_follow = *err;
-		launch->follows = false;
+		job->no_follow = *err;
+		job->follows = false;
 		may_trace = true;
 	}
-	if (may_trace && launch_start_tracer(launch, filtered, err) == 0)
+	if (may_trace && launch_start_tracer(job, filtered, err) == 0)
 		return 0;
-	if (!asks_first && ask(launch, filtered, &helper) == 0)
+	if (!asks_first && ask(job, filtered, &helper) == 0)
 		return 0;
 	add_reason(err, &helper);
 	return -1;

@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "base/fault.h"
-#include "tracer/trace_loop.h"
-#include "report/deliver.h"
 #include "policy/policy.h"
+#include "report/deliver.h"
+#include "tracer/trace_loop.h"
 
 #define REQUEST_MS 2000 /* for the request to be there */
 #define EXEC_S     10   /* from the answer to the client's exec */
@@ -70,23 +70,23 @@ static struct policy *load_policy(const struct worker_options *options, struct e
 	return NULL;
 }
 
-/* The worker's one client; what serves it is told nothing but a struct launch. */
+/* The worker's one client; what serves it is told nothing but a struct trace_job. */
 static struct {
-	struct launch launch;
-	struct options options;
+	struct trace_job job;
+	struct report_target target;
 	struct delivery delivery;
 	struct peer peer;
 } client;
 
 /* The client has executed its program: with its word what is done is done in the way that it asked for. */
-static bool may_begin(struct launch *launch)
+static bool may_begin(struct trace_job *job)
 {
-	(void)launch;
+	(void)job;
 	if (!peer_has_said_the_word(&client.peer))
 		return false;
 	const struct peer *peer = &client.peer;
 	client.delivery = (struct delivery){peer->report_fd, peer->stderr_fd, peer->sender.uid, peer->sender.gid};
-	client.options.verbosity = peer->flags & HELPER_VERBOSE ? VERBOSITY_VERBOSE : VERBOSITY_NORMAL;
+	client.target.verbosity = peer->flags & HELPER_VERBOSE ? VERBOSITY_VERBOSE : VERBOSITY_NORMAL;
 	return true;
 }
 
@@ -98,8 +98,8 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	if (peer_receive(peer, connection, REQUEST_MS, err) < 0)
 		return -1;
 	fault_point("helper-received");
-	client.launch.policy = load_policy(options, err);
-	if (!client.launch.policy ||
+	client.job.policy = load_policy(options, err);
+	if (!client.job.policy ||
 	    tracee_seize(tracee, peer->sender.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, err) < 0)
 		return -1;
 	/* Alive still, so the PID has been its own all the time. */
@@ -129,13 +129,13 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 	if (answer(connection, tracee.suspends_seccomp ? HELPER_SEIZED : HELPER_SEIZED_FILTERED, NULL) < 0)
 		_exit(0);
 	fault_point("helper-answered");
-	client.options.backing = client.peer.request.backing[0] ? client.peer.request.backing : NULL;
-	client.options.delivery = &client.delivery;
-	client.launch.options = &client.options;
-	client.launch.via = VIA_SHIM;
-	client.launch.tracer_is_orphan = true;
-	client.launch.follows = true;
-	client.launch.exec_timeout_s = EXEC_S;
-	client.launch.may_begin = may_begin;
-	follow(&client.launch, &tracee, 1);
+	client.target.delivery = &client.delivery;
+	client.job.backing = client.peer.request.backing[0] ? client.peer.request.backing : NULL;
+	client.job.report = &client.target;
+	client.job.via = VIA_SHIM;
+	client.job.tracer_is_orphan = true;
+	client.job.follows = true;
+	client.job.exec_timeout_s = EXEC_S;
+	client.job.may_begin = may_begin;
+	follow(&client.job, &tracee, 1);
 }

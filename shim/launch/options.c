@@ -79,7 +79,7 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 #endif
 		{NULL, 0, NULL, 0},
 	};
-	*out = (struct options){.verbosity = VERBOSITY_NORMAL};
+	*out = (struct options){.report.verbosity = VERBOSITY_NORMAL};
 	int option;
 	opterr = 0;
 	/* "+": the first word that is no option is COMMAND, and what follows is its own. */
@@ -88,10 +88,10 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 		case POLICY: out->policy_file = optarg; break;
 		case BACKING: out->backing = optarg; break;
 		case ARGV0: out->argv0 = optarg; break;
-		case REPORT: out->report_path = optarg; break;
+		case REPORT: out->report.path = optarg; break;
 		case DRY_RUN: out->dry_run = true; break;
-		case 'v': out->verbosity = VERBOSITY_VERBOSE; break;
-		case 'q': out->verbosity = VERBOSITY_QUIET; break;
+		case 'v': out->report.verbosity = VERBOSITY_VERBOSE; break;
+		case 'q': out->report.verbosity = VERBOSITY_QUIET; break;
 		case HELP: fputs(help, stdout); return OPTIONS_DONE;
 		case VERSION: puts("hugexec " HUGEXEC_VERSION); return OPTIONS_DONE;
 #if HUGEXEC_FAULTS

@@ -37,42 +37,18 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "launch/options.h"
-#include "policy/policy.h"
-#include "report/report.h"
-
-struct launch {
-	const struct policy *policy;
-	const struct options *options;
-	bool follows;           /* COMMAND is a wrapper or a script, which is followed; else all ends at its exec */
-	bool libraries;         /* COMMAND may run to its entry point before it is let go */
-	bool is_interpreted;    /* COMMAND is a script, so what runs first is another program */
-	struct error no_follow; /* why it is not followed although it should be; not set: it is */
-	pid_t tracer_pid;       /* 0: hugexecd traces P, by a connection that is open until exec closes it */
-	bool tracer_is_orphan;  /* T is not P's child */
-	int64_t began_us;       /* CLOCK_MONOTONIC: P waits for a tracer since then, */
-	int64_t hold_until_us;  /* until then at most; 0: P is not ours */
-	int64_t spent_us;       /* what of that has passed when P executes COMMAND; T's own */
-	struct launch_shared *shared;
-	enum via via;
-	/* Where P is no relative of the tracer's; 0 and NULL else. */
-	const struct annotation *annotations; /* of its container */
-	size_t annotation_count;
-	void (*done)(const struct launch *launch, const struct report *report); /* after each report */
-	unsigned exec_timeout_s;                                                /* until P executes COMMAND */
-	bool (*may_begin)(struct launch *launch); /* asked once, when P has executed COMMAND; false: let it go */
-};
+#include "tracer/trace_job.h"
 
 /*
  * Have the calling process traced from its next exec on: by a tracer of its own, or where that cannot be by hugexecd.
  * Where a seccomp filter is in force hugexecd is asked first: a filter that kills whoever calls ptrace would kill only
  * the tracer, but leave a line in the audit log and perhaps a core file.
  * Where a wrapper cannot be followed by a tracer of our own, nor by hugexecd, a script still gets one for its
- * interpreter alone (launch->no_follow). Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer
+ * interpreter alone (job->no_follow). Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer
  * from working, and in the detail what kept hugexecd; word "unprivileged-wrapper" or "no-reaper" for a wrapper; or word
  * "followed-already", where another hugexec traces us and sees to COMMAND.
  */
-int launch_begin(struct launch *launch, struct error *err);
+int launch_begin(struct trace_job *job, struct error *err);
 
 /* Whether ERR, of launch_begin(), says that nothing was to be done, rather than that it has failed. */
 bool launch_is_skipped(const struct error *err);
@@ -84,9 +60,9 @@ bool launch_is_skipped(const struct error *err);
  * "pid-namespace", "preloaded-threads", "sigchld-blocked", "fork", "ptrace-refused", "ptrace-killed", "tracer-killed",
  * "seccomp".
  */
-int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *err);
+int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *err);
 
 /*
  * End the tracer and reap it: exec failed. Half a second at most: one that does not end by then is left behind, killed.
  */
-void launch_stop_tracer(struct launch *launch);
+void launch_stop_tracer(struct trace_job *job);

@@ -11,11 +11,11 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
-#include "ptrace/tracee.h"
-#include "tracer/trace_loop.h"
-#include "tracer/seccomp_preflight.h"
 #include "launch/handshake.h"
+#include "ptrace/tracee.h"
 #include "report/deliver.h"
+#include "tracer/seccomp_preflight.h"
+#include "tracer/trace_loop.h"
 
 #define PARENT_WORD_MS 2000
 
@@ -57,47 +57,47 @@ static int check_files(struct error *err)
 	                 (uintmax_t)limit.rlim_cur, FILES_NEEDED);
 }
 
-static void detach_from_surroundings(const struct launch *launch)
+static void detach_from_surroundings(const struct trace_job *job)
 {
 	/* Only until P is seized: from then on its end wakes us. */
-	if (!launch->tracer_is_orphan)
+	if (!job->tracer_is_orphan)
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
 	raise_own_limits();
-	close_inherited_files(sink_keep_files(launch->options));
-	sink_keep_report(launch->options);
+	close_inherited_files(sink_keep_files(job->report));
+	sink_keep_report(job->report);
 	/* A wrapper may leave its working directory and unmount it: it must not be busy with us. */
 	(void)!chdir("/");
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
 }
 
-_Noreturn static void refuse(struct launch *launch, const struct error *err)
+_Noreturn static void refuse(struct trace_job *job, const struct error *err)
 {
-	launch->shared->refusal = *err;
-	handshake_set(launch->shared, HANDSHAKE_REFUSED);
+	job->shared->refusal = *err;
+	handshake_set(job->shared, HANDSHAKE_REFUSED);
 	_exit(0);
 }
 
-_Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
+_Noreturn void tracer_main(struct trace_job *job, pid_t parent_pid)
 {
 	struct error err = {0};
 	struct tracee tracee;
 	/* That it ends matters only where it runs before it is let go. */
-	bool runs = launch->follows || launch->libraries;
+	bool runs = job->follows || job->libraries;
 	long options = PTRACE_O_TRACEEXEC | (runs ? PTRACE_O_TRACEEXIT : 0);
-	launch->tracer_pid = getpid();
-	detach_from_surroundings(launch);
+	job->tracer_pid = getpid();
+	detach_from_surroundings(job);
 	fault_point("tracer-started");
-	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
-	    (!launch->tracer_is_orphan && getppid() != parent_pid))
+	if (handshake_wait(job->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
+	    (!job->tracer_is_orphan && getppid() != parent_pid))
 		_exit(0);
 	if (check_files(&err) < 0 || rehearse(&err) < 0 || tracee_seize(&tracee, parent_pid, options, &err) < 0)
-		refuse(launch, &err);
+		refuse(job, &err);
 	tracee.known_filters = OWN_FILTERS;
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
-	launch->spent_us = now_us() - launch->began_us;
-	handshake_set(launch->shared, HANDSHAKE_SEIZED);
-	follow(launch, &tracee, 1);
+	job->spent_us = now_us() - job->began_us;
+	handshake_set(job->shared, HANDSHAKE_SEIZED);
+	follow(job, &tracee, 1);
 }

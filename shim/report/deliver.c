@@ -69,7 +69,7 @@ static const char *why(int errnum)
 
 /* What there is to tell, where, and how. */
 struct telling {
-	const struct options *options;
+	const struct report_target *target;
 	const struct report *report;
 	pid_t stderr_of;
 	bool fails_launch;
@@ -78,14 +78,14 @@ struct telling {
 	int place_ms;        /* how long the one that is written to may take: half of what is left */
 };
 
-int sink_open_report(const struct options *options)
+int deliver_open_report(const struct report_target *target)
 {
-	if (strcmp(options->report_path, "-") == 0)
+	if (strcmp(target->path, "-") == 0)
 		return open_stderr(0, true);
-	return open(options->report_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	return open(target->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 }
 
-int sink_open_stderr(void)
+int deliver_open_stderr(void)
 {
 	return open_stderr(0, true);
 }
@@ -96,36 +96,36 @@ static bool may_be_open_file(const char *path)
 	return strcmp(path, "-") == 0 || strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
 }
 
-static int open_at_launch(const struct options *options)
+static int open_at_launch(const struct report_target *target)
 {
-	cleanup_close int fd = sink_open_report(options);
+	cleanup_close int fd = deliver_open_report(target);
 	at_launch.report_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	at_launch.report_errno = at_launch.report_fd < 0 ? errno : 0;
 	return at_launch.report_fd;
 }
 
-int sink_keep_files(const struct options *options)
+int sink_keep_files(const struct report_target *target)
 {
-	const char *path = options->report_path;
+	const char *path = target->path;
 	remember_stderr();
-	return path && strcmp(path, "-") != 0 && may_be_open_file(path) ? open_at_launch(options) : -1;
+	return path && strcmp(path, "-") != 0 && may_be_open_file(path) ? open_at_launch(target) : -1;
 }
 
-void sink_keep_report(const struct options *options)
+void sink_keep_report(const struct report_target *target)
 {
-	if (options->report_path && !may_be_open_file(options->report_path))
-		open_at_launch(options);
+	if (target->path && !may_be_open_file(target->path))
+		open_at_launch(target);
 }
 
 /* The report's file; -1 with errno. */
 static int open_report(const struct telling *telling)
 {
-	if (strcmp(telling->options->report_path, "-") == 0)
+	if (strcmp(telling->target->path, "-") == 0)
 		return open_stderr(telling->stderr_of, false);
 	if (at_launch.report_fd >= 0)
 		return fcntl(at_launch.report_fd, F_DUPFD_CLOEXEC, 0);
 	errno = at_launch.report_errno;
-	return errno ? -1 : sink_open_report(telling->options);
+	return errno ? -1 : deliver_open_report(telling->target);
 }
 
 static int say_not_started(int fd, const struct report *report, int timeout_ms)
@@ -161,7 +161,7 @@ static int begin_child(const struct delivery *delivery)
 static int write_line(void *context)
 {
 	const struct telling *telling = context;
-	const struct delivery *delivery = telling->options->delivery;
+	const struct delivery *delivery = telling->target->delivery;
 	int failed = begin_child(delivery);
 	if (failed)
 		return failed;
@@ -178,14 +178,14 @@ static int write_line(void *context)
 static int write_report(void *context)
 {
 	const struct telling *telling = context;
-	const struct delivery *delivery = telling->options->delivery;
+	const struct delivery *delivery = telling->target->delivery;
 	int failed = begin_child(delivery);
 	if (failed)
 		return failed;
 	if (delivery)
 		return report_append(delivery->report_fd, telling->report, telling->place_ms) < 0 ? errno : 0;
 	/* Should a disk hold on to the child for ever, it must not hold a pipe of the workload's open. */
-	if (aside_is_child() && !may_be_open_file(telling->options->report_path))
+	if (aside_is_child() && !may_be_open_file(telling->target->path))
 		close_all_but(at_launch.report_fd);
 	cleanup_close int fd = open_report(telling);
 	return fd < 0 || report_append(fd, telling->report, telling->place_ms) < 0 ? errno : 0;
@@ -197,8 +197,8 @@ static int write_complaint(void *context)
 	char line[4608];
 	begin_child(NULL);
 	cleanup_close int fd = open_stderr(telling->stderr_of, false);
-	int bytes = snprintf(line, sizeof line, "hugexec: cannot write the report to %s: %s\n",
-	                     telling->options->report_path, why(telling->report_errno));
+	int bytes = snprintf(line, sizeof line, "hugexec: cannot write the report to %s: %s\n", telling->target->path,
+	                     why(telling->report_errno));
 	return fd < 0 || bytes >= (int)sizeof line || say(fd, line, (size_t)bytes, telling->place_ms) < 0;
 }
 
@@ -220,38 +220,38 @@ static int tell(struct telling *telling, int (*write)(void *context))
 	cleanup_close int target = open_living(telling->stderr_of);
 	telling->place_ms = left_ms > 0 ? (int)left_ms / 2 : 0;
 	int failed = aside(write, telling, telling->place_ms + CHILD_MS, target);
-	if (failed < 0 && errno == EAGAIN && !telling->options->delivery)
+	if (failed < 0 && errno == EAGAIN && !telling->target->delivery)
 		return write(telling);
 	return failed < 0 ? errno : failed;
 }
 
-bool sink_tells_build_id(const struct options *options)
+bool deliver_tells_build_id(const struct report_target *target)
 {
-	return options->report_path || (options->delivery && options->delivery->report_fd >= 0);
+	return target->path || (target->delivery && target->delivery->report_fd >= 0);
 }
 
 /* Tell all files that ask for it. Returns the names of those that have not taken it, NULL: none. */
 static const char *tell_files(struct telling *telling)
 {
-	const struct options *options = telling->options;
-	const struct delivery *delivery = options->delivery;
+	const struct report_target *target = telling->target;
+	const struct delivery *delivery = target->delivery;
 	bool wants_line =
-	    options->verbosity == VERBOSITY_VERBOSE || (telling->fails_launch && options->verbosity != VERBOSITY_QUIET);
+	    target->verbosity == VERBOSITY_VERBOSE || (telling->fails_launch && target->verbosity != VERBOSITY_QUIET);
 	bool lacks_line = wants_line && (!delivery || delivery->stderr_fd >= 0) && tell(telling, write_line) != 0;
-	if (sink_tells_build_id(options))
+	if (deliver_tells_build_id(target))
 		telling->report_errno = tell(telling, write_report);
 	if (!telling->report_errno)
 		return lacks_line ? "standard-error" : NULL;
-	if (!delivery && options->verbosity != VERBOSITY_QUIET && strcmp(options->report_path, "-") != 0)
+	if (!delivery && target->verbosity != VERBOSITY_QUIET && strcmp(target->path, "-") != 0)
 		tell(telling, write_complaint);
 	return lacks_line ? "standard-error report" : "report";
 }
 
-void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch,
-                 int timeout_ms)
+void deliver_report(const struct report_target *target, const struct report *report, pid_t stderr_of, bool fails_launch,
+                    int timeout_ms)
 {
 	struct telling telling = {
-	    .options = options,
+	    .target = target,
 	    .report = report,
 	    .stderr_of = stderr_of,
 	    .fails_launch = fails_launch,

@@ -7,38 +7,54 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
-#include "launch/options.h"
 #include "report/report.h"
 
+enum verbosity { VERBOSITY_QUIET, VERBOSITY_NORMAL, VERBOSITY_VERBOSE };
+
+/* Where reports go that are written for somebody else: his files, written to with no more than his rights. */
+struct delivery {
+	int report_fd, stderr_fd; /* -1: none */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* Where the reports of one launch go. */
+struct report_target {
+	const char *path; /* the file for JSON lines; NULL: none; "-": standard error */
+	enum verbosity verbosity;
+	const struct delivery *delivery; /* NULL: to our own files (PATH, standard error) */
+};
+
 /* How long a report may take to be written where nothing else is short of time. */
-#define SINK_MS 1500
+#define DELIVER_MS 1500
 
 /*
  * Called in T while it still has P's files: remember which file standard error is, for later it is written to only
  * where it is still that; and open the report's where it is a file of P's (/dev/stdout). Returns the one descriptor
  * that is needed later, 3 or higher; -1: none.
  */
-int sink_keep_files(const struct options *options);
+int sink_keep_files(const struct report_target *target);
 
 /* Called in T afterwards, in P's folder still: open the report's file elsewhere, so that its path means what P means.
  * Whoever waits for a disk here has nothing of P's open. */
-void sink_keep_report(const struct options *options);
+void sink_keep_report(const struct report_target *target);
 
 /*
- * Deliver REPORT as OPTIONS ask. STDERR_OF: the process whose standard error messages go to, and whose end ends all
+ * Deliver REPORT to TARGET. STDERR_OF: the process whose standard error messages go to, and whose end ends all
  * waiting; 0: our own.
  * FAILS_LAUNCH: the policy turns this failure into exit status 125, which is always said aloud unless quiet.
- * TIMEOUT_MS: how long files may take to be written to, in all; SINK_MS, or less.
+ * TIMEOUT_MS: how long files may take to be written to, in all; DELIVER_MS, or less.
  * Never fails: a report that cannot be written must not stop a workload.
  */
-void sink_report(const struct options *options, const struct report *report, pid_t stderr_of, bool fails_launch,
-                 int timeout_ms);
+void deliver_report(const struct report_target *target, const struct report *report, pid_t stderr_of, bool fails_launch,
+                    int timeout_ms);
 
 /* Whether anybody gets the report as JSON: only that tells build ids, which take a process of their own to read. */
-bool sink_tells_build_id(const struct options *options);
+bool deliver_tells_build_id(const struct report_target *target);
 
 /* The report's file, and standard error, opened so that they can be handed on; -1 with errno where there is none. */
-int sink_open_report(const struct options *options);
-int sink_open_stderr(void);
+int deliver_open_report(const struct report_target *target);
+int deliver_open_stderr(void);

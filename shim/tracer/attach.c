@@ -12,11 +12,11 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "remap/remap_program.h"
 #include "ptrace/rseq.h"
+#include "remap/remap_program.h"
+#include "report/deliver.h"
 #include "tracer/match_input.h"
 #include "tracer/stop_threads.h"
-#include "report/deliver.h"
 
 /* For the main thread to stand still: the kernel may not let go of it. */
 #define FREEZE_MS 500
@@ -76,14 +76,14 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 	out->all_held_us = frozen.held_us;
 }
 
-static int decide(pid_t pid, const struct policy *policy, const struct options *options, struct fact_store *store,
+static int decide(pid_t pid, const struct policy *policy, const char *backing, struct fact_store *store,
                   struct decision *decision, struct report *report)
 {
 	const struct facts given = {.via = VIA_ATTACH};
 	if (facts_decide(store, pid, &given, policy, INT64_MAX, decision, &report->reason) < 0)
 		return -1;
-	if (options->backing)
-		settings_override_backing(&decision->settings, options->backing, NULL);
+	if (backing)
+		settings_override_backing(&decision->settings, backing, NULL);
 	snprintf(report->exe, sizeof report->exe, "%s", store->exe);
 	snprintf(report->rule, sizeof report->rule, "%s", decision->rule_name ? decision->rule_name : "");
 	facts_free(store);
@@ -97,7 +97,10 @@ static int decide(pid_t pid, const struct policy *policy, const struct options *
 	return -1;
 }
 
-void attach_run(pid_t pid, const struct policy *policy, const struct options *options, struct attached *out)
+/* The journal is always told; who asked reads what came of it in OUT. */
+static const struct report_target to_journal_only = {.verbosity = VERBOSITY_QUIET};
+
+void attach_run(pid_t pid, const struct policy *policy, const char *backing, struct attached *out)
 {
 	struct stat exe;
 	struct fact_store store;
@@ -113,7 +116,7 @@ void attach_run(pid_t pid, const struct policy *policy, const struct options *op
 	if (pidfd < 0)
 		error_set_errno(&report->reason, errno, "tracee-gone", "process %d", (int)pid);
 	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
-	         decide(pid, policy, options, &store, &decision, report) == 0)
+	         decide(pid, policy, backing, &store, &decision, report) == 0)
 		remap_frozen(pid, pidfd, &exe, &decision.settings, out);
-	sink_report(options, report, 0, false, SINK_MS);
+	deliver_report(&to_journal_only, report, 0, false, DELIVER_MS);
 }

@@ -14,7 +14,6 @@
 
 #include <sys/types.h>
 
-#include "launch/options.h"
 #include "policy/policy.h"
 #include "report/report.h"
 
@@ -24,7 +23,7 @@ struct attached {
 };
 
 /*
- * Do for process PID what POLICY says, with OPTIONS.backing in place of the rule's where that is set. OUT tells what
+ * Do for process PID what POLICY says, with BACKING in place of the rule's (NULL: the rule's). OUT tells what
  * came of it (report_free() the report); the journal is told, too. Blocks all signals for good.
  */
-void attach_run(pid_t pid, const struct policy *policy, const struct options *options, struct attached *out);
+void attach_run(pid_t pid, const struct policy *policy, const char *backing, struct attached *out);

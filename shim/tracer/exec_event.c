@@ -11,13 +11,13 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "remap/remap_program.h"
-#include "ptrace/entry_stop.h"
-#include "tracer/match_input.h"
 #include "host/host.h"
+#include "ptrace/entry_stop.h"
+#include "remap/remap_program.h"
+#include "report/deliver.h"
 #include "tracer/entry_wait.h"
 #include "tracer/exec_names.h"
-#include "report/deliver.h"
+#include "tracer/match_input.h"
 
 #define EXIT_FAIL 125
 
@@ -25,13 +25,13 @@
 static int decide(const struct following *following, const struct tracee *tracee, struct fact_store *store,
                   struct decision *decision, struct error *err)
 {
-	const struct launch *launch = following->launch;
+	const struct trace_job *job = following->job;
 	const struct facts given = {
-	    .via = launch->via, .annotations = launch->annotations, .annotation_count = launch->annotation_count};
-	if (facts_decide(store, tracee->pid, &given, launch->policy, tracee->held_until_us, decision, err) < 0)
+	    .via = job->via, .annotations = job->annotations, .annotation_count = job->annotation_count};
+	if (facts_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
-	if (launch->options->backing)
-		settings_override_backing(&decision->settings, launch->options->backing, NULL);
+	if (job->backing)
+		settings_override_backing(&decision->settings, job->backing, NULL);
 	fault_point("decided");
 	return 0;
 }
@@ -41,7 +41,7 @@ static void report_begin(struct report *report, const struct following *followin
 {
 	memset(report, 0, sizeof *report);
 	report->pid = pid;
-	report->via = following->launch->via;
+	report->via = following->job->via;
 	report->backing = BACKING_NONE;
 	report->outcome = OUTCOME_SKIPPED;
 	snprintf(report->exe, sizeof report->exe, "%s", exe ? exe : "");
@@ -54,11 +54,11 @@ static void report_begin(struct report *report, const struct following *followin
 static void tell(const struct following *following, const struct report *report, const struct tracee *tracee,
                  bool fails)
 {
-	const struct launch *launch = following->launch;
-	int left_ms = tracee_time_left_ms(tracee, SINK_MS);
-	sink_report(launch->options, report, tracee->pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
-	if (launch->done)
-		launch->done(launch, report);
+	const struct trace_job *job = following->job;
+	int left_ms = tracee_time_left_ms(tracee, DELIVER_MS);
+	deliver_report(job->report, report, tracee->pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
+	if (job->done)
+		job->done(job, report);
 }
 
 /* End the workload before its first instruction, as the policy's on_error asks. */
@@ -76,7 +76,7 @@ static void release(const struct following *following, struct followed *followed
 		tracee_detach(tracee);
 		return;
 	}
-	if (following->launch->tracer_is_orphan) {
+	if (following->job->tracer_is_orphan) {
 		/* By our end, which follows: a detached one could end, too, while we are still there to be seen. */
 		tracee->state = tracee->state == TRACEE_GONE ? TRACEE_GONE : TRACEE_LET_GO;
 		return;
@@ -88,7 +88,7 @@ static void release(const struct following *following, struct followed *followed
 	if (tracee->filter_seen == FILTER_NEW)
 		tracee_detach(tracee); /* we stay its zombie, which does not kill it */
 	else
-		tracee_hand_off(tracee, following->launch->tracer_pid, NULL);
+		tracee_hand_off(tracee, following->job->tracer_pid, NULL);
 }
 
 static void remember_skip(struct followed *followed, const struct report *report)
@@ -105,7 +105,7 @@ static void remember_skip(struct followed *followed, const struct report *report
  * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for a
  * report in JSON: where nobody gets one it is not read, else it is read beside the work.
  */
-static void remap(const struct launch *launch, struct followed *followed, const struct decision *decision,
+static void remap(const struct trace_job *job, struct followed *followed, const struct decision *decision,
                   struct fact_store *store, struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
@@ -116,9 +116,9 @@ static void remap(const struct launch *launch, struct followed *followed, const 
 	fault_point("exec-finished");
 	/* A wrapper may have gone to another cgroup (cgexec, systemd-run --scope): what we allocate is charged to ours.
 	 */
-	if (launch->follows && !tracee->is_foreign)
+	if (job->follows && !tracee->is_foreign)
 		tracee->is_foreign = !host_shares_cgroups(tracee->pid);
-	if (sink_tells_build_id(launch->options))
+	if (deliver_tells_build_id(job->report))
 		facts_begin_build_id(store, tracee->pid);
 	engine_run(tracee, &decision->settings, report);
 	facts_finish_build_id(store, tracee->held_until_us);
@@ -147,7 +147,7 @@ static void settle(struct following *following, struct followed *followed, struc
 }
 
 /* Where libraries are wanted and ld.so will map some: let it, and come back at the program's entry point. */
-static bool run_to_entry(const struct launch *launch, struct followed *followed, const struct settings *settings,
+static bool run_to_entry(const struct trace_job *job, struct followed *followed, const struct settings *settings,
                          struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
@@ -160,7 +160,7 @@ static bool run_to_entry(const struct launch *launch, struct followed *followed,
 		return false;
 	struct error reason;
 	struct report *waiting = malloc(sizeof *waiting);
-	pid_t zombie_pid = followed->is_root && !launch->tracer_is_orphan ? launch->tracer_pid : 0;
+	pid_t zombie_pid = followed->is_root && !job->tracer_is_orphan ? job->tracer_pid : 0;
 	if (!waiting || entry_stop_set(tracee, zombie_pid, &reason) < 0) {
 		if (waiting && report->outcome != OUTCOME_FAILED)
 			report->reason = reason;
@@ -191,7 +191,7 @@ static void begin_hold(const struct following *following, struct followed *follo
 {
 	struct settings settings;
 	struct tracee *tracee = &followed->tracee;
-	int64_t spent_us = followed->is_root ? following->launch->spent_us : 0;
+	int64_t spent_us = followed->is_root ? following->job->spent_us : 0;
 	settings_default(&settings);
 	stop_at_exit(tracee, false);
 	tracee->held_since_us = began_us - (int64_t)followed->held_us - spent_us;
@@ -208,14 +208,14 @@ static void end_hold(struct followed *followed)
 static enum considered conclude(struct following *following, struct followed *followed, struct report *report,
                                 const struct settings *settings, bool may_follow)
 {
-	if (may_follow && !error_is_set(&following->launch->no_follow)) {
+	if (may_follow && !error_is_set(&following->job->no_follow)) {
 		report->latency_us = followed->held_us;
 		remember_skip(followed, report);
 		end_hold(followed);
 		return CONSIDERED_FOLLOW;
 	}
 	if (may_follow)
-		report->reason = following->launch->no_follow;
+		report->reason = following->job->no_follow;
 	settle(following, followed, report, settings);
 	return CONSIDERED_LET_GO;
 }
@@ -281,9 +281,9 @@ enum considered consider(struct following *following, struct followed *followed,
 	} else if (decision.action == ACTION_REMAP && is_wrapper) {
 		error_set(&report.reason, "wrapper", "it is followed for what it executes, and left alone itself");
 	} else if (decision.action == ACTION_REMAP) {
-		remap(following->launch, followed, &decision, &store, &report);
+		remap(following->job, followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;
-		run_on = run_to_entry(following->launch, followed, settings, &report);
+		run_on = run_to_entry(following->job, followed, settings, &report);
 		may_follow &= report.prepared_bytes == 0;
 	} else if (decision.rule_matched) {
 		error_set(&report.reason, "rule-skip", "the rule says to leave it alone");

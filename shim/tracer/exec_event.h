@@ -9,8 +9,8 @@
 
 #include "ptrace/map_hint.h"
 #include "ptrace/tracee.h"
-#include "launch/spawn_tracer.h"
 #include "report/report.h"
+#include "tracer/trace_job.h"
 
 /* How far a process has come that we follow, or a thread. From its exec stop on it is held, until it runs on or is let
  * go. */
@@ -41,7 +41,7 @@ struct followed {
 };
 
 struct following {
-	struct launch *launch;
+	struct trace_job *job;
 	pid_t root_pid;
 	int64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
 	struct followed *list;

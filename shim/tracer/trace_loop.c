@@ -19,10 +19,10 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/retry.h"
-#include "ptrace/entry_stop.h"
 #include "host/host.h"
-#include "tracer/exec_event.h"
+#include "ptrace/entry_stop.h"
 #include "tracer/entry_wait.h"
+#include "tracer/exec_event.h"
 
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
 
@@ -104,7 +104,7 @@ static void apply_follow_setting(struct following *following, struct followed *f
                                  const struct settings *settings)
 {
 	/* Of a wrapper that has us as its child we would stay a zombie: it cannot reap who has no exit signal. */
-	bool may_leave = !following->launch->follows || following->launch->tracer_is_orphan;
+	bool may_leave = !following->job->follows || following->job->tracer_is_orphan;
 	if (!following->deadline_us && may_leave)
 		following->deadline_us = now_us() + (int64_t)settings->follow_timeout_s * 1000000;
 	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);
@@ -117,11 +117,11 @@ static void apply_follow_setting(struct following *following, struct followed *f
 /* At COMMAND's own exec: whether the tracer may go on. */
 static bool begins(struct following *following, struct followed *followed)
 {
-	struct launch *launch = following->launch;
+	struct trace_job *job = following->job;
 	if (!followed->is_root)
 		return false; /* something that the root has cloned aside */
 	following->deadline_us = 0;
-	return !launch->may_begin || launch->may_begin(launch);
+	return !job->may_begin || job->may_begin(job);
 }
 
 /*
@@ -395,16 +395,16 @@ static void on_end(struct following *following, pid_t pid)
 	}
 }
 
-_Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count)
+_Noreturn void follow(struct trace_job *job, const struct tracee *threads, size_t count)
 {
-	struct following following = {.launch = launch, .list = followed_at_first, .capacity = FOLLOWED_AT_FIRST};
+	struct following following = {.job = job, .list = followed_at_first, .capacity = FOLLOWED_AT_FIRST};
 	for (size_t i = 0; i < count; i++) {
 		if (!add(&following, &(struct followed){.tracee = threads[i], .is_root = i == 0}))
 			_exit(0);
 	}
 	following.root_pid = threads[0].pid;
-	if (launch->exec_timeout_s)
-		following.deadline_us = now_us() + (int64_t)launch->exec_timeout_s * 1000000;
+	if (job->exec_timeout_s)
+		following.deadline_us = now_us() + (int64_t)job->exec_timeout_s * 1000000;
 	while (following.count > 0) {
 		int status;
 		pid_t pid = next_event(&following, &status);

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "ptrace/tracee.h"
-#include "launch/spawn_tracer.h"
+#include "tracer/trace_job.h"
 
 /*
  * Follow a process that was just seized, all COUNT of its THREADS (the first is the main one), until a rule matches
@@ -14,4 +14,4 @@
  * something it may start and end threads (with PTRACE_O_TRACECLONE in their options), and any of them may be the one
  * that executes. Ends the calling process.
  */
-_Noreturn void follow(struct launch *launch, const struct tracee *threads, size_t count);
+_Noreturn void follow(struct trace_job *job, const struct tracee *threads, size_t count);
