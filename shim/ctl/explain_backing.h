@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "ctl/explain.h"
+#include "ctl/explanation.h"
 
 /* The file backing, from the filesystem, the kernel and what of the program is in the page cache. */
 void explain_file_backing(const struct explanation *explanation, struct backing_outlook *outlook);

@@ -9,10 +9,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
-#include "ptrace/arch/arch.h"
 #include "mm/smaps.h"
 
 #define MAPS_LIMIT_BYTES (64 * MIB)

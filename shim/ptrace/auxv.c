@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "ptrace/inject.h"
 
 /* Arguments and environment are bounded by the stack's limit; this is far above what the kernel takes by default. */
 #define POINTERS_MAX (4U << 20)

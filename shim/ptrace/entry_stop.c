@@ -15,8 +15,9 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/size.h"
-#include "ptrace/auxv.h"
 #include "mm/maps.h"
+#include "ptrace/auxv.h"
+#include "ptrace/inject.h"
 #include "ptrace/tracee_files.h"
 
 #ifndef MAP_FIXED_NOREPLACE

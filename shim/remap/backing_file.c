@@ -9,9 +9,10 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/size.h"
+#include "ptrace/inject.h"
 #include "remap/page_cache.h"
-#include "remap/relocate.h"
 #include "remap/private_copy.h"
+#include "remap/relocate.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */

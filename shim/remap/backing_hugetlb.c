@@ -11,8 +11,9 @@
 #include "base/cleanup.h"
 #include "base/retry.h"
 #include "base/size.h"
-#include "remap/backing.h"
 #include "host/host.h"
+#include "ptrace/inject.h"
+#include "remap/backing.h"
 
 static unsigned hugetlb_memfd_flags(uint64_t page_bytes)
 {

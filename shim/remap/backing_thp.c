@@ -10,9 +10,10 @@
 #include <unistd.h>
 
 #include "base/size.h"
+#include "host/host.h"
+#include "ptrace/inject.h"
 #include "remap/backing.h"
 #include "remap/populate.h"
-#include "host/host.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */

@@ -24,14 +24,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-
-/* A part of a file: offset and length are multiples of 2 MiB. */
-struct file_range {
-	uint64_t file_off, bytes;
-};
-
-#define PAGE_CACHE_SLOT_BYTES (UINT64_C(2) << 20)
-#define PAGE_CACHE_SLOTS_MAX  2048 /* 4 GiB of text */
+#include "remap/page_cache_blocks.h"
 
 /*
  * Make the COUNT ranges of the file open at FD (read-only is enough) huge in the page cache, holding the caller for

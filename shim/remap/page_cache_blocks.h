@@ -1,6 +1,6 @@
 /*
- * page_cache_blocks.h - the 2 MiB slots of a file in the page cache: which are huge, which are in use, and the three ways to change
- * that. page_cache.c decides what is done in which order.
+ * page_cache_blocks.h - the 2 MiB slots of a file in the page cache: which are huge, which are in use, and the three
+ * ways to change that. page_cache.c decides what is done in which order.
  *
  * Our own mappings of the file are never read by a plain load: a file that somebody truncates would be a SIGBUS. Pages
  * are touched by MADV_POPULATE_READ, which returns an error instead (madvise(2), Linux 5.14).
@@ -11,7 +11,14 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "remap/page_cache.h"
+
+/* A part of a file: offset and length are multiples of 2 MiB. */
+struct file_range {
+	uint64_t file_off, bytes;
+};
+
+#define PAGE_CACHE_SLOT_BYTES (UINT64_C(2) << 20)
+#define PAGE_CACHE_SLOTS_MAX  2048 /* 4 GiB of text */
 
 enum slot_state {
 	SLOT_SMALL, /* in small folios that could be dropped, or not in the cache at all, or not looked at yet */

@@ -1,4 +1,5 @@
 #include "remap/populate.h"
+#include "ptrace/inject.h"
 
 #include <errno.h>
 #include <stddef.h>

@@ -14,12 +14,13 @@
 #include "base/fault.h"
 #include "base/retry.h"
 #include "base/size.h"
+#include "mm/cow_pages.h"
+#include "mm/smaps.h"
+#include "ptrace/inject.h"
+#include "ptrace/tracee_files.h"
 #include "remap/backing.h"
 #include "remap/copy_fill.h"
 #include "remap/populate.h"
-#include "mm/cow_pages.h"
-#include "mm/smaps.h"
-#include "ptrace/tracee_files.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000

@@ -15,9 +15,10 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/size.h"
-#include "ptrace/auxv.h"
 #include "mm/cow_pages.h"
 #include "mm/pt_load.h"
+#include "ptrace/auxv.h"
+#include "ptrace/inject.h"
 #include "ptrace/tracee_files.h"
 
 #ifndef MAP_FIXED_NOREPLACE

@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#include "tracer/exec_event.h"
+#include "tracer/followed.h"
 
 /* FOLLOWED is to stop at its entry point, and about to run. */
 void entry_wait_begin(struct followed *followed);

@@ -13,9 +13,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "ptrace/arch/arch.h"
 
 /* As many levels of #! as the kernel follows (fs/exec.c, exec_binprm()). */
 #define INTERPRETERS_MAX 5

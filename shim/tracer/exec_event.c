@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "host/host.h"
 #include "ptrace/entry_stop.h"
+#include "ptrace/inject.h"
 #include "remap/remap_program.h"
 #include "report/deliver.h"
 #include "tracer/entry_wait.h"

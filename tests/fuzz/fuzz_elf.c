@@ -6,8 +6,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "sandbox/elf/elf_parse.h"
 #include "fuzzing.h"
+#include "sandbox/elf/elf_client.h"
+#include "sandbox/elf/elf_parse.h"
 
 static int sink(void)
 {

@@ -1,9 +1,9 @@
 /*
  * An ld.so.cache of any bytes, as that of a container's root may be.
  */
-#include "sandbox/elf/elf_arch.h"
-#include "sandbox/elf/ld_cache.h"
+#include "arch/elf_arch.h"
 #include "fuzzing.h"
+#include "sandbox/elf/ld_cache.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

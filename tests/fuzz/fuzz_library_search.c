@@ -6,9 +6,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "sandbox/elf/elf_arch.h"
-#include "sandbox/elf/library_search.h"
+#include "arch/elf_arch.h"
 #include "fuzzing.h"
+#include "sandbox/elf/library_search.h"
 
 #define FILES_MAX 8
 

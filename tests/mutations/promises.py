@@ -55,7 +55,7 @@ broken(1, "signal mask, given back at the hand-off", "shim/ptrace/tracee.c",
 broken(1, "pending signals", "shim/ptrace/tracee.c", "signal_to_deliver = signal_stop ? WSTOPSIG(status) : 0;", "signal_to_deliver = 0;",
        "borrowed::test_stopped_while_borrowed")
 broken(1, "signals reach who is followed", "shim/tracer/trace_loop.c", "\t\tsignal_to_deliver = WSTOPSIG(status);\n", "", "follow::test_signals_while_it_is_followed")
-broken(1, "registers at the entry point", "shim/ptrace/arch/x86_64.h", "\t*regs = *final;\n", "\t*regs = *final;\n\tregs->gpr.rbx = 1;\n",
+broken(1, "registers at the entry point", "shim/arch/x86_64.h", "\t*regs = *final;\n", "\t*regs = *final;\n\tregs->gpr.rbx = 1;\n",
        "launch::test_registers_at_entry")
 broken(1, "the function to be called at exit (rdx)", "shim/ptrace/tracee.c", "\tif (info_addr && is_writable(tracee, info_addr))\n\t\tinfo_addr = 0;\n",
        "\tinfo_addr = 0;\n", "launch::test_registers_at_entry")

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "sandbox/elf/elf_arch.h"
+#include "arch/elf_arch.h"
 #include "sandbox/elf/ld_cache.h"
 
 #define ENTRIES  5

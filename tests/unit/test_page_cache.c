@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "remap/page_cache.h"
 #include "remap/page_cache_blocks.h"
 
 #define SLOT PAGE_CACHE_SLOT_BYTES

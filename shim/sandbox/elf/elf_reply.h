@@ -8,7 +8,8 @@
 
 #include <stdint.h>
 
-#include "sandbox/elf/elf_client.h"
+#include "base/error.h"
+#include "sandbox/elf/elf_facts.h"
 
 #define ELF_ANSWER_MAGIC   0x68786572U /* changes with the struct */
 #define ELF_READER_SYMBOLS "symbols"

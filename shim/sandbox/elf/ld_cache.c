@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "sandbox/elf/elf_arch.h"
+#include "arch/elf_arch.h"
 
 #define OLD_MAGIC        "ld.so-1.7.0"
 #define NEW_MAGIC        "glibc-ld.so.cache1.1" /* magic and version */

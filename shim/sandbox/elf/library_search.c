@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arch/elf_arch.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
-#include "sandbox/elf/elf_arch.h"
 #include "sandbox/elf/elf_needs.h"
 #include "sandbox/elf/elf_parse.h"
 #include "sandbox/elf/ld_cache.h"

@@ -1,13 +1,13 @@
 /*
- * library_search.h - the search itself, as hugexec-elf-reader does it once it is locked up; apart from it, so that it can be
- * tested and fuzzed. And what the two sides say to each other.
+ * library_search.h - the search itself, as hugexec-elf-reader does it once it is locked up; apart from it, so that it
+ * can be tested and fuzzed. And what the two sides say to each other.
  */
 #pragma once
 
 #include <stddef.h>
 
 #include "sandbox/elf/elf_reply.h"
-#include "sandbox/elf/library_search_client.h"
+#include "sandbox/elf/library_search_request.h"
 
 #define SEARCH_MODE "libraries"
 

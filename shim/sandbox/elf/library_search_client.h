@@ -7,9 +7,9 @@
  * and its order. It is a guess: ld.so may be built with other folders, and a file may change before it is loaded. So
  * nothing may hang on it but what is worth preparing.
  *
- * The names and all that is read are strangers' words. So the search is done by hugexec-elf-reader (sandbox/sandbox_enter.h),
- * which may open nothing: it asks for each file by its path, over a socket, and whoever asked for the search opens it
- * with the rights that he thinks fit, and hands the descriptor over.
+ * The names and all that is read are strangers' words. So the search is done by hugexec-elf-reader
+ * (sandbox/sandbox_enter.h), which may open nothing: it asks for each file by its path, over a socket, and whoever
+ * asked for the search opens it with the rights that he thinks fit, and hands the descriptor over.
  */
 #pragma once
 
@@ -18,23 +18,9 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "sandbox/elf/elf_client.h"
-
-#define SEARCH_PATH_MAX    4096
-#define SEARCH_PATHS_MAX   (16 * 1024)
-#define SEARCH_OBJECTS_MAX 512  /* files that are loaded */
-#define SEARCH_OPENS_MAX   8192 /* files and folders asked for */
-#define SEARCH_LATER_MAX   256
-
-/* What ld.so is told. Strings end with a NUL. */
-struct search_request {
-	uint32_t later_count; /* of paths that are told after this: libraries that the program loads when it runs */
-	uint8_t is_secure;    /* AT_SECURE: the environment and $ORIGIN do not count */
-	char exe[SEARCH_PATH_MAX];    /* the program, as it sees itself; "": not known */
-	char folder[SEARCH_PATH_MAX]; /* where it is started; "": not known */
-	char library_path[SEARCH_PATHS_MAX];
-	char preload[SEARCH_PATHS_MAX];
-};
+#include "sandbox/elf/elf_facts.h"
+#include "sandbox/elf/library_search_request.h"
+#include "sandbox/sandbox_spawn.h"
 
 /* A library that was found. */
 struct found_library {

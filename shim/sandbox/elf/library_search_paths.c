@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "sandbox/elf/elf_arch.h"
-#include "sandbox/elf/library_search_client.h"
+#include "arch/elf_arch.h"
+#include "sandbox/elf/library_search_request.h"
 
 static const char *const lib_names[] = {LOADER_LIB_NAMES};
 static const char *const platform_names[] = {LOADER_PLATFORM_NAMES};

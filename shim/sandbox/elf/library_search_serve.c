@@ -7,9 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "arch/elf_arch.h"
 #include "base/cleanup.h"
 #include "base/retry.h"
-#include "sandbox/elf/elf_arch.h"
 #include "sandbox/elf/library_search.h"
 
 static int say(int socket_fd, const struct search_message *message)

@@ -4,7 +4,7 @@
 #pragma once
 
 #if defined(__x86_64__)
-#include "ptrace/arch/x86_64.h"
+#include "arch/x86_64.h"
 #else
 #error "hugexec has no engine/arch header for this processor yet"
 #endif

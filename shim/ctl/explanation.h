@@ -1,0 +1,44 @@
+/*
+ * explanation.h - what `hugexecctl explain` has found out about a program.
+ */
+#pragma once
+
+#include <limits.h>
+
+#include "ctl/explain_libraries.h"
+#include "ctl/probe.h"
+#include "policy/policy.h"
+#include "remap/plan_estimate.h"
+#include "sandbox/elf/elf_client.h"
+#include "tracer/exe_inspect.h"
+
+#define EXPLAIN_SCRIPTS_MAX 5 /* as many interpreter lines as the kernel follows (fs/exec.c, exec_binprm()) */
+
+/* Whether one of the decision's backings could carry the plan out. */
+struct backing_outlook {
+	enum backing backing;
+	enum verdict verdict; /* unknown: only the program's start would tell */
+	uint64_t bytes;       /* at most on huge pages by it */
+	struct error reason;  /* set where it does not work, or that is not known, or some of it cannot be had */
+	char note[64];        /* how it is known that it works; "" */
+};
+
+struct explanation {
+	char scripts[EXPLAIN_SCRIPTS_MAX][PATH_MAX]; /* the way to PROGRAM, where it begins with scripts */
+	unsigned script_count;
+	struct program command; /* what would be executed first: a script, or the same as PROGRAM */
+	struct program program; /* the ELF file that would run */
+	char build_id[2 * ELF_BUILD_ID_MAX + 1];
+	struct elf_facts elf;
+	struct error elf_error; /* set: ELF is not known */
+	char unit[256], cgroup[4096];
+	struct decision decision;         /* its strings are the policy's */
+	struct error settled;             /* why a launch would leave the command alone from the start; unset: open */
+	enum follow follow;               /* where nothing is done: what is asked about again */
+	bool is_wrapper;                  /* the program is one, and not put on huge pages itself */
+	struct forecast forecast;         /* by the huge pages of the page cache and of thp */
+	struct forecast hugetlb_forecast; /* by pages of the setting page_size */
+	struct backing_outlook outlooks[BACKING_COUNT];
+	unsigned outlook_count;
+	struct explained_libraries libraries; /* where the rule wants them */
+};
