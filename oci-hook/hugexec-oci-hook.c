@@ -16,7 +16,7 @@
  *
  * The tracer stays in the cgroup in which the runtime has called its hook, which is not the container's: in there it
  * would be killed, frozen and counted with it, and keep its cgroup from being removed. Memory is charged to the
- * container all the same, because the container's process itself allocates it (tracee.is_foreign).
+ * container all the same, because the container's process itself allocates it (tracee.charges_itself).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -201,7 +201,7 @@ static int attach(int pidfd, struct seized *seized, struct error *err)
 	bool may_suspend = tracee_may_suspend_seccomp();
 	for (size_t i = 0; i < seized->count; i++) {
 		seized->threads[i].suspends_seccomp = may_suspend;
-		seized->threads[i].is_foreign = true;
+		seized->threads[i].charges_itself = true;
 	}
 	return 0;
 }

@@ -152,7 +152,8 @@ static int run_under(const struct policy *policy, const struct options *options)
 	unsigned needs = policy_needs(policy);
 	cleanup_free char *unit = needs & FACT_UNIT ? host_unit_of(getpid()) : NULL;
 	cleanup_free char *cgroup = needs & FACT_CGROUP ? host_cgroup_of(getpid()) : NULL;
-	struct facts facts = {.via = VIA_SHIM, .exe = program.path, .uid = geteuid(), .unit = unit, .cgroup = cgroup};
+	struct match_input facts = {
+	    .via = VIA_SHIM, .exe = program.path, .uid = geteuid(), .unit = unit, .cgroup = cgroup};
 	struct decision decision;
 	facts_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
 

@@ -12,10 +12,10 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 #include "ctl/explain.h"
-#include "tracer/match_input.h"
 #include "host/host.h"
 #include "launch/prescreen.h"
 #include "tracer/exe_inspect.h"
+#include "tracer/match_input.h"
 
 #define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
 #define HEAD_BYTES      256   /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
@@ -107,7 +107,7 @@ static int decide(const char *policy_file, const char *backing, struct explanati
 	}
 	cleanup_free char *unit = host_unit_of(getpid());
 	cleanup_free char *cgroup = host_cgroup_of(getpid());
-	struct facts facts = {
+	struct match_input facts = {
 	    .via = VIA_SHIM,
 	    .exe = out->program.path,
 	    .build_id = out->build_id,

@@ -68,7 +68,8 @@ static void try_entry(struct tracee *tracee, int traced_fd, struct probe *out)
 	struct error err = {0};
 	char text[sizeof err];
 	out->verdict = VERDICT_UNKNOWN;
-	if (rehearse(&err) < 0 || tracee_seize(tracee, tracee->pid, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL, &err) < 0 ||
+	if (preflight(&err) < 0 ||
+	    tracee_seize(tracee, tracee->pid, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL, &err) < 0 ||
 	    write(traced_fd, "", 1) != 1 || wait_for_event(tracee, PTRACE_EVENT_EXEC) < 0) {
 		snprintf(out->text, sizeof out->text, "not tried: %s",
 		         error_is_set(&err) ? error_text(&err, text, sizeof text) : "no program could be started");

@@ -147,7 +147,7 @@ static void on_unit(struct warming *warming, const char *units, const char *unit
 	if (drop_in_look(&drop_in, &text) != DROP_IN_OURS)
 		return;
 	cleanup_free char *exe = program_of(text);
-	const struct facts facts = {.via = VIA_SHIM, .exe = exe, .unit = unit};
+	const struct match_input facts = {.via = VIA_SHIM, .exe = exe, .unit = unit};
 	struct decision decision;
 	if (!exe)
 		return;

@@ -152,13 +152,13 @@ int helper_ask(const char *backing, const struct report_target *target, bool is_
 		return error_set(err, "helper-absent", "HUGEXEC_HELPER=off");
 	if (access(path, F_OK) < 0)
 		return error_set_errno(err, errno, "helper-absent", "%s", path);
-	if (is_filtered && rehearse_calls(calls, err) < 0)
+	if (is_filtered && preflight_calls(calls, err) < 0)
 		return -1;
 	cleanup_close int connection = connect_to(path, err);
 	if (connection < 0 || send_request(connection, backing, err) < 0)
 		return -1;
 	int verdict = receive_answer(connection, timeout_ms < ANSWER_MS ? timeout_ms : ANSWER_MS, err);
-	if (verdict < 0 || (verdict == HELPER_SEIZED_FILTERED && rehearse_tracee(err) < 0) ||
+	if (verdict < 0 || (verdict == HELPER_SEIZED_FILTERED && preflight_tracee(err) < 0) ||
 	    send_word(connection, target, err) < 0)
 		return -1;
 	return steal_fd(&connection);

@@ -106,7 +106,7 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	if (!peer_is_alive(peer->pidfd))
 		return error_set(err, "helper-identity", "process %d has ended", (int)peer->sender.pid);
 	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
-	tracee->is_foreign = true;
+	tracee->charges_itself = true;
 	int filters = tracee_filters(tracee->pid); /* under which the client tries them, where it has to */
 	tracee->known_filters = filters == FILTERS_UNKNOWN ? 0 : filters;
 	alarm(0);

@@ -10,14 +10,14 @@
 
 enum handshake { HANDSHAKE_BEGUN, HANDSHAKE_MAY_TRACE, HANDSHAKE_SEIZED, HANDSHAKE_REFUSED };
 
-struct launch_shared {
+struct handshake_memory {
 	uint32_t handshake;   /* enum handshake; a futex */
 	pid_t tracer_pid;     /* where a middle process clones it */
 	struct error refusal; /* where HANDSHAKE_REFUSED */
 };
 
 /* Set the handshake and wake the other side. */
-void handshake_set(struct launch_shared *shared, enum handshake value);
+void handshake_set(struct handshake_memory *shared, enum handshake value);
 
 /* Sleep until the handshake is no longer VALUE, TIMEOUT_MS at most. Returns what it is then. */
-enum handshake handshake_wait(struct launch_shared *shared, enum handshake value, int timeout_ms);
+enum handshake handshake_wait(struct handshake_memory *shared, enum handshake value, int timeout_ms);

@@ -29,13 +29,13 @@
 #define TRACER_MAX_MS   5000
 #define REAP_MS         500 /* for one that was killed: longer only where a file does not let go of it */
 
-void handshake_set(struct launch_shared *shared, enum handshake value)
+void handshake_set(struct handshake_memory *shared, enum handshake value)
 {
 	__atomic_store_n(&shared->handshake, (uint32_t)value, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &shared->handshake, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
-enum handshake handshake_wait(struct launch_shared *shared, enum handshake value, int timeout_ms)
+enum handshake handshake_wait(struct handshake_memory *shared, enum handshake value, int timeout_ms)
 {
 	uint32_t now = __atomic_load_n(&shared->handshake, __ATOMIC_SEQ_CST);
 	if (now != (uint32_t)value)
@@ -176,7 +176,7 @@ static pid_t clone_tracer(struct trace_job *job)
 static void calls(void)
 {
 	char buf[64];
-	struct launch_shared *shared =
+	struct handshake_memory *shared =
 	    mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return;
@@ -196,7 +196,7 @@ static void calls(void)
 
 int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *err)
 {
-	if (is_filtered && rehearse_calls(calls, err) < 0)
+	if (is_filtered && preflight_calls(calls, err) < 0)
 		return -1;
 	if (access("/proc/self/maps", R_OK) < 0)
 		return error_set_errno(err, errno, "no-proc", "/proc/self/maps");

@@ -92,7 +92,7 @@ _Noreturn void tracer_main(struct trace_job *job, pid_t parent_pid)
 	if (handshake_wait(job->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
 	    (!job->tracer_is_orphan && getppid() != parent_pid))
 		_exit(0);
-	if (check_files(&err) < 0 || rehearse(&err) < 0 || tracee_seize(&tracee, parent_pid, options, &err) < 0)
+	if (check_files(&err) < 0 || preflight(&err) < 0 || tracee_seize(&tracee, parent_pid, options, &err) < 0)
 		refuse(job, &err);
 	tracee.known_filters = OWN_FILTERS;
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);

@@ -36,7 +36,7 @@ static bool any_prefix(const char **prefixes, const char *text)
 
 enum held { HELD_NO, HELD_YES, HELD_UNKNOWN };
 
-static enum held is_user(const char *wanted, const struct facts *facts)
+static enum held is_user(const char *wanted, const struct match_input *facts)
 {
 	if (wanted[strspn(wanted, "0123456789")] == '\0')
 		return strtoul(wanted, NULL, 10) == facts->uid ? HELD_YES : HELD_NO;
@@ -49,7 +49,7 @@ static enum held is_user(const char *wanted, const struct facts *facts)
 }
 
 /* UNKNOWN: the first name that has to be looked up, where that is what it hangs on. */
-static enum held any_user(const char **users, const struct facts *facts, const char **unknown)
+static enum held any_user(const char **users, const struct match_input *facts, const char **unknown)
 {
 	for (; *users; users++) {
 		enum held held = is_user(*users, facts);
@@ -61,7 +61,7 @@ static enum held any_user(const char **users, const struct facts *facts, const c
 	return *unknown ? HELD_UNKNOWN : HELD_NO;
 }
 
-static bool annotations_hold(const struct match *match, const struct facts *facts)
+static bool annotations_hold(const struct match *match, const struct match_input *facts)
 {
 	for (size_t i = 0; i < match->annotation_count; i++) {
 		bool held = false;
@@ -75,7 +75,7 @@ static bool annotations_hold(const struct match *match, const struct facts *fact
 }
 
 /* UNKNOWN_USER: the name that it hangs on, where it is HELD_UNKNOWN; NULL: the build id. */
-static enum held match_holds(const struct match *match, const struct facts *facts, const char **unknown_user)
+static enum held match_holds(const struct match *match, const struct match_input *facts, const char **unknown_user)
 {
 	if (match->via && !(match->via & (unsigned)facts->via))
 		return HELD_NO;
@@ -95,7 +95,7 @@ static enum held match_holds(const struct match *match, const struct facts *fact
 	return match->build_id && !facts->build_id ? HELD_UNKNOWN : HELD_YES;
 }
 
-void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out)
+void policy_decide(const struct policy *policy, const struct match_input *facts, struct decision *out)
 {
 	*out = (struct decision){.action = policy->default_action};
 	settings_default(&out->settings);
@@ -133,7 +133,7 @@ unsigned policy_needs(const struct policy *policy)
  * Whether POLICY may remap something of which only FACTS' via and annotations are known. ANY_ANNOTATIONS: not even
  * those, so a rule that asks for some is neither out of reach nor sure to hold.
  */
-static bool may_remap(const struct policy *policy, const struct facts *facts, bool any_annotations)
+static bool may_remap(const struct policy *policy, const struct match_input *facts, bool any_annotations)
 {
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
@@ -153,11 +153,11 @@ static bool may_remap(const struct policy *policy, const struct facts *facts, bo
 
 bool policy_may_remap(const struct policy *policy, enum via via)
 {
-	return may_remap(policy, &(struct facts){.via = via}, via == VIA_HOOK);
+	return may_remap(policy, &(struct match_input){.via = via}, via == VIA_HOOK);
 }
 
 bool policy_may_remap_container(const struct policy *policy, const struct annotation *annotations, size_t count)
 {
-	struct facts facts = {.via = VIA_HOOK, .annotations = annotations, .annotation_count = count};
+	struct match_input facts = {.via = VIA_HOOK, .annotations = annotations, .annotation_count = count};
 	return may_remap(policy, &facts, false);
 }

@@ -56,7 +56,7 @@ struct settings {
 };
 
 /* What is known of the program that is about to run. Strings are borrowed; NULL means not known (or not asked for). */
-struct facts {
+struct match_input {
 	enum via via;
 	const char *exe;      /* resolved path of the ELF that runs, as its own mount namespace shows it */
 	const char *build_id; /* lower-case hex */
@@ -131,7 +131,7 @@ bool policy_may_remap(const struct policy *policy, enum via via);
 bool policy_may_remap_container(const struct policy *policy, const struct annotation *annotations, size_t count);
 
 /* Decide about one program: the first rule whose every key holds, else "default". Never fails. */
-void policy_decide(const struct policy *policy, const struct facts *facts, struct decision *out);
+void policy_decide(const struct policy *policy, const struct match_input *facts, struct decision *out);
 
 /*
  * Call EACH for every rule by which programs are remapped with the file backing among others, so that page cache can be

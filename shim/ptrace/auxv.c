@@ -134,7 +134,7 @@ static void add_to_vector(struct auxv *auxv, uint64_t delta)
 int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t scratch_addr, struct error *err)
 {
 	struct prctl_mm_map map;
-	int64_t brk_addr = tracee_syscall(tracee, err, SYS_brk, 0, 0, 0, 0, 0, 0);
+	int64_t brk_addr = remote_syscall(tracee, err, SYS_brk, 0, 0, 0, 0, 0, 0);
 	if (brk_addr == INT64_MIN)
 		return -1;
 	if (brk_addr < 0)
@@ -147,7 +147,7 @@ int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t
 	int64_t result = -EFAULT;
 	if (write_vector(tracee, auxv) == 0)
 		result =
-		    tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);
+		    remote_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);
 	if (result == 0)
 		return 0;
 	add_to_vector(auxv, 0 - delta);

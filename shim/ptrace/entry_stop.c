@@ -144,9 +144,9 @@ static int refused(int64_t result, const char *what, struct error *err)
 static int map_page(struct tracee *tracee, int64_t fd, struct entry_stop *stop, struct error *err)
 {
 	int64_t mapped = -EEXIST;
-	for (int i = 0; i < PLACES_MAX && mapped < 0 && tracee->state == TRACEE_BORROWED; i++) {
+	for (int i = 0; i < PLACES_MAX && mapped < 0 && tracee->state == TRACEE_INJECTING; i++) {
 		uint64_t place = LOWEST_ADDR + random_below((HIGHEST_ADDR - LOWEST_ADDR) / PAGE_BYTES) * PAGE_BYTES;
-		mapped = tracee_syscall(tracee, err, SYS_mmap, place, PAGE_BYTES, PROT_READ | PROT_EXEC,
+		mapped = remote_syscall(tracee, err, SYS_mmap, place, PAGE_BYTES, PROT_READ | PROT_EXEC,
 		                        MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)fd, 0);
 	}
 	if (mapped < 0)
@@ -170,7 +170,7 @@ static int place_stub(struct tracee *tracee, struct entry_stop *stop, pid_t zomb
 		failed = map_page(tracee, fd, stop, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
-	int64_t closed = tracee_syscall(tracee, failed ? NULL : err, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+	int64_t closed = remote_syscall(tracee, failed ? NULL : err, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
 	if (closed < 0 && !failed)
 		failed = refused(closed, "close", err);
 	fault_point("entry-mapped");
@@ -183,8 +183,8 @@ static int place_stub(struct tracee *tracee, struct entry_stop *stop, pid_t zomb
 
 static void unmap_page(struct tracee *tracee, const struct entry_stop *stop)
 {
-	if (stop->page_addr && tracee->state == TRACEE_BORROWED)
-		tracee_syscall(tracee, NULL, SYS_munmap, stop->page_addr, PAGE_BYTES, 0, 0, 0, 0);
+	if (stop->page_addr && tracee->state == TRACEE_INJECTING)
+		remote_syscall(tracee, NULL, SYS_munmap, stop->page_addr, PAGE_BYTES, 0, 0, 0, 0);
 }
 
 static void free_stop(struct entry_stop *stop)
@@ -204,7 +204,7 @@ int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err)
 	struct entry_stop *stop = calloc(1, sizeof *stop);
 	if (!stop)
 		return error_set_errno(err, ENOMEM, "no-breakpoint", "a page for its entry point");
-	if (tracee_borrow(tracee, err) < 0) {
+	if (inject_begin(tracee, err) < 0) {
 		free(stop);
 		return -1;
 	}
@@ -213,7 +213,7 @@ int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err)
 		unmap_page(tracee, stop);
 	else
 		add_to_robust(stop->placed);
-	if (tracee->state == TRACEE_GONE || tracee_return(tracee, failed ? NULL : err) < 0 || failed) {
+	if (tracee->state == TRACEE_GONE || inject_end(tracee, failed ? NULL : err) < 0 || failed) {
 		free_stop(stop);
 		return -1;
 	}
@@ -288,9 +288,9 @@ bool entry_stop_take(struct tracee *tracee)
 	tracee->state = TRACEE_STOPPED;
 	correct_loader(tracee);
 	tracee_check_filter(tracee, NULL);
-	if ((tracee->filter_seen != FILTER_NEW || tracee->suspends_seccomp) && tracee_borrow(tracee, NULL) == 0) {
+	if ((tracee->filter_seen != FILTER_NEW || tracee->suspends_seccomp) && inject_begin(tracee, NULL) == 0) {
 		unmap_page(tracee, stop);
-		tracee_return(tracee, NULL);
+		inject_end(tracee, NULL);
 	}
 	tracee->entry_stop = NULL;
 	free_stop(stop);

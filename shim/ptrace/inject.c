@@ -38,14 +38,14 @@ static bool has_been_replaced(const struct tracee *tracee)
 static void abort_sequence(struct tracee *tracee)
 {
 	static const uint64_t none;
-	struct registered_sequence sequence;
-	registered_find_sequence(tracee, arch_pc(&tracee->saved_regs), &sequence);
+	struct rseq_section sequence;
+	rseq_find(tracee, arch_pc(&tracee->saved_regs), &sequence);
 	if (sequence.abort_addr &&
 	    tracee_write(tracee, sequence.field_addr, &none, sizeof none) == (ssize_t)sizeof none)
 		arch_set_pc(&tracee->saved_regs, sequence.abort_addr);
 }
 
-int tracee_borrow(struct tracee *tracee, struct error *err)
+int inject_begin(struct tracee *tracee, struct error *err)
 {
 	if (has_been_replaced(tracee))
 		return tracee_lost(tracee, err);
@@ -57,7 +57,7 @@ int tracee_borrow(struct tracee *tracee, struct error *err)
 	long suspend = tracee->suspends_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;
 	if (tracee_set_options(tracee, tracee->options | PTRACE_O_EXITKILL | suspend, err) < 0)
 		return -1;
-	tracee->state = TRACEE_BORROWED;
+	tracee->state = TRACEE_INJECTING;
 	if (tracee_set_mask(tracee, UINT64_MAX, err) < 0) {
 		/* Nothing but the options was changed, and setting the mask back would be refused, too. */
 		if (tracee->state == TRACEE_GONE || tracee_set_options(tracee, tracee->options, NULL) < 0)
@@ -93,7 +93,7 @@ static bool was_interrupted(int64_t result)
 	return result == -EINTR || (result <= -512 && result >= -516);
 }
 
-int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+int64_t remote_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
                        uint64_t a3, uint64_t a4, uint64_t a5)
 {
 	const uint64_t args[6] = {a0, a1, a2, a3, a4, a5};
@@ -105,7 +105,7 @@ int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64
 	return result;
 }
 
-int tracee_return(struct tracee *tracee, struct error *err)
+int inject_end(struct tracee *tracee, struct error *err)
 {
 	if (tracee->state == TRACEE_GONE)
 		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
@@ -163,7 +163,7 @@ static int lead_to_last_call(struct tracee *tracee, const struct last_call *last
 
 int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
 {
-	if (tracee_borrow(tracee, err) < 0)
+	if (inject_begin(tracee, err) < 0)
 		return -1;
 	fault_point("handoff-borrowed");
 	uint64_t info_addr = arch_kept_argument(&tracee->saved_regs);
@@ -175,6 +175,6 @@ int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
 		return -1;
 	}
 	fault_point("handoff-free");
-	tracee->state = TRACEE_LET_GO;
+	tracee->state = TRACEE_DETACHED;
 	return 0;
 }

@@ -16,7 +16,7 @@
  * ERR word "not-native", "ptrace", "no-vdso" or "tracee-gone", and nothing has changed, but that the state may be GONE.
  * (Setting the mask comes last: where only that is refused, the options are set back.)
  */
-int tracee_borrow(struct tracee *tracee, struct error *err);
+int inject_begin(struct tracee *tracee, struct error *err);
 
 /*
  * Run system call NR in the tracee, with up to six arguments (addresses are the tracee's). State must be BORROWED.
@@ -24,7 +24,7 @@ int tracee_borrow(struct tracee *tracee, struct error *err);
  * it has been killed, by somebody or by us, because what has come of the call cannot be told. A call that a stop signal
  * interrupted is made again.
  */
-int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+int64_t remote_syscall(struct tracee *tracee, struct error *err, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
                        uint64_t a3, uint64_t a4, uint64_t a5);
 
 /*
@@ -34,7 +34,7 @@ int64_t tracee_syscall(struct tracee *tracee, struct error *err, long nr, uint64
  * that is impossible the tracee is killed: it must never run with our registers. Returns 0, or -1 with ERR; then the
  * state is GONE.
  */
-int tracee_return(struct tracee *tracee, struct error *err);
+int inject_end(struct tracee *tracee, struct error *err);
 
 /*
  * Let go of a tracee that is our parent and stands at the exit of execve or at its entry point, so that it reaps us

@@ -35,12 +35,12 @@ int registered_check_dispatch(pid_t tid, struct error *err)
  * Flags that forbid the abort are no longer valid (Linux 6.1 ends a process for them); a sequence with them is left as
  * it is.
  */
-void registered_find_sequence(const struct tracee *tracee, uint64_t pc, struct registered_sequence *out)
+void rseq_find(const struct tracee *tracee, uint64_t pc, struct rseq_section *out)
 {
 	struct rseq_configuration rseq = {0};
 	struct rseq_cs section;
 	uint64_t section_addr = 0;
-	*out = (struct registered_sequence){0};
+	*out = (struct rseq_section){0};
 	if (request(GET_RSEQ_CONFIGURATION, tracee->pid, sizeof rseq, &rseq) < 0 || !rseq.rseq_addr)
 		return;
 	uint64_t field_addr = rseq.rseq_addr + offsetof(struct rseq, rseq_cs);
@@ -48,5 +48,5 @@ void registered_find_sequence(const struct tracee *tracee, uint64_t pc, struct r
 	    !section_addr || tracee_read(tracee, section_addr, &section, sizeof section) != sizeof section)
 		return;
 	if (section.version == 0 && section.flags == 0 && pc - section.start_ip < section.post_commit_offset)
-		*out = (struct registered_sequence){section.abort_ip, field_addr};
+		*out = (struct rseq_section){section.abort_ip, field_addr};
 }

@@ -17,7 +17,7 @@
 int registered_check_dispatch(pid_t tid, struct error *err);
 
 /* A restartable sequence that a thread is in the middle of (rseq(2)). */
-struct registered_sequence {
+struct rseq_section {
 	uint64_t abort_addr; /* where it goes on when it was interrupted; 0: it is in none */
 	uint64_t field_addr; /* of struct rseq's rseq_cs, which is to be 0 then */
 };
@@ -27,4 +27,4 @@ struct registered_sequence {
  * sequence and forgets about it, so that it would go on in the middle as if nobody had run meanwhile. Linux 5.13;
  * before it cannot be told.
  */
-void registered_find_sequence(const struct tracee *tracee, uint64_t pc, struct registered_sequence *out);
+void rseq_find(const struct tracee *tracee, uint64_t pc, struct rseq_section *out);

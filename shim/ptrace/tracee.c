@@ -261,9 +261,9 @@ int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, st
 
 void tracee_detach(struct tracee *tracee)
 {
-	if (tracee->state == TRACEE_GONE || tracee->state == TRACEE_LET_GO)
+	if (tracee->state == TRACEE_GONE || tracee->state == TRACEE_DETACHED)
 		return;
-	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, 0) < 0 ? TRACEE_GONE : TRACEE_LET_GO;
+	tracee->state = ptrace(PTRACE_DETACH, tracee->pid, 0, 0) < 0 ? TRACEE_GONE : TRACEE_DETACHED;
 }
 
 ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes)

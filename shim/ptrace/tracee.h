@@ -8,16 +8,16 @@
  *   PTRACE_EVENT_EXEC         IN_EXEC      still inside execve: its result is written over the registers on return
  *   tracee_finish_exec()      STOPPED      at the system call's exit: registers are ours to change
  *                                          (stop_threads.h leads there, too, from a stop anywhere in a running program)
- *   tracee_borrow()           BORROWED     registers saved, all signals blocked, PTRACE_O_EXITKILL set
- *   tracee_syscall() ...      BORROWED
- *   tracee_return()           STOPPED      registers and mask as they were, EXITKILL off
+ *   inject_begin()           BORROWED     registers saved, all signals blocked, PTRACE_O_EXITKILL set
+ *   remote_syscall() ...      BORROWED
+ *   inject_end()           STOPPED      registers and mask as they were, EXITKILL off
  *   tracee_detach() or
  *   tracee_hand_off()         LET_GO
  *   any of them               GONE         the tracee was killed or has exited: nothing more can be done or undone
  *
  * Between borrow and return the death of the tracer kills the tracee; outside of it the tracee just runs on.
  * No byte of the tracee's memory is different after any function here, but for what tracee_write() is asked for, and
- * for the word of a restartable sequence that tracee_borrow() aborts in a program that runs (rseq.h).
+ * for the word of a restartable sequence that inject_begin() aborts in a program that runs (rseq.h).
  */
 #pragma once
 
@@ -30,7 +30,7 @@
 #include "arch/arch.h"
 #include "base/error.h"
 
-enum tracee_state { TRACEE_RUNNING, TRACEE_IN_EXEC, TRACEE_STOPPED, TRACEE_BORROWED, TRACEE_LET_GO, TRACEE_GONE };
+enum tracee_state { TRACEE_RUNNING, TRACEE_IN_EXEC, TRACEE_STOPPED, TRACEE_INJECTING, TRACEE_DETACHED, TRACEE_GONE };
 
 /* What waitpid(2) tells of a stop: its signal at a system call (PTRACE_O_TRACESYSGOOD), and an event of PTRACE_SEIZE.
  */
@@ -52,7 +52,7 @@ struct tracee {
 	 */
 	int known_filters;
 	enum { FILTER_UNSEEN, FILTER_KNOWN, FILTER_NEW } filter_seen; /* by tracee_check_filter() */
-	bool is_foreign;            /* in another cgroup than we are: it has to allocate what shall be charged to it */
+	bool charges_itself;        /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
 	/*
 	 * Where other threads of its process may run: stop them all (0, or -1 with an error), let them go on, and wait
@@ -130,7 +130,7 @@ int tracee_set_exitkill(struct tracee *tracee, bool kills);
 
 /*
  * End a tracee that must not run on: its text, or what has come of a call in it, is not known to be right. It has
- * usually been killed by somebody already: tracee_borrow() has seen that none of the requests is refused. State after:
+ * usually been killed by somebody already: inject_begin() has seen that none of the requests is refused. State after:
  * GONE.
  */
 void tracee_kill(struct tracee *tracee);

@@ -44,7 +44,7 @@ int64_t tracee_memfd_create(struct tracee *tracee, unsigned flags, struct error 
 	flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	for (unsigned name = 0; name < 2; name++) {
 		for (unsigned extra = 0; extra < 2 && result == -EINVAL && names[name]; extra++)
-			result = tracee_syscall(tracee, err, SYS_memfd_create, names[name], flags | extra_flags[extra],
+			result = remote_syscall(tracee, err, SYS_memfd_create, names[name], flags | extra_flags[extra],
 			                        0, 0, 0, 0);
 	}
 	return result;
@@ -100,7 +100,7 @@ static int receive_file(struct tracee *tracee, int socket_fd, uint64_t scratch_a
 	passing.message.msg_control = (void *)(uintptr_t)control_addr; // NOLINT(performance-no-int-to-ptr)
 	passing.message.msg_controllen = sizeof passing.control.bytes;
 	if (tracee_write(tracee, scratch_addr, &passing, sizeof passing) != sizeof passing ||
-	    tracee_syscall(tracee, NULL, SYS_recvmsg, (uint64_t)socket_fd, message_addr,
+	    remote_syscall(tracee, NULL, SYS_recvmsg, (uint64_t)socket_fd, message_addr,
 	                   MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0, 0) != 0 ||
 	    read_told(tracee, control_addr, &passing.control, sizeof passing.control) < 0)
 		return -1;
@@ -113,7 +113,7 @@ static int receive_file(struct tracee *tracee, int socket_fd, uint64_t scratch_a
 int tracee_pass_file(struct tracee *tracee, int fd, uint64_t scratch_addr)
 {
 	int sockets[2], got = -1;
-	if (tracee_syscall(tracee, NULL, SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, scratch_addr, 0, 0) !=
+	if (remote_syscall(tracee, NULL, SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, scratch_addr, 0, 0) !=
 	        0 ||
 	    read_told(tracee, scratch_addr, sockets, sizeof sockets) < 0)
 		return -1;
@@ -121,7 +121,7 @@ int tracee_pass_file(struct tracee *tracee, int fd, uint64_t scratch_addr)
 	if (send_file(tracee->pid, sockets[0], fd) == 0)
 		got = receive_file(tracee, sockets[1], scratch_addr);
 	fault_point("pass-received");
-	for (int i = 0; i < 2 && tracee->state == TRACEE_BORROWED; i++)
-		tracee_syscall(tracee, NULL, SYS_close, (uint64_t)sockets[i], 0, 0, 0, 0, 0);
-	return tracee->state == TRACEE_BORROWED ? got : -1;
+	for (int i = 0; i < 2 && tracee->state == TRACEE_INJECTING; i++)
+		remote_syscall(tracee, NULL, SYS_close, (uint64_t)sockets[i], 0, 0, 0, 0, 0);
+	return tracee->state == TRACEE_INJECTING ? got : -1;
 }

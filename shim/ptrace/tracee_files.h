@@ -15,7 +15,7 @@
 /*
  * memfd_create(2) with FLAGS (and MFD_CLOEXEC, MFD_ALLOW_SEALING) in TRACEE (BORROWED). Nothing is written to its
  * memory: the name is the program's own path, which the kernel has laid there (AT_EXECFN), and shows in
- * /proc/PID/maps. Returns the tracee's descriptor, which the caller closes there, or -errno as tracee_syscall().
+ * /proc/PID/maps. Returns the tracee's descriptor, which the caller closes there, or -errno as remote_syscall().
  */
 int64_t tracee_memfd_create(struct tracee *tracee, unsigned flags, struct error *err);
 

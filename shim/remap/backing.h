@@ -4,7 +4,7 @@
  * A memfd, because it can be mapped read+exec without ever being writable there, because it can be sealed so that the
  * copy never changes again, and because nothing has to be written through the tracee. Memory is charged to the cgroup
  * of whoever takes it. For the exec shim that is the tracer, whose cgroup is the workload's own; a tracer that came
- * from elsewhere (tracee.is_foreign) has the tracee take it, by
+ * from elsewhere (tracee.charges_itself) has the tracee take it, by
  * allocate_open() or allocate_mapped().
  */
 #pragma once
@@ -14,8 +14,8 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "ptrace/tracee.h"
 #include "policy/policy.h"
+#include "ptrace/tracee.h"
 
 struct backing_copy {
 	enum backing backing;

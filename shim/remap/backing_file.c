@@ -84,12 +84,12 @@ static int plan_moved(const struct image *image, size_t map_index, uint64_t phas
  */
 static int unmap_small_pages(struct tracee *tracee, const struct plan *plan, struct error *err)
 {
-	if (tracee_borrow(tracee, err) < 0)
+	if (inject_begin(tracee, err) < 0)
 		return -1;
-	for (unsigned i = 0; i < plan->range_count && tracee->state == TRACEE_BORROWED; i++)
-		tracee_syscall(tracee, NULL, SYS_madvise, plan->ranges[i].start,
+	for (unsigned i = 0; i < plan->range_count && tracee->state == TRACEE_INJECTING; i++)
+		remote_syscall(tracee, NULL, SYS_madvise, plan->ranges[i].start,
 		               plan->ranges[i].end - plan->ranges[i].start, MADV_DONTNEED, 0, 0, 0);
-	return tracee_return(tracee, err);
+	return inject_end(tracee, err);
 }
 
 static int prepare_page_cache(const struct tracee *tracee, const struct plan *plan, int fd,
@@ -125,10 +125,10 @@ static int populate(struct tracee *tracee, const struct image *image, const stru
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
 		const struct mapping *text = &image->mappings[image_find(image, range->start)]; /* planned with it */
-		tracee_syscall(tracee, NULL, SYS_madvise, text->start, text->end - text->start, MADV_HUGEPAGE, 0, 0, 0);
+		remote_syscall(tracee, NULL, SYS_madvise, text->start, text->end - text->start, MADV_HUGEPAGE, 0, 0, 0);
 		if (tracee->state == TRACEE_GONE)
 			return -1;
-		int64_t result = tracee_syscall(tracee, err, SYS_madvise, range->start, range->end - range->start,
+		int64_t result = remote_syscall(tracee, err, SYS_madvise, range->start, range->end - range->start,
 		                                MADV_POPULATE_READ, 0, 0, 0);
 		if (result < 0)
 			return refused(result, "madvise(MADV_POPULATE_READ)", err);
@@ -139,12 +139,12 @@ static int populate(struct tracee *tracee, const struct image *image, const stru
 static int populate_borrowed(struct tracee *tracee, const struct image *image, const struct plan *plan,
                              struct error *err)
 {
-	if (tracee_borrow(tracee, err) < 0)
+	if (inject_begin(tracee, err) < 0)
 		return -1;
 	int result = populate(tracee, image, plan, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
-	if (tracee_return(tracee, err) < 0)
+	if (inject_end(tracee, err) < 0)
 		return -1;
 	return result;
 }
@@ -154,7 +154,7 @@ static int move_program(struct tracee *tracee, struct image *image, size_t *map_
                         bool *rebased, struct error *err)
 {
 	struct image moved;
-	if (rebase(tracee, image, fd, phase, err) < 0)
+	if (relocate(tracee, image, fd, phase, err) < 0)
 		return -1;
 	*rebased = true;
 	/* Whatever comes next must not plan with addresses that the program has left. */
@@ -174,13 +174,13 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 		error_set(err, "no-text", "it has no executable mapping");
 		return -1;
 	}
-	uint64_t phase = rebase_phase(text);
+	uint64_t phase = relocate_phase(text);
 	if (plan_moved(image, map_index, phase, settings, plan, err) < 0)
 		return -1;
 	if (phase && (!may_move || !settings->rebase))
 		return error_set(err, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
 		                 may_move ? ", and rebase is off" : "");
-	if (phase && rebase_check(tracee, image, fd, phase, err) < 0)
+	if (phase && relocate_check(tracee, image, fd, phase, err) < 0)
 		return -1;
 	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)
 		return -1;

@@ -98,7 +98,7 @@ static int hugetlb_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_
 static int hugetlb_allocate_open(struct tracee *tracee, uint64_t tracee_fd, uint64_t bytes, uint64_t page_bytes,
                                  struct error *err)
 {
-	int64_t result = tracee_syscall(tracee, err, SYS_fallocate, tracee_fd, 0, 0, bytes, 0, 0);
+	int64_t result = remote_syscall(tracee, err, SYS_fallocate, tracee_fd, 0, 0, bytes, 0, 0);
 	if (result == INT64_MIN)
 		return -1;
 	return result < 0 ? allocation_failed((int)-result, tracee->pid, bytes, page_bytes, err) : 0;

@@ -120,7 +120,7 @@ static int thp_open_window(void *window, uint64_t bytes, struct error *err)
 static int advise_inside(struct tracee *tracee, uint64_t addr, uint64_t bytes, int advice, int64_t *result,
                          struct error *err)
 {
-	*result = tracee_syscall(tracee, err, SYS_madvise, addr, bytes, (uint64_t)advice, 0, 0, 0);
+	*result = remote_syscall(tracee, err, SYS_madvise, addr, bytes, (uint64_t)advice, 0, 0, 0);
 	return *result == INT64_MIN ? -1 : 0;
 }
 
@@ -149,7 +149,7 @@ static int thp_allocate_mapped(struct tracee *tracee, uint64_t aside_addr, uint6
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
-	int64_t disabled = tracee_syscall(tracee, err, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0, 0);
+	int64_t disabled = remote_syscall(tracee, err, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0, 0);
 	return disabled == INT64_MIN ? -1 : collapse_ended((int)-result, disabled, err);
 }
 

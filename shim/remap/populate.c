@@ -28,7 +28,7 @@ static int64_t read_each(const struct tracee *tracee, uint64_t tracee_addr, uint
 int64_t populate_read(struct tracee *tracee, uint64_t tracee_addr, uint64_t bytes, uint64_t page_bytes,
                       struct error *err)
 {
-	int64_t result = tracee_syscall(tracee, err, SYS_madvise, tracee_addr, bytes, MADV_POPULATE_READ, 0, 0, 0);
+	int64_t result = remote_syscall(tracee, err, SYS_madvise, tracee_addr, bytes, MADV_POPULATE_READ, 0, 0, 0);
 	if (result == -EINVAL && !populate_knows_advice(MADV_POPULATE_READ))
 		return read_each(tracee, tracee_addr, bytes, page_bytes);
 	return result;

@@ -61,7 +61,7 @@ static int call_failed(int64_t result, const char *what, struct error *err)
 
 static int64_t advise_aside(struct copy *copy, int advice, struct error *err)
 {
-	return tracee_syscall(copy->tracee, err, SYS_madvise, copy->aside_addr, copy->aside_bytes, (uint64_t)advice, 0,
+	return remote_syscall(copy->tracee, err, SYS_madvise, copy->aside_addr, copy->aside_bytes, (uint64_t)advice, 0,
 	                      0, 0);
 }
 
@@ -86,7 +86,7 @@ static int keep_from_children(struct copy *copy, struct error *err)
 static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 {
 	int64_t mapped =
-	    tracee_syscall(copy->tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes, PROT_READ | PROT_EXEC,
+	    remote_syscall(copy->tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes, PROT_READ | PROT_EXEC,
 	                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)tracee_fd, 0);
 	fault_point("aside");
 	if (mapped == -ENOMEM)
@@ -108,7 +108,7 @@ static int set_size(struct copy *copy, struct error *err)
 
 static int close_in_tracee(struct copy *copy, struct error *err)
 {
-	int64_t closed = tracee_syscall(copy->tracee, err, SYS_close, (uint64_t)copy->tracee_fd, 0, 0, 0, 0, 0);
+	int64_t closed = remote_syscall(copy->tracee, err, SYS_close, (uint64_t)copy->tracee_fd, 0, 0, 0, 0, 0);
 	copy->tracee_fd = -1;
 	return closed < 0 ? call_failed(closed, "close", err) : 0;
 }
@@ -125,9 +125,9 @@ static int create_aside(struct copy *copy, struct error *err)
 	copy->memfd = tracee_fetch_fd(tracee->pid, (int)fd, err);
 	fault_point("memfd-fetched");
 	int failed = copy->memfd < 0 ? -1 : map_aside(copy, fd, err);
-	if (!failed && tracee->is_foreign)
+	if (!failed && tracee->charges_itself)
 		failed = set_size(copy, err);
-	if (!failed && tracee->is_foreign && backing->allocate_open)
+	if (!failed && tracee->charges_itself && backing->allocate_open)
 		failed = backing->allocate_open(tracee, (uint64_t)fd, copy->plan->range_bytes, copy->page_bytes, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
@@ -157,7 +157,7 @@ static int allocate_and_fill(void *context, struct error *err)
 {
 	const struct filling *filling = context;
 	const struct copy *copy = filling->copy;
-	const struct backing_copy *backing = copy->tracee->is_foreign ? NULL : copy->backing;
+	const struct backing_copy *backing = copy->tracee->charges_itself ? NULL : copy->backing;
 	if (backing &&
 	    backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
 		return -1;
@@ -184,7 +184,7 @@ static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 static void keep_from_core_files(struct copy *copy, uint64_t addr, uint64_t bytes)
 {
 	if (copy->backing->backing == BACKING_HUGETLB)
-		tracee_syscall(copy->tracee, NULL, SYS_madvise, addr, bytes, MADV_DONTDUMP, 0, 0, 0);
+		remote_syscall(copy->tracee, NULL, SYS_madvise, addr, bytes, MADV_DONTDUMP, 0, 0, 0);
 }
 
 /* With the tracee borrowed: map every page of the copy now, so that no fault on it can fail later, and see that it is
@@ -258,14 +258,14 @@ static int64_t put_in_place(struct copy *copy, const struct plan_range *range, u
 	uint64_t bytes = range->end - range->start;
 	int64_t result;
 	if (copy->keeps_fd) {
-		result = tracee_syscall(copy->tracee, err, SYS_mmap, range->start, bytes, PROT_READ | PROT_EXEC,
+		result = remote_syscall(copy->tracee, err, SYS_mmap, range->start, bytes, PROT_READ | PROT_EXEC,
 		                        MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED | MAP_POPULATE,
 		                        (uint64_t)copy->tracee_fd, copy_off);
 		if (result >= 0)
 			keep_from_core_files(copy, range->start, bytes);
 		return result;
 	}
-	result = tracee_syscall(copy->tracee, err, SYS_mremap, copy->aside_addr, bytes, bytes,
+	result = remote_syscall(copy->tracee, err, SYS_mremap, copy->aside_addr, bytes, bytes,
 	                        MREMAP_MAYMOVE | MREMAP_FIXED, range->start, 0);
 	if (result >= 0) {
 		copy->aside_addr += bytes;
@@ -314,7 +314,7 @@ static int clean_up(struct copy *copy, struct error *err)
 	int failed = copy->tracee_fd >= 0 ? close_in_tracee(copy, err) : 0;
 	if (failed || copy->aside_bytes == 0)
 		return failed;
-	int64_t result = tracee_syscall(copy->tracee, err, SYS_munmap, copy->aside_addr, copy->aside_bytes, 0, 0, 0, 0);
+	int64_t result = remote_syscall(copy->tracee, err, SYS_munmap, copy->aside_addr, copy->aside_bytes, 0, 0, 0, 0);
 	if (result < 0)
 		return call_failed(result, "munmap", err);
 	copy->aside_bytes = 0;
@@ -324,13 +324,13 @@ static int clean_up(struct copy *copy, struct error *err)
 /* Borrow the tracee for one step of the work and give it back, whatever the step's outcome. */
 static int while_borrowed(struct copy *copy, int (*step)(struct copy *, struct error *), struct error *err)
 {
-	if (tracee_borrow(copy->tracee, err) < 0)
+	if (inject_begin(copy->tracee, err) < 0)
 		return -1;
 	int result = step(copy, err);
 	if (copy->tracee->state == TRACEE_GONE)
 		return -1;
 	/* A tracee that has gone is the reason for whatever else has failed. */
-	if (tracee_return(copy->tracee, err) < 0)
+	if (inject_end(copy->tracee, err) < 0)
 		return -1;
 	fault_point("returned");
 	return result;
@@ -394,7 +394,7 @@ static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *er
 	if (create_alone(copy, err) < 0)
 		return -1;
 	fault_point("aside-returned");
-	if (copy->tracee->is_foreign && copy->backing->allocate_mapped &&
+	if (copy->tracee->charges_itself && copy->backing->allocate_mapped &&
 	    while_borrowed(copy, allocate_mapped, err) < 0)
 		return -1;
 	if (fill_and_seal(copy, text_fd, err) < 0)

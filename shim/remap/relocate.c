@@ -61,7 +61,8 @@ struct move {
 	struct auxv auxv;
 };
 
-int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
+int relocate_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase,
+                   struct error *err)
 {
 	struct segments segments;
 	char path[64];
@@ -83,7 +84,7 @@ int rebase_check(const struct tracee *tracee, const struct image *image, int exe
 	return 0;
 }
 
-uint64_t rebase_phase(const struct mapping *text)
+uint64_t relocate_phase(const struct mapping *text)
 {
 	return (text->file_off - text->start) % SLOT;
 }
@@ -158,11 +159,11 @@ static int bring(struct move *move, unsigned i, struct error *err)
 	uint64_t to_addr = mapping->start + move->delta;
 	int64_t result = -EBADF;
 	if (move->parts[i].as_in_file && move->exe_fd >= 0)
-		result = tracee_syscall(move->tracee, err, SYS_mmap, to_addr, bytes, (uint64_t)mapping->prot,
+		result = remote_syscall(move->tracee, err, SYS_mmap, to_addr, bytes, (uint64_t)mapping->prot,
 		                        MAP_PRIVATE | MAP_FIXED_NOREPLACE, (uint64_t)move->exe_fd, mapping->file_off);
 	move->parts[i].fresh = result >= 0;
 	if (result < 0 && result != INT64_MIN)
-		result = tracee_syscall(move->tracee, err, SYS_mremap, mapping->start, bytes, bytes,
+		result = remote_syscall(move->tracee, err, SYS_mremap, mapping->start, bytes, bytes,
 		                        MREMAP_MAYMOVE | MREMAP_FIXED, to_addr, 0);
 	if (result == INT64_MIN)
 		return -1;
@@ -170,7 +171,7 @@ static int bring(struct move *move, unsigned i, struct error *err)
 		return error_set_errno(err, (int)-result, "rebase-refused", "mremap in the workload");
 	move->parts[i].done = true;
 	if (move->parts[i].as_in_file && !move->parts[i].fresh)
-		tracee_syscall(move->tracee, NULL, SYS_madvise, to_addr, bytes, MADV_DONTNEED, 0, 0, 0);
+		remote_syscall(move->tracee, NULL, SYS_madvise, to_addr, bytes, MADV_DONTNEED, 0, 0, 0);
 	fault_point("rebase-moved");
 	return move->tracee->state == TRACEE_GONE ? -1 : 0;
 }
@@ -185,10 +186,10 @@ static int take_back(struct move *move)
 		if (!move->parts[i - 1].done)
 			continue;
 		if (move->parts[i - 1].fresh)
-			result = tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start + move->delta, bytes, 0,
+			result = remote_syscall(move->tracee, NULL, SYS_munmap, mapping->start + move->delta, bytes, 0,
 			                        0, 0, 0);
 		else
-			result = tracee_syscall(move->tracee, NULL, SYS_mremap, mapping->start + move->delta, bytes,
+			result = remote_syscall(move->tracee, NULL, SYS_mremap, mapping->start + move->delta, bytes,
 			                        bytes, MREMAP_MAYMOVE | MREMAP_FIXED, mapping->start, 0);
 		if (result < 0)
 			return -1;
@@ -199,10 +200,10 @@ static int take_back(struct move *move)
 /* The old read-only mappings; by now nothing points to them. One that stays does no harm. */
 static void drop_old(struct move *move)
 {
-	for (unsigned i = 0; i < move->count && move->tracee->state == TRACEE_BORROWED; i++) {
+	for (unsigned i = 0; i < move->count && move->tracee->state == TRACEE_INJECTING; i++) {
 		const struct mapping *mapping = move->parts[i].mapping;
 		if (move->parts[i].fresh)
-			tracee_syscall(move->tracee, NULL, SYS_munmap, mapping->start, mapping->end - mapping->start, 0,
+			remote_syscall(move->tracee, NULL, SYS_munmap, mapping->start, mapping->end - mapping->start, 0,
 			               0, 0, 0);
 	}
 }
@@ -226,10 +227,10 @@ static int move_all(struct move *move, int exe_fd, struct error *err)
 	int result = 0;
 	move->exe_fd = tracee_pass_file(move->tracee, exe_fd, move->scratch_addr);
 	fault_point("rebase-passed");
-	for (unsigned i = 0; i < move->count && result == 0 && move->tracee->state == TRACEE_BORROWED; i++)
+	for (unsigned i = 0; i < move->count && result == 0 && move->tracee->state == TRACEE_INJECTING; i++)
 		result = bring(move, i, err);
 	if (result == 0 &&
-	    move->tracee->state == TRACEE_BORROWED) /* the last that can fail, and undone by itself where it does */
+	    move->tracee->state == TRACEE_INJECTING) /* the last that can fail, and undone by itself where it does */
 		result = auxv_move(move->tracee, &move->auxv, move->delta, move->scratch_addr, err);
 	if (move->tracee->state == TRACEE_GONE)
 		return -1;
@@ -238,7 +239,7 @@ static int move_all(struct move *move, int exe_fd, struct error *err)
 		return -1;
 	}
 	if (move->exe_fd >= 0)
-		tracee_syscall(move->tracee, NULL, SYS_close, (uint64_t)move->exe_fd, 0, 0, 0, 0, 0);
+		remote_syscall(move->tracee, NULL, SYS_close, (uint64_t)move->exe_fd, 0, 0, 0, 0, 0);
 	if (result == 0) {
 		move_pc(move);
 		drop_old(move);
@@ -258,13 +259,13 @@ static bool moves_syscall_insn(const struct move *move)
 	return false;
 }
 
-int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
+int relocate(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
 {
 	struct move move = {.tracee = tracee, .image = image, .exe_fd = -1};
 	static const char zero[SCRATCH_BYTES];
 	char before[SCRATCH_BYTES];
 	if (collect_parts(&move, exe_fd, err) < 0 || choose_delta(&move, phase, err) < 0 ||
-	    tracee_borrow(tracee, err) < 0)
+	    inject_begin(tracee, err) < 0)
 		return -1;
 	move.scratch_addr = tracee_scratch(tracee, SCRATCH_BYTES);
 	int result;
@@ -281,7 +282,7 @@ int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_
 	if (tracee->state == TRACEE_GONE)
 		return -1;
 	tracee_write(tracee, move.scratch_addr, zero, sizeof zero);
-	if (tracee_return(tracee, err) < 0)
+	if (inject_end(tracee, err) < 0)
 		return -1;
 	return result;
 }

@@ -1,6 +1,6 @@
 /*
- * relocate.h - move a position-independent program, at the exec stop, to where file offset and address of its text agree
- * modulo 2 MiB.
+ * relocate.h - move a position-independent program, at the exec stop, to where file offset and address of its text
+ * agree modulo 2 MiB.
  *
  * A PIE is loaded at a random 4 KiB-aligned base, so that huge folios of the page cache could almost never be mapped by
  * one entry. At the exec stop nothing of it has run and ld.so has relocated nothing, so its mappings can stand
@@ -25,11 +25,12 @@
  * of its segments asks for an alignment that it would lose. EXE_FD: its file. Returns 0, or -1 with ERR word
  * "rebase-refused", or "file-misaligned" (it is not ET_DYN).
  */
-int rebase_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);
+int relocate_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase,
+                   struct error *err);
 
 /* By how much (modulo 2 MiB) the text mapping TEXT would have to move for offset and address to agree. 0: it does not.
  */
-uint64_t rebase_phase(const struct mapping *text);
+uint64_t relocate_phase(const struct mapping *text);
 
 /*
  * Move the main program by PHASE plus a random multiple of 2 MiB.
@@ -37,4 +38,4 @@ uint64_t rebase_phase(const struct mapping *text);
  * EXE_FD: the file that it is mapped from (mapped_file_open()).
  * Returns 0; -1 with ERR and everything as it was, or the tracee GONE (killed where undoing failed too).
  */
-int rebase(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);
+int relocate(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);

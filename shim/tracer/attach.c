@@ -64,7 +64,7 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 	if (freeze(pid, FREEZE_MS, &frozen, &report->reason) < 0)
 		return;
 	frozen.main.suspends_seccomp = tracee_may_suspend_seccomp();
-	frozen.main.is_foreign = true;
+	frozen.main.charges_itself = true;
 	frozen.main.held_since_us = began_us;
 	fault_point("attached");
 	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
@@ -76,17 +76,17 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 	out->all_held_us = frozen.held_us;
 }
 
-static int decide(pid_t pid, const struct policy *policy, const char *backing, struct fact_store *store,
+static int decide(pid_t pid, const struct policy *policy, const char *backing, struct gathered_input *store,
                   struct decision *decision, struct report *report)
 {
-	const struct facts given = {.via = VIA_ATTACH};
-	if (facts_decide(store, pid, &given, policy, INT64_MAX, decision, &report->reason) < 0)
+	const struct match_input given = {.via = VIA_ATTACH};
+	if (match_input_decide(store, pid, &given, policy, INT64_MAX, decision, &report->reason) < 0)
 		return -1;
 	if (backing)
 		settings_override_backing(&decision->settings, backing, NULL);
 	snprintf(report->exe, sizeof report->exe, "%s", store->exe);
 	snprintf(report->rule, sizeof report->rule, "%s", decision->rule_name ? decision->rule_name : "");
-	facts_free(store);
+	match_input_free(store);
 	if (decision->action == ACTION_REMAP)
 		return 0;
 	report->outcome = OUTCOME_SKIPPED;
@@ -103,7 +103,7 @@ static const struct report_target to_journal_only = {.verbosity = VERBOSITY_QUIE
 void attach_run(pid_t pid, const struct policy *policy, const char *backing, struct attached *out)
 {
 	struct stat exe;
-	struct fact_store store;
+	struct gathered_input store;
 	struct decision decision = {0};
 	struct report *report = &out->report;
 	sigset_t all;

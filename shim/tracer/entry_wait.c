@@ -61,7 +61,7 @@ enum entry_wait entry_wait_look(struct followed *followed)
 	if (now < followed->entry_look_us)
 		return ENTRY_ON_THE_WAY;
 	look_later(followed, now);
-	if (followed->tracee.state == TRACEE_LET_GO)
+	if (followed->tracee.state == TRACEE_DETACHED)
 		return look_from_afar(followed);
 	if (entry_stop_is_near(&followed->tracee) || now - followed->entry_since_us > TRACED_US)
 		return stop(&followed->tracee);

@@ -23,13 +23,13 @@
 #define EXIT_FAIL 125
 
 /* What the policy says of the program that FOLLOWED has just become. */
-static int decide(const struct following *following, const struct tracee *tracee, struct fact_store *store,
+static int decide(const struct following *following, const struct tracee *tracee, struct gathered_input *store,
                   struct decision *decision, struct error *err)
 {
 	const struct trace_job *job = following->job;
-	const struct facts given = {
+	const struct match_input given = {
 	    .via = job->via, .annotations = job->annotations, .annotation_count = job->annotation_count};
-	if (facts_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
+	if (match_input_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
 	if (job->backing)
 		settings_override_backing(&decision->settings, job->backing, NULL);
@@ -65,8 +65,8 @@ static void tell(const struct following *following, const struct report *report,
 /* End the workload before its first instruction, as the policy's on_error asks. */
 static void fail_launch(struct tracee *tracee)
 {
-	if (tracee->state == TRACEE_STOPPED && tracee_borrow(tracee, NULL) == 0)
-		tracee_syscall(tracee, NULL, SYS_exit_group, EXIT_FAIL, 0, 0, 0, 0, 0);
+	if (tracee->state == TRACEE_STOPPED && inject_begin(tracee, NULL) == 0)
+		remote_syscall(tracee, NULL, SYS_exit_group, EXIT_FAIL, 0, 0, 0, 0, 0);
 }
 
 /* Let FOLLOWED run its program, and be gone. */
@@ -79,7 +79,7 @@ static void release(const struct following *following, struct followed *followed
 	}
 	if (following->job->tracer_is_orphan) {
 		/* By our end, which follows: a detached one could end, too, while we are still there to be seen. */
-		tracee->state = tracee->state == TRACEE_GONE ? TRACEE_GONE : TRACEE_LET_GO;
+		tracee->state = tracee->state == TRACEE_GONE ? TRACEE_GONE : TRACEE_DETACHED;
 		return;
 	}
 	if (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0)
@@ -107,7 +107,7 @@ static void remember_skip(struct followed *followed, const struct report *report
  * report in JSON: where nobody gets one it is not read, else it is read beside the work.
  */
 static void remap(const struct trace_job *job, struct followed *followed, const struct decision *decision,
-                  struct fact_store *store, struct report *report)
+                  struct gathered_input *store, struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
 	if (tracee_finish_exec(tracee, &report->reason) < 0 || tracee_check_filter(tracee, &report->reason) < 0) {
@@ -117,12 +117,12 @@ static void remap(const struct trace_job *job, struct followed *followed, const 
 	fault_point("exec-finished");
 	/* A wrapper may have gone to another cgroup (cgexec, systemd-run --scope): what we allocate is charged to ours.
 	 */
-	if (job->follows && !tracee->is_foreign)
-		tracee->is_foreign = !host_shares_cgroups(tracee->pid);
+	if (job->follows && !tracee->charges_itself)
+		tracee->charges_itself = !host_shares_cgroups(tracee->pid);
 	if (deliver_tells_build_id(job->report))
-		facts_begin_build_id(store, tracee->pid);
+		match_input_begin_build_id(store, tracee->pid);
 	engine_run(tracee, &decision->settings, report);
-	facts_finish_build_id(store, tracee->held_until_us);
+	match_input_finish_build_id(store, tracee->held_until_us);
 	if (report->object_count > 0)
 		snprintf(report->objects[0].build_id, sizeof report->objects[0].build_id, "%s", store->build_id);
 }
@@ -206,22 +206,22 @@ static void end_hold(struct followed *followed)
 	stop_at_exit(&followed->tracee, true);
 }
 
-static enum considered conclude(struct following *following, struct followed *followed, struct report *report,
-                                const struct settings *settings, bool may_follow)
+static enum exec_outcome conclude(struct following *following, struct followed *followed, struct report *report,
+                                  const struct settings *settings, bool may_follow)
 {
 	if (may_follow && !error_is_set(&following->job->no_follow)) {
 		report->latency_us = followed->held_us;
 		remember_skip(followed, report);
 		end_hold(followed);
-		return CONSIDERED_FOLLOW;
+		return EXEC_FOLLOWED;
 	}
 	if (may_follow)
 		report->reason = following->job->no_follow;
 	settle(following, followed, report, settings);
-	return CONSIDERED_LET_GO;
+	return EXEC_DETACHED;
 }
 
-enum considered consider_entry(struct following *following, struct followed *followed)
+enum exec_outcome exec_event_at_entry(struct following *following, struct followed *followed)
 {
 	int64_t began_us = now_us();
 	begin_hold(following, followed, began_us);
@@ -239,7 +239,7 @@ enum considered consider_entry(struct following *following, struct followed *fol
 	followed->held_us += (uint64_t)(now_us() - began_us);
 	bool may_follow = settings.follow != FOLLOW_NONE && report->outcome == OUTCOME_SKIPPED &&
 	                  followed->tracee.state == TRACEE_STOPPED;
-	enum considered result = conclude(following, followed, report, &settings, may_follow);
+	enum exec_outcome result = conclude(following, followed, report, &settings, may_follow);
 	report_free(report);
 	free(report);
 	return result;
@@ -258,10 +258,10 @@ static bool look_at_names(const struct tracee *tracee, const char *exe, struct s
 	return settings->follow != FOLLOW_NONE && settings_names_wrapper(settings, &names);
 }
 
-enum considered consider(struct following *following, struct followed *followed, struct settings *settings)
+enum exec_outcome exec_event_handle(struct following *following, struct followed *followed, struct settings *settings)
 {
 	int64_t began_us = now_us();
-	struct fact_store store;
+	struct gathered_input store;
 	struct decision decision = {0};
 	struct report report;
 	settings_default(&decision.settings);
@@ -294,13 +294,13 @@ enum considered consider(struct following *following, struct followed *followed,
 		facts_blame_user(&report.reason);
 	}
 	if (decided == 0)
-		facts_free(&store);
+		match_input_free(&store);
 	followed->held_us += (uint64_t)(now_us() - began_us);
 	if (run_on) {
 		end_hold(followed);
-		return CONSIDERED_FOLLOW;
+		return EXEC_FOLLOWED;
 	}
-	enum considered result = conclude(following, followed, &report, settings, may_follow);
+	enum exec_outcome result = conclude(following, followed, &report, settings, may_follow);
 	report_free(&report);
 	return result;
 }
@@ -343,7 +343,7 @@ static void note_missed(struct followed *followed)
 		          (int)followed->tracee.pid);
 }
 
-void consider_missed(struct following *following, struct followed *followed)
+void exec_event_missed_entry(struct following *following, struct followed *followed)
 {
 	entry_stop_drop(&followed->tracee);
 	note_missed(followed);
@@ -351,24 +351,24 @@ void consider_missed(struct following *following, struct followed *followed)
 	tracee_detach(&followed->tracee);
 }
 
-void consider_replaced(struct following *following, struct followed *followed)
+void exec_event_replaced(struct following *following, struct followed *followed)
 {
 	/* Of one that was only passed through, as a wrapper is, there is nothing to tell. */
 	end_waiting(following, followed, followed->waiting->outcome != OUTCOME_SKIPPED);
 }
 
-void consider_end(struct following *following, struct followed *followed)
+void exec_event_end(struct following *following, struct followed *followed)
 {
 	end_waiting(following, followed, true);
 	if (followed->has_skipped)
 		report_skip(following, followed, &followed->skipped, followed->skipped_exe);
 }
 
-void consider_timeout(struct following *following)
+void exec_event_timeout(struct following *following)
 {
 	for (size_t i = 0; i < following->count; i++) {
 		entry_stop_drop(&following->list[i].tracee);
 		note_missed(&following->list[i]);
-		consider_end(following, &following->list[i]);
+		exec_event_end(following, &following->list[i]);
 	}
 }

@@ -28,7 +28,7 @@ static bool is_marked_deleted(pid_t pid, const char *path)
 	static const char mark[] = " (deleted)";
 	struct stat about, named;
 	size_t length = strlen(path), mark_length = sizeof mark - 1;
-	char name[sizeof((struct fact_store){0}).exe + 32];
+	char name[sizeof((struct gathered_input){0}).exe + 32];
 	if (length <= mark_length || strcmp(path + length - mark_length, mark) != 0)
 		return false;
 	snprintf(name, sizeof name, "/proc/%d/exe", (int)pid);
@@ -38,7 +38,7 @@ static bool is_marked_deleted(pid_t pid, const char *path)
 	return lstat(name, &named) < 0 || named.st_dev != about.st_dev || named.st_ino != about.st_ino;
 }
 
-static int read_exe_link(struct fact_store *store, pid_t pid, struct error *err)
+static int read_exe_link(struct gathered_input *store, pid_t pid, struct error *err)
 {
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
@@ -53,7 +53,7 @@ static int read_exe_link(struct fact_store *store, pid_t pid, struct error *err)
 	return 0;
 }
 
-int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned needs, struct error *err)
+int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, unsigned needs, struct error *err)
 {
 	memset(store, 0, sizeof *store);
 	store->facts.via = via;
@@ -74,7 +74,7 @@ int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned nee
 	return 0;
 }
 
-void facts_begin_build_id(struct fact_store *store, pid_t pid)
+void match_input_begin_build_id(struct gathered_input *store, pid_t pid)
 {
 	char path[64];
 	if (store->facts.build_id)
@@ -90,7 +90,7 @@ static int left_ms(int64_t until_us, int most_ms)
 	return left > most_ms ? most_ms : left > 0 ? (int)left : 0;
 }
 
-void facts_finish_build_id(struct fact_store *store, int64_t until_us)
+void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
 {
 	struct elf_facts elf;
 	if (store->reading &&
@@ -120,10 +120,10 @@ static int look_up(const char *name, int timeout_ms)
 	return 0;
 }
 
-void facts_ask_policy(const struct policy *policy, const struct facts *facts, int64_t until_us,
+void facts_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
                       struct decision *decision)
 {
-	struct facts known = *facts;
+	struct match_input known = *facts;
 	do {
 		known.users = users;
 		known.user_count = user_count;
@@ -140,23 +140,23 @@ void facts_blame_user(struct error *reason)
 		          untold_user);
 }
 
-int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
-                 int64_t until_us, struct decision *decision, struct error *err)
+int match_input_decide(struct gathered_input *store, pid_t pid, const struct match_input *given,
+                       const struct policy *policy, int64_t until_us, struct decision *decision, struct error *err)
 {
-	if (facts_gather(store, pid, given->via, policy_needs(policy), err) < 0)
+	if (match_input_gather(store, pid, given->via, policy_needs(policy), err) < 0)
 		return -1;
 	store->facts.annotations = given->annotations;
 	store->facts.annotation_count = given->annotation_count;
 	facts_ask_policy(policy, &store->facts, until_us, decision);
 	if (decision->action == ACTION_UNDECIDED) {
-		facts_begin_build_id(store, pid);
-		facts_finish_build_id(store, until_us);
+		match_input_begin_build_id(store, pid);
+		match_input_finish_build_id(store, until_us);
 		facts_ask_policy(policy, &store->facts, until_us, decision);
 	}
 	return 0;
 }
 
-void facts_free(struct fact_store *store)
+void match_input_free(struct gathered_input *store)
 {
 	free(store->unit);
 	free(store->cgroup);

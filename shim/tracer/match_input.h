@@ -8,11 +8,11 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "sandbox/elf/elf_client.h"
 #include "policy/policy.h"
+#include "sandbox/elf/elf_client.h"
 
-struct fact_store {
-	struct facts facts; /* its strings are the store's */
+struct gathered_input {
+	struct match_input facts; /* its strings are the store's */
 	char exe[4096];
 	char build_id[129];
 	bool reading; /* READER is at work */
@@ -23,9 +23,9 @@ struct fact_store {
 
 /*
  * Gather the facts about PID, which came through VIA. NEEDS: fact_bit bits from policy_needs(); of these, FACT_BUILD_ID
- * is left out (see facts_begin_build_id()). Returns 0 (facts_free() it), or -1 with ERR word "no-proc".
+ * is left out (see match_input_begin_build_id()). Returns 0 (match_input_free() it), or -1 with ERR word "no-proc".
  */
-int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned needs, struct error *err);
+int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, unsigned needs, struct error *err);
 
 /*
  * Read the build id of PID's program through the sandboxed reader, in two steps, because it takes a millisecond in
@@ -33,15 +33,15 @@ int facts_gather(struct fact_store *store, pid_t pid, enum via via, unsigned nee
  * read, by UNTIL_US or within half a second. Both do nothing where it is known already; between them, the caller must
  * not wait for unknown children.
  */
-void facts_begin_build_id(struct fact_store *store, pid_t pid);
-void facts_finish_build_id(struct fact_store *store, int64_t until_us);
+void match_input_begin_build_id(struct gathered_input *store, pid_t pid);
+void match_input_finish_build_id(struct gathered_input *store, int64_t until_us);
 
 /*
  * Ask POLICY about FACTS, and look up the users' names that its decision hangs on, but no longer than UNTIL_US
  * (CLOCK_MONOTONIC). What was told, or not, is remembered for the life of the process. One whose uid nobody tells is no
  * match.
  */
-void facts_ask_policy(const struct policy *policy, const struct facts *facts, int64_t until_us,
+void facts_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
                       struct decision *decision);
 
 /* REASON is "no-rule": where a rule was passed over because nobody told its user's uid it is "user-unknown" then. */
@@ -52,7 +52,7 @@ void facts_blame_user(struct error *reason);
  * annotations are taken from GIVEN. UNTIL_US: when it must be over. Returns 0 with DECISION (its strings are the
  * policy's, those of STORE the caller's to free), or -1 with ERR word "no-proc" and nothing to free.
  */
-int facts_decide(struct fact_store *store, pid_t pid, const struct facts *given, const struct policy *policy,
-                 int64_t until_us, struct decision *decision, struct error *err);
+int match_input_decide(struct gathered_input *store, pid_t pid, const struct match_input *given,
+                       const struct policy *policy, int64_t until_us, struct decision *decision, struct error *err);
 
-void facts_free(struct fact_store *store);
+void match_input_free(struct gathered_input *store);

@@ -103,7 +103,7 @@ static pid_t wait_for_end(pid_t child, int *status)
 	return got;
 }
 
-int rehearse_calls(void (*calls)(void), struct error *err)
+int preflight_calls(void (*calls)(void), struct error *err)
 {
 	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
 	if (child == 0) {
@@ -118,14 +118,14 @@ int rehearse_calls(void (*calls)(void), struct error *err)
 	return error_set(err, "seccomp", "a seccomp filter kills system calls that are needed");
 }
 
-int rehearse(struct error *err)
+int preflight(struct error *err)
 {
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) <= 0)
 		return 0;
-	return rehearse_calls(engine_calls, err);
+	return preflight_calls(engine_calls, err);
 }
 
-int rehearse_tracee(struct error *err)
+int preflight_tracee(struct error *err)
 {
-	return rehearse_calls(tracee_calls, err);
+	return preflight_calls(tracee_calls, err);
 }

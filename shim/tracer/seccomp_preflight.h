@@ -1,5 +1,6 @@
 /*
- * seccomp_preflight.h - find out, before anything is at stake, whether a seccomp filter lets the engine's system calls through.
+ * seccomp_preflight.h - find out, before anything is at stake, whether a seccomp filter lets the engine's system calls
+ * through.
  *
  * P, T and the workload are under the same filters. A filter may answer a call with an error, which the engine can deal
  * with, or kill the caller, which nobody can. So a child of T makes every call first that T or the tracee will make
@@ -10,10 +11,10 @@
 #include "base/error.h"
 
 /* Returns 0 where no filter is in force or all calls survive; -1 with ERR word "seccomp". */
-int rehearse(struct error *err);
+int preflight(struct error *err);
 
-/* As rehearse() of what the tracee will be made to call: for a tracer that is under no filter itself. */
-int rehearse_tracee(struct error *err);
+/* As preflight() of what the tracee will be made to call: for a tracer that is under no filter itself. */
+int preflight_tracee(struct error *err);
 
 /* Have a child make CALLS. Returns 0 where it survives them; -1 with ERR word "seccomp". */
-int rehearse_calls(void (*calls)(void), struct error *err);
+int preflight_calls(void (*calls)(void), struct error *err);

@@ -158,7 +158,7 @@ static void start_others(struct tracee *tracee)
 		struct tracee *thread = &frozen->others.threads[i];
 		bool has_ended = thread->state == TRACEE_GONE;
 		tracee_detach(thread);
-		if (has_ended || thread->state == TRACEE_LET_GO)
+		if (has_ended || thread->state == TRACEE_DETACHED)
 			continue;
 		thread->state = TRACEE_RUNNING;
 		frozen->others.threads[kept++] = *thread;

@@ -26,7 +26,7 @@ struct trace_job {
 	int64_t began_us;       /* CLOCK_MONOTONIC: P waits for a tracer since then, */
 	int64_t hold_until_us;  /* until then at most; 0: P is not ours */
 	int64_t spent_us;       /* what of that has passed when P executes COMMAND; T's own */
-	struct launch_shared *shared;
+	struct handshake_memory *shared;
 	enum via via;
 	/* Where P is no relative of the tracer's; 0 and NULL else. */
 	const struct annotation *annotations; /* of its container */

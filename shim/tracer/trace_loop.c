@@ -151,7 +151,7 @@ static enum next on_exec(struct following *following, pid_t pid)
 	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
 	fault_point("exec-stop");
 	if (followed->waiting) {
-		consider_replaced(following, followed);
+		exec_event_replaced(following, followed);
 		entry_stop_drop(&followed->tracee);
 	}
 	if (followed->stage == FOLLOWED_BEFORE && !begins(following, followed)) {
@@ -160,7 +160,7 @@ static enum next on_exec(struct following *following, pid_t pid)
 	}
 	followed->stage = FOLLOWED_THROUGH;
 	struct settings settings;
-	if (consider(following, followed, &settings) == CONSIDERED_LET_GO)
+	if (exec_event_handle(following, followed, &settings) == EXEC_DETACHED)
 		return NEXT_LET_GO;
 	apply_follow_setting(following, followed, &settings);
 	return NEXT_RUN_ON;
@@ -170,12 +170,12 @@ static enum next on_exec(struct following *following, pid_t pid)
 static enum next on_the_way(struct following *following, struct followed *followed, enum entry_wait where)
 {
 	if (where == ENTRY_MISSED) {
-		consider_missed(following, followed);
+		exec_event_missed_entry(following, followed);
 		return NEXT_LET_GO;
 	}
-	if (where == ENTRY_REACHED && consider_entry(following, followed) == CONSIDERED_LET_GO)
+	if (where == ENTRY_REACHED && exec_event_at_entry(following, followed) == EXEC_DETACHED)
 		return NEXT_LET_GO;
-	return followed->tracee.state == TRACEE_LET_GO ? NEXT_NOTHING : NEXT_RUN_ON;
+	return followed->tracee.state == TRACEE_DETACHED ? NEXT_NOTHING : NEXT_RUN_ON;
 }
 
 /*
@@ -243,7 +243,7 @@ static struct followed *adopt(struct following *following, pid_t pid, const stru
 	                                  .options = of->options,
 	                                  .suspends_seccomp = of->suspends_seccomp,
 	                                  .known_filters = of->known_filters,
-	                                  .is_foreign = of->is_foreign},
+	                                  .charges_itself = of->charges_itself},
 	                       .stage = is_wanted ? starter->stage : FOLLOWED_ASIDE};
 	return add(following, &new);
 }
@@ -312,7 +312,7 @@ static bool has_something_to_tell(const struct followed *followed)
 /* Tell of everybody what there is to tell, let them go, and end. */
 _Noreturn static void leave(struct following *following)
 {
-	consider_timeout(following);
+	exec_event_timeout(following);
 	_exit(0);
 }
 
@@ -333,13 +333,13 @@ static enum next on_exit_event(struct following *following, struct followed *thr
 	pid_t tid = thread->tracee.pid;
 	if (has_something_to_tell(thread)) {
 		if (ends_with_its_process(tid, tid))
-			consider_end(following, thread);
+			exec_event_end(following, thread);
 	} else if (is_in_exit_group(tid)) {
 		/* That of its main thread comes later, when this one may be gone. */
 		for (size_t i = 0; i < following->count; i++) {
 			struct followed *other = &following->list[i];
 			if (has_something_to_tell(other) && is_thread_of(other->tracee.pid, tid))
-				consider_end(following, other);
+				exec_event_end(following, other);
 		}
 	}
 	if (root_ends(following, tid))
@@ -390,7 +390,7 @@ static void on_end(struct following *following, pid_t pid)
 {
 	struct followed *followed = find(following, pid);
 	if (followed) {
-		consider_end(following, followed);
+		exec_event_end(following, followed);
 		forget(following, followed);
 	}
 }

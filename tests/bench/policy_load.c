@@ -62,7 +62,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	struct policy_sources sources = {.file = path};
-	struct facts facts = {.via = VIA_SHIM, .exe = "/usr/lib/postgresql/15/bin/postgres"};
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/usr/lib/postgresql/15/bin/postgres"};
 	bool failed = false;
 	for (int i = 0; i < ROUNDS && !failed; i++) {
 		struct policy *policy = NULL;

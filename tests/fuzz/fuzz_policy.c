@@ -4,7 +4,7 @@
 #include "fuzzing.h"
 #include "policy/policy.h"
 
-static void decide(const struct policy *policy, const struct facts *facts)
+static void decide(const struct policy *policy, const struct match_input *facts)
 {
 	struct decision decision;
 	policy_decide(policy, facts, &decision);
@@ -42,19 +42,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	free(text); /* what a policy holds is its own */
 	const struct annotation annotations[] = {{"io.hugexec.remap", "true"}};
-	struct facts facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
 	decide(policy, &facts);
 	const struct known_user users[] = {{"mysql", true, 1000}};
-	facts = (struct facts){.via = VIA_HOOK,
-	                       .exe = "/opt/a/b/c-server",
-	                       .build_id = "abcdef",
-	                       .uid = 1000,
-	                       .users = users,
-	                       .user_count = 1,
-	                       .unit = "x.service",
-	                       .cgroup = "/system.slice/x.service",
-	                       .annotations = annotations,
-	                       .annotation_count = 1};
+	facts = (struct match_input){.via = VIA_HOOK,
+	                             .exe = "/opt/a/b/c-server",
+	                             .build_id = "abcdef",
+	                             .uid = 1000,
+	                             .users = users,
+	                             .user_count = 1,
+	                             .unit = "x.service",
+	                             .cgroup = "/system.slice/x.service",
+	                             .annotations = annotations,
+	                             .annotation_count = 1};
 	decide(policy, &facts);
 	policy_each_file_rule(policy, look_at_rule, policy);
 	policy_needs(policy);

@@ -62,7 +62,7 @@ broken(1, "the function to be called at exit (rdx)", "shim/ptrace/tracee.c", "\t
 broken(1, "stays stopped when it is stopped", "shim/tracer/trace_loop.c", "? NEXT_NOTHING : NEXT_STAY;", "? NEXT_NOTHING : NEXT_RUN_ON;", "library_wait::test_stopped_meanwhile")
 broken(1, "the auxiliary vector", "shim/ptrace/auxv.c", "if (auxv->words[i] == AT_PHDR || auxv->words[i] == AT_ENTRY)", "if (auxv->words[i] == AT_ENTRY)",
        "probe::test_kinds[file-pie]", "rebase::test_program_headers_and_mappings_agree")
-broken(1, "the kernel's copy of the auxiliary vector", "shim/ptrace/auxv.c", "\tif (write_vector(tracee, auxv) == 0)\n\t\tresult =\n\t\t    tracee_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);\n",
+broken(1, "the kernel's copy of the auxiliary vector", "shim/ptrace/auxv.c", "\tif (write_vector(tracee, auxv) == 0)\n\t\tresult =\n\t\t    remote_syscall(tracee, err, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, scratch_addr, sizeof map, 0, 0);\n",
        "\tresult = write_vector(tracee, auxv);\n", "tools::test_auxv_and_stat_agree")
 
 # 2. Nothing stays behind.
@@ -71,7 +71,7 @@ broken(2, "no tracer", "shim/tracer/trace_loop.c", "\t\tif (followed->is_root)\n
 broken(2, "no process", "shim/tracer/trace_loop.c", "\t\tif (followed->is_root)\n\t\t\t_exit(0);\n", "\t\tif (followed->is_root) {\n\t\t\tif (fork() == 0)\n\t\t\t\tfor (;;)\n\t\t\t\t\tpause();\n\t\t\t_exit(0);\n\t\t}\n",
        "launch::test_nothing_stays_behind")
 broken(2, "no zombie", "shim/tracer/exec_event.c", "\ttracee_hand_off(tracee, following->launch->tracer_pid, NULL);", "\ttracee_detach(tracee);", f"{PROBE}[thp-plain]")
-broken(2, "no descriptor: the memfd", "shim/remap/private_copy.c", "int64_t closed = tracee_syscall(copy->tracee, err, SYS_close, (uint64_t)copy->tracee_fd, 0, 0, 0, 0, 0);",
+broken(2, "no descriptor: the memfd", "shim/remap/private_copy.c", "int64_t closed = remote_syscall(copy->tracee, err, SYS_close, (uint64_t)copy->tracee_fd, 0, 0, 0, 0, 0);",
        "int64_t closed = 0;", f"{PROBE}[thp-plain]")
 broken(2, "no descriptor: the memfd that is mapped over the text", "shim/remap/private_copy.c", "\tint failed = copy->tracee_fd >= 0 ? close_in_tracee(copy, err) : 0;\n", "\tint failed = 0;\n",
        "fail_open::test_a_kernel_that_cannot_move_hugetlb_pages")
@@ -130,7 +130,7 @@ broken(3, "a move that cannot be undone ends the workload", "shim/remap/relocate
 # 4. Never writable and executable.
 broken(4, "at once: the copy", "shim/remap/private_copy.c", "PROT_READ | PROT_EXEC,\n\t                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE", "PROT_READ | PROT_WRITE | PROT_EXEC,\n\t                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE", "launch::test_memory_deny_write_execute", "launch::test_memory_protection")
 broken(4, "one after the other: the copy", "shim/remap/private_copy.c", "\tcopy->aside_addr = (uint64_t)mapped;\n", "\tcopy->aside_addr = (uint64_t)mapped;\n\ttracee_syscall(copy->tracee, NULL, SYS_mprotect, (uint64_t)mapped, copy->plan->range_bytes, PROT_READ | PROT_WRITE, 0, 0, 0);\n"
-       "\tif (tracee_syscall(copy->tracee, err, SYS_mprotect, (uint64_t)mapped, copy->plan->range_bytes, PROT_READ | PROT_EXEC, 0, 0, 0) < 0)\n\t\treturn error_set(err, \"remap\", \"mprotect\");\n",
+       "\tif (remote_syscall(copy->tracee, err, SYS_mprotect, (uint64_t)mapped, copy->plan->range_bytes, PROT_READ | PROT_EXEC, 0, 0, 0) < 0)\n\t\treturn error_set(err, \"remap\", \"mprotect\");\n",
        "launch::test_memory_deny_write_execute")
 broken(4, "at once: a moved program", "shim/remap/relocate.c", "bytes, (uint64_t)mapping->prot,\n", "bytes, (uint64_t)mapping->prot | PROT_WRITE,\n", "launch::test_memory_deny_write_execute", "probe::test_kinds[file-pie]")
 
@@ -159,7 +159,7 @@ broken(6, "a script's, executed as execvp does", "shim/hugexec.c", "\texecvp(fil
 # 7. A tracer that dies leaves no half-changed process.
 broken(7, "killed with it while registers are borrowed", "shim/ptrace/tracee.c", "tracee->options | PTRACE_O_EXITKILL | suspend", "tracee->options | suspend", "borrowed::test_masked_whenever_borrowed[thp]", "killed_tracer::test_killed_after_each_step")
 broken(7, "and only then", "shim/ptrace/tracee.c", "\t    set_options(tracee, tracee->options, err) < 0) {\n\t\ttracee_kill(tracee);", "\t    0) {\n\t\ttracee_kill(tracee);", "borrowed::test_masked_whenever_borrowed[thp]")
-broken(7, "at the hand-off, too", "shim/ptrace/tracee.c", "\tif (tracee_borrow(tracee, err) < 0)\n\t\treturn -1;\n\tfault_point(\"handoff-borrowed\");", "\tif (tracee_borrow(tracee, err) < 0)\n\t\treturn -1;\n\tset_options(tracee, tracee->options, NULL);\n\tfault_point(\"handoff-borrowed\");", "borrowed::test_masked_whenever_borrowed[thp]")
+broken(7, "at the hand-off, too", "shim/ptrace/tracee.c", "\tif (inject_begin(tracee, err) < 0)\n\t\treturn -1;\n\tfault_point(\"handoff-borrowed\");", "\tif (inject_begin(tracee, err) < 0)\n\t\treturn -1;\n\tset_options(tracee, tracee->options, NULL);\n\tfault_point(\"handoff-borrowed\");", "borrowed::test_masked_whenever_borrowed[thp]")
 broken(7, "no signal meets borrowed registers", "shim/ptrace/tracee.c", "\tif (set_mask(tracee, UINT64_MAX, err) < 0) {", "\tif (set_mask(tracee, 0, err) < 0) {", "borrowed::test_masked_whenever_borrowed[thp]")
 broken(7, "registers are given back", "shim/ptrace/tracee.c", "\tif (tracee_set_regs(tracee, &tracee->saved_regs, err) < 0 || set_mask(tracee, tracee->saved_mask, err) < 0 ||", "\tif (set_mask(tracee, tracee->saved_mask, err) < 0 ||", "attach::test_busy_threads", "attach::test_a_call_that_sleeps_goes_on")
 broken(7, "a launch whose tracer has died goes on", "shim/launch/spawn_tracer.c", "\t\tif (has_ended(launch, &status))\n\t\t\treturn tracer_died(status, err);\n", "", "killed_tracer::test_killed_at_once")
@@ -183,7 +183,7 @@ broken(6, "of a program that executes another before its entry point", "shim/tra
        "library_wait::test_a_constructor_that_executes_its_program_again")
 broken(5, "on_error fail is before constructors", "shim/tracer/exec_event.c", "\tif (must_fail(report, settings))\n", "\tif (0)\n",
        "library_wait::test_fail_is_before_constructors")
-broken(5, "a mask that may not be set", "shim/ptrace/tracee.c", "\t\tif (tracee->state == TRACEE_GONE || set_options(tracee, tracee->options, NULL) < 0)\n", "\t\tif (tracee_return(tracee, NULL) < 0)\n",
+broken(5, "a mask that may not be set", "shim/ptrace/tracee.c", "\t\tif (tracee->state == TRACEE_GONE || set_options(tracee, tracee->options, NULL) < 0)\n", "\t\tif (inject_end(tracee, NULL) < 0)\n",
        "library_wait::test_ptrace_request_refused")
 broken(7, "while libraries are waited for: nobody is needed", "shim/ptrace/entry_stop.c", "\tsyscall(SYS_set_robust_list, &robust, sizeof robust);\n", "",
        "library_wait::test_tracer_that_is_killed_meanwhile")
@@ -193,7 +193,7 @@ broken(5, "memory that runs out while the policy is read", "shim/policy/json_str
 broken(5, "a program without vDSO is remapped all the same", "shim/ptrace/syscall_insn.c", "\tfound = find_in_object(tracee, &image, image.interp_addr);\n", "\tfound = 0;\n\t(void)find_in_object;\n\timage.entry_addr = 0;\n",
        "faults thp: libc vdso hidden")
 broken(3, "a program is moved by its own file", "shim/remap/relocate.c", "move->exe_fd = tracee_pass_file(move->tracee, exe_fd, move->scratch_addr);",
-       "{ tracee_write(move->tracee, move->scratch_addr, \"/proc/self/exe\", 15); move->exe_fd = (int)tracee_syscall(move->tracee, err, SYS_openat, (uint64_t)-100, move->scratch_addr, 0, 0, 0, 0); }", "right_file::test_proc_that_is_no_procfs")
+       "{ tracee_write(move->tracee, move->scratch_addr, \"/proc/self/exe\", 15); move->exe_fd = (int)remote_syscall(move->tracee, err, SYS_openat, (uint64_t)-100, move->scratch_addr, 0, 0, 0, 0); }", "right_file::test_proc_that_is_no_procfs")
 broken(3, "a program's file is the one that is mapped", "shim/mm/mapped_file.c", "\t\tif (!mapping_same_file(&image->mappings[i], &file))\n", "\t\tif (i == 0 || !mapping_is_text(&image->mappings[i]))\n", "right_file::test_process_that_changes_what_its_program_is")
 broken("sandbox", "a library's file is the one that is mapped", "shim/mm/mapped_file.c", "\tif (!failed && mapping_same_file(&file, mapping))\n", "\tif (!failed)\n", "library_file::test_another_file_in_its_place")
 broken("sandbox", "and is opened with the program's own rights", "shim/mm/file_view.c", "\tview->is_other = view->uid != geteuid() || view->gid != getegid();", "\tview->is_other = false;",
@@ -210,7 +210,7 @@ broken(4, "probes count what is mapped", "shim/remap/relocate.c", "\t\tmove->par
 broken(2, "the working directory is free", "shim/launch/tracer_main.c", "\t(void)!chdir(\"/\");\n", "", "wrappers::test_wrapper_that_unmounts_its_working_directory")
 broken(2, "nothing in a file that is not standard error any more", "shim/report/deliver.c", "\tif (fd >= 0 && (any_file || is_as_at_launch(fd)))", "\tif (fd >= 0)",
        "standard_error::test_a_data_file_with_number_2")
-broken(1, "the cgroup that pays", "shim/tracer/exec_event.c", "\t\ttracee->is_foreign = !host_shares_cgroups(tracee->pid);", "\t\ttracee->is_foreign = false;",
+broken(1, "the cgroup that pays", "shim/tracer/exec_event.c", "\t\ttracee->charges_itself = !host_shares_cgroups(tracee->pid);", "\t\ttracee->charges_itself = false;",
        "wrappers::test_wrapper_that_goes_to_another_cgroup")
 broken(5, "a filter that is set on the way", "shim/ptrace/tracee.c", "\tbool is_known = is_told && (filters == 0 || filters <= known);", "\tbool is_known = true;", "filters_later")
 broken(5, "a small stack", "shim/hugexec.c", "\tif (room < STACK_FOR_TRACER)\n", "\tif (room < 0)\n", "fail_open::test_small_stack")

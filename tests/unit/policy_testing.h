@@ -33,7 +33,7 @@ static inline struct policy *policy_matching(const char *match)
 	return policy_of(text);
 }
 
-static inline enum action decide(const struct policy *policy, const struct facts *facts)
+static inline enum action decide(const struct policy *policy, const struct match_input *facts)
 {
 	struct decision decision;
 	policy_decide(policy, facts, &decision);
@@ -41,7 +41,7 @@ static inline enum action decide(const struct policy *policy, const struct facts
 }
 
 /* What a policy of one rule with this "match" says of FACTS. */
-static inline enum action match_says(const char *match, const struct facts *facts)
+static inline enum action match_says(const char *match, const struct match_input *facts)
 {
 	struct policy *policy = policy_matching(match);
 	enum action action = decide(policy, facts);

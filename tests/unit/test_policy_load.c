@@ -88,7 +88,7 @@ static enum on_error refused(struct policy_sources sources, const char *word, co
 
 static struct decision about(const struct policy *policy, const char *exe)
 {
-	struct facts facts = {.via = VIA_SHIM, .exe = exe};
+	struct match_input facts = {.via = VIA_SHIM, .exe = exe};
 	struct decision decision;
 	policy_decide(policy, &facts, &decision);
 	return decision;

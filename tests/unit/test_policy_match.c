@@ -84,8 +84,8 @@ static void hostile_globs_end(void **state)
 static void exe(void **state)
 {
 	(void)state;
-	struct facts ls = {.via = VIA_SHIM, .exe = "/usr/bin/ls"};
-	struct facts unknown = {.via = VIA_SHIM};
+	struct match_input ls = {.via = VIA_SHIM, .exe = "/usr/bin/ls"};
+	struct match_input unknown = {.via = VIA_SHIM};
 	assert_int_equal(match_says("{\"exe\":\"/usr/bin/*\"}", &ls), ACTION_REMAP);
 	assert_int_equal(match_says("{\"exe\":[\"/opt/*\",\"/usr/bin/ls\"]}", &ls), ACTION_REMAP);
 	assert_int_equal(match_says("{\"exe\":[\"/opt/*\",\"/usr/bin/cat\"]}", &ls), ACTION_SKIP);
@@ -96,8 +96,8 @@ static void exe(void **state)
 static void unit_and_cgroup(void **state)
 {
 	(void)state;
-	struct facts facts = {.via = VIA_SHIM, .unit = "a/b@1.service", .cgroup = "/system.slice/b.service"};
-	struct facts unknown = {.via = VIA_SHIM};
+	struct match_input facts = {.via = VIA_SHIM, .unit = "a/b@1.service", .cgroup = "/system.slice/b.service"};
+	struct match_input unknown = {.via = VIA_SHIM};
 	assert_int_equal(match_says("{\"unit\":\"*.service\"}", &facts), ACTION_REMAP); /* a unit is no path */
 	assert_int_equal(match_says("{\"unit\":[\"x\",\"a/b@?.service\"]}", &facts), ACTION_REMAP);
 	assert_int_equal(match_says("{\"unit\":\"b@1.service\"}", &facts), ACTION_SKIP);
@@ -112,8 +112,8 @@ static void user(void **state)
 {
 	(void)state;
 	const struct known_user known[] = {{"root", true, 0}, {"no-such-user-here", false, 0}};
-	struct facts root = {.via = VIA_SHIM, .uid = 0, .users = known, .user_count = 2};
-	struct facts other = {.via = VIA_SHIM, .uid = 4242, .users = known, .user_count = 2};
+	struct match_input root = {.via = VIA_SHIM, .uid = 0, .users = known, .user_count = 2};
+	struct match_input other = {.via = VIA_SHIM, .uid = 4242, .users = known, .user_count = 2};
 	assert_int_equal(match_says("{\"user\":\"root\"}", &root), ACTION_REMAP);
 	assert_int_equal(match_says("{\"user\":\"root\"}", &other), ACTION_SKIP);
 	assert_int_equal(match_says("{\"user\":4242}", &other), ACTION_REMAP);
@@ -129,7 +129,7 @@ static void a_name_that_was_not_looked_up(void **state)
 {
 	(void)state;
 	const struct known_user known[] = {{"other", true, 7}};
-	struct facts facts = {.via = VIA_SHIM, .exe = "/x", .uid = 0, .users = known, .user_count = 1};
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .uid = 0, .users = known, .user_count = 1};
 	struct decision decision;
 	struct policy *policy =
 	    policy_of("{\"version\":1,\"rules\":[{\"match\":{\"exe\":\"/y\",\"user\":\"nobody-asks\"}},"
@@ -152,8 +152,8 @@ static void annotation(void **state)
 {
 	(void)state;
 	struct annotation given[] = {{"io.hugexec.remap", "true"}, {"team", "db/one"}};
-	struct facts facts = {.via = VIA_HOOK, .annotations = given, .annotation_count = 2};
-	struct facts none = {.via = VIA_HOOK};
+	struct match_input facts = {.via = VIA_HOOK, .annotations = given, .annotation_count = 2};
+	struct match_input none = {.via = VIA_HOOK};
 	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\"}}", &facts), ACTION_REMAP);
 	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"false\"}}", &facts), ACTION_SKIP);
 	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":[\"yes\",\"t*\"]}}", &facts), ACTION_REMAP);
@@ -168,7 +168,7 @@ static void annotation(void **state)
 static void via(void **state)
 {
 	(void)state;
-	struct facts shim = {.via = VIA_SHIM}, hook = {.via = VIA_HOOK}, attach = {.via = VIA_ATTACH};
+	struct match_input shim = {.via = VIA_SHIM}, hook = {.via = VIA_HOOK}, attach = {.via = VIA_ATTACH};
 	assert_int_equal(match_says("{\"via\":\"hook\"}", &hook), ACTION_REMAP);
 	assert_int_equal(match_says("{\"via\":\"hook\"}", &shim), ACTION_SKIP);
 	assert_int_equal(match_says("{\"via\":[\"shim\",\"attach\"]}", &attach), ACTION_REMAP);
@@ -179,8 +179,9 @@ static void via(void **state)
 static void build_id(void **state)
 {
 	(void)state;
-	struct facts facts = {.via = VIA_SHIM, .exe = "/x", .build_id = "ab12cd34"};
-	struct facts unread = {.via = VIA_SHIM, .exe = "/x"}, none = {.via = VIA_SHIM, .exe = "/x", .build_id = ""};
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .build_id = "ab12cd34"};
+	struct match_input unread = {.via = VIA_SHIM, .exe = "/x"},
+	                   none = {.via = VIA_SHIM, .exe = "/x", .build_id = ""};
 	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &facts), ACTION_REMAP);
 	assert_int_equal(match_says("{\"build_id\":\"AB12CD34\"}", &facts), ACTION_REMAP);
 	assert_int_equal(match_says("{\"build_id\":\"ab12cd3400\"}", &facts), ACTION_SKIP);
@@ -199,10 +200,10 @@ static void every_key_must_hold(void **state)
 	(void)state;
 	const char *match =
 	    "{\"exe\":\"/x\",\"unit\":\"u\",\"cgroup\":\"/c\",\"user\":5,\"via\":\"attach\",\"build_id\":\"abcd\"}";
-	struct facts all = {
+	struct match_input all = {
 	    .via = VIA_ATTACH, .exe = "/x", .unit = "u", .cgroup = "/c", .uid = 5, .build_id = "abcdef"};
 	assert_int_equal(match_says(match, &all), ACTION_REMAP);
-	struct facts changed[] = {all, all, all, all, all, all};
+	struct match_input changed[] = {all, all, all, all, all, all};
 	changed[0].via = VIA_SHIM;
 	changed[1].exe = "/y";
 	changed[2].unit = "v";
@@ -221,8 +222,8 @@ static void first_match_decides(void **state)
 	    "{\"match\":{\"exe\":\"/a\"},\"action\":\"skip\",\"min_text\":1},"
 	    "{\"name\":\"second\",\"match\":{\"exe\":\"/*\"},\"max_text\":\"9M\"},"
 	    "{\"name\":\"third\",\"match\":{\"exe\":\"/a\"}}]}");
-	struct facts a = {.via = VIA_SHIM, .exe = "/a"}, b = {.via = VIA_SHIM, .exe = "/b"};
-	struct facts deep = {.via = VIA_SHIM, .exe = "/d/e"};
+	struct match_input a = {.via = VIA_SHIM, .exe = "/a"}, b = {.via = VIA_SHIM, .exe = "/b"};
+	struct match_input deep = {.via = VIA_SHIM, .exe = "/d/e"};
 	struct decision decision;
 	policy_decide(policy, &a, &decision);
 	assert_int_equal(decision.action, ACTION_SKIP);
@@ -252,7 +253,7 @@ static void undecided_is_not_passed_over(void **state)
 	struct policy *policy =
 	    policy_of("{\"version\":1,\"rules\":[{\"name\":\"id\",\"match\":{\"build_id\":\"abcd\"},"
 	              "\"action\":\"skip\"},{\"name\":\"all\",\"match\":{}}]}");
-	struct facts facts = {.via = VIA_SHIM, .exe = "/a"};
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/a"};
 	struct decision decision;
 	policy_decide(policy, &facts, &decision);
 	assert_int_equal(decision.action, ACTION_UNDECIDED);

@@ -165,7 +165,7 @@ static void every_setting(void **state)
 	    "\"exclude\":[\"/b\"]},\"rebase\":false,\"round_out\":true,\"follow\":\"fork\",\"follow_timeout\":86400,"
 	    "\"keep_free\":\"10%\",\"file_timeout\":\"2s\",\"hold_timeout\":\"3s\",\"perf_map\":true,\"on_error\":"
 	    "\"fail\"}]}");
-	struct facts facts = {.via = VIA_SHIM};
+	struct match_input facts = {.via = VIA_SHIM};
 	struct decision decision;
 	policy_decide(policy, &facts, &decision);
 	const struct settings *settings = &decision.settings;
@@ -202,7 +202,7 @@ static void rule_over_settings_over_defaults(void **state)
 	    policy_of("{\"version\":1,\"settings\":{\"keep_free\":\"5%\",\"libraries\":{\"include\":[\"/"
 	              "x\"]},\"file_timeout\":\"50ms\"},"
 	              "\"rules\":[{\"match\":{\"exe\":\"/a\"},\"keep_free\":7,\"libraries\":true},{\"match\":{}}]}");
-	struct facts a = {.via = VIA_SHIM, .exe = "/a"}, b = {.via = VIA_SHIM, .exe = "/b"};
+	struct match_input a = {.via = VIA_SHIM, .exe = "/a"}, b = {.via = VIA_SHIM, .exe = "/b"};
 	struct decision decision;
 	policy_decide(policy, &a, &decision);
 	assert_int_equal(decision.settings.keep_free_pages, 7);
