@@ -1,6 +1,5 @@
 #include "report/report.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -214,14 +213,16 @@ __attribute__((format(printf, 3, 4))) static void add_field(struct journal_entry
 	vsnprintf(value, sizeof value, format, args);
 	va_end(args);
 	size_t length = strlen(value);
-	uint64_t length_le = htole64(length);
+	unsigned char length_le[8]; /* the least significant byte first */
+	for (unsigned i = 0; i < sizeof length_le; i++)
+		length_le[i] = (unsigned char)((uint64_t)length >> 8 * i);
 	if (strlen(name) + length + sizeof length_le + 2 > sizeof entry->text - entry->bytes)
 		return;
 	char *at = stpcpy(entry->text + entry->bytes, name);
 	bool is_one_line = !strchr(value, '\n');
 	*at++ = is_one_line ? '=' : '\n';
 	if (!is_one_line)
-		at = mempcpy(at, &length_le, sizeof length_le);
+		at = mempcpy(at, length_le, sizeof length_le);
 	at = mempcpy(at, value, length);
 	*at++ = '\n';
 	entry->bytes = (size_t)(at - entry->text);

@@ -1,12 +1,14 @@
 """Break hugexec on purpose, promise by promise, and see the tests fail that are to hold them:
 
-    run.py check              each mutation fits the code, and docs/reliability.md names it; takes no time
+    run.py check              each patch applies to the code; takes a second
     run.py all [WORD...]      carry them out, in a copy of the tree; with WORDs only those whose words or file has one
-    run.py table              the table of docs/reliability.md
+    run.py table              a Markdown table of all: promise, what is broken, file, tests
 
-A mutation counts as caught where it compiles and one of its tests, which passes without it, fails. Prints a line for
-each; exit 1: one was not caught, or fits the code no more.
+Each mutation is a patch beside this file. Its header says which promise of docs/reliability.md it breaks, how, and which
+tests must fail then (README.md here has the form). A mutation counts as caught if it compiles and one of its tests, which
+passes without it, fails. Prints a line for each; exit 1: one was not caught, or no longer applies.
 """
+import collections
 import contextlib
 import os
 import pathlib
@@ -17,15 +19,40 @@ import subprocess
 import sys
 import time
 
-from promises import LIST
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 WORK = ROOT / "build-mutations"
 TREE, BUILD = WORK / "tree", WORK / "build"
-DOC = ROOT / "docs" / "reliability.md"
 PYTHON = "/usr/bin/python3"
 TEST_SECONDS = 180
-PYTEST_FAILED, PYTEST_PASSED = 1, 0
+PYTEST_FAILED = 1
+PROMISES = [str(number) for number in range(1, 12)]  # the points of section 2 of the design: docs/reliability.md lists them
+
+Mutation = collections.namedtuple("Mutation", "promise words file tests patch")
+
+
+def read_patch(path):
+    header, found, diff = path.read_text().partition("\n\n")
+    fields = re.findall(r"^(Promise|Breaks|Test): (.+)$", header, re.M)
+    values = collections.defaultdict(list)
+    for key, value in fields:
+        values[key].append(value)
+    files = re.findall(r"^\+\+\+ b/(\S+)", diff, re.M)
+    if not found or len(fields) != len(header.splitlines()) or len(values["Promise"]) != 1 or len(values["Breaks"]) != 1 \
+            or not values["Test"] or len(files) != 1:
+        sys.exit(f"{path.name}: its header must be Promise:, Breaks:, Test: lines and an empty line; it changes one file")
+    return Mutation(values["Promise"][0], values["Breaks"][0], files[0], tuple(values["Test"]), path)
+
+
+LIST = sorted(map(read_patch, HERE.glob("*.patch")), key=lambda mutation: (mutation.promise.zfill(2), mutation.patch.name))
+
+
+def apply(mutation, folder, *options):
+    """"" where the patch applies below FOLDER, else what git says. Lines around the place may differ, but for one each side."""
+    # Not as part of the repository that FOLDER may lie in: git would pass over files that it ignores.
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    done = subprocess.run(["git", "apply", "-C1", *options, mutation.patch], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stderr.strip()
 
 
 def file_of(topic):
@@ -86,10 +113,6 @@ def prepare():
     subprocess.run([ROOT / "tests" / "get-programs", ROOT / "build" / "programs"], check=True, stdout=subprocess.DEVNULL)
 
 
-def fits(mutation):
-    return (ROOT / mutation.file).read_text().count(mutation.old) == 1
-
-
 def end_leftovers():
     """What a broken hugexec has left behind, and whom it traces: a test that fails for that is not always able to end it."""
     pids = [int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")]
@@ -110,7 +133,9 @@ def carry_out(mutation):
     path = TREE / mutation.file
     text = path.read_text()
     try:
-        path.write_text(text.replace(mutation.old, mutation.new))
+        problem = apply(mutation, TREE)
+        if problem:
+            return problem
         fine, said = compile_tree()
         if not fine:
             return f"does not compile:\n{said}"
@@ -136,7 +161,7 @@ def run_all(words):
     known = {}
     for mutation in chosen(words):
         began = time.monotonic()
-        problem = "" if fits(mutation) else f"{mutation.file} has its old text not exactly once"
+        problem = apply(mutation, TREE, "--check")
         for test in mutation.tests:
             if not problem and test not in known:
                 compile_tree()
@@ -152,10 +177,6 @@ def run_all(words):
     return 1 if wrong else 0
 
 
-def first_line(text):
-    return next(line.strip() for line in text.splitlines() if line.strip())
-
-
 def table():
     rows = ["| | promise, and what is broken | in | test that fails |", "| --- | --- | --- | --- |"]
     for mutation in LIST:
@@ -165,14 +186,11 @@ def table():
 
 
 def check():
-    wrong = [f"{mutation.file} has the old text of '{mutation.words}' {(ROOT / mutation.file).read_text().count(mutation.old)} times, not once"
-             for mutation in LIST if not fits(mutation)]
+    wrong = [f"{mutation.patch.name}: {problem}" for mutation in LIST if (problem := apply(mutation, ROOT, "--check"))]
     names = [(mutation.promise, mutation.words) for mutation in LIST]
     wrong += [f"named twice: {name}" for name in set(names) if names.count(name) > 1]
-    wrong += [f"no mutation for promise {promise}" for promise in range(1, 9) if promise not in {mutation.promise for mutation in LIST}]
-    if table() not in DOC.read_text():
-        wrong.append(f"{DOC.relative_to(ROOT)} has another table than 'tests/mutations/run.py table' prints")
-    print("\n".join(wrong) or f"mutations: {len(LIST)} fit the code")
+    wrong += [f"no mutation for promise {promise}" for promise in PROMISES if promise not in {mutation.promise for mutation in LIST}]
+    print("\n".join(wrong) or f"mutations: {len(LIST)} apply to the code")
     return 1 if wrong else 0
 
 

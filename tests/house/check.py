@@ -1,0 +1,118 @@
+"""What CONTRIBUTING.md asks of the code's form, as far as a program can tell. check.py [ROOT]; exit 1: something is wrong.
+
+    layers      a room of shim/ includes only rooms below it
+    cycles      no module (a .c file and its header) needs itself by way of others
+    lengths     no file over 500 lines, no function over 60
+    processor   nothing outside of arch/ knows the processor or the byte order
+"""
+import pathlib
+import re
+import sys
+
+# From the ground up: a room may include itself and what stands before it.
+ROOMS = ("base", "arch", "policy", "host", "sandbox", "mm", "ptrace", "report", "remap", "tracer", "launch", "helper", "ctl")
+FILE_LINES, FUNCTION_LINES = 500, 60
+
+# What only a file about the processor may say.
+PROCESSOR = re.compile(r"\b(x86|amd64|r[abcd]x|r[sd]i|rip|rsp|r8|r9|r1[0-5]|eflags|DR[0-7]|PTRACE_(GET|SET)REGS|__x86_64__|EM_X86_64|EM_AARCH64)\b")
+BYTE_ORDER = re.compile(r"\b(__BYTE_ORDER__?|htole\d+|le\d+toh|htobe\d+|be\d+toh)\b")
+
+
+def sources(root):
+    for folder in ("shim", "oci-hook"):
+        yield from sorted(path for path in (root / folder).rglob("*.[ch]"))
+
+
+def without_comments(text):
+    """TEXT with comments and strings blanked, lines kept."""
+    def blank(match):
+        return re.sub(r"[^\n]", " ", match[0]) if match[0].startswith("/") else '""'
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', blank, text, flags=re.S)
+
+
+def includes(path):
+    return re.findall(r'^#include "([^"]+)"', path.read_text(), re.M)
+
+
+def check_layers(root):
+    for path in sources(root):
+        parts = path.relative_to(root).parts
+        if parts[0] != "shim" or len(parts) < 3:
+            continue
+        if parts[1] not in ROOMS:
+            yield f"{path.relative_to(root)}: '{parts[1]}' is no room that tests/house/check.py knows"
+            continue
+        for name in includes(path):
+            room = name.partition("/")[0]
+            if room in ROOMS and ROOMS.index(room) > ROOMS.index(parts[1]):
+                yield f"{path.relative_to(root)}: includes {name}, which stands above {parts[1]}/"
+
+
+def modules(root):
+    """Each module's name and the modules that it includes."""
+    found = {}
+    for path in sources(root):
+        base = root / path.relative_to(root).parts[0]
+        name = str(path.relative_to(base).with_suffix(""))
+        needs = found.setdefault(name, set())
+        needs.update(other for include in includes(path) if (other := include.rpartition(".")[0]) != name and (base / include).exists())
+    return found
+
+
+def check_cycles(root):
+    graph, done = modules(root), set()
+
+    def visit(name, way):
+        if name in way:
+            yield " -> ".join([*way[way.index(name):], name])
+            return
+        if name in done:
+            return
+        for other in sorted(graph.get(name, ())):
+            yield from visit(other, [*way, name])
+        done.add(name)
+
+    for name in sorted(graph):
+        yield from (f"cycle: {cycle}" for cycle in visit(name, []))
+
+
+def check_lengths(root):
+    for path in sources(root):
+        lines = path.read_text().splitlines()
+        where = path.relative_to(root)
+        if len(lines) > FILE_LINES:
+            yield f"{where}: {len(lines)} lines, {FILE_LINES} at most"
+        start = None
+        for number, line in enumerate(lines, 1):
+            if line == "{":
+                start = number
+            elif line == "}" and start:
+                if number - start - 1 > FUNCTION_LINES:
+                    yield f"{where}:{start}: a function of {number - start - 1} lines, {FUNCTION_LINES} at most"
+                start = None
+
+
+def check_processor(root):
+    for path in sources(root):
+        where = str(path.relative_to(root))
+        if where.startswith("shim/arch/"):
+            continue
+        for number, line in enumerate(without_comments(path.read_text()).splitlines(), 1):
+            for what, pattern in (("the processor", PROCESSOR), ("the byte order", BYTE_ORDER)):
+                if pattern.search(line):
+                    yield f"{where}:{number}: knows {what}: {line.strip()}"
+
+
+CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "processor": check_processor}
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
+    root = root if root.is_dir() else root.parents[2]
+    wrong = [f"{name}: {said}" for name, check in CHECKS.items() for said in check(root)]
+    print("\n".join(wrong) or "house: in order")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
