@@ -531,8 +531,8 @@ def test_reason_words_are_documented():
     """Every word that the sources give an error is explained somewhere in docs/."""
     docs = "".join(path.read_text(errors="replace") for path in (ROOT / "docs").rglob("*") if path.is_file())
     docs = docs.replace("\\-", "-")  # as manual pages write it
-    folders = ("shim/engine", "shim/launch", "shim/host", "shim/helper", "oci-hook")
-    sources = [ROOT / "shim/hugexec.c", ROOT / "shim/tracer/match_input.c", *(path for folder in folders for path in (ROOT / folder).glob("*.c"))]
+    rooms = ("shim/host", "shim/mm", "shim/ptrace", "shim/remap", "shim/tracer", "shim/launch", "shim/helper", "oci-hook")
+    sources = [ROOT / "shim/hugexec.c", *(path for room in rooms for path in (ROOT / room).glob("*.c"))]
     call = re.compile(r'error_set(?:_errno)?\(\s*[^,]+,\s*(?:[^",]+,\s*)?"([a-z][a-z-]+)"')
     words = {word for source in sources for word in call.findall(source.read_text())}
     words |= {"policy-invalid", "policy-unreadable", "policy-untrusted", "policy-too-large", "fd-limit", "not-permitted"}
