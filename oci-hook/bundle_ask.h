@@ -2,7 +2,8 @@
  * bundle_ask.h - have a config.json read by a process that can do nothing else.
  *
  * The file may be anybody's, the caller is root. So the parsing is done by `hugexec-bundle-reader`, a process of its
- * own that locks itself up (sandbox/sandbox_enter.h), and whose answer is checked (bundle_answer.h) before anyone sees it.
+ * own that locks itself up (sandbox/sandbox_enter.h), and whose answer is checked (bundle_answer.h) before anyone sees
+ * it.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * hugexec-bundle-reader - reads a container's config.json for someone who does not want to.
  *
- * Started by bundle_ask.c for hugexec-oci-hook and hugexec-runtime. It locks itself up (sandbox/sandbox_enter.h), parses
- * (bundle_parse.h), writes one struct bundle_answer and exits.
+ * Started by bundle_ask.c for hugexec-oci-hook and hugexec-runtime. It locks itself up (sandbox/sandbox_enter.h),
+ * parses (bundle_parse.h), writes one struct bundle_answer and exits.
  */
 #include <stddef.h>
 #include <string.h>

@@ -23,8 +23,8 @@
 #include "ctl/probe.h"
 #include "helper/protocol.h"
 #include "host/host.h"
-#include "tracer/exe_inspect.h"
 #include "policy/policy.h"
+#include "tracer/exe_inspect.h"
 
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage/"
 

@@ -11,8 +11,8 @@
 
 #include "base/utf8.h"
 #include "ctl/ctl.h"
-#include "report/counters.h"
 #include "report/container_state.h"
+#include "report/counters.h"
 
 static const char help[] =
     "Usage: hugexecctl metrics\n"

@@ -15,10 +15,10 @@
 
 #include "base/cleanup.h"
 #include "base/size.h"
+#include "host/ext4.h"
 #include "remap/backing.h"
 #include "remap/page_cache.h"
 #include "remap/text_blocks.h"
-#include "host/ext4.h"
 
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342

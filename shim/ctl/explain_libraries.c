@@ -8,9 +8,9 @@
 #include "base/size.h"
 #include "base/utf8.h"
 #include "ctl/ctl.h"
-#include "sandbox/elf/library_search_client.h"
-#include "remap/libraries.h"
 #include "remap/elf_object.h"
+#include "remap/libraries.h"
+#include "sandbox/elf/library_search_client.h"
 
 struct collecting {
 	const struct settings *settings;

@@ -19,11 +19,11 @@
 #include "base/cleanup.h"
 #include "base/retry.h"
 #include "base/size.h"
+#include "host/cgroup.h"
+#include "host/host.h"
 #include "remap/backing.h"
 #include "remap/page_cache.h"
 #include "remap/private_copy.h"
-#include "host/cgroup.h"
-#include "host/host.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */

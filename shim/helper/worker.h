@@ -12,8 +12,8 @@ struct worker_options {
 };
 
 /*
- * Serve the client at CONNECTION and end: identify it, attach, answer, and trace it as the tracer of spawn_tracer.h does.
- * TOO_MANY: its user has more workers than one may have; it is told so. Runs in a child that hugexecd.c has just
+ * Serve the client at CONNECTION and end: identify it, attach, answer, and trace it as the tracer of spawn_tracer.h
+ * does. TOO_MANY: its user has more workers than one may have; it is told so. Runs in a child that hugexecd.c has just
  * forked.
  */
 _Noreturn void worker_main(const struct worker_options *options, int connection, bool too_many);

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "tracer/exe_inspect.h"
 #include "policy/policy.h"
+#include "tracer/exe_inspect.h"
 
 /*
  * Whether PROGRAM, about which POLICY makes DECISION by its path, is to be left alone without a look at what it will

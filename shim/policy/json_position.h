@@ -1,6 +1,6 @@
 /*
- * json_position.h - where in a JSON text something stands. json-c does not keep positions, so they are looked for when there
- * is something to complain about.
+ * json_position.h - where in a JSON text something stands. json-c does not keep positions, so they are looked for when
+ * there is something to complain about.
  */
 #pragma once
 

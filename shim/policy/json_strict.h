@@ -1,7 +1,7 @@
 /*
- * json_strict.h - from text to a json-c tree, with what json-c lets pass even when told to be strict refused: single-quoted
- * keys, NaN and Infinity, "1.", raw control characters and \u0000 in strings, and keys that are there twice (json-c
- * 0.16 keeps the last one and says nothing).
+ * json_strict.h - from text to a json-c tree, with what json-c lets pass even when told to be strict refused:
+ * single-quoted keys, NaN and Infinity, "1.", raw control characters and \u0000 in strings, and keys that are there
+ * twice (json-c 0.16 keeps the last one and says nothing).
  */
 #pragma once
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/parse.h"
 #include "policy/json_strict.h"
+#include "policy/parse.h"
 
 #define RULES_MAX 10000
 

@@ -7,8 +7,8 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/size.h"
-#include "mm/maps.h"
 #include "mm/mapped_file.h"
+#include "mm/maps.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000

@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "mm/maps.h"
-#include "remap/plan.h"
-#include "ptrace/tracee.h"
 #include "policy/policy.h"
+#include "ptrace/tracee.h"
+#include "remap/plan.h"
 
 /*
  * Have the text of the object that mapping MAP_INDEX belongs to mapped by huge folios of the page cache: prepare the

@@ -5,8 +5,8 @@
 
 #include "base/cleanup.h"
 #include "base/size.h"
-#include "remap/backing_file.h"
 #include "mm/mapped_file.h"
+#include "remap/backing_file.h"
 #include "remap/perf_map.h"
 #include "remap/plan.h"
 #include "remap/private_copy.h"

@@ -1,14 +1,14 @@
 /*
- * elf_object.h - one ELF object of a stopped process (the program itself, or a library): its backings in order until one
- * holds.
+ * elf_object.h - one ELF object of a stopped process (the program itself, or a library): its backings in order until
+ * one holds.
  */
 #pragma once
 
 #include <stdbool.h>
 
 #include "mm/maps.h"
-#include "ptrace/tracee.h"
 #include "policy/policy.h"
+#include "ptrace/tracee.h"
 #include "report/report.h"
 
 struct object {

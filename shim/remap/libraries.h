@@ -4,8 +4,8 @@
  * Where the page cache holds a library's text as 2 MiB folios, and the filesystem gives large mappings an aligned
  * address (ext4, xfs), the kernel maps it by one entry a folio whenever it is touched. Nobody has to stop the program
  * for that: neither at its entry point nor, with dlopen(3), later. So while it stands at its exec stop the libraries
- * that ld.so will load are looked up (sandbox/elf/library_search_client.h) with those that the policy names, and their text is
- * prepared.
+ * that ld.so will load are looked up (sandbox/elf/library_search_client.h) with those that the policy names, and their
+ * text is prepared.
  *
  * All of it is a guess. What is done for it is what any reader of these files could have caused: their pages are
  * cached. The files are opened with the target's rights below its root, and a wrong guess costs time only.
@@ -13,11 +13,11 @@
 #pragma once
 
 #include "base/error.h"
-#include "sandbox/elf/library_search_client.h"
-#include "remap/text_blocks.h"
-#include "ptrace/tracee.h"
 #include "policy/policy.h"
+#include "ptrace/tracee.h"
+#include "remap/text_blocks.h"
 #include "report/report.h"
+#include "sandbox/elf/library_search_client.h"
 
 enum libraries_need {
 	LIBRARIES_NEED_NOTHING,   /* all that are wanted are prepared, and come in place by themselves */

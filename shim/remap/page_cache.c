@@ -11,9 +11,9 @@
 #include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "remap/populate.h"
-#include "remap/page_cache_blocks.h"
 #include "host/ext4.h"
+#include "remap/page_cache_blocks.h"
+#include "remap/populate.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22

@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "sandbox/elf/elf_client.h"
 #include "policy/policy.h"
+#include "sandbox/elf/elf_client.h"
 
 struct forecast {
 	uint64_t text_bytes;               /* all of the text, in whole small pages as it will be mapped */

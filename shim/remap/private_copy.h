@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "mm/maps.h"
-#include "remap/plan.h"
-#include "ptrace/tracee.h"
 #include "policy/policy.h"
+#include "ptrace/tracee.h"
+#include "remap/plan.h"
 
 /*
  * Put the ranges of PLAN on huge pages that are a sealed private copy of the text.

@@ -7,13 +7,13 @@
 
 #include "base/fault.h"
 #include "base/size.h"
-#include "mm/maps.h"
-#include "remap/libraries.h"
-#include "mm/mapped_file.h"
-#include "remap/elf_object.h"
-#include "remap/plan.h"
-#include "mm/cow_pages.h"
 #include "host/host.h"
+#include "mm/cow_pages.h"
+#include "mm/mapped_file.h"
+#include "mm/maps.h"
+#include "remap/elf_object.h"
+#include "remap/libraries.h"
+#include "remap/plan.h"
 
 /* A library of the report's that was to be on huge pages, and is not; NULL: none. */
 static const struct report_object *refused_library(const struct report *report)

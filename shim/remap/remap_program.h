@@ -7,9 +7,9 @@
 #pragma once
 
 #include "base/error.h"
-#include "remap/libraries.h"
-#include "ptrace/tracee.h"
 #include "policy/policy.h"
+#include "ptrace/tracee.h"
+#include "remap/libraries.h"
 #include "report/report.h"
 
 /*

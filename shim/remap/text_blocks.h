@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "sandbox/elf/elf_client.h"
 #include "remap/page_cache.h"
+#include "sandbox/elf/elf_client.h"
 
 struct text_slots {
 	struct file_range ranges[ELF_SEGMENTS_MAX];

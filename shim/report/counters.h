@@ -1,5 +1,6 @@
 /*
- * report/counters.h - how often what happened on this host: counters that every launch adds to, and `hugexecctl metrics` reads.
+ * report/counters.h - how often what happened on this host: counters that every launch adds to, and `hugexecctl
+ * metrics` reads.
  *
  * They are in one file of a fixed size, METRICS_FILE, mapped shared by whoever adds: a few atomic additions, no lock,
  * nothing that could wait or fail a launch. A launch counts where that file exists and is root's, and the launch may

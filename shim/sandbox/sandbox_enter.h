@@ -1,10 +1,10 @@
 /*
  * sandbox_enter.h - a reader's side: what a process that reads a stranger's bytes does before it looks at them.
  *
- * It was started by sandbox_spawn.c with the bytes on one descriptor, a pipe for its answer on the next and nothing else. It
- * gives up every right that it can (nobody, no new privileges, small limits, a filter that kills at the first call
- * outside of reading, memory and the answer) and dies with its parent. Its memory is bounded, so bytes that promise
- * millions of entries end in a failed allocation there and nowhere else.
+ * It was started by sandbox_spawn.c with the bytes on one descriptor, a pipe for its answer on the next and nothing
+ * else. It gives up every right that it can (nobody, no new privileges, small limits, a filter that kills at the first
+ * call outside of reading, memory and the answer) and dies with its parent. Its memory is bounded, so bytes that
+ * promise millions of entries end in a failed allocation there and nowhere else.
  */
 #pragma once
 

@@ -1,8 +1,9 @@
 /*
- * sandbox_spawn.h - have a stranger's bytes read by a process that can do nothing else (sandbox_enter.h), and wait for its answer.
+ * sandbox_spawn.h - have a stranger's bytes read by a process that can do nothing else (sandbox_enter.h), and wait for
+ * its answer.
  *
- * Readers are hugexec-elf-reader (sandbox/elf/elf_client.h) and hugexec-bundle-reader (of the OCI pieces). What they answer are
- * flat structs, and whoever asks checks them as if the stranger had said it.
+ * Readers are hugexec-elf-reader (sandbox/elf/elf_client.h) and hugexec-bundle-reader (of the OCI pieces). What they
+ * answer are flat structs, and whoever asks checks them as if the stranger had said it.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
- * exe_inspect.h - what COMMAND is, found out before it is executed: the file that execvp(3) would run, and whether tracing
- * it could hurt.
+ * exe_inspect.h - what COMMAND is, found out before it is executed: the file that execvp(3) would run, and whether
+ * tracing it could hurt.
  */
 #pragma once
 

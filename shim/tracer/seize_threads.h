@@ -1,6 +1,6 @@
 /*
- * seize_threads.h - attach to all threads of a process that is no relative of ours, so that it does not matter which one
- * executes the program that it will become.
+ * seize_threads.h - attach to all threads of a process that is no relative of ours, so that it does not matter which
+ * one executes the program that it will become.
  */
 #pragma once
 

@@ -1,10 +1,10 @@
 /*
  * An answer of any bytes, as a reader that was taken over might give it: what passes the check is safe to plan with.
  */
-#include "sandbox/elf/elf_reply.h"
+#include "fuzzing.h"
 #include "remap/plan_estimate.h"
 #include "remap/text_blocks.h"
-#include "fuzzing.h"
+#include "sandbox/elf/elf_reply.h"
 
 static void check_forecast(const struct elf_facts *facts, const struct settings *settings, uint64_t page_bytes)
 {

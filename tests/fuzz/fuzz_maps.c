@@ -2,12 +2,12 @@
  * Texts of /proc: maps, smaps, stat, cgroup and mountinfo, and the words of an auxiliary vector in front of them.
  */
 #include "ctl/text_objects.h"
-#include "ptrace/auxv.h"
-#include "mm/maps.h"
-#include "remap/private_copy.h"
-#include "mm/smaps.h"
 #include "fuzzing.h"
 #include "host/cgroup.h"
+#include "mm/maps.h"
+#include "mm/smaps.h"
+#include "ptrace/auxv.h"
+#include "remap/private_copy.h"
 
 #define AUXV_WORDS 8
 #define GAP_BYTES  (UINT64_C(6) << 20)

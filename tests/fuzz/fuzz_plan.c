@@ -4,8 +4,8 @@
  */
 #include <sys/mman.h>
 
-#include "remap/plan.h"
 #include "fuzzing.h"
+#include "remap/plan.h"
 
 #define MAPPINGS_MAX 96
 #define PAGE         UINT64_C(4096)

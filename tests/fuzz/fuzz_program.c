@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "mm/pt_load.h"
 #include "fuzzing.h"
+#include "mm/pt_load.h"
 #include "tracer/exe_inspect.h"
 
 #define PAGE UINT64_C(4096)

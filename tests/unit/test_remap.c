@@ -25,10 +25,10 @@
 
 #include "base/size.h"
 #include "mm/maps.h"
+#include "policy/policy.h"
+#include "ptrace/tracee.h"
 #include "remap/plan.h"
 #include "remap/private_copy.h"
-#include "ptrace/tracee.h"
-#include "policy/policy.h"
 
 #define SLOT (2 * MIB)
 

@@ -20,8 +20,8 @@
 
 #include <cmocka.h>
 
-#include "sandbox/elf/elf_reply.h"
 #include "sandbox/elf/elf_client.h"
+#include "sandbox/elf/elf_reply.h"
 
 #define TIMEOUT_MS 60000
 

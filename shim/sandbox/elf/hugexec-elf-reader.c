@@ -2,16 +2,16 @@
  * hugexec-elf-reader - reads ELF files for someone who does not want to.
  *
  * Started by elf_client.c or library_search.c. It locks itself up (sandbox/sandbox_enter.h), parses one file's headers
- * (elf_parse.h) or symbols, or searches for a program's libraries (library_search.h), tells what it has found (elf_reply.h,
- * library_search.h) and exits.
+ * (elf_parse.h) or symbols, or searches for a program's libraries (library_search.h), tells what it has found
+ * (elf_reply.h, library_search.h) and exits.
  */
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/size.h"
-#include "sandbox/elf/elf_reply.h"
 #include "sandbox/elf/elf_parse.h"
+#include "sandbox/elf/elf_reply.h"
 #include "sandbox/elf/library_search.h"
 #include "sandbox/sandbox_enter.h"
 
