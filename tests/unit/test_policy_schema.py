@@ -241,14 +241,15 @@ def test_what_is_shipped(path):
 
 
 def test_the_manual_names_every_key():
-    told = set(re.findall(r"[$\w]+", " ".join(re.findall(r"^\.It Cm (.+)$", MANUAL, re.MULTILINE))))
+    tags = re.findall(r"^\.TP\n\.BR? (.+)$", MANUAL.partition(".SH FILES")[0], re.MULTILINE)
+    told = set(re.findall(r"[$\w]+", " ".join(tags)))
     assert told == {*SCHEMA["properties"], *SCHEMA["definitions"]["rule"]["properties"],
                     *SCHEMA["definitions"]["match"]["properties"],
                     *SCHEMA["definitions"]["libraries"]["anyOf"][1]["properties"]}
 
 
 def test_the_policies_in_the_manual(tmp_path):
-    shown = re.findall(r"^\{.*?\}\n(?=\.Ed)", MANUAL, re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^\{.*?\}\n(?=\.fi)", MANUAL.replace("\\-", "-"), re.MULTILINE | re.DOTALL)
     assert len(shown) == 2
     documents = [json.loads(text) for text in shown]
     assert complaints(tmp_path, documents) == [None] * 2
