@@ -57,17 +57,17 @@
 _Static_assert(sizeof(struct error) <= PIPE_BUF, "the tracer's word is written at once");
 
 static const char help[] = "Usage: hugexec-oci-hook [OPTIONS] [STAGE] < STATE\n"
-                           "Have the program of a container get its machine code on huge pages, as the policy\n"
-                           "says. An OCI runtime calls this as a createRuntime or prestart hook, and as a\n"
-                           "poststop hook to forget the container; it passes the container's state on\n"
+                           "Have the program of a container get its machine code on huge pages, as the\n"
+                           "policy says. An OCI runtime calls this as a createRuntime or prestart hook, and\n"
+                           "as a poststop hook to forget the container; it passes the container's state on\n"
                            "standard input. STAGE is only for people who read the configuration.\n"
                            "\n"
                            "  --policy=FILE    read this policy instead of the host's\n"
                            "  --report=FILE    append a JSON line about what was done\n"
-                           "      --help       this text\n"
-                           "      --version    the version\n"
+                           "  -h, --help       this text\n"
+                           "  -V, --version    the version\n"
                            "\n"
-                           "Exit status: 0, whatever came of it; 1 where the policy says \"on_error\": \"fail\"\n"
+                           "Exit status: 0, whatever came of it; 1 if the policy says \"on_error\": \"fail\"\n"
                            "and the container cannot be traced; 2 wrong usage.\n"
                            "\n"
                            "See also hugexec-policy(5), hugexec-runtime(8), hugexecctl(1).\n";
@@ -340,7 +340,7 @@ int main(int argc, char **argv)
 	                                        {0}};
 	container.report.verbosity = VERBOSITY_QUIET;
 	opterr = 0; /* getopt(3) would write with what stdio does at a pipe without reader */
-	for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+	for (int option; (option = getopt_long(argc, argv, "hV", options, NULL)) != -1;) {
 		switch (option) {
 		case 'p': container.policy_file = optarg; break;
 		case 'r': container.report.path = optarg; break;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "config.h"
 #include "ctl/ctl.h"
 #include "ctl/pool.h"
@@ -22,24 +23,43 @@ static const struct verb {
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
-                           "Look at what hugexec does and could do on this host, and prepare the host for it.\n"
+                           "Look at what hugexec does and could do on this host, and prepare the host.\n"
                            "\n"
-                           "  check [FILE...]           validate policies: FILE:LINE:COLUMN: what is wrong\n"
-                           "  explain [--] PROGRAM      the rule that matches, why, and the plan for it\n"
-                           "  doctor                    what this host can do, and the setting that would change it\n"
-                           "  status [PID]              processes whose text is on huge pages, with coverage\n"
-                           "  metrics                   what was done since boot, counted, for OpenMetrics\n"
-                           "  attach PID...             put the text of processes that run on huge pages\n"
-                           "  warm FILE...              have the page cache hold programs in huge pages beforehand\n"
-                           "  enable UNIT, disable UNIT start a systemd service through hugexec, or no longer\n"
-                           "  pool [FILE]               reserve the huge pages that " POOL_CONF " asks for\n"
+                           "  check [FILE...]    are policies valid? all mistakes: FILE:LINE:COLUMN: message\n"
+                           "  explain PROGRAM    the rule that matches it, why, and the plan for it\n"
+                           "  doctor             what this host can do, and the setting that would change it\n"
+                           "  status [PID]       processes whose text is on huge pages, and how much of it\n"
+                           "  metrics            what was done since boot, counted, in OpenMetrics format\n"
+                           "  attach PID...      put the text of running processes on huge pages\n"
+                           "  warm FILE...       have the page cache hold programs in huge pages beforehand\n"
+                           "  enable UNIT        start a systemd service through hugexec from now on\n"
+                           "  disable UNIT       start it without hugexec again\n"
+                           "  pool [FILE]        reserve the huge pages that " POOL_CONF " asks for\n"
                            "\n"
-                           "  --help, --version         and 'hugexecctl VERB --help' for a verb's options\n"
+                           "  -h, --help         this text; 'hugexecctl VERB --help' has a verb's options\n"
+                           "  -V, --version      the version\n"
                            "\n"
                            "attach, explain, doctor, status and warm take --json.\n"
-                           "Exit status: 0; 1 where the answer is no; 2 for wrong usage.\n"
+                           "Exit status: 0; 1 if the answer is no; 2 for wrong usage.\n"
                            "\n"
                            "See also hugexec(1), hugexec-policy(5).\n";
+
+static int unknown_verb(const char *typed)
+{
+	enum { COUNT = sizeof verbs / sizeof verbs[0] };
+	const char *names[COUNT + 1];
+	char list[256] = "";
+	for (size_t i = 0; i < COUNT; i++) {
+		names[i] = verbs[i].name;
+		snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+	}
+	names[COUNT] = NULL;
+	const char *nearest = nearest_word(typed, names);
+	const char *what = typed[0] == '-' ? "option" : "verb";
+	if (nearest)
+		return ctl_wrong_usage("hugexecctl", "unknown %s '%s', did you mean '%s'?", what, typed, nearest);
+	return ctl_wrong_usage("hugexecctl", "unknown %s '%s'; the verbs are %s", what, typed, list);
+}
 
 /* Output that could not be written is a failure, however well the rest went. */
 static int finish(int status)
@@ -53,15 +73,13 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
 	setlocale(LC_CTYPE, "");
-	if (argc < 2) {
-		fputs("hugexecctl: no verb given\nTry 'hugexecctl --help'.\n", stderr);
-		return CTL_USAGE;
-	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+	if (argc < 2)
+		return ctl_wrong_usage("hugexecctl", "no verb given");
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
 		fputs(help, stdout);
 		return finish(CTL_OK);
 	}
-	if (strcmp(argv[1], "--version") == 0) {
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
 		puts("hugexecctl " HUGEXEC_VERSION);
 		return finish(CTL_OK);
 	}
@@ -75,10 +93,5 @@ int main(int argc, char **argv)
 		argv[1] = name;
 		return finish(verbs[i].run(argc - 1, argv + 1));
 	}
-	fprintf(stderr,
-	        "hugexecctl: unknown verb '%s': it is one of attach, check, disable, doctor, enable, explain, metrics, "
-	        "pool, "
-	        "status, warm\n",
-	        argv[1]);
-	return CTL_USAGE;
+	return unknown_verb(argv[1]);
 }

@@ -28,6 +28,12 @@ int ctl_warm(int argc, char **argv);
  */
 bool ctl_is_utf8(void);
 
+/*
+ * Say on standard error what is wrong with the words that SELF ("hugexecctl VERB") was given, and where to read on.
+ * With FORMAT NULL getopt(3) has said what. Returns CTL_USAGE.
+ */
+int ctl_wrong_usage(const char *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* WORD as the number of a process, which need not be there; 0 where it is none. */
 pid_t ctl_pid(const char *word);
 

@@ -18,19 +18,20 @@
 
 static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
                            "Put the text of processes that run already on huge pages, as the policy says\n"
-                           "(\"via\": \"attach\"). The main thread is held while a copy is made, some milliseconds\n"
-                           "for each 10 MiB of text; the others run on, but for a millisecond or two (with\n"
-                           "hugetlb one more for each 10 MiB).\n"
+                           "(\"via\": \"attach\"). The main thread is held while a copy is made, some\n"
+                           "milliseconds for each 10 MiB of text; the others run on, but for a millisecond\n"
+                           "or two (with hugetlb one more for each 10 MiB).\n"
                            "\n"
                            "  --policy=FILE    read this policy instead of the host's\n"
                            "  --backing=LIST   in place of the rule's: file, hugetlb, thp\n"
                            "  --json           a report for each process, as hugexec --report writes it\n"
+                           "  -h, --help       this text\n"
                            "\n"
-                           "A program that runs stays where it is in memory, so that 'file' rarely fits: have\n"
-                           "hugetlb or thp in the list. For the process of a systemd unit:\n"
+                           "A program that runs stays where it is in memory, so that 'file' rarely fits:\n"
+                           "have hugetlb or thp in the list. For the process of a systemd unit:\n"
                            "  hugexecctl attach $(systemctl show -P MainPID UNIT)\n"
                            "\n"
-                           "Exit status: 0 where text of every process is on huge pages now; 1 where not, or the\n"
+                           "Exit status: 0 if text of every process is on huge pages now; 1 if not, or the\n"
                            "policy is broken; 2 for wrong usage.\n";
 
 static void print_attached(const struct attached *attached)
@@ -98,13 +99,6 @@ static int attach_all(char **words, const char *policy_file, const char *backing
 	return result;
 }
 
-/* "hugexecctl: BEFORE WORD AFTER" */
-static int wrong_usage(const char *before, const char *word, const char *after)
-{
-	fprintf(stderr, "hugexecctl: %s%s%s\nTry 'hugexecctl attach --help'.\n", before, word, after);
-	return CTL_USAGE;
-}
-
 int ctl_attach(int argc, char **argv)
 {
 	static const struct option known[] = {{"policy", required_argument, NULL, 'p'},
@@ -116,24 +110,24 @@ int ctl_attach(int argc, char **argv)
 	struct settings ignored;
 	struct error err = {0};
 	bool json = false;
-	for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
 		switch (option) {
 		case 'p': policy_file = optarg; break;
 		case 'b': backing = optarg; break;
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: fputs("Try 'hugexecctl attach --help'.\n", stderr); return CTL_USAGE;
+		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
 	if (backing && settings_override_backing(&ignored, backing, &err) < 0)
-		return wrong_usage("", err.detail, "");
+		return ctl_wrong_usage(argv[0], "%s", err.detail);
 	if (optind == argc)
-		return wrong_usage("attach takes the numbers of processes", "", "");
+		return ctl_wrong_usage(argv[0], "no PID given");
 	for (int i = optind; i < argc; i++) {
 		if (!ctl_pid(argv[i]))
-			return wrong_usage("'", argv[i], "' is not the number of a process");
+			return ctl_wrong_usage(argv[0], "'%s' is no PID", argv[i]);
 		if (ctl_pid(argv[i]) == getpid())
-			return wrong_usage("", argv[i], " is this very process");
+			return ctl_wrong_usage(argv[0], "%s is this very process", argv[i]);
 	}
 	return attach_all(argv + optind, policy_file, backing, json);
 }

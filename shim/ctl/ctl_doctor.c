@@ -28,17 +28,22 @@
 
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage/"
 
-static const char help[] =
-    "Usage: hugexecctl doctor [--json] [DIRECTORY...]\n"
-    "Find out what hugexec can do here, by trying it in small, and the command or setting that would\n"
-    "change what it cannot. As root it sees more. In /usr/bin and /var/tmp, or each DIRECTORY, it writes\n"
-    "a nameless file of 4 MiB, or where it may not, has a large one read into the page cache anew; it\n"
-    "takes a huge page. All of that is given back.\n"
-    "\n"
-    "  %s works   %s does not   %s could not be found out\n"
-    "\n"
-    "Exit status: 0 where programs can be remapped (tracing and at least one backing work), else 1;\n"
-    "2 for wrong usage.\n";
+static const char help[] = "Usage: hugexecctl doctor [OPTIONS] [DIRECTORY...]\n"
+                           "Find out what hugexec can do here, by trying it in small, and name the command\n"
+                           "or setting that would change what it cannot. It looks at the host's policy,\n"
+                           "too. As root it sees more.\n"
+                           "\n"
+                           "In /usr/bin and /var/tmp, or each DIRECTORY, it writes a nameless file of 4 MiB;\n"
+                           "if it may not, it has a large one read into the page cache anew. It takes a huge\n"
+                           "page. All of that is given back.\n"
+                           "\n"
+                           "  %s works   %s does not   %s could not be found out\n"
+                           "\n"
+                           "  --json           for programs\n"
+                           "  -h, --help       this text\n"
+                           "\n"
+                           "Exit status: 0 if programs can be put on huge pages (the policy is valid,\n"
+                           "tracing and at least one backing work), else 1; 2 for wrong usage.\n";
 
 static void print_help(void)
 {
@@ -244,20 +249,17 @@ int ctl_doctor(int argc, char **argv)
 	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	bool json = false;
 	int option;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': json = true; break;
 		case 'h': print_help(); return CTL_OK;
-		default: fputs("Try 'hugexecctl doctor --help'.\n", stderr); return CTL_USAGE;
+		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
 	for (int i = optind; i < argc; i++) {
 		struct stat about;
 		if (stat(argv[i], &about) < 0 || !S_ISDIR(about.st_mode)) {
-			char shown[256];
-			fprintf(stderr, "hugexecctl: '%s' is no directory\n",
-			        text_printable(argv[i], shown, sizeof shown));
-			return CTL_USAGE;
+			return ctl_wrong_usage(argv[0], "'%s' is no directory", argv[i]);
 		}
 	}
 	struct doctor doctor = {0};

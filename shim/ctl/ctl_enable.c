@@ -28,24 +28,26 @@
 #define HUGEXEC        HUGEXEC_BINDIR "/hugexec"
 #define UNIT_FILE_MAX  MIB
 
-static const char enable_help[] =
-    "Usage: hugexecctl enable [--now] [--runtime] [--dry-run] UNIT\n"
-    "Start the service UNIT through hugexec from now on: write the drop-in\n" FOLDER
-    "/UNIT.d/50-hugexec.conf and have systemd read it. After a change of the\n"
-    "unit's own ExecStart=, enable it again.\n"
-    "\n"
-    "  --now      restart UNIT too, where it runs (of a template all instances)\n"
-    "  --runtime  until the next boot: below /run/systemd/system\n"
-    "  --dry-run  print the drop-in, change nothing\n"
-    "\n"
-    "Exit status: 0; 1 where it cannot be done, and nothing was changed; 2 for wrong usage.\n";
+static const char enable_help[] = "Usage: hugexecctl enable [OPTIONS] UNIT\n"
+                                  "Start the service UNIT through hugexec from now on: write the drop-in\n"
+                                  "" FOLDER "/UNIT.d/50-hugexec.conf and have systemd read it. After a\n"
+                                  "change of the unit's own ExecStart=, enable it again.\n"
+                                  "\n"
+                                  "  --now            restart UNIT too, if it runs (of a template all instances)\n"
+                                  "  --runtime        until the next boot: below /run/systemd/system\n"
+                                  "  --dry-run        print the drop-in, change nothing\n"
+                                  "  -h, --help       this text\n"
+                                  "\n"
+                                  "Exit status: 0; 1 if it cannot be done, and nothing was changed; 2 for wrong\n"
+                                  "usage.\n";
 
-static const char disable_help[] = "Usage: hugexecctl disable [--now] UNIT\n"
-                                   "Undo hugexecctl enable: remove the drop-in, where that is as it was written.\n"
+static const char disable_help[] = "Usage: hugexecctl disable [OPTIONS] UNIT\n"
+                                   "Undo hugexecctl enable: remove the drop-in, if that is as it was written.\n"
                                    "\n"
-                                   "  --now      restart UNIT too, where it runs (of a template all instances)\n"
+                                   "  --now            restart UNIT too, if it runs (of a template all instances)\n"
+                                   "  -h, --help       this text\n"
                                    "\n"
-                                   "Exit status: 0; 1 where it cannot be done; 2 for wrong usage.\n";
+                                   "Exit status: 0; 1 if it cannot be done; 2 for wrong usage.\n";
 
 struct options {
 	bool now, runtime, dry_run;
@@ -321,7 +323,7 @@ static const struct option disable_options[] = {
     {"now", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 struct verb {
-	const char *name, *help;
+	const char *help;
 	const struct option *known;
 	int (*run)(sd_bus *, const struct options *, struct error *);
 };
@@ -332,7 +334,7 @@ static int run_verb(int argc, char **argv, const struct verb *verb)
 	struct error err = {0};
 	sd_bus *bus = NULL;
 	int option;
-	while ((option = getopt_long(argc, argv, "", verb->known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "h", verb->known, NULL)) != -1) {
 		options.now |= option == 'n';
 		options.runtime |= option == 'r';
 		options.dry_run |= option == 'd';
@@ -340,16 +342,14 @@ static int run_verb(int argc, char **argv, const struct verb *verb)
 			fputs(verb->help, stdout);
 			return CTL_OK;
 		}
-		if (option == '?') {
-			fprintf(stderr, "Try 'hugexecctl %s --help'.\n", verb->name);
-			return CTL_USAGE;
-		}
+		if (option == '?')
+			return ctl_wrong_usage(argv[0], NULL);
 	}
-	if (argc - optind != 1) {
-		fprintf(stderr, "hugexecctl: %s takes one UNIT\n", verb->name);
-		return CTL_USAGE;
-	}
-	if (unit_full_name(argv[optind], options.name, &err) < 0 || unit_connect(&bus, &err) < 0)
+	if (argc - optind != 1)
+		return ctl_wrong_usage(argv[0], "it takes one UNIT");
+	if (unit_full_name(argv[optind], options.name, &err) < 0)
+		return ctl_wrong_usage(argv[0], "%s", err.detail);
+	if (unit_connect(&bus, &err) < 0)
 		return complain(&err);
 	int result = verb->run(bus, &options, &err);
 	sd_bus_flush_close_unref(bus);
@@ -358,10 +358,10 @@ static int run_verb(int argc, char **argv, const struct verb *verb)
 
 int ctl_enable(int argc, char **argv)
 {
-	return run_verb(argc, argv, &(struct verb){"enable", enable_help, enable_options, enable_unit});
+	return run_verb(argc, argv, &(struct verb){enable_help, enable_options, enable_unit});
 }
 
 int ctl_disable(int argc, char **argv)
 {
-	return run_verb(argc, argv, &(struct verb){"disable", disable_help, disable_options, disable_unit});
+	return run_verb(argc, argv, &(struct verb){disable_help, disable_options, disable_unit});
 }

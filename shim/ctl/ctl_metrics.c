@@ -14,11 +14,13 @@
 #include "report/container_state.h"
 #include "report/counters.h"
 
-static const char help[] =
-    "Usage: hugexecctl metrics\n"
-    "Print what hugexec has done on this host since it booted, in the text format of OpenMetrics.\n"
-    "\n"
-    "Exit status: 0; 1 where nothing is counted here; 2 for wrong usage.\n";
+static const char help[] = "Usage: hugexecctl metrics\n"
+                           "Print what hugexec has done on this host since it booted, in the text format of\n"
+                           "OpenMetrics.\n"
+                           "\n"
+                           "  -h, --help       this text\n"
+                           "\n"
+                           "Exit status: 0; 1 if nothing is counted here; 2 for wrong usage.\n";
 
 static const char *const outcomes[] = {"remapped", "skipped", "failed"};
 
@@ -128,19 +130,15 @@ static void print_all(const struct metric *metrics, int count)
 int ctl_metrics(int argc, char **argv)
 {
 	static const struct option known[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	int option = getopt_long(argc, argv, "", known, NULL);
+	int option = getopt_long(argc, argv, "h", known, NULL);
 	if (option == 'h') {
 		fputs(help, stdout);
 		return CTL_OK;
 	}
-	if (option != -1) {
-		fputs("Try 'hugexecctl metrics --help'.\n", stderr);
-		return CTL_USAGE;
-	}
-	if (optind < argc) {
-		fputs("hugexecctl: metrics takes no arguments\nTry 'hugexecctl metrics --help'.\n", stderr);
-		return CTL_USAGE;
-	}
+	if (option != -1)
+		return ctl_wrong_usage(argv[0], NULL);
+	if (optind < argc)
+		return ctl_wrong_usage(argv[0], "it takes no arguments");
 	struct metric *metrics = calloc(METRICS_ROWS, sizeof *metrics);
 	int count = metrics ? metrics_read(METRICS_FILE, metrics) : -1;
 	if (count < 0)

@@ -14,66 +14,87 @@
 #include "ctl/ctl.h"
 #include "ctl/pool.h"
 
-static const char help[] =
-    "Usage: hugexecctl pool [FILE]\n"
-    "Reserve the hugetlb pages that FILE (" POOL_CONF ") asks for, a line each:\n"
-    "  SIZE PAGES [node=NUMBER]        2M 512\n"
-    "and say what the pool has then. A pool that is larger already stays as it is.\n"
-    "\n"
-    "Exit status: 0; 1 where there are fewer pages than asked for, or the file is wrong; 2 for wrong usage.\n";
+static const char help[] = "Usage: hugexecctl pool [OPTIONS] [FILE]\n"
+                           "Reserve the hugetlb pages that FILE asks for, and say what the pool has then. A\n"
+                           "pool that is larger already stays as it is. Without FILE it is\n"
+                           "" POOL_CONF ". A line asks for pages of one size:\n"
+                           "  SIZE PAGES [node=NUMBER]        2M 512\n"
+                           "\n"
+                           "  --dry-run        say what would be reserved, change nothing\n"
+                           "  -h, --help       this text\n"
+                           "\n"
+                           "Exit status: 0; 1 if there are fewer pages than asked for, or the file is wrong\n"
+                           "or missing; 2 for wrong usage.\n";
 
-static int reserve(const struct pool_request *request)
+static int reserve(const struct pool_request *request, bool dry_run)
 {
 	char size[16], node[32] = "";
 	uint64_t got = 0;
 	struct error err = {0};
 	if (request->node >= 0)
 		snprintf(node, sizeof node, " on node %d", request->node);
-	if (pool_reserve("/sys", request, &got, &err) < 0) {
+	int (*act)(const char *, const struct pool_request *, uint64_t *, struct error *) =
+	    dry_run ? pool_look : pool_reserve;
+	if (act("/sys", request, &got, &err) < 0) {
 		char text[sizeof err + 2];
 		fprintf(stderr, "hugexecctl: %s\n", error_text(&err, text, sizeof text));
 		return CTL_NO;
 	}
-	printf("%s pages%s: %" PRIu64 ", asked for %" PRIu64 "\n", size_format(request->page_bytes, size, sizeof size),
-	       node, got, request->pages);
-	if (got >= request->pages)
+	printf("%s pages%s: %" PRIu64 ", asked for %" PRIu64, size_format(request->page_bytes, size, sizeof size), node,
+	       got, request->pages);
+	if (dry_run && got < request->pages)
+		printf(": %" PRIu64 " would be reserved", request->pages - got);
+	putchar('\n');
+	if (dry_run || got >= request->pages)
 		return CTL_OK;
-	fprintf(stderr, "hugexecctl: %" PRIu64 " pages of %s%s could not be had: memory is short or in pieces\n",
+	fprintf(stderr,
+	        "hugexecctl: %" PRIu64 " pages of %s%s could not be had: memory is short or in pieces; ask soon after "
+	        "boot\n",
 	        request->pages - got, size, node);
 	return CTL_NO;
 }
 
+/* The file's text, to be freed; NULL with a message. */
+static char *read_conf(const char *path, bool is_usual)
+{
+	char *text = NULL;
+	if (read_file_at(AT_FDCWD, path, POOL_CONF_LIMIT, &text, NULL) == 0)
+		return text;
+	if (is_usual && errno == ENOENT)
+		fputs("hugexecctl: there is no " POOL_CONF ", so no pages are asked for: write it, or name a FILE\n",
+		      stderr);
+	else
+		fprintf(stderr, "hugexecctl: %s: %s\n", path, strerror(errno));
+	return NULL;
+}
+
 int ctl_pool(int argc, char **argv)
 {
-	static const struct option known[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	static const struct option known[] = {
+	    {"dry-run", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	struct pool_request requests[POOL_REQUESTS_MAX];
-	cleanup_free char *text = NULL;
 	struct error err = {0};
-	int option;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help, stdout);
-			return CTL_OK;
+	bool dry_run = false;
+	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
+		switch (option) {
+		case 'n': dry_run = true; break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: return ctl_wrong_usage(argv[0], NULL);
 		}
-		fputs("Try 'hugexecctl pool --help'.\n", stderr);
-		return CTL_USAGE;
 	}
-	if (argc - optind > 1) {
-		fputs("hugexecctl: pool takes one FILE\n", stderr);
-		return CTL_USAGE;
-	}
+	if (argc - optind > 1)
+		return ctl_wrong_usage(argv[0], "it takes one FILE");
 	const char *path = optind < argc ? argv[optind] : POOL_CONF;
-	if (read_file_at(AT_FDCWD, path, POOL_CONF_LIMIT, &text, NULL) < 0) {
-		fprintf(stderr, "hugexecctl: %s: %s\n", path, strerror(errno));
+	cleanup_free char *text = read_conf(path, optind == argc);
+	if (!text)
 		return CTL_NO;
-	}
 	int count = pool_parse(text, path, requests, &err), result = CTL_OK;
 	if (count < 0) {
 		fprintf(stderr, "hugexecctl: %s\n", err.detail);
 		return CTL_NO;
 	}
 	for (int i = 0; i < count; i++) {
-		if (reserve(&requests[i]) != CTL_OK)
+		if (reserve(&requests[i], dry_run) != CTL_OK)
 			result = CTL_NO;
 	}
 	return result;

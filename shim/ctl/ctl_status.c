@@ -27,12 +27,16 @@
 #define COMM_BYTES        64
 #define CONTAINER_COLUMNS 30
 
-static const char help[] = "Usage: hugexecctl status [--json] [PID | --unit NAME]\n"
-                           "Show the processes whose text is on huge pages, with how much of it is; of PID, or of the\n"
-                           "processes of the systemd unit NAME, all their text.\n"
+static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit NAME]\n"
+                           "Show the processes whose text is on huge pages, with how much of it is; of PID,\n"
+                           "or of the processes of the systemd unit NAME, all their text.\n"
                            "\n"
-                           "Exit status: 0; 1 where PID does not exist or cannot be read, or NAME has no process;\n"
-                           "2 for wrong usage.\n";
+                           "  --unit=NAME      processes of this systemd unit only\n"
+                           "  --json           for programs\n"
+                           "  -h, --help       this text\n"
+                           "\n"
+                           "Exit status: 0; 1 if PID does not exist or cannot be read, or NAME has no\n"
+                           "process; 2 for wrong usage.\n";
 
 struct status {
 	bool json, bar;
@@ -220,16 +224,15 @@ static void finish(struct status *status)
 		       geteuid() == 0 ? "" : "; root can");
 }
 
-/* What --unit says, as a unit's full name into UNIT. Returns 0, or -1 with a message. */
-static int parse_unit(const char *typed, char unit[UNIT_NAME_MAX + 1])
+/* What --unit says, as a unit's full name into UNIT. Returns CTL_OK, or CTL_USAGE with a message. */
+static int parse_unit(const char *self, const char *typed, char unit[UNIT_NAME_MAX + 1])
 {
 	static const char suffix[] = ".service";
 	if (unit_is_name(typed)) {
 		snprintf(unit, UNIT_NAME_MAX + 1, "%s%s", typed, strchr(typed, '.') ? "" : suffix);
-		return 0;
+		return CTL_OK;
 	}
-	fprintf(stderr, "hugexecctl: '%s' is no unit's name\n", typed);
-	return -1;
+	return ctl_wrong_usage(self, "'%s' is no unit's name", typed);
 }
 
 int ctl_status(int argc, char **argv)
@@ -241,26 +244,22 @@ int ctl_status(int argc, char **argv)
 	char unit[UNIT_NAME_MAX + 1];
 	struct status status = {.bar = isatty(STDOUT_FILENO)};
 	int option;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': status.json = true; break;
 		case 'u':
-			if (parse_unit(optarg, unit) < 0)
+			if (parse_unit(argv[0], optarg, unit) != CTL_OK)
 				return CTL_USAGE;
 			status.unit = unit;
 			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: fputs("Try 'hugexecctl status --help'.\n", stderr); return CTL_USAGE;
+		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (argc - optind > (status.unit ? 0 : 1)) {
-		fputs("hugexecctl: status takes one PID, or --unit NAME\n", stderr);
-		return CTL_USAGE;
-	}
-	if (optind < argc && !(status.only = ctl_pid(argv[optind]))) {
-		fprintf(stderr, "hugexecctl: '%s' is not the number of a process\n", argv[optind]);
-		return CTL_USAGE;
-	}
+	if (argc - optind > (status.unit ? 0 : 1))
+		return ctl_wrong_usage(argv[0], "it takes one PID, or --unit NAME");
+	if (optind < argc && !(status.only = ctl_pid(argv[optind])))
+		return ctl_wrong_usage(argv[0], "'%s' is no PID", argv[optind]);
 	if (status.json)
 		status.processes = json_object_new_array();
 	records_read(RECORD_DIRECTORY, &status.containers);

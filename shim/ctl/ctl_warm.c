@@ -19,20 +19,23 @@
 
 #define UNITS "/etc/systemd/system"
 
-static const char help[] =
-    "Usage: hugexecctl warm [--json] FILE...\n"
-    "       hugexecctl warm [--json] --policy[=FILE]\n"
-    "Read the text of programs and libraries into the page cache in huge pages, so that their next start\n"
-    "finds it there, and say how much of it is. Files that run on small pages at the moment, or are being\n"
-    "written, are left as they are. The pages stay until the kernel needs the memory.\n"
-    "\n"
-    "  --policy[=FILE]  the programs that rules of the host's policy (or FILE) name, by a path or a pattern, with\n"
-    "                   the libraries that the rules want and those that they name to be prepared; of the host's\n"
-    "                   policy also those of services that are enabled. What is not installed is no failure\n"
-    "  --json           for programs\n"
-    "\n"
-    "Exit status: 0 where all whole slots of 2 MiB are on huge pages; 1 where some are not, or a file or\n"
-    "the policy cannot be read; 2 for wrong usage.\n";
+static const char help[] = "Usage: hugexecctl warm [--json] FILE...\n"
+                           "       hugexecctl warm [--json] --policy[=FILE]\n"
+                           "Read the text of programs and libraries into the page cache in huge pages, so\n"
+                           "that their next start finds it there, and say how much of it is. Files that run\n"
+                           "on small pages at the moment, or are being written, are left as they are. The\n"
+                           "pages stay until the kernel needs the memory.\n"
+                           "\n"
+                           "  --policy[=FILE]  the programs that rules of the host's policy (or FILE) name,\n"
+                           "                   by a path or a pattern, with the libraries that the rules\n"
+                           "                   want and those that they name to be prepared; of the host's\n"
+                           "                   policy also those of services that are enabled. What is not\n"
+                           "                   installed is no failure\n"
+                           "  --json           for programs\n"
+                           "  -h, --help       this text\n"
+                           "\n"
+                           "Exit status: 0 if all whole slots of 2 MiB are on huge pages; 1 if some are not,\n"
+                           "or a file or the policy cannot be read; 2 for wrong usage.\n";
 
 struct warm {
 	bool json, progress, by_policy;
@@ -134,7 +137,7 @@ int ctl_warm(int argc, char **argv)
 	struct warm warm = {0};
 	const char *policy_file = NULL;
 	int option;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': warm.json = true; break;
 		case 'p':
@@ -142,12 +145,10 @@ int ctl_warm(int argc, char **argv)
 			policy_file = optarg;
 			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: fputs("Try 'hugexecctl warm --help'.\n", stderr); return CTL_USAGE;
+		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (warm.by_policy == (optind < argc)) {
-		fputs("hugexecctl: warm takes files, or --policy\n", stderr);
-		return CTL_USAGE;
-	}
+	if (warm.by_policy == (optind < argc))
+		return ctl_wrong_usage(argv[0], "it takes either FILEs or --policy");
 	return warm_all(&warm, policy_file, argv + optind);
 }

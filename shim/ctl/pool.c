@@ -100,16 +100,45 @@ static int write_number(const char *path, uint64_t number)
 	return fd < 0 ? -1 : write_all(fd, text, (size_t)bytes);
 }
 
+/* The folder of the whole host's pools, or of those of REQUEST's node. */
+static void pools_folder(const char *sys, const struct pool_request *request, char path[PATH_MAX])
+{
+	if (request->node < 0)
+		snprintf(path, PATH_MAX, "%s/kernel/mm", sys);
+	else
+		snprintf(path, PATH_MAX, "%s/devices/system/node/node%d", sys, request->node);
+}
+
+static void pool_path(const char *sys, const struct pool_request *request, char path[PATH_MAX])
+{
+	char folder[PATH_MAX];
+	pools_folder(sys, request, folder);
+	snprintf(path, PATH_MAX, "%.4000s/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages", folder,
+	         request->page_bytes / KIB);
+}
+
+int pool_look(const char *sys, const struct pool_request *request, uint64_t *got, struct error *err)
+{
+	char path[PATH_MAX], folder[PATH_MAX], size[16];
+	pool_path(sys, request, path);
+	if (read_number_file(path, got) == 0)
+		return 0;
+	int saved_errno = errno;
+	pools_folder(sys, request, folder);
+	if (saved_errno == ENOENT && request->node >= 0 && access(folder, F_OK) < 0)
+		return error_set(err, "pool-size", "there is no NUMA node %d", request->node);
+	size_format(request->page_bytes, size, sizeof size);
+	if (saved_errno == ENOENT)
+		return error_set(err, "pool-size", "this kernel has no huge pages of %s", size);
+	return error_set_errno(err, saved_errno, "pool-size", "pages of %s: %.200s", size, path);
+}
+
 int pool_reserve(const char *sys, const struct pool_request *request, uint64_t *got, struct error *err)
 {
-	char path[PATH_MAX], size[16], node[64] = "kernel/mm";
-	if (request->node >= 0)
-		snprintf(node, sizeof node, "devices/system/node/node%d", request->node);
-	snprintf(path, sizeof path, "%s/%s/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages", sys, node,
-	         request->page_bytes / KIB);
-	if (read_number_file(path, got) < 0)
-		return error_set_errno(err, errno, "pool-size", "pages of %s: %s",
-		                       size_format(request->page_bytes, size, sizeof size), path);
+	char path[PATH_MAX];
+	pool_path(sys, request, path);
+	if (pool_look(sys, request, got, err) < 0)
+		return -1;
 	/* The kernel takes what it finds and compacts memory meanwhile, so another try may find more. */
 	for (int i = 0; i < TRIES_MAX && *got < request->pages; i++) {
 		uint64_t before = *got;

@@ -27,6 +27,9 @@ struct pool_request {
  */
 int pool_parse(const char *text, const char *name, struct pool_request requests[POOL_REQUESTS_MAX], struct error *err);
 
+/* The pages of the pool that REQUEST is about, into *GOT. Returns 0, or -1 with ERR "pool-size", as pool_reserve(). */
+int pool_look(const char *sys, const struct pool_request *request, uint64_t *got, struct error *err);
+
 /*
  * Have at least as many pages in the pool as REQUEST says: what others have reserved beyond is not taken from them. SYS
  * is where sysfs is ("/sys"). Returns 0 with the pool's pages in *GOT, which may be fewer than asked for where memory

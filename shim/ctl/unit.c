@@ -42,12 +42,27 @@ bool unit_is_name(const char *typed)
 	       typed[strspn(typed, allowed)] == '\0';
 }
 
+/* Whether TYPED ends as the name of a unit that is no service (systemd.unit(5)). */
+static bool is_other_type(const char *typed)
+{
+	static const char *const types[] = {".automount", ".device", ".mount", ".path",   ".scope",
+	                                    ".slice",     ".socket", ".swap",  ".target", ".timer"};
+	const char *point = strrchr(typed, '.');
+	for (size_t i = 0; point && i < sizeof types / sizeof types[0]; i++) {
+		if (strcmp(point, types[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err)
 {
 	size_t length = strlen(typed), suffix_length = sizeof suffix - 1;
 	bool has_suffix = length > suffix_length && strcmp(typed + length - suffix_length, suffix) == 0;
 	if (!unit_is_name(typed))
 		return error_set(err, "usage", "'%s' is no unit's name", typed);
+	if (!has_suffix && is_other_type(typed))
+		return error_set(err, "usage", "'%s' is no service: only a service has a program to start", typed);
 	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, has_suffix ? "" : suffix);
 	return 0;
 }

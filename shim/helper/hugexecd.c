@@ -60,8 +60,8 @@ static const char help[] = "Usage: hugexecd [OPTIONS]\n"
                            "  --idle=SECONDS        end when nobody has asked for so long (30; 0: never)\n"
                            "  --clients=N           serve so many at once (256)\n"
                            "  --clients-per-user=N  and so many of one user's (64)\n"
-                           "      --help            this text\n"
-                           "      --version         the version\n"
+                           "  -h, --help            this text\n"
+                           "  -V, --version         the version\n"
                            "\n"
                            "Exit status: 0; 1 where it cannot serve; 2 for wrong usage.\n";
 
@@ -197,25 +197,25 @@ enum parsed { PARSED_RUN, PARSED_DONE, PARSED_WRONG };
 
 static enum parsed parse_options(int argc, char **argv, struct server *server)
 {
-	enum { POLICY = 256, IDLE, CLIENTS, CLIENTS_PER_USER, HELP, VERSION };
+	enum { POLICY = 256, IDLE, CLIENTS, CLIENTS_PER_USER };
 	static const struct option known[] = {
 	    {"policy", required_argument, NULL, POLICY},
 	    {"idle", required_argument, NULL, IDLE},
 	    {"clients", required_argument, NULL, CLIENTS},
 	    {"clients-per-user", required_argument, NULL, CLIENTS_PER_USER},
-	    {"help", no_argument, NULL, HELP},
-	    {"version", no_argument, NULL, VERSION},
+	    {"help", no_argument, NULL, 'h'},
+	    {"version", no_argument, NULL, 'V'},
 	    {NULL, 0, NULL, 0},
 	};
 	int option, result = 0;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1 && result == 0) {
+	while ((option = getopt_long(argc, argv, "hV", known, NULL)) != -1 && result == 0) {
 		switch (option) {
 		case POLICY: server->options.policy_file = optarg; break;
 		case IDLE: result = parse_count(optarg, 0, 86400, &server->idle_s); break;
 		case CLIENTS: result = parse_count(optarg, 1, 4096, &server->seat_count); break;
 		case CLIENTS_PER_USER: result = parse_count(optarg, 1, 4096, &server->seats_per_user); break;
-		case HELP: fputs(help, stdout); return PARSED_DONE;
-		case VERSION: puts("hugexecd " HUGEXEC_VERSION); return PARSED_DONE;
+		case 'h': fputs(help, stdout); return PARSED_DONE;
+		case 'V': puts("hugexecd " HUGEXEC_VERSION); return PARSED_DONE;
 		default: result = -1;
 		}
 	}

@@ -24,8 +24,8 @@ static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
                            "  --dry-run        print what would be done; run, write and take nothing\n"
                            "  -v, --verbose    a line on standard error about what was done\n"
                            "  -q, --quiet      nothing on standard error, not even warnings\n"
-                           "      --help       this text\n"
-                           "      --version    the version\n"
+                           "  -h, --help       this text\n"
+                           "  -V, --version    the version\n"
                            "\n"
                            "With HUGEXEC=off in the environment COMMAND is executed at once.\n"
                            "Exit status: COMMAND's; 127 not found, 126 cannot be executed, 125 wrong usage\n"
@@ -42,13 +42,15 @@ static enum options_verdict wrong(const char *message)
 /* What getopt(3) has refused; it would say so itself, but with what stdio does at a pipe without reader. */
 static enum options_verdict wrong_option(char **argv, bool lacks_value)
 {
-	char word[128], message[256];
+	char message[256];
 	if (optopt > 0 && optopt < 256)
-		snprintf(word, sizeof word, "-%c", optopt);
+		snprintf(message, sizeof message, "unknown option '-%c'", optopt);
 	else
-		snprintf(word, sizeof word, "%s", argv[optind - 1]);
-	snprintf(message, sizeof message, "'%s': %s", word,
-	         lacks_value ? "a value is missing" : "no such option, or not in this form");
+		snprintf(message, sizeof message, "%s '%.200s'%s", optopt ? "option" : "unknown option",
+		         argv[optind - 1],
+		         lacks_value ? " lacks its value"
+		         : optopt    ? " takes no value"
+		                     : "");
 	return wrong(message);
 }
 
@@ -56,22 +58,35 @@ static enum options_verdict check_backing(const char *list)
 {
 	struct settings settings = {0};
 	struct error err = {0};
-	if (settings_override_backing(&settings, list, &err) < 0)
-		return wrong(err.detail);
-	return OPTIONS_RUN;
+	char message[sizeof err.detail + 32];
+	if (settings_override_backing(&settings, list, &err) == 0)
+		return OPTIONS_RUN;
+	snprintf(message, sizeof message, "--backing=LIST: %s", err.detail);
+	return wrong(message);
+}
+
+/* An option may have taken what was meant to be it: "hugexec --policy ls". */
+static enum options_verdict lacks_command(int argc, char **argv)
+{
+	char message[256];
+	const char *option = argc > 2 ? argv[argc - 2] : "";
+	if (strncmp(option, "--", 2) != 0 || !option[2] || strchr(option, '=') || argv[argc - 1][0] == '-')
+		return wrong("no COMMAND given");
+	snprintf(message, sizeof message, "no COMMAND given: '%.64s' is the value of %.64s", argv[argc - 1], option);
+	return wrong(message);
 }
 
 enum options_verdict options_parse(int argc, char **argv, struct options *out)
 {
-	enum { POLICY = 256, BACKING, ARGV0, REPORT, DRY_RUN, HELP, VERSION, LIST_STEPS };
+	enum { POLICY = 256, BACKING, ARGV0, REPORT, DRY_RUN, VERBOSE, QUIET, HELP, VERSION, LIST_STEPS };
 	static const struct option known[] = {
 		{"policy", required_argument, NULL, POLICY},
 		{"backing", required_argument, NULL, BACKING},
 		{"argv0", required_argument, NULL, ARGV0},
 		{"report", required_argument, NULL, REPORT},
 		{"dry-run", no_argument, NULL, DRY_RUN},
-		{"verbose", no_argument, NULL, 'v'},
-		{"quiet", no_argument, NULL, 'q'},
+		{"verbose", no_argument, NULL, VERBOSE},
+		{"quiet", no_argument, NULL, QUIET},
 		{"help", no_argument, NULL, HELP},
 		{"version", no_argument, NULL, VERSION},
 #if HUGEXEC_FAULTS
@@ -83,17 +98,24 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 	int option;
 	opterr = 0;
 	/* "+": the first word that is no option is COMMAND, and what follows is its own. */
-	while ((option = getopt_long(argc, argv, "+:vq", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:hqvV", known, NULL)) != -1) {
 		switch (option) {
 		case POLICY: out->policy_file = optarg; break;
-		case BACKING: out->backing = optarg; break;
+		case BACKING:
+			if (check_backing(out->backing = optarg) != OPTIONS_RUN)
+				return OPTIONS_WRONG;
+			break;
 		case ARGV0: out->argv0 = optarg; break;
 		case REPORT: out->report.path = optarg; break;
 		case DRY_RUN: out->dry_run = true; break;
+		case VERBOSE:
 		case 'v': out->report.verbosity = VERBOSITY_VERBOSE; break;
+		case QUIET:
 		case 'q': out->report.verbosity = VERBOSITY_QUIET; break;
-		case HELP: fputs(help, stdout); return OPTIONS_DONE;
-		case VERSION: puts("hugexec " HUGEXEC_VERSION); return OPTIONS_DONE;
+		case HELP:
+		case 'h': fputs(help, stdout); return OPTIONS_DONE;
+		case VERSION:
+		case 'V': puts("hugexec " HUGEXEC_VERSION); return OPTIONS_DONE;
 #if HUGEXEC_FAULTS
 		case LIST_STEPS: fault_list(); return OPTIONS_DONE;
 #endif
@@ -101,7 +123,7 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 		}
 	}
 	if (optind == argc)
-		return wrong("no COMMAND given");
+		return lacks_command(argc, argv);
 	out->command = argv + optind;
-	return out->backing ? check_backing(out->backing) : OPTIONS_RUN;
+	return OPTIONS_RUN;
 }

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "base/utf8.h"
 #include "policy/parse.h"
 
-#define NAME_SHOWN_MAX   160
-#define EDITS_FOR_A_TYPO 2
+#define NAME_SHOWN_MAX 160
 
 int complain_at(const struct parser *parser, size_t offset, const char *message)
 {
@@ -22,8 +22,20 @@ int complain_at(const struct parser *parser, size_t offset, const char *message)
 	text_printable(end, name, sizeof name);
 	text_printable(message, text, sizeof text);
 	json_line_column(parser->text, parser->bytes, offset, &line, &column);
-	return error_set(parser->err, "policy-invalid", "%s%s:%u:%u: %s", end == parser->name ? "" : "...", name, line,
-	                 column, text);
+	struct error mistake = {0};
+	error_set(&mistake, "policy-invalid", "%s%s:%u:%u: %s", end == parser->name ? "" : "...", name, line, column,
+	          text);
+	if ((*parser->mistakes)++ == 0 && parser->err)
+		*parser->err = mistake;
+	if (parser->told && parser->told->observe)
+		parser->told->observe(parser->told->observe_context, parser->name, 0, &mistake);
+	return -1;
+}
+
+bool parser_goes_on(const struct parser *parser)
+{
+	return parser->told && parser->told->observe && *parser->mistakes < MISTAKES_MAX &&
+	       !(parser->err && strcmp(parser->err->word, "policy-invalid") != 0);
 }
 
 int complain(const struct parser *parser, const struct json_place *place, enum json_point point, const char *format,
@@ -42,39 +54,9 @@ int complain_memory(const struct parser *parser)
 	return error_set(parser->err, "policy-unreadable", "%s: out of memory", parser->name);
 }
 
-/* How many single-character edits apart two words are, as far as it matters here (both short). */
-static unsigned edit_distance(const char *a, const char *b)
-{
-	unsigned row[32];
-	size_t a_len = strlen(a), b_len = strlen(b);
-	if (b_len >= 31 || a_len >= 31)
-		return 99;
-	for (unsigned j = 0; j <= b_len; j++)
-		row[j] = j;
-	for (unsigned i = 1; i <= a_len; i++) {
-		unsigned diagonal = row[0];
-		row[0] = i;
-		for (unsigned j = 1; j <= b_len; j++) {
-			unsigned replaced = diagonal + (a[i - 1] != b[j - 1]);
-			unsigned least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-			diagonal = row[j];
-			row[j] = replaced < least ? replaced : least;
-		}
-	}
-	return row[b_len];
-}
-
 int complain_unknown_key(const struct parser *parser, const struct json_place *place, const char *const *known)
 {
-	const char *best = NULL;
-	unsigned best_distance = EDITS_FOR_A_TYPO + 1;
-	for (size_t i = 0; known[i]; i++) {
-		unsigned distance = edit_distance(place->key, known[i]);
-		if (distance < best_distance && distance < strlen(known[i])) {
-			best_distance = distance;
-			best = known[i];
-		}
-	}
+	const char *best = nearest_word(place->key, known);
 	if (best)
 		return complain(parser, place, JSON_AT_KEY, "unknown key \"%.64s\", did you mean \"%s\"?", place->key,
 		                best);

@@ -72,11 +72,12 @@ void *policy_alloc(struct policy *policy, size_t bytes);
 
 /*
  * Add one file's text (NUL-terminated, TEXT_BYTES without the NUL) to POLICY. SAID (may be NULL) gets the "on_error" of
- * its settings even where the file is wrong elsewhere. Returns 0, or -1 with ERR "policy-invalid"; then POLICY may hold
- * a part of the file and must not be used.
+ * its settings even where the file is wrong elsewhere. Returns 0, or -1 with ERR "policy-invalid", of which the
+ * observer of TOLD (may be NULL) was told, as of every other mistake; then POLICY may hold a part of the file and must
+ * not be used.
  */
-int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name, enum on_error *said,
-                    struct error *err);
+int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name,
+                    const struct policy_sources *told, enum on_error *said, struct error *err);
 
 void settings_apply(struct settings *settings, const struct setting_set *set);
 

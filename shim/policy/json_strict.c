@@ -59,6 +59,19 @@ static void scan(const char *text, size_t bytes, struct findings *found)
 	}
 }
 
+/* What json-c says (json_tokener.c), and what that means to somebody who looks at the text. */
+static const struct {
+	const char *words, *plain;
+} plainer[] = {
+    {"object value separator ',' expected", "a comma is missing before this"},
+    {"array value separator ',' expected", "a comma is missing before this"},
+    {"object property name separator ':' expected", "a colon is missing before this"},
+    {"quoted object property name expected", "a key is expected here, in double quotes"},
+    {"unexpected character", "nothing may stand here"},
+    {"boolean expected", "expected true or false"},
+    {"number expected", "no number in JSON: it begins with neither + nor 0, and has a digit behind the point"},
+};
+
 /* What people most often write that is no JSON, where json-c stopped at OFFSET; else in json-c's WORDS. */
 static const char *describe(const char *text, size_t bytes, size_t offset, const char *words)
 {
@@ -67,6 +80,12 @@ static const char *describe(const char *text, size_t bytes, size_t offset, const
 		return "JSON has no comments";
 	if (at && (unsigned char)at < 0x20) /* json-c 0.18 looks itself; blanks and the like are no mistake elsewhere */
 		return CONTROL_CHARACTER;
+	for (size_t i = 0; i < sizeof plainer / sizeof plainer[0]; i++) {
+		if (strcmp(words, plainer[i].words) == 0)
+			words = plainer[i].plain;
+	}
+	if (at == ',')
+		return "nothing stands before this comma";
 	if (at != '}' && at != ']')
 		return words;
 	while (offset > 0 && isspace((unsigned char)text[offset - 1]))

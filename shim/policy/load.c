@@ -68,6 +68,24 @@ static int check_file(const struct loader *loader, int fd, const char *path, str
 	return 0;
 }
 
+/*
+ * Whether others than root could put files into the folder DIR of a host's policy, or take some away. Those of a file
+ * that is named are their user's affair: a volume of Kubernetes lets everybody write its own.
+ */
+static int check_folder(const struct loader *loader, int dir_fd, const char *path, struct error *err)
+{
+	struct stat st;
+	if (!loader->sources->require_root_owned || fstat(dir_fd, &st) < 0)
+		return 0;
+	if (st.st_uid != 0)
+		return error_set(err, "policy-untrusted", "%s: belongs to uid %u, not to root: chown root it", path,
+		                 (unsigned)st.st_uid);
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return error_set(err, "policy-untrusted",
+		                 "%s: others than its owner may put files there: chmod go-w it", path);
+	return 0;
+}
+
 /* The first failure is the one that is told; the files behind it are still read for their "on_error". */
 static void note_failure(struct loader *loader, const struct error *err)
 {
@@ -85,7 +103,7 @@ static int add_open_file(struct loader *loader, int fd, const char *path, struct
 	if (read_all(fd, POLICY_FILE_MAX_BYTES, &text, &bytes) < 0)
 		return error_set_errno(err, errno, errno == EFBIG ? "policy-too-large" : "policy-unreadable", "%s",
 		                       path);
-	return policy_add_text(loader->policy, text, bytes, path, &loader->said, err);
+	return policy_add_text(loader->policy, text, bytes, path, loader->sources, &loader->said, err);
 }
 
 /* Add the file at PATH. Returns false where there is none. */
@@ -104,7 +122,8 @@ static bool add_file(struct loader *loader, const char *path)
 		add_open_file(loader, fd, path, &err);
 	if (error_is_set(&err))
 		note_failure(loader, &err);
-	if (loader->sources->observe)
+	/* Mistakes in its text were told one by one. */
+	if (loader->sources->observe && strcmp(err.word, "policy-invalid") != 0)
 		loader->sources->observe(loader->sources->observe_context, path,
 		                         loader->policy->rule_count - rules_before, error_is_set(&err) ? &err : NULL);
 	return true;
@@ -196,6 +215,8 @@ static int collect_drop_ins(const struct loader *loader, size_t directory, struc
 		return 0;
 	if (!dir)
 		return error_set_errno(err, errno, "policy-unreadable", "%s", path);
+	if (check_folder(loader, dirfd(dir), path, err) < 0)
+		return -1;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
 		if (!is_drop_in_name(entry->d_name) || has_name(drop_ins->list, from_higher, entry->d_name))
 			continue;
@@ -228,14 +249,28 @@ static void add_drop_ins(struct loader *loader)
 	free(drop_ins.list);
 }
 
+static void check_folders(struct loader *loader)
+{
+	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
+		char path[PATH_BYTES];
+		struct error err = {0};
+		snprintf(path, sizeof path, "%s%s", loader->sources->root ? loader->sources->root : "", directories[i]);
+		cleanup_close int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0 && check_folder(loader, fd, path, &err) < 0)
+			note_failure(loader, &err);
+	}
+}
+
 static void add_host_files(struct loader *loader)
 {
+	check_folders(loader);
 	add_main_file(loader);
 	add_drop_ins(loader);
 	if (loader->found_any || loader->failed)
 		return;
 	struct error err = {0};
-	if (policy_add_text(loader->policy, builtin_policy, strlen(builtin_policy), "built-in policy", NULL, &err) < 0)
+	if (policy_add_text(loader->policy, builtin_policy, strlen(builtin_policy), "built-in policy", NULL, NULL,
+	                    &err) < 0)
 		note_failure(loader, &err);
 	if (loader->sources->observe)
 		loader->sources->observe(loader->sources->observe_context, "built-in policy",
@@ -279,7 +314,7 @@ int policy_parse(const char *text, size_t text_bytes, const char *name, struct p
 	int result;
 	if (policy && copy) {
 		*(char *)mempcpy(copy, text, text_bytes) = '\0';
-		result = policy_add_text(policy, copy, text_bytes, name, NULL, err);
+		result = policy_add_text(policy, copy, text_bytes, name, NULL, NULL, err);
 	} else {
 		result = error_set(err, "policy-unreadable", "%s: out of memory", name);
 	}

@@ -24,7 +24,7 @@ static int parse_rule(const struct parser *parser, const struct json_place *plac
                       struct rule *rule)
 {
 	*rule = (struct rule){.action = ACTION_REMAP, .file = parser->name};
-	bool has_match = false;
+	bool has_match = false, is_wrong = false;
 	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected a rule: an object with \"match\"");
 	json_object_object_foreach(value, key, member)
@@ -43,12 +43,13 @@ static int parse_rule(const struct parser *parser, const struct json_place *plac
 			if (result == SETTING_UNKNOWN)
 				result = complain_unknown_key(parser, &at, rule_keys);
 		}
-		if (result < 0)
+		is_wrong |= result < 0;
+		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 	}
 	if (!has_match)
 		return complain(parser, place, JSON_AT_VALUE, "a rule needs \"match\"; {} matches every program");
-	return 0;
+	return is_wrong ? -1 : 0;
 }
 
 static int parse_rules(const struct parser *parser, const struct json_place *place, json_object *value)
@@ -64,14 +65,16 @@ static int parse_rules(const struct parser *parser, const struct json_place *pla
 	if (!larger)
 		return complain_memory(parser);
 	policy->rules = larger;
+	bool is_wrong = false;
 	for (size_t i = 0; i < count; i++) {
 		struct json_place at = {place, NULL, i};
-		if (parse_rule(parser, &at, json_object_array_get_idx(value, i), &policy->rules[policy->rule_count]) <
-		    0)
+		struct rule *rule = &policy->rules[policy->rule_count];
+		is_wrong |= parse_rule(parser, &at, json_object_array_get_idx(value, i), rule) < 0;
+		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 		policy->rule_count++;
 	}
-	return 0;
+	return is_wrong ? -1 : 0;
 }
 
 static int parse_version(const struct parser *parser, const struct json_place *place, json_object *value)
@@ -84,22 +87,24 @@ static int parse_settings(const struct parser *parser, const struct json_place *
 {
 	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected an object of settings");
+	bool is_wrong = false;
 	json_object_object_foreach(value, key, setting)
 	{
 		struct json_place at = {place, key, 0};
 		int result = parse_setting(parser, &at, setting, &parser->policy->settings);
 		if (result == SETTING_UNKNOWN)
 			result = complain_unknown_key(parser, &at, setting_keys);
-		if (result < 0)
+		is_wrong |= result < 0;
+		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 	}
-	return 0;
+	return is_wrong ? -1 : 0;
 }
 
 static int parse_document(const struct parser *parser, json_object *root)
 {
 	static const char *const keys[] = {"version", "default", "settings", "rules", "$schema", NULL};
-	bool has_version = false;
+	bool has_version = false, is_wrong = false;
 	if (!json_object_is_type(root, json_type_object))
 		return complain(parser, NULL, JSON_AT_VALUE,
 		                "expected an object: { \"version\": 1, \"rules\": [...] }");
@@ -122,12 +127,13 @@ static int parse_document(const struct parser *parser, json_object *root)
 		} else {
 			result = complain_unknown_key(parser, &at, keys);
 		}
-		if (result < 0)
+		is_wrong |= result < 0;
+		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 	}
 	if (!has_version)
 		return complain(parser, NULL, JSON_AT_VALUE, "\"version\": 1 is missing");
-	return 0;
+	return is_wrong ? -1 : 0;
 }
 
 /* What a file says of on_error, whatever else is wrong with it. */
@@ -160,10 +166,11 @@ static int keep_root(const struct parser *parser, json_object *root)
 	return 0;
 }
 
-int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name, enum on_error *said,
-                    struct error *err)
+int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name,
+                    const struct policy_sources *told, enum on_error *said, struct error *err)
 {
-	struct parser parser = {policy, name, text, text_bytes, err};
+	unsigned mistakes = 0;
+	struct parser parser = {policy, name, text, text_bytes, err, &mistakes, told};
 	size_t offset = strlen(text);
 	const char *mistake;
 	json_object *root;

@@ -13,15 +13,22 @@
 #define LIST_LENGTH_MAX    1024                     /* entries */
 #define NUMBER_MAX         INT64_C(999999999999999) /* 15 digits, which a double holds as well */
 
+#define MISTAKES_MAX 50 /* of a file that are told: each costs a walk through its text */
+
 struct parser {
 	struct policy *policy;
 	const char *name; /* of the file, for messages */
 	const char *text;
 	size_t bytes;
-	struct error *err;
+	struct error *err;                 /* gets the first mistake */
+	unsigned *mistakes;                /* found so far */
+	const struct policy_sources *told; /* whose observer is told of each; NULL: nobody */
 };
 
-/* Set "policy-invalid" with FILE:LINE:COLUMN and the message. Returns -1. */
+/* Whether the rest is looked at after a mistake: where somebody wants to know them all. */
+bool parser_goes_on(const struct parser *parser);
+
+/* A mistake, "policy-invalid", with FILE:LINE:COLUMN and the message. Returns -1. */
 int complain(const struct parser *parser, const struct json_place *place, enum json_point point, const char *format,
              ...) __attribute__((format(printf, 4, 5)));
 int complain_at(const struct parser *parser, size_t offset, const char *message);

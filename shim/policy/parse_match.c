@@ -115,6 +115,7 @@ int parse_match(const struct parser *parser, const struct json_place *place, jso
 	static const char *const keys[] = {"exe", "build_id", "user", "unit", "cgroup", "annotation", "via", NULL};
 	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected an object; {} matches every program");
+	bool is_wrong = false;
 	json_object_object_foreach(value, key, wanted)
 	{
 		struct json_place at = {place, key, 0};
@@ -135,8 +136,9 @@ int parse_match(const struct parser *parser, const struct json_place *place, jso
 			result = parse_via(parser, &at, wanted, &match->via);
 		else
 			result = complain_unknown_key(parser, &at, keys);
-		if (result < 0)
+		is_wrong |= result < 0;
+		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 	}
-	return 0;
+	return is_wrong ? -1 : 0;
 }

@@ -79,14 +79,17 @@ int parse_entries(const struct parser *parser, const struct json_place *place, j
 	const char **list = policy_alloc(parser->policy, (count + 1) * sizeof list[0]);
 	if (!list)
 		return complain_memory(parser);
+	bool is_wrong = false;
 	for (size_t i = 0; i < count; i++) {
 		struct json_place entry_place = {place, NULL, i};
 		const struct json_place *at = is_list ? &entry_place : place;
-		if (parse_entry(parser, at, is_list ? json_object_array_get_idx(value, i) : value, &list[i]) < 0)
+		json_object *entry = is_list ? json_object_array_get_idx(value, i) : value;
+		is_wrong |= parse_entry(parser, at, entry, &list[i]) < 0;
+		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 	}
-	*out = list;
-	return 0;
+	*out = is_wrong ? NULL : list;
+	return is_wrong ? -1 : 0;
 }
 
 /* A pattern is short, so that matching is fast whatever it says. Characters are counted, as JSON Schema does. */

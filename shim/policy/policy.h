@@ -96,7 +96,8 @@ struct decision {
 
 struct policy;
 
-/* Told of each file that policy_load() reads: its number of rules, or (ERR not NULL) what is wrong with it. */
+/* Told of each file that policy_load() reads: its number of rules, or (ERR not NULL) all that is wrong with it, one by
+ * one. */
 typedef void policy_observer(void *context, const char *file, size_t rule_count, const struct error *err);
 
 /* Where to look. All zero means the host's policy. */

@@ -24,11 +24,24 @@ def test_help_and_version(hugexec, run):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--nonsense", "true"], ["--backing=nonsense", "true"], ["--backing=", "true"],
-                                       ["--policy"], ["--verbose=1", "true"], ["--"], ["-x", "true"]])
+                                       ["--policy"], ["--verbose=1", "true"], ["--"], ["-x", "true"],
+                                       ["--backing", "ls", "-l"], ["--policy", "ls"]])
 def test_wrong_usage(hugexec, run, arguments):
     done = run([hugexec, *arguments])
     assert (done.returncode, done.stdout) == (125, "")
     assert "hugexec: " in done.stderr.splitlines()[0] and done.stderr.splitlines()[1] == "Try 'hugexec --help'."
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["--backing", "ls", "-l"], "--backing=LIST: no backing 'ls': choose from file, hugetlb, thp"),
+    (["--policy", "ls"], "no COMMAND given: 'ls' is the value of --policy"),
+    (["--policy"], "option '--policy' lacks its value"),
+    (["--verbose=1", "true"], "option '--verbose=1' takes no value"),
+    (["--nonsense", "true"], "unknown option '--nonsense'"),
+    (["-vx", "true"], "unknown option '-x'"),
+])
+def test_wrong_usage_says_what_is_wrong(hugexec, run, arguments, text):
+    assert run([hugexec, *arguments]).stderr.splitlines()[0] == f"hugexec: {text}"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["--dry-run", "true"]])

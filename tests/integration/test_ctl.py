@@ -16,18 +16,27 @@ NOBODY = 65534
 
 # The command line
 
-def test_help_fits_a_screen(run, hugexecctl):
-    for words in ([], ["check"], ["explain"], ["doctor"], ["status"]):
-        done = run([hugexecctl, *words, "--help"])
-        assert done.returncode == 0 and done.stderr == ""
-        assert len(done.stdout.splitlines()) <= 24
-        assert max(map(len, done.stdout.splitlines())) <= 100
+VERBS = ("attach", "check", "disable", "doctor", "enable", "explain", "metrics", "pool", "status", "warm")
+PROGRAMS = ("shim/hugexec", "shim/hugexecctl", "shim/hugexecd", "oci-hook/hugexec-oci-hook")
 
 
-def test_version(run, hugexecctl):
-    done = run([hugexecctl, "--version"])
-    assert done.returncode == 0
-    assert re.fullmatch(r"hugexecctl \d+\.\d+\.\d+\n", done.stdout)
+@pytest.mark.parametrize("words", [[program] for program in PROGRAMS] + [["shim/hugexecctl", verb] for verb in VERBS],
+                         ids=lambda words: words[-1])
+def test_help_fits_a_screen(run, words):
+    words = [str(BUILD / words[0]), *words[1:]]
+    done = run([*words, "--help"])
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("Usage: ")
+    assert len(done.stdout.splitlines()) <= 24
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert run([*words, "-h"]).stdout == done.stdout
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_version(run, program):
+    for option in ("--version", "-V"):
+        done = run([str(BUILD / program), option])
+        assert done.returncode == 0
+        assert re.fullmatch(rf"{os.path.basename(program)} \d+\.\d+\.\d+\n", done.stdout)
 
 
 @pytest.mark.parametrize("words", [[], ["chekc"], ["doctor", "--jsno"], ["doctor", "x"], ["doctor", "/etc/passwd"], ["status", "x"], ["status", "-1"],
@@ -35,11 +44,21 @@ def test_version(run, hugexecctl):
                                    ["check", "--nonsense"]])
 def test_wrong_usage_is_2_with_a_hint(run, hugexecctl, words):
     done = run([hugexecctl, *words])
-    assert done.returncode == 2
-    assert done.stdout == "" and done.stderr != ""
+    assert done.returncode == 2 and done.stdout == ""
+    verb = f" {words[0]}" if words and words[0] in VERBS else ""
+    assert done.stderr.splitlines()[-1] == f"Try 'hugexecctl{verb} --help'." and done.stderr.startswith(f"hugexecctl{verb}: ")
 
 
-VERBS = ("attach", "check", "disable", "doctor", "enable", "explain", "metrics", "pool", "status", "warm")
+@pytest.mark.parametrize("typed, meant", [("chekc", "check"), ("stauts", "status"), ("explian", "explain"), ("xyzzy", None), ("--vresion", None)])
+def test_did_you_mean(run, hugexecctl, typed, meant):
+    said = run([hugexecctl, typed]).stderr
+    assert f"'{typed}'" in said and (f"did you mean '{meant}'?" in said if meant else "the verbs are" in said), said
+
+
+def test_enable_takes_services_only(run, hugexecctl):
+    for name in ("x.timer", "x.socket", "x.target"):
+        done = run([hugexecctl, "enable", name])
+        assert done.returncode == 2 and f"'{name}' is no service" in done.stderr
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -78,7 +97,7 @@ def test_a_number_that_no_process_has_is_no_wrong_usage(run, hugexecctl, write_p
     for word in ("0", "1x", "", " 1", "+1", "2147483648"):
         for verb in ("status", "attach"):
             done = run([hugexecctl, verb, word])
-            assert done.returncode == 2 and f"'{word}' is not the number of a process" in done.stderr
+            assert done.returncode == 2 and f"'{word}' is no PID" in done.stderr
 
 
 def test_output_that_cannot_be_written_is_a_failure(hugexecctl):
@@ -284,18 +303,28 @@ def test_doctor_under_a_filter_that_refuses_ptrace(run, hugexecctl, action, text
     assert "filter" in finding(said, "tracing", "seccomp")["text"]
 
 
-# check
+# pool
 
-def test_check(run, hugexecctl, write_policy):
-    good = write_policy({"version": 1, "rules": []})
-    bad = write_policy('{"version": 1,\n "rules": [{"match": {}, "min_txt": 3}]}')
-    assert run([hugexecctl, "check", good]).returncode == 0
-    done = run([hugexecctl, "check", good, bad])
-    assert done.returncode == 1
-    assert re.search(rf"^{re.escape(bad)}:2:\d+: .*min_txt", done.stdout + done.stderr, re.MULTILINE)
+def test_pool_dry_run(run, hugexecctl, tmp_path):
+    """It says what would be done, and does it not."""
+    pool = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+    if not pool.exists():
+        pytest.skip("this kernel has no hugetlb pages of 2 MiB")
+    before = int(pool.read_text())
+    conf = tmp_path / "pool.conf"
+    conf.write_text(f"2M {before + 3}\n")
+    done = run([hugexecctl, "pool", "--dry-run", str(conf)])
+    assert done.returncode == 0 and done.stdout == f"2.0 MiB pages: {before}, asked for {before + 3}: 3 would be reserved\n"
+    conf.write_text("2M 1 node=1000\n")
+    for option in ([], ["--dry-run"]):
+        done = run([hugexecctl, "pool", *option, str(conf)])
+        assert done.returncode == 1 and "there is no NUMA node 1000" in done.stderr
+    conf.write_text("128K 1\n")
+    assert "this kernel has no huge pages of 128 KiB" in run([hugexecctl, "pool", str(conf)]).stderr
+    assert int(pool.read_text()) == before
 
 
-def test_check_names_a_byte_order_mark(run, hugexecctl, write_policy):
-    marked = write_policy('\ufeff{"version": 1}')
-    done = run([hugexecctl, "check", marked])
-    assert done.returncode == 1 and f"{marked}:1:1: a byte order mark" in done.stderr
+@pytest.mark.skipif(os.path.exists("/etc/hugexec/pool.conf"), reason="this host has a pool.conf")
+def test_pool_without_a_file(run, hugexecctl):
+    done = run([hugexecctl, "pool"])
+    assert done.returncode == 1 and "there is no /etc/hugexec/pool.conf" in done.stderr and "name a FILE" in done.stderr

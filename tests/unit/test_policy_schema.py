@@ -196,15 +196,16 @@ def complaints(directory, documents):
         done = subprocess.run([os.environ["POLICY_CHECK"], *names[start:start + 500]], cwd=directory, timeout=120,
                               capture_output=True, text=True, check=False)
         assert done.returncode in (0, 1)
-        lines = done.stderr.splitlines()
-        for line in lines:
-            match = re.fullmatch(r"(\d+\.json):\d+:\d+: .+", line)
+        wrong = set()
+        for line in done.stderr.splitlines():
+            match = re.fullmatch(r"(\d+\.json): warning: .+|(\d+\.json):\d+:\d+: .+", line)
             assert match, line
-            assert match[1] not in said, "one complaint a file"
-            said[match[1]] = line
+            if match[2]:
+                wrong.add(match[2])
+                said.setdefault(match[2], line)
         right = [line.split()[0] for line in done.stdout.splitlines()]
-        assert sorted(right + [line.split(":")[0] for line in lines]) == sorted(names[start:start + 500])
-        assert done.returncode == (1 if lines else 0)
+        assert sorted([*right, *wrong]) == sorted(names[start:start + 500])
+        assert done.returncode == (1 if wrong else 0)
     return [said.get(name) for name in names]
 
 
@@ -236,7 +237,8 @@ def test_changed_documents(tmp_path, make):
 def test_what_is_shipped(path):
     assert schema_accepts(json.loads(path.read_text(encoding="utf-8")))
     done = subprocess.run([os.environ["POLICY_CHECK"], path], timeout=120, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stderr == ""
+    about_this_host = ("this host has no user", "it is a script")
+    assert done.returncode == 0 and not [line for line in done.stderr.splitlines() if not any(text in line for text in about_this_host)]
     assert re.fullmatch(rf"{re.escape(str(path))} +\d+ rules?\n", done.stdout)
 
 
