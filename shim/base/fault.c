@@ -10,17 +10,15 @@
 #include <unistd.h>
 
 static const char *const steps[] = {
-    "tracer-started", "seized",           "exec-stop",        "exec-finished",
-    "decided",        "borrowed",         "memfd-created",    "memfd-fetched",
-    "aside",          "fd-closed",        "allocated-inside", "aside-returned",
-    "allocated",      "filled",           "sealed",           "populated",
-    "switching",      "switched",         "returned",         "verified",
-    "reported",       "handoff-borrowed", "handoff-entry",    "handoff-set",
-    "handoff-free",   "pass-opened",      "pass-received",    "rebase-passed",
-    "rebase-moved",   "rebase-fixed",     "file-prepared",    "libraries-prepared",
-    "library-stop",   "fill-helper",      "helper-accepted",  "helper-received",
-    "helper-seized",  "helper-answered",  "hook-seized",      "attached",
-    "frozen",         "frozen-call",      "entry-mapped",     "entry-set",
+    "tracer-started",   "seized",           "exec-stop",          "exec-finished",   "decided",
+    "borrowed",         "memfd-created",    "memfd-fetched",      "aside",           "fd-closed",
+    "allocated-inside", "aside-returned",   "allocated",          "filled",          "sealed",
+    "populated",        "switching",        "switched",           "returned",        "verified",
+    "reported",         "handoff-borrowed", "handoff-entry",      "handoff-set",     "handoff-free",
+    "pass-opened",      "pass-received",    "rebase-passed",      "rebase-moved",    "rebase-fixed",
+    "widened",          "file-prepared",    "libraries-prepared", "library-stop",    "fill-helper",
+    "helper-accepted",  "helper-received",  "helper-seized",      "helper-answered", "hook-seized",
+    "attached",         "frozen",           "frozen-call",        "entry-mapped",    "entry-set",
     "map-hinted",
 };
 

@@ -147,7 +147,10 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	cleanup_close int fd = open(explanation->program.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (check_mapping(fd, &outlook->reason) < 0)
 		return;
-	text_slots_of(&explanation->elf, false, &slots);
+	if (settings->round_out)
+		text_slots_rounded(&explanation->elf, &slots);
+	else
+		text_slots_of(&explanation->elf, false, &slots);
 	if (page_cache_look(fd, slots.ranges, slots.count, &state, &outlook->reason) < 0)
 		outlook->verdict = strcmp(outlook->reason.word, "file-hidden") == 0 ? VERDICT_UNKNOWN : VERDICT_FAILS;
 	else

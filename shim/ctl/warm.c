@@ -56,7 +56,7 @@ void warm_file(const char *path, warm_observer *observe, void *context, struct w
 	if (elf_reader_start(&reader, fd, &out->reason) < 0 ||
 	    elf_reader_finish(&reader, READ_TIMEOUT_MS, &elf, &out->reason) < 0)
 		return;
-	text_slots_of(&elf, false, &slots);
+	text_slots_rounded(&elf, &slots);
 	out->text_bytes = slots.text_bytes;
 	out->slot_bytes = slots.slot_bytes;
 	out->reason = slots.reason;

@@ -66,7 +66,7 @@ static bool has_wanted_text(const struct warming *warming, int fd)
 	struct text_slots slots;
 	if (elf_reader_start(&reader, fd, NULL) < 0 || elf_reader_finish(&reader, READ_TIMEOUT_MS, &elf, NULL) < 0)
 		return false;
-	text_slots_of(&elf, false, &slots);
+	text_slots_rounded(&elf, &slots);
 	return slots.count > 0 && slots.text_bytes >= warming->settings->min_text_bytes &&
 	       slots.text_bytes <= warming->settings->max_text_bytes;
 }

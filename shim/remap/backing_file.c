@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
@@ -11,8 +12,9 @@
 #include "base/size.h"
 #include "ptrace/inject.h"
 #include "remap/page_cache.h"
-#include "remap/private_copy.h"
+#include "remap/plan_in_place.h"
 #include "remap/relocate.h"
+#include "remap/widen.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
@@ -32,50 +34,34 @@ static const struct mapping *largest_text(const struct image *image, size_t map_
 	return largest;
 }
 
-/* Keep the ranges whose address and file offset agree: only those can be mapped by one entry. */
-static void keep_agreeing_ranges(struct plan *plan)
-{
-	unsigned kept = 0;
-	uint64_t kept_bytes = 0;
-	for (unsigned i = 0; i < plan->range_count; i++) {
-		const struct plan_range range = plan->ranges[i];
-		if (range.piece_count != 1 ||
-		    (range.start - plan->pieces[range.first_piece].file_off) % PAGE_CACHE_SLOT_BYTES)
-			continue;
-		plan->ranges[kept++] = range;
-		kept_bytes += range.end - range.start;
-	}
-	plan->range_count = kept;
-	plan->range_bytes = kept_bytes;
-}
-
-/* The plan as it will be once the object has moved up by PHASE. */
+/*
+ * The plan as it will be once the object has moved up by PHASE. What lies around it then is not known yet: it is
+ * planned anew when it has moved.
+ */
 static int plan_moved(const struct image *image, size_t map_index, uint64_t phase, const struct settings *settings,
-                      struct plan *plan, struct error *err)
+                      uint64_t file_bytes, struct plan *plan, struct error *err)
 {
 	cleanup_free struct mapping *moved = malloc(image->count * sizeof moved[0]);
-	struct image copy = *image;
-	struct settings inside = *settings;
+	struct image copy = {.mappings = moved};
+	size_t moved_index = 0;
 	if (!moved)
 		return error_set_errno(err, ENOMEM, "file-unsupported", "planning");
 	for (size_t i = 0; i < image->count; i++) {
-		moved[i] = image->mappings[i];
-		if (mapping_same_file(&image->mappings[i], &image->mappings[map_index])) {
-			moved[i].start += phase;
-			moved[i].end += phase;
-		}
+		const struct mapping *mapping = &image->mappings[i];
+		bool own = mapping_same_file(mapping, &image->mappings[map_index]);
+		if (i == map_index)
+			moved_index = copy.count;
+		if (!own && phase)
+			continue;
+		moved[copy.count] = *mapping;
+		moved[copy.count].start += own ? phase : 0;
+		moved[copy.count++].end += own ? phase : 0;
 	}
-	copy.mappings = moved;
-	inside.round_out = false; /* what does not fill a slot stays on the file's small pages, which cost nothing */
-	plan_make(&copy, map_index, &inside, PAGE_CACHE_SLOT_BYTES, plan);
-	keep_agreeing_ranges(plan);
+	plan_in_place(&copy, moved_index, settings, file_bytes, plan);
 	if (plan->range_count > 0)
 		return 0;
-	if (error_is_set(&plan->reason)) {
-		*err = plan->reason;
-		return -1;
-	}
-	return error_set(err, "no-huge-slot", "no whole 2 MiB slot of the file lies inside its text");
+	*err = plan->reason;
+	return -1;
 }
 
 /*
@@ -116,6 +102,18 @@ static int refused(int64_t result, const char *what, struct error *err)
 	return error_set_errno(err, (int)-result, "file-unsupported", "%s in the workload", what);
 }
 
+/* All that is mapped as text from RANGE on downwards and upwards. */
+static void text_around(const struct image *image, const struct plan_range *range, uint64_t *start, uint64_t *end)
+{
+	ssize_t first = image_find(image, range->start), last = image_find(image, range->end - 1);
+	*start = range->start;
+	*end = range->end;
+	if (first >= 0 && mapping_is_text(&image->mappings[first]))
+		*start = image->mappings[first].start;
+	if (last >= 0 && mapping_is_text(&image->mappings[last]))
+		*end = image->mappings[last].end;
+}
+
 /*
  * With the tracee borrowed: map all slots now. MADV_HUGEPAGE on the whole mapping, so that the kernel does not split it
  * and reads whole folios again should it ever have to drop them.
@@ -124,8 +122,9 @@ static int populate(struct tracee *tracee, const struct image *image, const stru
 {
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
-		const struct mapping *text = &image->mappings[image_find(image, range->start)]; /* planned with it */
-		remote_syscall(tracee, NULL, SYS_madvise, text->start, text->end - text->start, MADV_HUGEPAGE, 0, 0, 0);
+		uint64_t start, end;
+		text_around(image, range, &start, &end);
+		remote_syscall(tracee, NULL, SYS_madvise, start, end - start, MADV_HUGEPAGE, 0, 0, 0);
 		if (tracee->state == TRACEE_GONE)
 			return -1;
 		int64_t result = remote_syscall(tracee, err, SYS_madvise, range->start, range->end - range->start,
@@ -166,6 +165,31 @@ static int move_program(struct tracee *tracee, struct image *image, size_t *map_
 	return 0;
 }
 
+/*
+ * Once all is prepared and in its place: map the slots at the ends, plan what is left where that fails, and populate.
+ * PARTLY: why not all is huge, where that is known already; it goes into the plan.
+ */
+static int map_slots(struct tracee *tracee, const struct image *image, size_t map_index,
+                     const struct settings *settings, int fd, uint64_t file_bytes, struct error *partly,
+                     struct plan *plan, struct error *err)
+{
+	struct settings inside = *settings;
+	struct error unwidened = {0};
+	inside.round_out = false;
+	if (plan_moved(image, map_index, 0, settings, file_bytes, plan, err) < 0)
+		return -1;
+	if (widen_text(tracee, image, plan, fd, &unwidened) < 0) {
+		if (tracee->state == TRACEE_GONE ||
+		    plan_moved(image, map_index, 0, &inside, file_bytes, plan, err) < 0) {
+			*err = unwidened;
+			return -1;
+		}
+		*partly = error_is_set(partly) ? *partly : unwidened;
+	}
+	plan->reason = *partly;
+	return populate_borrowed(tracee, image, plan, err);
+}
+
 int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
                        int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err)
 {
@@ -174,8 +198,11 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 		error_set(err, "no-text", "it has no executable mapping");
 		return -1;
 	}
-	uint64_t phase = relocate_phase(text);
-	if (plan_moved(image, map_index, phase, settings, plan, err) < 0)
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return error_set_errno(err, errno, "file-unsupported", "looking at the file");
+	uint64_t phase = relocate_phase(text), file_bytes = (uint64_t)st.st_size;
+	if (plan_moved(image, map_index, phase, settings, file_bytes, plan, err) < 0)
 		return -1;
 	if (phase && (!may_move || !settings->rebase))
 		return error_set(err, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
@@ -191,8 +218,5 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 	}
 	if (phase && move_program(tracee, image, &map_index, fd, phase, rebased, err) < 0)
 		return -1;
-	if (plan_moved(image, map_index, 0, settings, plan, err) < 0)
-		return -1;
-	plan->reason = partly;
-	return populate_borrowed(tracee, image, plan, err);
+	return map_slots(tracee, image, map_index, settings, fd, file_bytes, &partly, plan, err);
 }

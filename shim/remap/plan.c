@@ -132,19 +132,26 @@ static bool measure_text(const struct image *image, const struct mapping *object
 	return !error_is_set(&plan->reason);
 }
 
-void plan_make(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
-               struct plan *out)
+bool plan_begin(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
+                struct plan *out)
 {
 	memset(out, 0, sizeof *out);
 	out->page_bytes = page_bytes;
 	out->map_index = map_index;
-	if (map_index >= image->count) {
-		error_set(&out->reason, "no-text", "no such mapping");
-		return;
+	if (map_index < image->count) {
+		const struct mapping object = image->mappings[map_index];
+		return measure_text(image, &object, settings, out);
 	}
-	const struct mapping object = image->mappings[map_index];
-	if (!measure_text(image, &object, settings, out))
+	error_set(&out->reason, "no-text", "no such mapping");
+	return false;
+}
+
+void plan_make(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
+               struct plan *out)
+{
+	if (!plan_begin(image, map_index, settings, page_bytes, out))
 		return;
+	const struct mapping object = image->mappings[map_index];
 	for (size_t i = 0; i < image->count; i++) {
 		if (mapping_same_file(&image->mappings[i], &object) && mapping_is_text(&image->mappings[i]))
 			add_whole_slots(image, i, settings->round_out, out);

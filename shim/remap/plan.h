@@ -50,3 +50,10 @@ struct plan {
  */
 void plan_make(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
                struct plan *out);
+
+/*
+ * What plans of all kinds begin with: sum up the object's text. Returns false with a reason in OUT where it must be
+ * left alone, else a plan without ranges.
+ */
+bool plan_begin(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
+                struct plan *out);

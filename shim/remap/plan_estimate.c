@@ -7,6 +7,7 @@
 #include "base/size.h"
 #include "mm/maps.h"
 #include "remap/plan.h"
+#include "remap/plan_in_place.h"
 
 #define SMALL_PAGE UINT64_C(4096)
 #define FILE_PAGE  (2 * MIB) /* of the page cache, whatever the size of hugetlb pages */
@@ -14,9 +15,7 @@
 /* Load addresses to try for a position-independent program: enough to meet the best and the worst. */
 #define BIASES_MAX 512
 
-/* The mappings that the kernel makes of the program headers when it loads the program BIAS bytes above its addresses.
- */
-static size_t map_segments(const struct elf_facts *elf, uint64_t bias, struct mapping *mappings)
+size_t elf_mappings(const struct elf_facts *elf, uint64_t bias, struct mapping *mappings)
 {
 	size_t count = 0;
 	uint64_t last_end = 0;
@@ -42,20 +41,7 @@ static size_t map_segments(const struct elf_facts *elf, uint64_t bias, struct ma
 	return count;
 }
 
-/* What remains of RANGE_BYTES where only slots count in which offset and address agree modulo 2 MiB. */
-static uint64_t agreeing_bytes(const struct plan *plan)
-{
-	uint64_t bytes = 0;
-	for (unsigned i = 0; i < plan->range_count; i++) {
-		const struct plan_range *range = &plan->ranges[i];
-		if ((range->start - plan->pieces[range->first_piece].file_off) % FILE_PAGE == 0)
-			bytes += range->end - range->start;
-	}
-	return bytes;
-}
-
-/* How far the largest text of PROGRAM must be moved up for offset and address to agree modulo 2 MiB. */
-static uint64_t phase_of(const struct elf_facts *elf)
+uint64_t elf_phase(const struct elf_facts *elf)
 {
 	const struct elf_segment *largest = NULL;
 	for (unsigned i = 0; i < elf->segment_count; i++) {
@@ -66,21 +52,30 @@ static uint64_t phase_of(const struct elf_facts *elf)
 	return largest ? (largest->file_off - largest->vaddr) % FILE_PAGE / SMALL_PAGE * SMALL_PAGE : 0;
 }
 
+uint64_t elf_file_bytes(const struct elf_facts *elf)
+{
+	uint64_t bytes = 0, end;
+	for (unsigned i = 0; i < elf->segment_count; i++) {
+		const struct elf_segment *segment = &elf->segments[i];
+		if (!__builtin_add_overflow(segment->file_off, segment->file_bytes, &end) && end > bytes)
+			bytes = end;
+	}
+	return bytes;
+}
+
 static void forecast_file(const struct elf_facts *elf, const struct settings *settings, struct forecast *out)
 {
 	struct mapping mappings[ELF_SEGMENTS_MAX];
-	struct settings inside = *settings;
-	uint64_t phase = phase_of(elf);
+	uint64_t phase = elf_phase(elf);
 	struct plan plan;
-	inside.round_out = false;                     /* the rest of a slot stays on the file's small pages */
 	out->file_needs_rebase = elf->type == ET_DYN; /* where it is loaded is random, so it nearly always does */
 	if (phase && elf->type != ET_DYN)
 		return;
 	struct image image = {.mappings = mappings};
-	image.count = map_segments(elf, phase, mappings);
-	plan_make(&image, 0, &inside, FILE_PAGE, &plan);
+	image.count = elf_mappings(elf, phase, mappings);
+	plan_in_place(&image, 0, settings, elf_file_bytes(elf), &plan);
 	if (settings->rebase || elf->type != ET_DYN)
-		out->file_bytes = agreeing_bytes(&plan);
+		out->file_bytes = plan.range_bytes;
 }
 
 void forecast_make(const struct elf_facts *elf, const struct settings *settings, uint64_t page_bytes,
@@ -93,7 +88,7 @@ void forecast_make(const struct elf_facts *elf, const struct settings *settings,
 	for (unsigned i = 0; i < biases; i++) {
 		uint64_t step = page_bytes / BIASES_MAX;
 		struct image image = {.mappings = mappings};
-		image.count = map_segments(elf, i * step, mappings);
+		image.count = elf_mappings(elf, i * step, mappings);
 		struct plan plan;
 		plan_make(&image, 0, settings, page_bytes, &plan);
 		out->text_bytes = plan.text_bytes;

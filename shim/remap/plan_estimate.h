@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "mm/maps.h"
 #include "policy/policy.h"
 #include "sandbox/elf/elf_client.h"
 
@@ -27,3 +28,15 @@ struct forecast {
  */
 void forecast_make(const struct elf_facts *elf, const struct settings *settings, uint64_t page_bytes,
                    struct forecast *out);
+
+/*
+ * The mappings that the kernel makes of the program headers when it loads the program BIAS bytes above its addresses,
+ * into MAPPINGS (room for ELF_SEGMENTS_MAX). Returns how many.
+ */
+size_t elf_mappings(const struct elf_facts *elf, uint64_t bias, struct mapping *mappings);
+
+/* How far the largest text must be moved up for offset and address to agree modulo 2 MiB. */
+uint64_t elf_phase(const struct elf_facts *elf);
+
+/* How long the file is at least: to the end of what is loaded of it. */
+uint64_t elf_file_bytes(const struct elf_facts *elf);

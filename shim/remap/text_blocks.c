@@ -2,6 +2,9 @@
 
 #include <elf.h>
 
+#include "remap/plan_estimate.h"
+#include "remap/plan_in_place.h"
+
 #define SLOT PAGE_CACHE_SLOT_BYTES
 
 /* The whole slots inside SEGMENT into *RANGE; false where there is none. */
@@ -55,4 +58,27 @@ void text_slots_of(const struct elf_facts *elf, bool is_library, struct text_slo
 		error_set(&out->reason, "no-text", "it has no executable segment");
 	else if (out->count == 0)
 		error_set(&out->reason, "no-huge-slot", "no whole slot of 2 MiB lies inside its text");
+}
+
+void text_slots_rounded(const struct elf_facts *elf, struct text_slots *out)
+{
+	struct mapping mappings[ELF_SEGMENTS_MAX];
+	struct settings settings;
+	struct plan plan;
+	uint64_t phase = elf_phase(elf);
+	text_slots_of(elf, false, out);
+	if (phase && elf->type != ET_DYN)
+		return;
+	settings_default(&settings);
+	settings.min_text_bytes = 0;
+	settings.round_out = true;
+	struct image image = {.mappings = mappings};
+	image.count = elf_mappings(elf, phase, mappings);
+	plan_in_place(&image, 0, &settings, elf_file_bytes(elf), &plan);
+	if (plan.range_bytes <= out->slot_bytes)
+		return;
+	*out = (struct text_slots){.text_bytes = out->text_bytes, .slot_bytes = plan.range_bytes};
+	for (unsigned i = 0; i < plan.range_count && i < ELF_SEGMENTS_MAX; i++)
+		out->ranges[out->count++] = (struct file_range){plan.pieces[plan.ranges[i].first_piece].file_off,
+		                                                plan.ranges[i].end - plan.ranges[i].start};
 }

@@ -24,3 +24,9 @@ struct text_slots {
  * as a library that ld.so maps, only those that agree where the file's beginning does (IS_LIBRARY).
  */
 void text_slots_of(const struct elf_facts *elf, bool is_library, struct text_slots *out);
+
+/*
+ * The same of a program whose slots at the ends of the text may be mapped with what lies beside it (plan_in_place.h).
+ * The slots hold more than text then.
+ */
+void text_slots_rounded(const struct elf_facts *elf, struct text_slots *out);

@@ -6,6 +6,7 @@
 
 #include "fuzzing.h"
 #include "remap/plan.h"
+#include "remap/plan_in_place.h"
 
 #define MAPPINGS_MAX 96
 #define PAGE         UINT64_C(4096)
@@ -108,6 +109,45 @@ static void check_plan(const struct image *image, const struct plan *plan, const
 		MUST(plan->text_bytes >= settings->min_text_bytes && plan->text_bytes <= settings->max_text_bytes);
 }
 
+/* Whether one mapping of the file in step with RANGE may stand in the place of MAPPING. */
+static void check_replaced(const struct mapping *mapping, const struct plan_range *range, uint64_t file_off,
+                           const struct mapping *object)
+{
+	uint64_t shift = range->start - file_off;
+	MUST(mapping_same_file(mapping, object) && !mapping->shared && !(mapping->prot & PROT_WRITE));
+	MUST(!mapping->changed || mapping_is_text(mapping));
+	MUST(mapping->prot == PROT_NONE || mapping->start - mapping->file_off == shift);
+}
+
+static void check_in_place(const struct image *image, const struct plan *plan, const struct mapping *object,
+                           uint64_t file_bytes, bool round_out)
+{
+	uint64_t last_end = 0, bytes = 0;
+	MUST(plan->range_count <= PLAN_RANGES_MAX && (plan->range_count > 0 || error_is_set(&plan->reason)));
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		const struct plan_piece *piece = &plan->pieces[range->first_piece];
+		MUST(range->piece_count == 1 && piece->start == range->start && piece->end == range->end);
+		MUST(range->start >= last_end && range->start < range->end);
+		MUST((range->start | range->end | piece->file_off) % plan->page_bytes == 0);
+		uint64_t mapped = 0;
+		for (size_t j = 0; j < image->count; j++) {
+			const struct mapping *mapping = &image->mappings[j];
+			if (mapping->end <= range->start || mapping->start >= range->end)
+				continue;
+			check_replaced(mapping, range, piece->file_off, object);
+			mapped += (mapping->end < range->end ? mapping->end : range->end) -
+			          (mapping->start > range->start ? mapping->start : range->start);
+			MUST(round_out || mapping_is_text(mapping));
+		}
+		MUST(round_out || mapped == range->end - range->start);
+		MUST(mapped == range->end - range->start || piece->file_off <= file_bytes);
+		last_end = range->end;
+		bytes += range->end - range->start;
+	}
+	MUST(bytes == plan->range_bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = {data, size};
@@ -126,6 +166,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		plan_make(&image, i, &settings, page_bytes, &plan);
 		if (i < image.count)
 			check_plan(&image, &plan, &mappings[i], &settings);
+		else
+			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
+		plan_in_place(&image, i, &settings, page_bytes * 8, &plan);
+		if (i < image.count)
+			check_in_place(&image, &plan, &mappings[i], page_bytes * 8, settings.round_out);
 		else
 			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
 	}

@@ -42,7 +42,7 @@ TAKEN_AWAY = ("few_files", "core_file", "no_proc", "errno-prlimit64", "kill-madv
 
 # Topics about what is in the page cache.
 ABOUT_PAGE_CACHE = ("attach", "page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
-                    "round_out", "status", "tools", "warm")
+                    "round_out", "coverage", "status", "tools", "warm")
 
 
 def takes_pages_back():

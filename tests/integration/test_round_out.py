@@ -99,19 +99,66 @@ def test_every_byte(hugexec_command, program, backing):
     assert any("w" in entry["perms"] and entry["path"] == path for entry in entries)
 
 
-def test_file_keeps_to_whole_slots(hugexec_command, program):
-    """In place what is outside of whole slots stays on the file's small pages."""
-    path, _ = program
+def run_in_place(hugexec_command, path, **settings):
+    """The report's line, the load bias and smaps of the program on its file's own huge pages; all its bytes are the file's."""
     run(["sync", path])
-    words, report = hugexec_command([path, "sleep"], policy_with(round_out=True), "file")
+    words, report = hugexec_command([path, "sleep"], policy_with(**settings), "file")
     with Process(words, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline().startswith("bigtext:") and process.stdout.readline() == "ready\n"
             line = read_report(report)[0]
-            check_bytes(process.pid, path)
-            mapped = {entry["path"] for entry in smaps(process.pid) if "x" in entry["perms"]}
+            bias = check_bytes(process.pid, path)
+            return line, bias, smaps(process.pid)
         finally:
             process.kill()
-    assert path in mapped and not any(name.startswith("/memfd:") for name in mapped)
-    assert line["outcome"] == "remapped" or line["reason"].startswith("file-misaligned"), line
-    assert line["huge_bytes"] <= line["text_bytes"]
+
+
+def expected_in_place(path, bias):
+    """
+    Start and end of the slots that hold text and otherwise nothing that is loaded but read-only segments in step with it. Holes
+    are between segments only.
+    """
+    parts = [(bias + address // 4096 * 4096, bias - (-(address + size) // 4096) * 4096, offset - address, flags)
+             for offset, address, size, flags in segments(path)]
+    start, end, step, _ = next(part for part in parts if "E" in part[3])
+    lowest, highest, size = parts[0][0], parts[-1][1], pathlib.Path(path).stat().st_size
+
+    def fits(slot):
+        beside = [part for part in parts if part[0] < slot + HUGE and part[1] > slot]
+        offset = slot - bias + step
+        return (lowest <= slot and slot + HUGE <= highest and 0 <= offset <= size - HUGE and
+                all("W" not in part[3] and part[2] == step for part in beside))
+    slots = [slot for slot in range(start // HUGE * HUGE, end, HUGE) if fits(slot)]
+    return slots[0], slots[-1] + HUGE
+
+
+def test_in_place(hugexec_command, program):
+    """The slots at the ends are the file's own huge pages, where all else in them is its read-only memory."""
+    path, ends = program
+    line, bias, entries = run_in_place(hugexec_command, path, round_out=True)
+    if line["outcome"] != "remapped":
+        pytest.skip(line["reason"])
+    text = [entry for entry in entries if "x" in entry["perms"] and entry["path"] == path]
+    assert not any(entry["path"].startswith("/memfd:") for entry in entries)
+    assert not any("w" in entry["perms"] and "x" in entry["perms"] for entry in entries)
+    first, last = expected_in_place(path, bias)
+    assert line["huge_bytes"] == sum(entry["FilePmdMapped"] for entry in text) == last - first, line
+    assert min(entry["start"] for entry in text) <= first and max(entry["end"] for entry in text) >= last
+    assert line["backing"] == "file" and line["reason"] is None
+    start, end = (bias + address for address in extent(path)[:2])
+    if "behind" in ends:
+        assert last >= end > last - HUGE
+    if ends == "before behind":
+        assert first <= start < first + HUGE and line["huge_bytes"] > line["text_bytes"]
+
+
+def test_in_place_only_if_allowed(hugexec_command, program):
+    """Without round_out nothing becomes executable that was not."""
+    path, _ = program
+    line, bias, entries = run_in_place(hugexec_command, path)
+    if line["outcome"] != "remapped":
+        pytest.skip(line["reason"])
+    start, end = (bias + address for address in extent(path)[:2])
+    text = [entry for entry in entries if "x" in entry["perms"] and entry["path"] == path]
+    assert (min(entry["start"] for entry in text), max(entry["end"] for entry in text)) == (start, end)
+    assert line["huge_bytes"] == end // HUGE * HUGE - -(-start // HUGE) * HUGE

@@ -94,6 +94,23 @@ static void the_file_backing_wants_agreement(void **state)
 	assert_int_equal(forecast.file_bytes, 0);
 }
 
+/* What lies beside the text fills its last slots in place. */
+static void the_file_backing_is_rounded_out(void **state)
+{
+	(void)state;
+	struct settings settings = settings_for(0);
+	struct forecast forecast;
+	struct elf_facts elf = program(ET_EXEC, 0x401000, 8 * MIB);
+	settings.round_out = true;
+	forecast_make(&elf, &settings, 2 * MIB, &forecast);
+	assert_int_equal(forecast.file_bytes, 8 * MIB); /* the first slot; the last has data in it */
+	elf.segments[2].flags = PF_R;
+	elf.segments[2].file_off += 0x1000; /* in step with the text */
+	elf.segments[2].file_bytes = elf.segments[2].mem_bytes = 4 * MIB;
+	forecast_make(&elf, &settings, 2 * MIB, &forecast);
+	assert_int_equal(forecast.file_bytes, 10 * MIB);
+}
+
 static void small_text_has_a_reason(void **state)
 {
 	(void)state;
@@ -135,9 +152,9 @@ static void absurd_headers_do_no_harm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_fixed_address_has_one_answer),   cmocka_unit_test(a_moving_program_has_bounds),
-	    cmocka_unit_test(the_file_backing_wants_agreement), cmocka_unit_test(small_text_has_a_reason),
-	    cmocka_unit_test(absurd_headers_do_no_harm),
+	    cmocka_unit_test(a_fixed_address_has_one_answer),  cmocka_unit_test(a_moving_program_has_bounds),
+	    cmocka_unit_test(the_file_backing_is_rounded_out), cmocka_unit_test(the_file_backing_wants_agreement),
+	    cmocka_unit_test(small_text_has_a_reason),         cmocka_unit_test(absurd_headers_do_no_harm),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

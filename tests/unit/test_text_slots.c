@@ -38,6 +38,34 @@ static void test_whole_slots_inside(void **state)
 	assert_int_equal(out.ranges[0].bytes, 2 * SLOT);
 }
 
+/* With read-only data before and behind the text in the same slots of a program that can be moved. */
+static void test_rounded(void **state)
+{
+	(void)state;
+	struct text_slots out;
+	struct elf_facts elf = program(ET_DYN, 0x1000, 0, 0x1000, PF_R);
+	elf.segments[1] = (struct elf_segment){
+	    .vaddr = 0x2000, .file_off = 0x1000, .file_bytes = 3 * SLOT, .mem_bytes = 3 * SLOT, .flags = PF_R | PF_X};
+	elf.segments[2] = (struct elf_segment){.vaddr = 3 * SLOT + 0x2000,
+	                                       .file_off = 3 * SLOT + 0x1000,
+	                                       .file_bytes = SLOT,
+	                                       .mem_bytes = SLOT,
+	                                       .flags = PF_R};
+	elf.segment_count = 3;
+	text_slots_rounded(&elf, &out);
+	assert_int_equal(out.count, 1);
+	assert_int_equal(out.ranges[0].file_off, 0);
+	assert_int_equal(out.ranges[0].bytes, 4 * SLOT);
+	assert_int_equal(out.slot_bytes, 4 * SLOT);
+	assert_int_equal(out.text_bytes, 3 * SLOT);
+	/* With writable data behind it there is one less. */
+	elf.segments[2].flags |= PF_W;
+	text_slots_rounded(&elf, &out);
+	assert_int_equal(out.slot_bytes, 3 * SLOT);
+	text_slots_of(&elf, false, &out);
+	assert_int_equal(out.slot_bytes, 2 * SLOT);
+}
+
 static void test_fixed_address(void **state)
 {
 	(void)state;
@@ -117,9 +145,9 @@ static void test_absurd_headers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_whole_slots_inside),  cmocka_unit_test(test_fixed_address),
-	    cmocka_unit_test(test_library_out_of_step), cmocka_unit_test(test_what_is_no_text),
-	    cmocka_unit_test(test_absurd_headers),
+	    cmocka_unit_test(test_whole_slots_inside), cmocka_unit_test(test_rounded),
+	    cmocka_unit_test(test_fixed_address),      cmocka_unit_test(test_library_out_of_step),
+	    cmocka_unit_test(test_what_is_no_text),    cmocka_unit_test(test_absurd_headers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

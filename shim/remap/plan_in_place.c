@@ -1,0 +1,126 @@
+#include "remap/plan_in_place.h"
+
+#include <sys/mman.h>
+
+#include "base/size.h"
+#include "remap/page_cache_blocks.h"
+
+#define SLOT PAGE_CACHE_SLOT_BYTES
+
+static uint64_t slot_of(uint64_t addr)
+{
+	return addr / SLOT * SLOT;
+}
+
+static uint64_t slot_after(uint64_t addr)
+{
+	return slot_of(addr + SLOT - 1);
+}
+
+/* Which byte of the file is at ADDR if the mapping TEXT went on to there; false: none, or a slot there is cut short. */
+static bool slot_in_file(const struct mapping *text, uint64_t addr, uint64_t file_bytes, uint64_t *file_off)
+{
+	if (addr < text->start && text->start - addr > text->file_off)
+		return false;
+	*file_off = text->file_off + (addr - text->start);
+	return *file_off <= file_bytes && file_bytes - *file_off >= SLOT;
+}
+
+/* Whether one mapping of the file in step with TEXT may stand in the place of this part of it. */
+static bool may_be_replaced(const struct mapping *part, const struct mapping *text)
+{
+	if (!mapping_same_file(part, text) || part->shared || part->changed)
+		return false;
+	if (part->prot == PROT_NONE) /* ld.so fills holes between segments so */
+		return true;
+	return (part->prot & PROT_READ) && !(part->prot & PROT_WRITE) &&
+	       part->start - part->file_off == text->start - text->file_off;
+}
+
+/*
+ * Whether the slot at ADDR holds nothing but what may be replaced. Holes in it lie between the object's own mappings:
+ * the linker made them, and nobody looks for room there.
+ */
+static bool slot_may_be_replaced(const struct image *image, size_t text_index, uint64_t addr)
+{
+	const struct mapping *text = &image->mappings[text_index];
+	size_t i = text_index;
+	uint64_t at = addr;
+	while (i > 0 && image->mappings[i - 1].end > addr)
+		i--;
+	for (; at < addr + SLOT; i++) {
+		bool has_part = i < image->count;
+		const struct mapping *part = has_part ? &image->mappings[i] : NULL;
+		if (!has_part || part->start > at) { /* a hole */
+			if (!has_part || i == 0 || !mapping_same_file(part, text) ||
+			    !mapping_same_file(&image->mappings[i - 1], text))
+				return false;
+			if (part->start >= addr + SLOT)
+				return true;
+		}
+		if (!may_be_replaced(part, text))
+			return false;
+		at = part->end;
+	}
+	return true;
+}
+
+/* Add [START, END), at FILE_OFF of the file, to the plan; to its last range if it goes on there. */
+static void add(struct plan *plan, uint64_t start, uint64_t end, uint64_t file_off)
+{
+	if (start >= end)
+		return;
+	struct plan_range *last = plan->range_count ? &plan->ranges[plan->range_count - 1] : NULL;
+	if (last && last->end == start &&
+	    plan->pieces[last->first_piece].file_off + (start - last->start) == file_off) {
+		last->end = plan->pieces[last->first_piece].end = end;
+	} else if (plan->range_count == PLAN_RANGES_MAX) {
+		error_set(&plan->reason, "text-scattered", "the text is in more pieces than hugexec handles (%d)",
+		          PLAN_RANGES_MAX);
+		return;
+	} else {
+		plan->pieces[plan->piece_count] = (struct plan_piece){start, end, file_off};
+		plan->ranges[plan->range_count++] = (struct plan_range){start, end, plan->piece_count++, 1};
+	}
+	plan->range_bytes += end - start;
+}
+
+static void add_end_slot(const struct image *image, size_t text_index, uint64_t addr, uint64_t file_bytes,
+                         struct plan *plan)
+{
+	const struct mapping *text = &image->mappings[text_index];
+	uint64_t file_off;
+	bool is_done = plan->range_count > 0 && plan->ranges[plan->range_count - 1].end > addr;
+	if (!is_done && slot_in_file(text, addr, file_bytes, &file_off) &&
+	    slot_may_be_replaced(image, text_index, addr))
+		add(plan, addr, addr + SLOT, file_off);
+}
+
+/* The slots of one text mapping, from the lowest to the highest. */
+static void add_slots(const struct image *image, size_t text_index, bool round_out, uint64_t file_bytes,
+                      struct plan *plan)
+{
+	const struct mapping *text = &image->mappings[text_index];
+	uint64_t first = slot_after(text->start), end = slot_of(text->end);
+	if ((text->start - text->file_off) % SLOT)
+		return;
+	if (round_out && slot_of(text->start) < text->start)
+		add_end_slot(image, text_index, slot_of(text->start), file_bytes, plan);
+	add(plan, first, end, text->file_off + (first - text->start));
+	if (round_out && end < text->end && end >= first)
+		add_end_slot(image, text_index, end, file_bytes, plan);
+}
+
+void plan_in_place(const struct image *image, size_t map_index, const struct settings *settings, uint64_t file_bytes,
+                   struct plan *out)
+{
+	if (!plan_begin(image, map_index, settings, SLOT, out))
+		return;
+	const struct mapping object = image->mappings[map_index];
+	for (size_t i = 0; i < image->count; i++) {
+		if (mapping_same_file(&image->mappings[i], &object) && mapping_is_text(&image->mappings[i]))
+			add_slots(image, i, settings->round_out, file_bytes, out);
+	}
+	if (out->range_count == 0 && !error_is_set(&out->reason))
+		error_set(&out->reason, "no-huge-slot", "no whole 2 MiB slot of the file lies inside its text");
+}

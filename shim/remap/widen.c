@@ -1,0 +1,107 @@
+#include "remap/widen.h"
+
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "base/fault.h"
+#include "mm/cow_pages.h"
+#include "ptrace/inject.h"
+#include "ptrace/tracee_files.h"
+
+/* Whether one text mapping of IMAGE spans RANGE already. */
+static bool is_spanned(const struct image *image, const struct plan_range *range)
+{
+	ssize_t at = image_find(image, range->start);
+	return at >= 0 && mapping_is_text(&image->mappings[at]) && image->mappings[at].end >= range->end;
+}
+
+/* Whether all that IMAGE has in RANGE is there still. */
+static bool is_untouched(pid_t pid, const struct image *image, const struct plan_range *range)
+{
+	struct image now;
+	if (image_read(pid, &now, NULL) < 0)
+		return false;
+	bool untouched = true;
+	for (size_t i = 0; i < image->count && untouched; i++) {
+		const struct mapping *before = &image->mappings[i];
+		if (before->end <= range->start || before->start >= range->end)
+			continue;
+		uint64_t start = before->start > range->start ? before->start : range->start;
+		uint64_t end = before->end < range->end ? before->end : range->end;
+		ssize_t at = image_find(&now, start);
+		const struct mapping *after = at < 0 ? NULL : &now.mappings[at];
+		untouched = after && after->end >= end && mapping_same_file(after, before) &&
+		            after->prot == before->prot &&
+		            after->file_off + (start - after->start) == before->file_off + (start - before->start);
+	}
+	image_free(&now);
+	return untouched;
+}
+
+/* With the tracee borrowed, and the file open in it. */
+static int map_ranges(struct tracee *tracee, const struct image *image, const struct plan *plan, int tracee_fd,
+                      struct error *err)
+{
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		if (is_spanned(image, range))
+			continue;
+		int64_t result = remote_syscall(tracee, err, SYS_mmap, range->start, range->end - range->start,
+		                                PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, (uint64_t)tracee_fd,
+		                                plan->pieces[range->first_piece].file_off);
+		if (result == INT64_MIN)
+			return -1;
+		if (result < 0) {
+			error_set_errno(err, (int)-result, "round-out", "mmap in the workload");
+			if (!is_untouched(tracee->pid, image, range))
+				tracee_kill(tracee);
+			return -1;
+		}
+		fault_point("widened");
+	}
+	return 0;
+}
+
+/* With the tracee borrowed: the memory below its stack holds the file's descriptor for a moment, and is put back. */
+static int pass_and_map(struct tracee *tracee, const struct image *image, const struct plan *plan, int fd,
+                        struct error *err)
+{
+	char before[TRACEE_PASS_BYTES];
+	uint64_t scratch_addr = tracee_scratch(tracee, sizeof before);
+	if (tracee_read(tracee, scratch_addr, before, sizeof before) != sizeof before)
+		return error_set(err, "round-out", "the memory below the stack cannot be read");
+	int tracee_fd = tracee_pass_file(tracee, fd, scratch_addr);
+	if (tracee->state == TRACEE_GONE)
+		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
+	int result = tracee_fd < 0 ? error_set(err, "round-out", "the file could not be passed to the workload")
+	                           : map_ranges(tracee, image, plan, tracee_fd, err);
+	if (tracee_fd >= 0 && tracee->state == TRACEE_INJECTING)
+		remote_syscall(tracee, NULL, SYS_close, (uint64_t)tracee_fd, 0, 0, 0, 0, 0);
+	tracee_write(tracee, scratch_addr, before, sizeof before);
+	return tracee->state == TRACEE_GONE ? -1 : result;
+}
+
+int widen_text(struct tracee *tracee, const struct image *image, const struct plan *plan, int fd, struct error *err)
+{
+	bool is_needed = false;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		if (is_spanned(image, range))
+			continue;
+		is_needed = true;
+		/* Breakpoints, or what else is not in the file; a uprobe would count the new mapping, but not the old.
+		 */
+		if (private_pages_between(tracee->pid, range->start, range->end))
+			return error_set(err, "text-changed",
+			                 "in its text, or beside it, lies what is not in its file");
+	}
+	if (!is_needed)
+		return 0;
+	if (inject_begin(tracee, err) < 0)
+		return -1;
+	int result = pass_and_map(tracee, image, plan, fd, err);
+	if (tracee->state == TRACEE_GONE || inject_end(tracee, err) < 0)
+		return -1;
+	return result;
+}

@@ -1,0 +1,22 @@
+/*
+ * widen.h - have the slots at the ends of the text mapped by one mapping of the file each, together with what lies
+ * beside the text in them (plan_in_place.h says which may be).
+ *
+ * A fresh mapping of the same file, rather than mprotect(2): that would turn pages executable that were not, which
+ * systemd's MemoryDenyWriteExecute=, prctl(PR_SET_MDWE) and SELinux forbid; and perf hears of a mapping.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "mm/maps.h"
+#include "ptrace/tracee.h"
+#include "remap/plan.h"
+
+/*
+ * Map each range of PLAN (plan_in_place()) that is not all text, as a whole. TRACEE: STOPPED, no other thread of it
+ * runs; STOPPED afterwards, or GONE. IMAGE: as it is now. FD: the object's file.
+ *
+ * Returns 0, or -1 with ERR: a range that was not mapped anew is what it was, one that was is right. GONE: killed if
+ * the kernel took text away and put nothing in its place.
+ */
+int widen_text(struct tracee *tracee, const struct image *image, const struct plan *plan, int fd, struct error *err);
