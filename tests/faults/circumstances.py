@@ -14,9 +14,9 @@ import time
 
 from ways import ROOT, Way
 
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext  # noqa: E402  (found through the line above)
-from elf import MOVABLE, elf32, elf64, exits, exits32, write  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from programs import bigtext
+from programs.elf import MOVABLE, elf32, elf64, exits, exits32, write
 
 MIB = 1 << 20
 GIB = 1 << 30

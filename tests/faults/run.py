@@ -28,10 +28,12 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-import surroundings  # noqa: E402, F401  (the same as for all tests)
-import circumstances  # noqa: E402
-from errnos import faults_of  # noqa: E402
-from ways import IN_CGROUP, NO_FAULT, ONLY_CALLS, WAYS, difference, build_tools, way as way_by_name  # noqa: E402
+import circumstances
+from errnos import faults_of
+from ways import IN_CGROUP, NO_FAULT, ONLY_CALLS, WAYS, build_tools, difference
+from ways import way as way_by_name
+
+import lib.surroundings  # noqa: F401  (the same as for all tests)
 
 
 def call_names():

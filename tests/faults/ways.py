@@ -14,9 +14,10 @@ import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext  # noqa: E402
-from errnos import leaves_memory, may_end_it  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from errnos import leaves_memory, may_end_it
+
+from programs import bigtext
 
 NO_FAULT = ("none", 0, 0, 0)
 # More pointers than are read from the stack at once.

@@ -2,9 +2,11 @@
 
     layers      a room of shim/ includes only rooms below it
     cycles      no module (a .c file and its header) needs itself by way of others
-    lengths     no file over 500 lines, no function over 60
+    lengths     no file over 500 lines, no function over 60, in the tests neither
+    imports     tests import from tests/lib, not from one another nor from a conftest.py
     processor   nothing outside of arch/ knows the processor or the byte order
 """
+import ast
 import pathlib
 import re
 import sys
@@ -21,6 +23,13 @@ BYTE_ORDER = re.compile(r"\b(__BYTE_ORDER__?|htole\d+|le\d+toh|htobe\d+|be\d+toh
 def sources(root):
     for folder in ("shim", "oci-hook"):
         yield from sorted(path for path in (root / folder).rglob("*.[ch]"))
+
+
+def test_sources(root):
+    """Python, C and shell of the tests, and what has no ending and says in its first line that it is a script."""
+    for path in sorted((root / "tests").rglob("*")):
+        if path.is_file() and (path.suffix in (".py", ".c", ".h", ".sh") or not path.suffix and path.open("rb").read(2) == b"#!"):
+            yield path
 
 
 def without_comments(text):
@@ -76,20 +85,42 @@ def check_cycles(root):
         yield from (f"cycle: {cycle}" for cycle in visit(name, []))
 
 
+def python_functions(text):
+    """The first line of each, and how many lines it has."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node.lineno, node.end_lineno - node.lineno
+
+
+def c_functions(text):
+    start = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line == "{":
+            start = number
+        elif line == "}" and start:
+            yield start, number - start - 1
+            start = None
+
+
 def check_lengths(root):
-    for path in sources(root):
-        lines = path.read_text().splitlines()
+    for path in [*sources(root), *test_sources(root)]:
+        text = path.read_text()
         where = path.relative_to(root)
-        if len(lines) > FILE_LINES:
-            yield f"{where}: {len(lines)} lines, {FILE_LINES} at most"
-        start = None
-        for number, line in enumerate(lines, 1):
-            if line == "{":
-                start = number
-            elif line == "}" and start:
-                if number - start - 1 > FUNCTION_LINES:
-                    yield f"{where}:{start}: a function of {number - start - 1} lines, {FUNCTION_LINES} at most"
-                start = None
+        lines = text.count("\n")
+        if lines > FILE_LINES:
+            yield f"{where}: {lines} lines, {FILE_LINES} at most"
+        functions = {".py": python_functions, ".c": c_functions, ".h": c_functions}.get(path.suffix, lambda _: ())
+        for start, length in functions(text):
+            if length > FUNCTION_LINES:
+                yield f"{where}:{start}: a function of {length} lines, {FUNCTION_LINES} at most"
+
+
+def check_imports(root):
+    for path in sorted((root / "tests").rglob("*.py")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            found = re.match(r"(?:from|import) (conftest|test_\w+)\b", line)
+            if found:
+                yield f"{path.relative_to(root)}:{number}: imports from {found[1]}: what tests share belongs into tests/lib"
 
 
 def check_processor(root):
@@ -103,7 +134,7 @@ def check_processor(root):
                     yield f"{where}:{number}: knows {what}: {line.strip()}"
 
 
-CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "processor": check_processor}
+CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports, "processor": check_processor}
 
 
 def main():

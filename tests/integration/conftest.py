@@ -1,60 +1,24 @@
-"""What all integration tests share: the built programs, policies, huge pages that are given back, test programs."""
+"""What integration tests share: fixtures. What is no fixture is in tests/lib."""
 import contextlib
-import fcntl
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import time
 
-import bigtext as bigtext_generator
 import pytest
-from surroundings import BUILD, PROGRAMS, ROOT, is_open, open_up  # noqa: F401
 
-GENERATED = PROGRAMS / "generated"  # test programs that are built on first use
-POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-MIB = 1 << 20
-HUGE = 2 * MIB
-
-# Built with AddressSanitizer: it wants terabytes of address space, and looks for leaks with ptrace(2).
-SANITIZED = "HUGEXEC_SANITIZED" in os.environ
-NOT_SANITIZED = pytest.mark.skipif(SANITIZED, reason="AddressSanitizer does not work under this limit")
-
-# A machine that is busy with something else is no reason to leave text on small pages, here.
-PATIENT = {"file_timeout": "60s"}
-ALL = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **PATIENT}]}
-
-
-def without_leak_check():
-    """An environment for surroundings in which leaks cannot be looked for."""
-    return {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"} if SANITIZED else {}
-
-
-def policy_with(**settings):
-    """A policy that remaps every program, with these settings."""
-    return {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **PATIENT, **settings}]}
-
-
-# What AddressSanitizer itself needs: descriptors for its maps, /proc, its own system calls.
-TAKEN_AWAY = ("few_files", "core_file", "no_proc", "errno-prlimit64", "kill-madvise", "refuses_ptrace[2147483648-kills]")
-
-
-# Topics about what is in the page cache.
-ABOUT_PAGE_CACHE = ("attach", "page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
-                    "round_out", "coverage", "status", "tools", "warm")
-
-
-def takes_pages_back():
-    """Whether DAMON has this kernel page out, now and then, what nobody has used for a moment (seen on virtual machines)."""
-    for state in pathlib.Path("/sys/kernel/mm/damon/admin/kdamonds").glob("*/state"):
-        for scheme in state.parent.glob("contexts/*/schemes/*/action"):
-            try:
-                if (state.read_text().strip(), scheme.read_text().strip()) == ("on", "pageout"):
-                    return True
-            except PermissionError:
-                return True  # for all that a user can know
-    return False
+from lib.busy import build_busy
+from lib.cached_files import KERNEL, image
+from lib.helper_daemon import Daemon
+from lib.machine import ABOUT_PAGE_CACHE, take_hugetlb_pool, takes_pages_back
+from lib.policies import ALL, policy_with
+from lib.probes import build_probe
+from lib.process import Process, children_of, marked, run, status_of, wait_for
+from lib.report import read_report, split_report
+from lib.sanitized import SANITIZED, TAKEN_AWAY, without_leak_check
+from lib.steps import list_steps
+from lib.surroundings import BUILD, PROGRAMS, is_open, open_up
 
 
 def pytest_collection_modifyitems(items):
@@ -102,56 +66,6 @@ def write_policy(tmp_path):
     return write
 
 
-class Process(subprocess.Popen):
-    """
-    A started program that never outlives its test: ended where its block is left by a failed assertion (Popen's own
-    __exit__ would wait for it for ever), and when the test is over.
-    """
-    started = []
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        Process.started.append(self)
-
-    def __exit__(self, kind, value, traceback):
-        if kind and self.poll() is None:
-            self.kill()
-        super().__exit__(kind, value, traceback)
-
-
-@pytest.fixture(autouse=True)
-def end_processes():
-    yield
-    while Process.started:
-        process = Process.started.pop()
-        if process.returncode is None and process.poll() is None:
-            process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(60)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-def run(command, **options):
-    """Run COMMAND to its end and keep what it prints."""
-    options.setdefault("timeout", 120)
-    options.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
-
-
-@pytest.fixture(name="run")
-def run_fixture():
-    return run
-
-
-def read_report(path):
-    """The lines of a report file, as dicts."""
-    path = pathlib.Path(path)
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 @pytest.fixture
 def hugexec_command(hugexec, write_policy, tmp_path):
     """The words of a hugexec command line, and the file that its report goes to."""
@@ -181,119 +95,9 @@ def hugexec_run(hugexec_command):
     return call
 
 
-@contextlib.contextmanager
-def mounted(words, where):
-    """A mount that is gone afterwards, and its loop device with it."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting takes root")
-    where.mkdir(exist_ok=True)
-    done = run(["mount", *words, where])
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    try:
-        yield where
-    finally:
-        for _ in range(50):  # a mount namespace that has a copy of it may be about to end
-            if run(["umount", where]).returncode == 0:
-                break
-            time.sleep(0.1)
-        else:
-            run(["umount", "--lazy", where])
-            pytest.fail(f"{where} was busy")
-
-
-@contextlib.contextmanager
-def take_hugetlb_pool(pages):
-    """Have exactly PAGES free 2 MiB pages in the pool; the pool is as before afterwards. One test at a time."""
-    count = POOL / "nr_hugepages"
-    if not count.exists() or not os.access(count, os.W_OK):
-        pytest.skip("the hugetlb pool cannot be changed here")
-    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = int(count.read_text())
-        try:
-            used = before - int((POOL / "free_hugepages").read_text())
-            count.write_text(str(used + pages))
-            if int((POOL / "free_hugepages").read_text()) != pages:
-                pytest.skip(f"the kernel has no {pages} free 2 MiB pages")
-            yield
-        finally:
-            count.write_text(str(before))
-
-
 @pytest.fixture
 def hugetlb_pool():
     return take_hugetlb_pool
-
-
-@pytest.fixture(scope="session")
-def bigtext():
-    """Path of a generated program with MIB of text (tests/programs/bigtext.c); FLAGS after the compiler, kept by NAME."""
-
-    def build(mib=8, name="pie", command=("cc",)):
-        GENERATED.mkdir(parents=True, exist_ok=True)
-        path = GENERATED / f"bigtext-{name}-{mib}"
-        sources = [ROOT / "tests" / "programs" / file for file in ("bigtext.c", "bigtext.py")]
-        if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-            bigtext_generator.build(mib, str(path), tuple(command))
-            os.sync()  # the file backing leaves dirty pages alone
-        return str(path)
-
-    return build
-
-
-def smaps(pid):
-    """The mappings of a process: dicts with start, end, perms, offset, path and the counts of smaps in bytes."""
-    entries = []
-    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        words = line.split(None, 5)
-        if "-" in words[0] and not words[0].endswith(":"):
-            start, end = (int(part, 16) for part in words[0].split("-"))
-            entries.append({"start": start, "end": end, "perms": words[1], "offset": int(words[2], 16),
-                            "path": words[5] if len(words) > 5 else ""})
-        elif words[-1] == "kB":
-            entries[-1][words[0][:-1]] = int(words[1]) * 1024
-    return entries
-
-
-@contextlib.contextmanager
-def at_rest(command):
-    """Run COMMAND, which must be at rest in sleep or read soon; yields its Popen."""
-    process = Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    return condition()
-
-
-HUGE_COUNTS = ("FilePmdMapped", "ShmemPmdMapped", "AnonHugePages", "Private_Hugetlb", "Shared_Hugetlb")
-
-
-def huge_text_bytes(pid, start=0, end=1 << 64):
-    """Bytes of a process's executable mappings inside [START, END) that are on huge pages."""
-    return sum(entry.get(count, 0) for entry in smaps(pid) for count in HUGE_COUNTS
-               if "x" in entry["perms"] and entry["start"] >= start and entry["end"] <= end)
-
-
-def status_of(pid):
-    """/proc/PID/status as a dict."""
-    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
-    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-
-
-def children_of(pid):
-    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @pytest.fixture
@@ -304,29 +108,6 @@ def mark():
     for pid in marked(word):
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-
-
-def marked(mark):
-    """PIDs of processes that were started with MARK in their environment."""
-    pids = []
-    for environ in pathlib.Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in environ.read_bytes():
-                pids.append(int(environ.parent.name))
-    return pids
-
-
-def wait_until(condition, seconds=120, process=None):
-    """Wait for CONDITION (OSError: not yet); fails where PROCESS ends before or the time is over."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if condition():
-                return
-        if process and process.poll() is not None:
-            pytest.fail(f"ended early with {process.returncode}")
-        time.sleep(0.01)
-    pytest.fail("waited in vain")
 
 
 @pytest.fixture
@@ -347,18 +128,125 @@ def nobody():
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
-@contextlib.contextmanager
-def switched(path, word):
-    """A kernel setting changed for a while. One test at a time."""
-    path = pathlib.Path(path)
-    if not path.exists() or not os.access(path, os.W_OK):
-        pytest.skip(f"{path} cannot be changed here")
-    text = path.read_text()
-    before = text[text.index("[") + 1:text.index("]")] if "[" in text else text.strip()
-    with open("/tmp/hugexec-test-switch.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            path.write_text(word)
-            yield
-        finally:
-            path.write_text(before)
+@pytest.fixture
+def check(hugexec, bigtext, write_policy, mark):
+    """Run a program plain and under hugexec in surroundings in which something fails; see that it fails open."""
+
+    def call(word, backing, mib=8, outcome="failed", prefix=(), detail="", variant=("pie", ("cc",)), **options):
+        program = [bigtext(mib, *variant), "exit", "9"]
+        environment = {**os.environ, **without_leak_check(), "MARK": mark}
+        plain = run([*prefix, *program], env=environment, **options)
+        assert plain.returncode == 9, plain.stderr
+        words = [*prefix, hugexec, f"--backing={backing}", "--report=-"]
+        ours = run([*words, f"--policy={write_policy(policy_with())}", "--", *program], env=environment, **options)
+        stderr, reports = split_report(ours.stderr)
+        assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, plain.stderr.splitlines(), 9)
+        assert len(reports) == 1, ours.stderr
+        assert (reports[0]["outcome"], reports[0]["reason"].split(":")[0]) == (outcome, word), reports[0]["reason"]
+        assert detail in reports[0]["reason"]
+        assert reports[0]["huge_bytes"] == 0
+        policy = write_policy(policy_with(on_error="fail"))
+        fails = run([*words, f"--policy={policy}", "--", *program], env=environment, **options)
+        stderr, reports = split_report(fails.stderr)
+        assert (fails.stdout, fails.returncode) == ("", 125)
+        assert len(reports) == 1 and reports[0]["reason"].split(":")[0] == word
+        assert len(stderr) == 1 and stderr[0].startswith("hugexec: ") and word in stderr[0]
+        wait_for(lambda: not marked(mark))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def page_cache():
+    """Call the module on a file; what it says, as a dict."""
+    program = BUILD / "tests" / "programs" / "page-cache"
+
+    def call(path, timeout_ms=5000, ranges=(), times=1, before=(), **options):
+        words = [*before, program, f"--times={times}", path, timeout_ms, *ranges]
+        done = run(words, **options)
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert (said["leaked_files"], said["leaked_mappings"], said["leaked_children"]) == (0, 0, False)
+        return said
+
+    return call
+
+
+@pytest.fixture(name="ext4", scope="module")
+def ext4_fixture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ext4")
+    open_up(folder)
+    with image("ext4", folder) as where:
+        yield where
+
+
+@pytest.fixture(name="huge_ext4")
+def huge_ext4_fixture(ext4):
+    if KERNEL < (6, 16):
+        pytest.skip("ext4 has large folios from Linux 6.16 on")
+    return ext4
+
+
+@pytest.fixture
+def start_daemon(public_folder, write_policy):
+    """Start hugexecd with a policy and options; ended with the test."""
+    with contextlib.ExitStack() as stack:
+        def start(policy=None, *options, prefix=(), **environment):
+            daemon = Daemon(public_folder / "hugexecd.sock", write_policy(policy or ALL))
+            stack.callback(daemon.stop)
+            return daemon.start(*options, prefix=prefix, **environment)
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def steps(hugexec):
+    return list_steps(hugexec)
+
+
+@pytest.fixture(scope="session")
+def probe():
+    return build_probe
+
+
+@pytest.fixture(scope="session")
+def busy():
+    return build_busy
+
+
+@pytest.fixture
+def attach(hugexecctl, write_policy):
+    """Returns (exit status, report, standard error)."""
+    def call(pid, policy=None, backing="thp", **options):
+        words = [hugexecctl, "attach", "--json", f"--policy={write_policy(policy or policy_with())}",
+                 *([f"--backing={backing}"] if backing else []), pid]
+        done = run(words, **options)
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+    return call
+
+
+@pytest.fixture
+def attach_up_to(hugexecctl, write_policy):
+    """What is done within `with attach_up_to(pid, step) as report` happens when hugexecctl has come to the step; the report is there afterwards."""
+    if run([hugexecctl.removesuffix("ctl"), "--list-steps"]).returncode != 0:
+        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
+
+    @contextlib.contextmanager
+    def call(pid, step, backing="thp"):
+        report = {}
+        words = [hugexecctl, "attach", "--json", f"--policy={write_policy(policy_with())}", f"--backing={backing}", str(pid)]
+        # Its own process attaches, and stops there.
+        with Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "HUGEXEC_FAULT": f"stop:{step}"}) as tool:
+            stopped = wait_for(lambda: [pid for pid in [tool.pid, *children_of(tool.pid)] if status_of(pid)["State"][0] == "T"])
+            try:
+                yield report
+            except BaseException:
+                os.kill(int(stopped[0]), signal.SIGKILL)
+                raise
+            os.kill(int(stopped[0]), signal.SIGCONT)
+            try:
+                report.update(json.loads(tool.communicate(timeout=120)[0]))
+            except subprocess.TimeoutExpired:
+                os.kill(int(stopped[0]), signal.SIGKILL)
+                raise
+    return call

@@ -7,7 +7,11 @@ import subprocess
 
 import pytest
 
-from conftest import Process, children_of, policy_with, read_report, smaps, status_of, take_hugetlb_pool, wait_until
+from lib.machine import take_hugetlb_pool
+from lib.policies import policy_with
+from lib.process import Process, children_of, status_of, wait_for
+from lib.report import read_report
+from lib.smaps import smaps
 
 ALL_SIGNALS = 0xffffffffffffffff & ~(1 << (signal.SIGKILL - 1)) & ~(1 << (signal.SIGSTOP - 1))
 NUMBER_OF_PAUSE = "34"  # x86-64; what a step of "hang" waits in
@@ -40,7 +44,7 @@ def stopped_in(step, words, mark):
         tracer = int(children[0])
         return True
 
-    wait_until(arrived)
+    wait_for(arrived)
     return process, tracer
 
 
@@ -85,12 +89,12 @@ def test_stopped_while_borrowed(steps, hugexec_command, bigtext, mark, step):
     words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(), "thp")
     process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                       env={**os.environ, "MARK": mark, "HUGEXEC_FAULT": f"stop:{step}"})
-    wait_until(lambda: children_of(process.pid) and status_of(children_of(process.pid)[0])["State"][0] == "T")
+    wait_for(lambda: children_of(process.pid) and status_of(children_of(process.pid)[0])["State"][0] == "T")
     tracer = int(children_of(process.pid)[0])
     os.kill(process.pid, signal.SIGSTOP)
     os.kill(tracer, signal.SIGCONT)
     assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
-    wait_until(lambda: status_of(process.pid)["TracerPid"] == "0")
+    wait_for(lambda: status_of(process.pid)["TracerPid"] == "0")
     assert status_of(process.pid)["State"][0] == "T" and read_report(report)[0]["outcome"] == "remapped"
     os.kill(process.pid, signal.SIGCONT)
     process.communicate(timeout=120)

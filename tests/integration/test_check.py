@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 
-from conftest import ROOT
+from lib.process import run
+from lib.surroundings import ROOT
 
 IS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="giving a file to somebody else takes root")
 
 
-def test_check(run, hugexecctl, write_policy):
+def test_check(hugexecctl, write_policy):
     good = write_policy({"version": 1, "rules": []})
     bad = write_policy('{"version": 1,\n "rules": [{"match": {}, "min_txt": 3}]}')
     assert run([hugexecctl, "check", good]).returncode == 0
@@ -20,7 +21,7 @@ def test_check(run, hugexecctl, write_policy):
     assert re.search(rf"^{re.escape(bad)}:2:\d+: .*min_txt", done.stdout + done.stderr, re.MULTILINE)
 
 
-def test_check_names_a_byte_order_mark(run, hugexecctl, write_policy):
+def test_check_names_a_byte_order_mark(hugexecctl, write_policy):
     marked = write_policy('\ufeff{"version": 1}')
     done = run([hugexecctl, "check", marked])
     assert done.returncode == 1 and f"{marked}:1:1: a byte order mark" in done.stderr
@@ -33,7 +34,7 @@ def complaints(done, file):
     return [(int(line), int(column), text) for line, column, text in found]
 
 
-def test_check_tells_all_mistakes_of_a_file(run, hugexecctl, write_policy):
+def test_check_tells_all_mistakes_of_a_file(hugexecctl, write_policy):
     file = write_policy("""{"version": 2, "defalt": "skip",
  "settings": {"min_text": "x", "rebase": 1},
  "rules": [
@@ -46,7 +47,7 @@ def test_check_tells_all_mistakes_of_a_file(run, hugexecctl, write_policy):
     assert [line for line, _, _ in complaints(done, file)] == [1, 1, 2, 2, 4, 4, 4, 4, 5, 5, 6]
 
 
-def test_check_stops_somewhere(run, hugexecctl, write_policy):
+def test_check_stops_somewhere(hugexecctl, write_policy):
     """A file that is wrong all over fills nobody's screen, nor does it take minutes."""
     done = run([hugexecctl, "check", write_policy({"version": 1, "rules": [{"mach": {}}] * 9000})], timeout=120)
     assert done.returncode == 1 and 40 <= len(done.stderr.splitlines()) <= 100
@@ -73,7 +74,7 @@ COMMENT, COMMA = "JSON has no comments", "nothing comes behind the last comma; t
     ('{"version": 1}}', 14, "nothing may stand here"),
     ('{"version": 1, "rules": [', 25, "the JSON ends too early"),
 ])
-def test_check_names_what_is_no_json(run, hugexecctl, write_policy, text, offset, message):
+def test_check_names_what_is_no_json(hugexecctl, write_policy, text, offset, message):
     file = write_policy(text)
     done = run([hugexecctl, "check", file])
     line = text[:offset].count("\n") + 1
@@ -87,7 +88,7 @@ def test_check_names_what_is_no_json(run, hugexecctl, write_policy, text, offset
     (lambda path: os.chmod(path, 0o664), "others than its owner may write it: chmod go-w it"),
     (lambda path: os.chown(path, 65534, 0), "belongs to uid 65534, not to root: chown root it"),
 ], ids=["mode 666", "mode 664", "owner"])
-def test_check_trusts_whom_the_launch_trusts(run, hugexecctl, hugexec, write_policy, tmp_path, change, text):
+def test_check_trusts_whom_the_launch_trusts(hugexecctl, hugexec, write_policy, tmp_path, change, text):
     file = write_policy({"version": 1, "rules": [{"match": {}}]})
     change(file)
     done = run([hugexecctl, "check", file])
@@ -98,7 +99,7 @@ def test_check_trusts_whom_the_launch_trusts(run, hugexecctl, hugexec, write_pol
 
 
 @pytest.mark.usefixtures("public_folder")
-def test_check_warns_who_is_not_root(run, hugexecctl, nobody, write_policy):
+def test_check_warns_who_is_not_root(hugexecctl, nobody, write_policy):
     """For whom the launch takes the file."""
     file = write_policy({"version": 1, "rules": [{"match": {}}]})
     os.chmod(file, 0o666)
@@ -107,7 +108,7 @@ def test_check_warns_who_is_not_root(run, hugexecctl, nobody, write_policy):
 
 
 @IS_ROOT
-def test_check_looks_at_the_folders_of_the_hosts_policy(run, hugexecctl):
+def test_check_looks_at_the_folders_of_the_hosts_policy(hugexecctl):
     """In a mount namespace of its own."""
     script = """
 mount -t tmpfs -o mode=755 none /etc && mkdir -p /etc/hugexec/policy.d && echo 'root:x:0:0::/:' >/etc/passwd
@@ -159,13 +160,13 @@ MATCH_ALL = {"match": {}}
     ([{"match": {"exe": "/x"}, "action": "skip", "min_text": 0}, MATCH_ALL], "its settings have no effect"),
     ([{"match": {"exe": "/x"}, "action": "skip"}], "no program is ever put on huge pages"),
 ])
-def test_check_warns_of_what_nobody_can_have_meant(run, hugexecctl, write_policy, rules, text):
+def test_check_warns_of_what_nobody_can_have_meant(hugexecctl, write_policy, rules, text):
     file = write_policy({"version": 1, "rules": rules})
     done = run([hugexecctl, "check", file])
     assert done.returncode == 0 and len(warnings(done, file)) == 1 and text in warnings(done, file)[0], done.stderr
 
 
-def test_check_warns_of_common_settings_without_effect(run, hugexecctl, write_policy):
+def test_check_warns_of_common_settings_without_effect(hugexecctl, write_policy):
     common = {"page_size": "1G"}
     for rules, warned in (([{"match": {}, "backing": ["file"]}], True),
                           ([{"match": {"exe": "/x"}, "backing": ["file"]}, MATCH_ALL], False)):
@@ -183,12 +184,12 @@ def test_check_warns_of_common_settings_without_effect(run, hugexecctl, write_po
     [{"match": {"user": "root", "unit": ["*", "x.service", "y@*"]}}],
     [{"match": {}, "backing": ["file", "thp"], "round_out": True, "perf_map": True, "rebase": False}],
 ])
-def test_check_does_not_warn_without_need(run, hugexecctl, write_policy, rules):
+def test_check_does_not_warn_without_need(hugexecctl, write_policy, rules):
     file = write_policy({"version": 1, "rules": rules})
     assert run([hugexecctl, "check", file]).stderr == ""
 
 
-def test_check_has_nothing_against_the_shipped_policy(run, hugexecctl):
+def test_check_has_nothing_against_the_shipped_policy(hugexecctl):
     shipped = ROOT / "config" / "policy.json"
     if os.geteuid() == 0 and (shipped.stat().st_uid or shipped.stat().st_mode & 0o22):
         pytest.skip("the checkout is not root's alone")

@@ -6,14 +6,17 @@ import subprocess
 
 import pytest
 
-from conftest import ALL, Process, at_rest, policy_with, read_report, take_hugetlb_pool
+from lib.machine import take_hugetlb_pool
+from lib.policies import ALL, policy_with
+from lib.process import Process, at_rest, run
+from lib.report import read_report
 
 KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes", "prepared_bytes",
         "latency_us", "objects"}
 OBJECT_KEYS = {"path", "build_id", "start", "end", "text_bytes", "huge_bytes", "prepared_bytes", "backing", "reason"}
 
 
-def test_help_and_version(hugexec, run):
+def test_help_and_version(hugexec):
     for option, word in (("--help", "Usage:"), ("--version", "hugexec ")):
         done = run([hugexec, option])
         assert done.returncode == 0 and done.stdout.startswith(word) and done.stderr == ""
@@ -26,7 +29,7 @@ def test_help_and_version(hugexec, run):
 @pytest.mark.parametrize("arguments", [[], ["--nonsense", "true"], ["--backing=nonsense", "true"], ["--backing=", "true"],
                                        ["--policy"], ["--verbose=1", "true"], ["--"], ["-x", "true"],
                                        ["--backing", "ls", "-l"], ["--policy", "ls"]])
-def test_wrong_usage(hugexec, run, arguments):
+def test_wrong_usage(hugexec, arguments):
     done = run([hugexec, *arguments])
     assert (done.returncode, done.stdout) == (125, "")
     assert "hugexec: " in done.stderr.splitlines()[0] and done.stderr.splitlines()[1] == "Try 'hugexec --help'."
@@ -40,18 +43,18 @@ def test_wrong_usage(hugexec, run, arguments):
     (["--nonsense", "true"], "unknown option '--nonsense'"),
     (["-vx", "true"], "unknown option '-x'"),
 ])
-def test_wrong_usage_says_what_is_wrong(hugexec, run, arguments, text):
+def test_wrong_usage_says_what_is_wrong(hugexec, arguments, text):
     assert run([hugexec, *arguments]).stderr.splitlines()[0] == f"hugexec: {text}"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["--dry-run", "true"]])
-def test_standard_output_that_is_full_or_closed(hugexec, run, words):
+def test_standard_output_that_is_full_or_closed(hugexec, words):
     for where in (">/dev/full", ">&-"):
         done = run(["sh", "-c", f'exec "$@" {where}', "sh", hugexec, *words])
         assert done.returncode == 125 and done.stderr.startswith("hugexec: standard output: "), done.stderr
 
 
-def test_quiet_by_default(hugexec_run, bigtext, run):
+def test_quiet_by_default(hugexec_run, bigtext):
     """Not a byte of ours on the terminal, whether it works or not."""
     program = [bigtext(4), "exit", "9"]
     plain = run(program)
@@ -62,14 +65,14 @@ def test_quiet_by_default(hugexec_run, bigtext, run):
         assert report[0]["outcome"] == outcome
 
 
-def test_options_end_at_the_command(hugexec, run):
+def test_options_end_at_the_command(hugexec):
     for words in (["echo", "--help", "-v"], ["--", "echo", "--", "x"], ["-q", "--", "echo", "--report=-"]):
         done = run([hugexec, *words])
         plain = run(words[words.index("echo"):])
         assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, "", 0)
 
 
-def test_argv0(hugexec_run, run):
+def test_argv0(hugexec_run):
     done, _ = hugexec_run(["bash", "-c", "echo $0"], options=["--argv0=another name"])
     assert done.stdout == run(["bash", "-c", "exec -a 'another name' bash -c 'echo $0'"]).stdout == "another name\n"
 
@@ -92,7 +95,7 @@ def test_verbose(hugexec_run, bigtext):
         assert f"{report[0]['huge_bytes'] / 2**20:.1f}" in lines[0]
 
 
-def test_dry_run(hugexec, run, write_policy, bigtext, tmp_path):
+def test_dry_run(hugexec, write_policy, bigtext, tmp_path):
     """Prints what would be done, and does nothing."""
     report = tmp_path / "report.json"
     done = run([hugexec, "--dry-run", f"--policy={write_policy(ALL)}", f"--report={report}", "--", "touch",
@@ -130,13 +133,13 @@ def test_report_counts_nothing_twice(hugexec_run, bigtext, backing):
     assert not [entry["path"] for entry in report[0]["objects"] if "memfd" in entry["path"]]
 
 
-def test_report_to_standard_error(hugexec, run, write_policy, bigtext):
+def test_report_to_standard_error(hugexec, write_policy, bigtext):
     done = run([hugexec, f"--policy={write_policy(ALL)}", "--backing=thp", "--report=-", "--", bigtext(4)])
     assert json.loads(done.stderr)["outcome"] == "remapped" and done.stdout.startswith("bigtext: ")
 
 
 @pytest.mark.parametrize("path", ["/nowhere/report", "/", "/dev/full"])
-def test_report_that_cannot_be_written(hugexec, run, write_policy, bigtext, path):
+def test_report_that_cannot_be_written(hugexec, write_policy, bigtext, path):
     """A word about it on standard error; the workload runs, on huge pages."""
     words = [hugexec, f"--policy={write_policy(ALL)}", "--backing=thp", f"--report={path}"]
     done = run([*words, "--", bigtext(4), "exit", "9"])
@@ -144,7 +147,7 @@ def test_report_that_cannot_be_written(hugexec, run, write_policy, bigtext, path
     assert run([*words, "-q", "--", bigtext(4), "exit", "9"]).stderr == ""
 
 
-def test_report_to_a_fifo_without_reader(hugexec, run, write_policy, bigtext, tmp_path):
+def test_report_to_a_fifo_without_reader(hugexec, write_policy, bigtext, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     done = run([hugexec, f"--policy={write_policy(ALL)}", f"--report={tmp_path}/fifo", "--", bigtext(4), "exit", "9"],
                timeout=120)
@@ -170,7 +173,7 @@ def test_strange_names(hugexec_run, tmp_path, bigtext):
         assert report[0]["outcome"] == "remapped", report
 
 
-def test_name_that_looks_deleted(hugexec_run, hugexecctl, run, write_policy, tmp_path, bigtext):
+def test_name_that_looks_deleted(hugexec_run, hugexecctl, write_policy, tmp_path, bigtext):
     """The kernel's mark on a file that was unlinked, and a name that is just like it: rules are about names."""
     program, like = tmp_path / "gone", tmp_path / "gone (deleted)"
     shutil.copy(bigtext(4), program)
@@ -203,7 +206,7 @@ def test_backing_overrides_the_rule(hugexec_run, bigtext):
         assert report[0]["backing"] == "thp"
 
 
-def test_built_in_policy(hugexec, run, bigtext, tmp_path):
+def test_built_in_policy(hugexec, bigtext, tmp_path):
     """Where a host has no policy, programs of at least 4 MiB of text that are started through hugexec are remapped."""
     if any(os.path.exists(f"{root}/hugexec") for root in ("/etc", "/run", "/usr/lib")):
         pytest.skip("this host has a policy of its own")

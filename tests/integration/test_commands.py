@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
-from conftest import marked, policy_with, wait_until, without_leak_check
+from lib.policies import policy_with
+from lib.process import marked, run, wait_for
+from lib.sanitized import without_leak_check
 
 
 def make_commands(folder):
@@ -35,7 +37,7 @@ def make_commands(folder):
     ("no-interpreter-line", 3, "no-huge-slot"), ("empty", 0, "no-huge-slot"), ("cut-elf", None, None),
     ("script", 4, "no-huge-slot"), ("32-bit", 7, "not-native"), ("", 127, None),
 ])
-def test_command_of_another_kind(hugexec_run, run, tmp_path, mark, name, status, word):
+def test_command_of_another_kind(hugexec_run, tmp_path, mark, name, status, word):
     make_commands(tmp_path)
     command = [f"{tmp_path}/{name}" if name else ""]
     if name == "32-bit" and not (tmp_path / name).exists():
@@ -52,10 +54,10 @@ def test_command_of_another_kind(hugexec_run, run, tmp_path, mark, name, status,
         plain.returncode < 126
     if word:
         assert [(line["outcome"], line["reason"].split(":")[0]) for line in report] == [("skipped", word)]
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
-def test_a_script_that_executes_a_32_bit_program(hugexec_run, run, tmp_path):
+def test_a_script_that_executes_a_32_bit_program(hugexec_run, tmp_path):
     """It is left alone as one that is named: nothing has failed, also where the policy ends what fails."""
     make_commands(tmp_path)
     program = tmp_path / "32-bit"

@@ -10,7 +10,12 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, HUGE_COUNTS, MIB, PROGRAMS, Process, huge_text_bytes, policy_with, read_report, run, smaps, wait_until
+from lib.machine import HUGE, MIB
+from lib.policies import policy_with
+from lib.process import Process, run, wait_for
+from lib.report import read_report
+from lib.smaps import HUGE_COUNTS, smaps
+from lib.surroundings import PROGRAMS
 
 PAGE = 4096
 UNPACKED = PROGRAMS / "root"
@@ -100,7 +105,7 @@ def look(hugexec_command, command, policy, backing):
     words, report = hugexec_command(command, policy, backing)
     try:
         with Process(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, env=environment) as process:
-            wait_until(lambda: read_report(report) and open(f"/proc/{process.pid}/syscall", encoding="ascii").read().split()[0] in
+            wait_for(lambda: read_report(report) and open(f"/proc/{process.pid}/syscall", encoding="ascii").read().split()[0] in
                        ("1", "20"), process=process)  # write(2), writev(2)
             entries = smaps(process.pid)
             process.kill()

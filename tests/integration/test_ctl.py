@@ -9,7 +9,9 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, MIB, wait_for
+from lib.machine import MIB
+from lib.process import run, wait_for
+from lib.surroundings import BUILD
 
 NOBODY = 65534
 
@@ -22,7 +24,7 @@ PROGRAMS = ("shim/hugexec", "shim/hugexecctl", "shim/hugexecd", "oci-hook/hugexe
 
 @pytest.mark.parametrize("words", [[program] for program in PROGRAMS] + [["shim/hugexecctl", verb] for verb in VERBS],
                          ids=lambda words: words[-1])
-def test_help_fits_a_screen(run, words):
+def test_help_fits_a_screen(words):
     words = [str(BUILD / words[0]), *words[1:]]
     done = run([*words, "--help"])
     assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("Usage: ")
@@ -32,7 +34,7 @@ def test_help_fits_a_screen(run, words):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_version(run, program):
+def test_version(program):
     for option in ("--version", "-V"):
         done = run([str(BUILD / program), option])
         assert done.returncode == 0
@@ -42,7 +44,7 @@ def test_version(run, program):
 @pytest.mark.parametrize("words", [[], ["chekc"], ["doctor", "--jsno"], ["doctor", "x"], ["doctor", "/etc/passwd"], ["status", "x"], ["status", "-1"],
                                    ["status", "1", "2"], ["explain"], ["explain", "a", "b"], ["explain", "--policy"],
                                    ["check", "--nonsense"]])
-def test_wrong_usage_is_2_with_a_hint(run, hugexecctl, words):
+def test_wrong_usage_is_2_with_a_hint(hugexecctl, words):
     done = run([hugexecctl, *words])
     assert done.returncode == 2 and done.stdout == ""
     verb = f" {words[0]}" if words and words[0] in VERBS else ""
@@ -50,45 +52,45 @@ def test_wrong_usage_is_2_with_a_hint(run, hugexecctl, words):
 
 
 @pytest.mark.parametrize("typed, meant", [("chekc", "check"), ("stauts", "status"), ("explian", "explain"), ("xyzzy", None), ("--vresion", None)])
-def test_did_you_mean(run, hugexecctl, typed, meant):
+def test_did_you_mean(hugexecctl, typed, meant):
     said = run([hugexecctl, typed]).stderr
     assert f"'{typed}'" in said and (f"did you mean '{meant}'?" in said if meant else "the verbs are" in said), said
 
 
-def test_enable_takes_services_only(run, hugexecctl):
+def test_enable_takes_services_only(hugexecctl):
     for name in ("x.timer", "x.socket", "x.target"):
         done = run([hugexecctl, "enable", name])
         assert done.returncode == 2 and f"'{name}' is no service" in done.stderr
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_wrong_usage_says_what_is_wrong(run, hugexecctl, verb):
+def test_wrong_usage_says_what_is_wrong(hugexecctl, verb):
     done = run([hugexecctl, verb, "--nonsense"])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (f"hugexecctl {verb}: unrecognized option '--nonsense'\n"
                            f"Try 'hugexecctl {verb} --help'.\n")
 
 
-def test_options_of_enable_are_not_those_of_disable(run, hugexecctl):
+def test_options_of_enable_are_not_those_of_disable(hugexecctl):
     for option in ("--runtime", "--dry-run"):
         done = run([hugexecctl, "disable", option, "x"])
         assert done.returncode == 2 and f"'{option}'" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["", "a b", ".service", "x/y", "x" * 300])
-def test_what_is_no_name_of_a_unit(run, hugexecctl, name):
+def test_what_is_no_name_of_a_unit(hugexecctl, name):
     for words in (["status", f"--unit={name}"], ["enable", name]):
         done = run([hugexecctl, *words])
         assert (done.returncode, done.stdout) == (2, "") and f"'{name}' is no unit's name" in done.stderr
 
 
-def test_status_of_a_unit_without_process(run, hugexecctl):
+def test_status_of_a_unit_without_process(hugexecctl):
     for name, full in (("no-such-unit", "no-such-unit.service"), ("no-such.scope", "no-such.scope")):
         done = run([hugexecctl, "status", f"--unit={name}"])
         assert done.returncode == 1 and f"{full} has no process" in done.stderr
 
 
-def test_a_number_that_no_process_has_is_no_wrong_usage(run, hugexecctl, write_policy):
+def test_a_number_that_no_process_has_is_no_wrong_usage(hugexecctl, write_policy):
     policy = write_policy({"version": 1, "rules": []})
     for number in ("99999999", "2147483647"):
         assert run([hugexecctl, "status", number]).returncode == 1
@@ -108,7 +110,7 @@ def test_output_that_cannot_be_written_is_a_failure(hugexecctl):
 
 # doctor
 
-def doctor(run, hugexecctl, before=(), **options):
+def doctor(hugexecctl, before=(), **options):
     done = run([*before, hugexecctl, "doctor", "--json"], **options)
     said = json.loads(done.stdout)
     assert done.returncode == (0 if said["usable"] else 1)
@@ -119,8 +121,8 @@ def finding(said, topic, name):
     return next(one for one in said["findings"] if one["topic"] == topic and one["name"] == name)
 
 
-def test_doctor_json_and_text_say_the_same(run, hugexecctl):
-    said = doctor(run, hugexecctl)
+def test_doctor_json_and_text_say_the_same(hugexecctl):
+    said = doctor(hugexecctl)
     assert said["kernel"] == os.uname().release
     for locale, signs in {"C": "+-? ", "C.UTF-8": "✓✗– "}.items():
         text = run([hugexecctl, "doctor"], env={**os.environ, "LC_ALL": locale}, encoding="utf-8").stdout
@@ -132,21 +134,21 @@ def test_doctor_json_and_text_say_the_same(run, hugexecctl):
             assert one["mark"] != "bad" or one["advice"] or "noexec" in one["text"], one
 
 
-def test_doctor_leaves_nothing_behind(run, hugexecctl):
+def test_doctor_leaves_nothing_behind(hugexecctl):
     before = {folder: sorted(os.listdir(folder)) for folder in ("/usr/bin", "/var/tmp")}
     pool = pathlib.Path("/proc/sys/vm/nr_hugepages").read_text(encoding="ascii")
-    doctor(run, hugexecctl)
+    doctor(hugexecctl)
     assert before == {folder: sorted(os.listdir(folder)) for folder in before}
     assert pool == pathlib.Path("/proc/sys/vm/nr_hugepages").read_text(encoding="ascii")
 
 
-def test_doctor_tries_other_folders(run, hugexecctl, tmp_path):
+def test_doctor_tries_other_folders(hugexecctl, tmp_path):
     done = run([hugexecctl, "doctor", "--json", tmp_path, "/usr/lib"])
     names = [one["name"] for one in json.loads(done.stdout)["findings"] if one["name"].startswith("file, ")]
     assert names == [f"file, {tmp_path}", "file, /usr/lib"] and not os.listdir(tmp_path)
 
 
-def test_doctor_starts_a_program_with_libraries(run, hugexecctl):
+def test_doctor_starts_a_program_with_libraries(hugexecctl):
     """Whether programs can be had to wait at their entry points; not where they may not create memory files."""
     seccomp = pytest.importorskip("seccomp", reason="python3-seccomp is not installed")
 
@@ -156,17 +158,17 @@ def test_doctor_starts_a_program_with_libraries(run, hugexecctl):
         rules.load()
 
     for refused, mark in (("perf_event_open", "good"), ("memfd_create", "bad")):
-        one = finding(doctor(run, hugexecctl, preexec_fn=lambda call=refused: refuse(call)), "tracing", "libraries")
+        one = finding(doctor(hugexecctl, preexec_fn=lambda call=refused: refuse(call)), "tracing", "libraries")
         assert one["mark"] == mark and (mark == "good" or "no-breakpoint: memfd_create" in one["text"]), one
 
 
-def test_doctor_sees_the_pool(run, hugexecctl, hugetlb_pool):
+def test_doctor_sees_the_pool(hugexecctl, hugetlb_pool):
     with hugetlb_pool(0):
-        said = doctor(run, hugexecctl)
+        said = doctor(hugexecctl)
         assert said["backings"]["hugetlb"] is False
         assert re.match(r"sysctl vm.nr_hugepages=\d+$", finding(said, "backings", "hugetlb, 2M")["advice"])
     with hugetlb_pool(2):
-        said = doctor(run, hugexecctl)
+        said = doctor(hugexecctl)
         assert said["backings"]["hugetlb"] is True
         assert finding(said, "backings", "hugetlb, 2M")["advice"] is None
         free = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").read_text(encoding="ascii")
@@ -174,7 +176,7 @@ def test_doctor_sees_the_pool(run, hugexecctl, hugetlb_pool):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes cgroups")
-def test_doctor_sees_the_hugetlb_limit(run, hugexecctl, hugetlb_pool):
+def test_doctor_sees_the_hugetlb_limit(hugexecctl, hugetlb_pool):
     root = next((pathlib.Path(line.split()[1]) for line in open("/proc/mounts", encoding="utf-8")
                  if line.split()[2] == "cgroup2"), None)
     if not root or "hugetlb" not in (root / "cgroup.controllers").read_text(encoding="ascii").split():
@@ -189,7 +191,7 @@ def test_doctor_sees_the_hugetlb_limit(run, hugexecctl, hugetlb_pool):
         (group / "hugetlb.2MB.max").write_text("0", encoding="ascii")
         with hugetlb_pool(2):
             enter = ["sh", "-c", f"echo $$ > {group}/cgroup.procs && exec \"$@\"", "sh"]
-            said = doctor(run, hugexecctl, before=enter)
+            said = doctor(hugexecctl, before=enter)
         assert said["backings"]["hugetlb"] is False
         one = finding(said, "backings", "hugetlb, 2M")
         assert "cgroup allows no more" in one["text"]
@@ -204,7 +206,7 @@ def test_doctor_sees_the_hugetlb_limit(run, hugexecctl, hugetlb_pool):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes cgroups")
-def test_doctor_sees_the_memory_limit(run, hugexecctl):
+def test_doctor_sees_the_memory_limit(hugexecctl):
     root = pathlib.Path("/sys/fs/cgroup/memory")
     if not (root / "memory.limit_in_bytes").exists():
         pytest.skip("no v1 memory controller")
@@ -212,7 +214,7 @@ def test_doctor_sees_the_memory_limit(run, hugexecctl):
     group.mkdir()
     try:
         (group / "memory.limit_in_bytes").write_text(str(64 * MIB), encoding="ascii")
-        said = doctor(run, hugexecctl, before=["sh", "-c", f"echo $$ > {group}/cgroup.procs && exec \"$@\"", "sh"])
+        said = doctor(hugexecctl, before=["sh", "-c", f"echo $$ > {group}/cgroup.procs && exec \"$@\"", "sh"])
         text = finding(said, "limits", "memory")["text"]
         left = float(re.match(r"([\d.]+) MiB left; cgroup", text)[1])
         assert 32 < left < 64 and str(group) in text
@@ -222,16 +224,16 @@ def test_doctor_sees_the_memory_limit(run, hugexecctl):
         group.rmdir()
 
 
-def test_doctor_sees_limits_of_the_caller(run, hugexecctl):
-    said = doctor(run, hugexecctl, before=["sh", "-c", "ulimit -n 12; ulimit -f 1; exec \"$@\"", "sh"])
+def test_doctor_sees_limits_of_the_caller(hugexecctl):
+    said = doctor(hugexecctl, before=["sh", "-c", "ulimit -n 12; ulimit -f 1; exec \"$@\"", "sh"])
     files = finding(said, "limits", "open files")
     assert files["mark"] == "bad" and files["text"] == "12" and "LimitNOFILE" in files["advice"]
     assert finding(said, "limits", "file size")["mark"] == "bad"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
-def test_doctor_for_a_user_without_rights(run, hugexecctl):
-    said = doctor(run, hugexecctl, user=NOBODY, group=NOBODY, extra_groups=[])
+def test_doctor_for_a_user_without_rights(hugexecctl):
+    said = doctor(hugexecctl, user=NOBODY, group=NOBODY, extra_groups=[])
     assert finding(said, "tracing", "CAP_SYS_PTRACE")["text"].startswith("no")
     assert finding(said, "tracing", "ptrace")["mark"] == "good"
 
@@ -239,17 +241,17 @@ def test_doctor_for_a_user_without_rights(run, hugexecctl):
 NAMESPACE = ["unshare", "--mount", "--propagation=private", "sh", "-c"]
 
 
-def doctor_in_namespace(run, script):
+def doctor_in_namespace(script):
     """What doctor says after a script has changed mounts; the build may lie below one that it covers."""
     script = f'mount -t tmpfs none /mnt && mkdir /mnt/shim && mount --bind "$0" /mnt/shim && cd /mnt && {script} && exec "$@"'
-    return doctor(run, "/mnt/shim/hugexecctl", before=[*NAMESPACE, script, BUILD / "shim"])
+    return doctor("/mnt/shim/hugexecctl", before=[*NAMESPACE, script, BUILD / "shim"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
-def test_doctor_where_no_file_can_be_made(run, hugexecctl):
+def test_doctor_where_no_file_can_be_made(hugexecctl):
     """What is there already serves as well; where nothing large is, the question stays open."""
-    usual = doctor(run, hugexecctl)["backings"]["file"]
-    said = doctor_in_namespace(run, "mount --bind /usr/bin /usr/bin && mount -o remount,bind,ro /usr/bin && "
+    usual = doctor(hugexecctl)["backings"]["file"]
+    said = doctor_in_namespace("mount --bind /usr/bin /usr/bin && mount -o remount,bind,ro /usr/bin && "
                                     "mount -t tmpfs -o ro none /var/tmp")
     assert said["backings"]["file"] is usual
     one = finding(said, "backings", "file, /var/tmp")
@@ -257,8 +259,8 @@ def test_doctor_where_no_file_can_be_made(run, hugexecctl):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
-def test_doctor_without_proc(run):
-    said = doctor_in_namespace(run, "mount -t tmpfs none /proc")
+def test_doctor_without_proc():
+    said = doctor_in_namespace("mount -t tmpfs none /proc")
     assert said["usable"] is False
     one = finding(said, "tracing", "/proc")
     assert one["mark"] == "bad" and "mount -t proc" in one["advice"]
@@ -267,17 +269,17 @@ def test_doctor_without_proc(run):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
-def test_doctor_sees_noexec(run):
-    said = doctor_in_namespace(run, "mount -t tmpfs -o noexec none /var/tmp")
+def test_doctor_sees_noexec():
+    said = doctor_in_namespace("mount -t tmpfs -o noexec none /var/tmp")
     one = finding(said, "backings", "file, /var/tmp")
     assert one["mark"] == "bad" and "noexec" in one["text"]
 
 
-def test_doctor_sees_that_thp_is_switched_off_for_it(run, hugexecctl):
+def test_doctor_sees_that_thp_is_switched_off_for_it(hugexecctl):
     def switch_off():
         assert ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) == 0  # PR_SET_THP_DISABLE
 
-    said = doctor(run, hugexecctl, preexec_fn=switch_off)
+    said = doctor(hugexecctl, preexec_fn=switch_off)
     assert said["backings"]["thp"] is False
     assert "PR_SET_THP_DISABLE" in finding(said, "backings", "thp")["advice"]
 
@@ -295,8 +297,8 @@ def refuse_ptrace(action):
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the filter is for x86-64")
 @pytest.mark.parametrize("action, text", [(0x80000000, "kills"), (0x00050001, "Operation not permitted")])
-def test_doctor_under_a_filter_that_refuses_ptrace(run, hugexecctl, action, text):
-    said = doctor(run, hugexecctl, preexec_fn=lambda: refuse_ptrace(action))
+def test_doctor_under_a_filter_that_refuses_ptrace(hugexecctl, action, text):
+    said = doctor(hugexecctl, preexec_fn=lambda: refuse_ptrace(action))
     one = finding(said, "tracing", "ptrace")
     assert said["usable"] is False
     assert one["mark"] == "bad" and text in one["text"] and "SystemCallFilter" in one["advice"]
@@ -305,7 +307,7 @@ def test_doctor_under_a_filter_that_refuses_ptrace(run, hugexecctl, action, text
 
 # pool
 
-def test_pool_dry_run(run, hugexecctl, tmp_path):
+def test_pool_dry_run(hugexecctl, tmp_path):
     """It says what would be done, and does it not."""
     pool = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
     if not pool.exists():
@@ -325,6 +327,6 @@ def test_pool_dry_run(run, hugexecctl, tmp_path):
 
 
 @pytest.mark.skipif(os.path.exists("/etc/hugexec/pool.conf"), reason="this host has a pool.conf")
-def test_pool_without_a_file(run, hugexecctl):
+def test_pool_without_a_file(hugexecctl):
     done = run([hugexecctl, "pool"])
     assert done.returncode == 1 and "there is no /etc/hugexec/pool.conf" in done.stderr and "name a FILE" in done.stderr

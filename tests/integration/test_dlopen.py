@@ -8,8 +8,13 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, PROGRAMS, Process, policy_with, read_report, run, smaps, status_of, wait_until
-from test_libraries import Built
+from lib.libraries import Built
+from lib.machine import HUGE
+from lib.policies import policy_with
+from lib.process import Process, run, status_of, wait_for
+from lib.report import read_report
+from lib.smaps import smaps
+from lib.surroundings import PROGRAMS
 
 # public class Sleep: prints "up", and sleeps.
 SLEEP_CLASS = (
@@ -138,7 +143,7 @@ def test_module_of_apache(hugexec_command, built):
             return connection.recv(100).startswith(b"HTTP/1.1 ")
 
     with process:
-        wait_until(answers, process=process)
+        wait_for(answers, process=process)
         huge, prepared = in_place(process, report, module)
         assert huge == prepared >= 2 * HUGE
         process.kill()

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
-from conftest import ROOT, run, take_hugetlb_pool
+from lib.machine import take_hugetlb_pool
+from lib.process import run
+from lib.surroundings import ROOT
 
 EXAMPLES = ROOT / "config" / "examples"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may have an /usr of its own")

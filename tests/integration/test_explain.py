@@ -10,48 +10,51 @@ import subprocess
 
 import pytest
 
-from cached_files import KERNEL, cached, drop, ext4_fixture, huge_ext4_fixture, image, read_small, small_user  # noqa: F401
-from conftest import MIB, ROOT, read_report
+from lib.cached_files import KERNEL, cached, drop, image, read_small, small_user
+from lib.machine import MIB
+from lib.process import run
+from lib.report import read_report
+from lib.surroundings import ROOT
 
 
-def explain(run, hugexecctl, policy, program, **options):
+def explain(hugexecctl, policy, program, **options):
     done = run([hugexecctl, "explain", f"--policy={policy}", "--json", "--", program], **options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_explain_names_the_rule(run, hugexecctl, write_policy, bigtext):
+def test_explain_names_the_rule(hugexecctl, write_policy, bigtext):
     program = bigtext(8)
     policy = write_policy({"version": 1, "rules": [
         {"name": "shells", "match": {"exe": "/usr/bin/*sh"}, "action": "skip"},
         {"match": {"exe": program}, "backing": ["thp"], "min_text": "4M"}]})
-    said = explain(run, hugexecctl, policy, program)
+    said = explain(hugexecctl, policy, program)
     assert said["exe"] == program
     assert said["rule"] == {"name": None, "number": 2, "file": policy}
     assert 6 * MIB <= said["fewest_huge_bytes"] <= said["most_huge_bytes"] <= said["text_bytes"]
     assert [one["backing"] for one in said["backings"]] == ["thp"]
     assert said["would_remap"] is said["backings"][0]["possible"]
-    said = explain(run, hugexecctl, policy, "bash")
+    said = explain(hugexecctl, policy, "bash")
     assert said["rule"]["name"] == "shells" and said["would_remap"] is False
     assert said["reason"].startswith("rule-skip")
-    said = explain(run, hugexecctl, policy, "ls")
+    said = explain(hugexecctl, policy, "ls")
     assert said["rule"] is None and said["reason"].startswith("no-rule")
     text = run([hugexecctl, "explain", f"--policy={policy}", program]).stdout
     assert f"rule 2 of all, from {policy}" in text and "whole slots of 2.0 MiB" in text
 
 
-def test_explain_matches_by_build_id(run, hugexecctl, write_policy):
+def test_explain_matches_by_build_id(hugexecctl, write_policy):
     notes = run(["readelf", "-n", "/bin/bash"]).stdout
     build_id = re.search(r"Build ID: ([0-9a-f]+)", notes)[1]
     policy = write_policy({"version": 1, "rules": [{"name": "that", "match": {"build_id": build_id[:12]}}]})
-    said = explain(run, hugexecctl, policy, "/bin/bash")
+    said = explain(hugexecctl, policy, "/bin/bash")
     assert said["build_id"] == build_id and said["rule"]["name"] == "that"
 
 
-def test_explain_and_hugexec_agree(run, hugexecctl, hugexec_run, write_policy, bigtext):
+def test_explain_and_hugexec_agree(hugexecctl, hugexec_run, write_policy, bigtext):
     program = bigtext(8)
     policy = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "backing": ["thp"]}]}
-    said = explain(run, hugexecctl, write_policy(policy), program)
+    said = explain(hugexecctl, write_policy(policy), program)
     if not said["would_remap"]:
         pytest.skip(said["reason"])
     done, report = hugexec_run([program], policy=policy)
@@ -61,7 +64,7 @@ def test_explain_and_hugexec_agree(run, hugexecctl, hugexec_run, write_policy, b
     assert said["build_id"] == report[0]["objects"][0]["build_id"]
 
 
-def test_explain_gives_the_reason_that_a_launch_would(run, hugexecctl, hugexec_run, write_policy, hugetlb_pool, bigtext):
+def test_explain_gives_the_reason_that_a_launch_would(hugexecctl, hugexec_run, write_policy, hugetlb_pool, bigtext):
     program = bigtext(8)
     policies = {
         "hugetlb-pool": {"match": {}, "min_text": 0, "backing": ["hugetlb"]},
@@ -74,17 +77,17 @@ def test_explain_gives_the_reason_that_a_launch_would(run, hugexecctl, hugexec_r
     with hugetlb_pool(0):
         for word, rule in policies.items():
             policy = {"version": 1, "rules": [rule, {"match": {"exe": "/another"}}]}
-            said = explain(run, hugexecctl, write_policy(policy), program)
+            said = explain(hugexecctl, write_policy(policy), program)
             _, (line,) = hugexec_run([program], policy=policy)
             assert said["would_remap"] is False and line["outcome"] != "remapped", word
             assert said["reason"].split(":")[0] == line["reason"].split(":")[0] == word
             assert said["action"] == ("skip" if word in ("rule-skip", "no-rule") else "remap")
 
 
-def test_explain_tells_pages_of_different_sizes_apart(run, hugexecctl, write_policy, bigtext):
+def test_explain_tells_pages_of_different_sizes_apart(hugexecctl, write_policy, bigtext):
     policy = write_policy({"version": 1, "rules": [
         {"match": {}, "min_text": 0, "backing": ["hugetlb", "thp"], "page_size": "1G", "keep_free": "10%", "rebase": False}]})
-    said = explain(run, hugexecctl, policy, bigtext(8))
+    said = explain(hugexecctl, policy, bigtext(8))
     hugetlb, thp = said["backings"]
     assert hugetlb["possible"] is False and hugetlb["huge_bytes"] == 0 and hugetlb["reason"].startswith("no-huge-slot")
     assert thp["huge_bytes"] == said["most_huge_bytes"] >= 6 * MIB
@@ -94,20 +97,20 @@ def test_explain_tells_pages_of_different_sizes_apart(run, hugexecctl, write_pol
     assert "0 whole slots of 1.0 GiB" in text and "no rebase" in text and "keep_free 10%" in text
 
 
-def test_explain_json_has_every_setting(run, hugexecctl, write_policy):
+def test_explain_json_has_every_setting(hugexecctl, write_policy):
     """Under the policy's own names: all that the schema knows."""
     schema = json.loads((ROOT / "config" / "policy.schema.json").read_text(encoding="utf-8"))
     rule = {"match": {}, "libraries": {"include": ["/**/libv8*"], "exclude": ["/opt/**"]}, "file_timeout": "2s", "perf_map": True}
-    settings = explain(run, hugexecctl, write_policy({"version": 1, "rules": [rule]}), "env")["settings"]
+    settings = explain(hugexecctl, write_policy({"version": 1, "rules": [rule]}), "env")["settings"]
     assert set(settings) - {"libraries_include", "libraries_exclude", "libraries_prepare"} == set(schema["properties"]["settings"]["properties"])
     assert (settings["libraries"], settings["libraries_include"], settings["libraries_exclude"]) == (True, ["/**/libv8*"], ["/opt/**"])
     assert (settings["file_timeout"], settings["perf_map"]) == ("2000ms", True)
-    settings = explain(run, hugexecctl, write_policy({"version": 1, "rules": []}), "env")["settings"]
+    settings = explain(hugexecctl, write_policy({"version": 1, "rules": []}), "env")["settings"]
     assert (settings["libraries"], settings["libraries_include"], settings["libraries_exclude"]) == (False, None, None)
     assert (settings["file_timeout"], settings["perf_map"]) == ("500ms", False)
 
 
-def test_explain_says_what_may_follow(run, hugexecctl, write_policy, bigtext):
+def test_explain_says_what_may_follow(hugexecctl, write_policy, bigtext):
     then = "is asked about again"
     wrapper = write_policy({"version": 1, "rules": [{"match": {"exe": bigtext(8)}}]})
     assert then in run([hugexecctl, "explain", f"--policy={wrapper}", "env"]).stdout
@@ -123,7 +126,7 @@ def reason_of_launch(hugexec_run, command, policy, **options):
     return [line["reason"] for line in report if line["exe"] == os.path.realpath(command[0])], done
 
 
-def test_explain_follows_whom_a_launch_does(run, hugexecctl, hugexec_run, write_policy, bigtext, tmp_path):
+def test_explain_follows_whom_a_launch_does(hugexecctl, hugexec_run, write_policy, bigtext, tmp_path):
     """Wrappers by their names, and scripts; whatever else no rule matches is let go."""
     then, child = "is asked about again", bigtext(4)
     script = tmp_path / "script"
@@ -157,7 +160,7 @@ def test_children_of_a_large_supervisor(hugexec_run, bigtext, tmp_path):
         assert [line["exe"] for line in report if line["outcome"] == "remapped"] == about, report
 
 
-def test_explain_a_program_of_another_kind(run, hugexecctl, hugexec_run, write_policy, tmp_path):
+def test_explain_a_program_of_another_kind(hugexecctl, hugexec_run, write_policy, tmp_path):
     """As the launch would, where binfmt_misc has no emulator for it."""
     foreign = tmp_path / "foreign"
     content = bytearray(pathlib.Path("/bin/ls").resolve().read_bytes())
@@ -167,13 +170,13 @@ def test_explain_a_program_of_another_kind(run, hugexecctl, hugexec_run, write_p
     for rule in ({"match": {}, "min_text": 0}, {"match": {"exe": "/nothing"}}):
         policy = {"version": 1, "rules": [rule]}
         (reason,), _ = reason_of_launch(hugexec_run, [str(foreign)], policy)
-        said = explain(run, hugexecctl, write_policy(policy), foreign)
+        said = explain(hugexecctl, write_policy(policy), foreign)
         assert said["reason"] == reason and reason.startswith("not-native") and said["backings"] == []
         text = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", foreign]).stdout
         assert "could work" not in text and "emulator" in text and "asked about again" not in text and "slots" not in text
 
 
-def test_rule_that_leaves_everything_alone(run, hugexecctl, hugexec_run, write_policy, tmp_path):
+def test_rule_that_leaves_everything_alone(hugexecctl, hugexec_run, write_policy, tmp_path):
     """It is a rule, and the reason says so: for a program, and for a script, whose interpreter it is about, too."""
     policy = {"version": 1, "rules": [{"name": "nothing", "match": {}, "action": "skip"}]}
     script = tmp_path / "script"
@@ -182,13 +185,13 @@ def test_rule_that_leaves_everything_alone(run, hugexecctl, hugexec_run, write_p
     for command in ("true", script):
         _, (line,) = hugexec_run([command], policy=policy)
         assert (line["rule"], line["outcome"]) == ("nothing", "skipped")
-        assert line["reason"] == explain(run, hugexecctl, write_policy(policy), command)["reason"]
+        assert line["reason"] == explain(hugexecctl, write_policy(policy), command)["reason"]
         assert line["reason"].startswith("rule-skip")
     _, (line,) = hugexec_run(["true"], policy={"version": 1, "rules": []})
     assert line["rule"] is None and line["reason"].startswith("no-rule")
 
 
-def test_explain_that_libraries_will_be_looked_at(run, hugexecctl, hugexec_run, write_policy, bigtext, hugetlb_pool, tmp_path):
+def test_explain_that_libraries_will_be_looked_at(hugexecctl, hugexec_run, write_policy, bigtext, hugetlb_pool, tmp_path):
     """Where its own text has no slot or cannot be had, theirs may: that is not known before they are there."""
     library, program = tmp_path / "libbig.so", tmp_path / "program"
     (tmp_path / "big.c").write_text('__attribute__((section(".text.ballast"))) const char ballast[9 << 20] = {1};\n')
@@ -196,7 +199,7 @@ def test_explain_that_libraries_will_be_looked_at(run, hugexecctl, hugexec_run, 
     subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", library, tmp_path / "big.c"], check=True)
     subprocess.run(["cc", "-o", program, tmp_path / "main.c", library], check=True)
     rule = {"match": {}, "min_text": 0, "backing": ["thp"], "libraries": {"include": ["/**/libbig*"]}}
-    said = explain(run, hugexecctl, write_policy({"version": 1, "rules": [rule]}), program)
+    said = explain(hugexecctl, write_policy({"version": 1, "rules": [rule]}), program)
     assert said["would_remap"] is None and said["would_start"] is True and said["reason"].startswith("no-huge-slot")
     text = run([hugexecctl, "explain", f"--policy={write_policy({'version': 1, 'rules': [rule]})}", program]).stdout
     assert "libraries are prepared, or looked at" in text and "its text would be left alone" not in text
@@ -204,20 +207,20 @@ def test_explain_that_libraries_will_be_looked_at(run, hugexecctl, hugexec_run, 
     assert line["outcome"] == "remapped" and [entry["path"] for entry in line["objects"]][-1] == str(library)
     static = bigtext(4, "static", ("cc", "-static"))
     rule |= {"min_text": "1G"}
-    assert explain(run, hugexecctl, write_policy({"version": 1, "rules": [rule]}), static)["would_remap"] is False
+    assert explain(hugexecctl, write_policy({"version": 1, "rules": [rule]}), static)["would_remap"] is False
     rule |= {"min_text": 0, "backing": ["hugetlb"], "on_error": "fail"}  # then the libraries' turn does not come
     with hugetlb_pool(0):
-        said = explain(run, hugexecctl, write_policy({"version": 1, "rules": [rule]}), bigtext(8))
+        said = explain(hugexecctl, write_policy({"version": 1, "rules": [rule]}), bigtext(8))
     assert (said["would_remap"], said["would_start"]) == (False, False)
 
 
-def test_explain_says_what_would_not_be_started(run, hugexecctl, hugexec, hugexec_run, write_policy, hugetlb_pool, bigtext):
+def test_explain_says_what_would_not_be_started(hugexecctl, hugexec, hugexec_run, write_policy, hugetlb_pool, bigtext):
     program = bigtext(8)
     with hugetlb_pool(0):
         for settings, starts in (({"on_error": "fail"}, False), ({}, True), ({"on_error": "fail", "min_text": "1G"}, True),
                                  ({"on_error": "fail", "action": "skip"}, True)):
             policy = {"version": 1, "rules": [{"match": {}, "min_text": 0, "backing": ["hugetlb"], **settings}]}
-            said = explain(run, hugexecctl, write_policy(policy), program)
+            said = explain(hugexecctl, write_policy(policy), program)
             assert (said["would_remap"], said["would_start"]) == (False, starts)
             text = run([hugexec, f"--policy={write_policy(policy)}", "--dry-run", program]).stdout
             assert ("would not be started" in text) is not starts
@@ -225,14 +228,14 @@ def test_explain_says_what_would_not_be_started(run, hugexecctl, hugexec, hugexe
             assert done.returncode == (9 if starts else 125)
 
 
-def test_explain_speaks_of_libraries(run, hugexecctl, write_policy, bigtext):
+def test_explain_speaks_of_libraries(hugexecctl, write_policy, bigtext):
     policy = write_policy({"version": 1, "rules": [{"match": {}, "libraries": True}]})
     assert "libraries  1, too small or not wanted" in run([hugexecctl, "explain", f"--policy={policy}", "env"]).stdout
     static = bigtext(4, "static", ("cc", "-static"))
     assert "libraries  it loads none" in run([hugexecctl, "explain", f"--policy={policy}", static]).stdout
 
 
-def test_dry_run_is_explain_and_runs_nothing(run, hugexec, hugexecctl, write_policy, tmp_path):
+def test_dry_run_is_explain_and_runs_nothing(hugexec, hugexecctl, write_policy, tmp_path):
     policy, made = write_policy({"version": 1, "rules": [{"match": {}}]}), tmp_path / "made"
     said = run([hugexecctl, "explain", f"--policy={policy}", "touch"]).stdout
     for environment in ({}, {"HUGEXEC": "off"}):
@@ -244,7 +247,7 @@ def test_dry_run_is_explain_and_runs_nothing(run, hugexec, hugexecctl, write_pol
     assert done.returncode == 125 and "policy-invalid" in done.stderr and not made.exists()
 
 
-def test_explain_follows_scripts(run, hugexecctl, write_policy, tmp_path):
+def test_explain_follows_scripts(hugexecctl, write_policy, tmp_path):
     policy = write_policy({"version": 1, "rules": []})
     script, outer, env = tmp_path / "script", tmp_path / "outer", tmp_path / "env-script"
     script.write_text("#!/bin/bash -e\n")
@@ -253,9 +256,9 @@ def test_explain_follows_scripts(run, hugexecctl, write_policy, tmp_path):
     for path in (script, outer, env):
         path.chmod(0o755)
     bash = os.path.realpath("/bin/bash")
-    said = explain(run, hugexecctl, policy, outer)
+    said = explain(hugexecctl, policy, outer)
     assert said["scripts"] == [str(outer), str(script)] and said["exe"] == bash
-    said = explain(run, hugexecctl, policy, env, env={**os.environ, "PATH": "/usr/bin:/bin"})
+    said = explain(hugexecctl, policy, env, env={**os.environ, "PATH": "/usr/bin:/bin"})
     assert said["scripts"] == [str(env)] and said["exe"] == bash
     text = run([hugexecctl, "explain", f"--policy={policy}", script]).stdout
     assert f"{script} is run by {bash}" in text
@@ -267,7 +270,7 @@ def test_explain_follows_scripts(run, hugexecctl, write_policy, tmp_path):
     assert done.returncode == 1 and "Too many levels" in done.stderr
 
 
-def test_explain_what_there_is_not(run, hugexec, hugexecctl, write_policy, tmp_path):
+def test_explain_what_there_is_not(hugexec, hugexecctl, write_policy, tmp_path):
     """What cannot be executed is told as its execution would tell it, with the same status."""
     script, folder = tmp_path / "script", tmp_path / "folder"
     script.write_text("#!/etc/passwd\n")
@@ -287,21 +290,21 @@ def test_explain_what_there_is_not(run, hugexec, hugexecctl, write_policy, tmp_p
     assert done.returncode == 1 and "policy-invalid" in done.stderr
 
 
-def test_explain_a_broken_program(run, hugexecctl, write_policy, tmp_path):
+def test_explain_a_broken_program(hugexecctl, write_policy, tmp_path):
     program = tmp_path / "broken"
     program.write_bytes(pathlib.Path("/bin/ls").resolve().read_bytes()[:100])
     program.chmod(0o755)
-    said = explain(run, hugexecctl, write_policy({"version": 1, "rules": [{"match": {}}]}), program)
+    said = explain(hugexecctl, write_policy({"version": 1, "rules": [{"match": {}}]}), program)
     assert said["would_remap"] is False and said["reason"].startswith("elf-invalid")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
 @pytest.mark.usefixtures("public_folder")
-def test_explain_a_program_that_cannot_be_looked_at(run, hugexecctl, write_policy, bigtext):
+def test_explain_a_program_that_cannot_be_looked_at(hugexecctl, write_policy, bigtext):
     """Then it is not known whether it would be started, either."""
     for on_error, starts in (("continue", True), ("fail", None)):
         policy = write_policy({"version": 1, "rules": [{"match": {}, "min_text": 0, "on_error": on_error}]})
-        said = explain(run, hugexecctl, policy, bigtext(8), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)),
+        said = explain(hugexecctl, policy, bigtext(8), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)),
                        user=65533, group=65533, extra_groups=[])
         assert (said["would_remap"], said["would_start"]) == (None, starts) and said["reason"].startswith("elf-reader")
 
@@ -327,7 +330,7 @@ def changing_calls(trace):
 
 
 @pytest.mark.parametrize("state", ["small", "cold"])
-def test_explain_changes_nothing(run, hugexec, hugexecctl, write_policy, bigtext, huge_ext4, hugetlb_pool, state):
+def test_explain_changes_nothing(hugexec, hugexecctl, write_policy, bigtext, huge_ext4, hugetlb_pool, state):
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
     program = huge_ext4 / "explained"
@@ -362,7 +365,7 @@ def in_state(program, state):
 
 @pytest.mark.parametrize("backing", ["file", "file,thp"])
 @pytest.mark.parametrize("state", ["cold", "small", "busy", "dirty", "warm"])
-def test_explain_and_launch_agree_about_the_page_cache(run, hugexecctl, hugexec_command, write_policy, bigtext, huge_ext4, state, backing):
+def test_explain_and_launch_agree_about_the_page_cache(hugexecctl, hugexec_command, write_policy, bigtext, huge_ext4, state, backing):
     program = huge_ext4 / f"agreed-{state}-{backing}"
     shutil.copy(bigtext(8), program)
     run(["sync", program])
@@ -370,7 +373,7 @@ def test_explain_and_launch_agree_about_the_page_cache(run, hugexecctl, hugexec_
         run([hugexecctl, "warm", program])
     policy = {"version": 1, "rules": [{"match": {}, "min_text": 0, "file_timeout": "60s", "backing": backing.split(",")}]}
     with in_state(program, state) if state != "warm" else contextlib.nullcontext():
-        said = explain(run, hugexecctl, write_policy(policy), program)
+        said = explain(hugexecctl, write_policy(policy), program)
         words, report = hugexec_command([program, "exit", "9"], policy)
         assert run(words).returncode == 9
     line, = read_report(report)
@@ -382,7 +385,7 @@ def test_explain_and_launch_agree_about_the_page_cache(run, hugexecctl, hugexec_
 
 
 @pytest.mark.parametrize("feature, name", [("verity", "verity"), ("encrypt", "encryption")])
-def test_explain_knows_of_ext4_without_large_folios(run, hugexecctl, hugexec_command, write_policy, bigtext, huge_ext4, tmp_path, feature, name):
+def test_explain_knows_of_ext4_without_large_folios(hugexecctl, hugexec_command, write_policy, bigtext, huge_ext4, tmp_path, feature, name):
     if KERNEL >= (7, 2) and feature == "verity":
         pytest.skip("it has large folios from Linux 7.2 on")
     if not os.path.exists(f"/sys/fs/ext4/features/{name}"):
@@ -392,7 +395,7 @@ def test_explain_knows_of_ext4_without_large_folios(run, hugexecctl, hugexec_com
         program = where / "program"
         shutil.copy(bigtext(8), program)
         run(["sync", program])
-        said = explain(run, hugexecctl, write_policy(policy), program)
+        said = explain(hugexecctl, write_policy(policy), program)
         words, report = hugexec_command([program, "exit", "9"], policy)
         assert run(words).returncode == 9
     line, = read_report(report)

@@ -9,8 +9,12 @@ import time
 
 import pytest
 
-from cached_files import drop, ext4_fixture, huge_ext4_fixture, read_small  # noqa: F401
-from conftest import HUGE, MIB, Process, policy_with, read_report, run, smaps, status_of, take_hugetlb_pool, wait_until
+from lib.cached_files import drop, read_small
+from lib.machine import HUGE, MIB, take_hugetlb_pool
+from lib.policies import policy_with
+from lib.process import Process, run, status_of, wait_for
+from lib.report import read_report
+from lib.smaps import smaps
 
 BACKINGS = ("file", "thp")
 
@@ -46,7 +50,7 @@ def text_of(pid, line):
 
 @pytest.mark.parametrize("state", ["cold", "small"])
 @pytest.mark.parametrize("count", [2, 5])
-def test_started_at_the_same_time(hugexec_command, run, bigtext, huge_ext4, state, count):
+def test_started_at_the_same_time(hugexec_command, bigtext, huge_ext4, state, count):
     """Each may find the pages in the other's hands; all of them run right, and whoever comes later finds huge pages."""
     program = put(bigtext(16), huge_ext4 / "together")
     plain = run([program])
@@ -66,7 +70,7 @@ def test_started_at_the_same_time(hugexec_command, run, bigtext, huge_ext4, stat
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_package_upgrade(hugexec_command, run, bigtext, huge_ext4, backing):
+def test_package_upgrade(hugexec_command, bigtext, huge_ext4, backing):
     """A new file under the old name: what runs keeps the old one's text to the last byte, what starts has the new one's."""
     old, new = bigtext(16), bigtext(8)
     program = put(old, huge_ext4 / "upgraded")
@@ -87,7 +91,7 @@ def test_package_upgrade(hugexec_command, run, bigtext, huge_ext4, backing):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_running_file_cannot_be_written(hugexec_command, run, bigtext, huge_ext4, backing):
+def test_running_file_cannot_be_written(hugexec_command, bigtext, huge_ext4, backing):
     """ETXTBSY while it runs, as plain; and not a moment longer."""
     program = put(bigtext(8), huge_ext4 / "busy")
     words, report = hugexec_command([program, "sleep"], backing=backing)
@@ -101,7 +105,7 @@ def test_running_file_cannot_be_written(hugexec_command, run, bigtext, huge_ext4
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_file_that_is_open_for_writing(hugexec_run, run, bigtext, huge_ext4, backing):
+def test_file_that_is_open_for_writing(hugexec_run, bigtext, huge_ext4, backing):
     """Started, or not, as plain; afterwards the writer writes on."""
     program = put(bigtext(8), huge_ext4 / "written")
     with open(program, "r+b", buffering=0) as file:
@@ -118,7 +122,7 @@ def test_file_that_is_open_for_writing(hugexec_run, run, bigtext, huge_ext4, bac
     assert done.returncode == 3 and report[0]["outcome"] == "remapped"
 
 
-def test_read_only_mount(hugexec_run, run, bigtext, huge_ext4):
+def test_read_only_mount(hugexec_run, bigtext, huge_ext4):
     program = put(bigtext(8), huge_ext4 / "read-only")
     read_small(program)
     assert run(["mount", "-o", "remount,ro", huge_ext4]).returncode == 0
@@ -130,7 +134,7 @@ def test_read_only_mount(hugexec_run, run, bigtext, huge_ext4):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_mount_that_becomes_noexec(hugexec_command, hugexec_run, run, bigtext, huge_ext4, backing):
+def test_mount_that_becomes_noexec(hugexec_command, hugexec_run, bigtext, huge_ext4, backing):
     """What runs runs on; what starts is refused as plain: 126."""
     program = put(bigtext(8), huge_ext4 / "noexec")
     words, report = hugexec_command([program, "sleep"], backing=backing)
@@ -149,7 +153,7 @@ def test_mount_that_becomes_noexec(hugexec_command, hugexec_run, run, bigtext, h
 
 @pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
 @pytest.mark.parametrize("size", [4096, HUGE, 3 * HUGE + 5000])
-def test_truncated_file(hugexec_run, run, bigtext, huge_ext4, backing, size):
+def test_truncated_file(hugexec_run, bigtext, huge_ext4, backing, size):
     """Its headers promise more than there is: it starts or not, and ends, as plain."""
     program = put(bigtext(16), huge_ext4 / "truncated")
     os.truncate(program, size)
@@ -163,7 +167,7 @@ def test_truncated_file(hugexec_run, run, bigtext, huge_ext4, backing, size):
         assert not [each for each in report if each["outcome"] == "remapped"]
 
 
-def test_truncated_between_starts(hugexec_command, run, bigtext, huge_ext4):
+def test_truncated_between_starts(hugexec_command, bigtext, huge_ext4):
     """Someone truncates and restores the file all the time: every start ends well, or as plain may."""
     source = pathlib.Path(bigtext(8)).read_bytes()
     program = put(bigtext(8), huge_ext4 / "restless")
@@ -214,7 +218,7 @@ def slow_disk(folder, bytes_a_second):
     pytest.skip("no cgroup that could slow a disk")
 
 
-def test_slow_disk(hugexec_command, run, bigtext, huge_ext4):
+def test_slow_disk(hugexec_command, bigtext, huge_ext4):
     """A cold file on a disk of 4 MiB a second: held for file_timeout and little more, then it runs; the reason is told."""
     program = put(bigtext(62), huge_ext4 / "slow")
     drop(program)
@@ -222,7 +226,7 @@ def test_slow_disk(hugexec_command, run, bigtext, huge_ext4):
     words, report = hugexec_command([program, "idle"], policy, "file")
     with slow_disk(huge_ext4, 4 * MIB) as join:
         with Process(words, stdin=subprocess.DEVNULL, preexec_fn=join) as process:
-            wait_until(lambda: read_report(report), seconds=60, process=None)
+            wait_for(lambda: read_report(report), seconds=60, process=None)
             assert process.wait(60) == 0
     line = read_report(report)[0]
     assert line["outcome"] == "failed" and line["reason"].startswith("file-timeout: "), line
@@ -233,7 +237,7 @@ def test_slow_disk(hugexec_command, run, bigtext, huge_ext4):
 
 
 @pytest.mark.parametrize("backing", ["thp", "hugetlb"])
-def test_slow_disk_and_a_copy(hugexec_command, run, bigtext, huge_ext4, backing):
+def test_slow_disk_and_a_copy(hugexec_command, bigtext, huge_ext4, backing):
     """The same of a copy: held for hold_timeout, or what a copy of this size may take; nothing is left of it."""
     program = put(bigtext(16), huge_ext4 / "slow-copy")
     drop(program)

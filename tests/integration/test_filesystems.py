@@ -9,37 +9,17 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, PROGRAMS, Process, huge_text_bytes, mounted, policy_with, read_report, run, smaps
+from lib.filesystems import image, overlay_above_ext4
+from lib.machine import HUGE, mounted
+from lib.policies import policy_with
+from lib.process import Process, run
+from lib.report import read_report
+from lib.smaps import huge_text_bytes, smaps
+from lib.surroundings import PROGRAMS
 
 UNPACKED = PROGRAMS / "root"
 # What Linux can do there; "either" where it hangs on the kernel's version.
 FILESYSTEMS = {"ext4": "huge", "xfs": "huge", "btrfs": "either", "overlay": "huge", "tmpfs": "huge"}
-
-
-@contextlib.contextmanager
-def image(kind, folder, mib):
-    """A filesystem in a file, mounted at FOLDER/mnt."""
-    maker = shutil.which(f"mkfs.{kind}")
-    if not maker:
-        pytest.skip(f"mkfs.{kind} is not installed")
-    file = folder / "image"
-    with open(file, "wb") as sparse:
-        sparse.truncate(mib << 20)
-    assert run([maker, "-q", file]).returncode == 0
-    with mounted(["-o", "loop", file], folder / "mnt") as target:
-        yield target
-    file.unlink()
-
-
-@contextlib.contextmanager
-def overlay_above_ext4(folder, mib):
-    with image("ext4", folder, mib) as lower:
-        for name in ("upper", "work"):
-            (lower / name).mkdir()
-        (lower / "lower").mkdir()
-        folders = f"lowerdir={lower}/lower,upperdir={lower}/upper,workdir={lower}/work"
-        with mounted(["-t", "overlay", "overlay", "-o", folders], folder / "merged") as target:
-            yield target
 
 
 @contextlib.contextmanager
@@ -103,7 +83,7 @@ def check(line, kind, path):
 
 
 @pytest.mark.parametrize("name", PROGRAMS_TO_TRY)
-def test_program(filesystem, hugexec_run, run, name):
+def test_program(filesystem, hugexec_run, name):
     kind, target = filesystem
     path, arguments = PROGRAMS_TO_TRY[name]()
     copy = copy_to(target, path)
@@ -133,7 +113,7 @@ def test_maps_still_name_the_file(filesystem, hugexec_command, bigtext, mib, var
         process.kill()
 
 
-def test_clang_with_its_libraries(filesystem, hugexec_command, run):
+def test_clang_with_its_libraries(filesystem, hugexec_command):
     """Libraries on that filesystem, found through LD_LIBRARY_PATH."""
     kind, target = filesystem
     clang = shutil.which("clang")

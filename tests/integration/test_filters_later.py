@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
-from conftest import bigtext_generator, policy_with, read_report
+from lib.policies import policy_with
+from lib.report import read_report
+from programs import bigtext as bigtext_generator
 
 # Kills for calls that the engine has the workload make, and for the one that it is let go with.
 FILTER = r"""

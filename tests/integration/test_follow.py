@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from conftest import Process, children_of, marked, policy_with, read_report, status_of, wait_until
+from lib.policies import policy_with
+from lib.process import Process, children_of, marked, status_of, wait_for
+from lib.report import read_report
 
 
 def only_bigtext(**settings):
@@ -47,7 +49,7 @@ def test_exec_chain(hugexec_run, bigtext, tmp_path, mark, name, policy):
     done, report = hugexec_run(command, rules, "thp", env={**os.environ, "MARK": mark})
     assert done.returncode == 9 and done.stdout.startswith("bigtext: ")
     assert [(line["exe"], line["outcome"]) for line in report] == [(program, "remapped")]
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_follow_none(hugexec_run, bigtext):
@@ -95,7 +97,7 @@ exit 6
     remapped = [line for line in report if line["exe"] == program]
     assert [line["outcome"] for line in remapped] == ["remapped"] * 4
     assert len({line["pid"] for line in remapped}) == 4
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_children_outlive_their_parent(hugexec_command, bigtext, tmp_path, mark):
@@ -103,7 +105,7 @@ def test_children_outlive_their_parent(hugexec_command, bigtext, tmp_path, mark)
     script = f"(sleep 0.3; {bigtext(4)} exit 3 > {tmp_path}/late; echo $? >> {tmp_path}/late) & exit 2"
     words, _ = hugexec_command(["sh", "-c", script], only_bigtext(follow="fork"), "thp")
     assert subprocess.run(words, check=False, env={**os.environ, "MARK": mark}).returncode == 2
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
     assert (tmp_path / "late").read_text().splitlines()[1:] == ["3"]
 
 
@@ -145,15 +147,15 @@ def test_timeout(hugexec_command, bigtext, mark):
     """After follow_timeout nothing is traced any more, and what is executed then is left alone."""
     words, report = hugexec_command(["sh", "-c", f"sleep 2; exec {bigtext(4)} sleep"], only_bigtext(follow_timeout=1), "thp")
     with Process(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark}) as process:
-        wait_until(lambda: status_of(process.pid)["TracerPid"] != "0", seconds=5)
+        wait_for(lambda: status_of(process.pid)["TracerPid"] != "0", seconds=5)
         begin = time.monotonic()
-        wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", seconds=5)
+        wait_for(lambda: status_of(process.pid)["TracerPid"] == "0", seconds=5)
         assert 0.5 < time.monotonic() - begin < 1.8
         process.stdout.readline()
         assert process.stdout.readline() == "ready\n"
         process.terminate()
     assert [line["outcome"] for line in read_report(report)] == ["skipped"]
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_vfork_and_threads(hugexec_run, bigtext, mark):
@@ -171,7 +173,7 @@ threading.Event().wait()
                                env={**os.environ, "MARK": mark})
     assert (done.returncode, done.stderr) == (7, "")
     assert [line["outcome"] for line in report if "bigtext" in line["exe"]] == ["remapped"] * 4
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_many_children(hugexec_run, mark):
@@ -179,4 +181,4 @@ def test_many_children(hugexec_run, mark):
     script = "for i in $(seq 300); do (exit $((i % 7))); [ $? = $((i % 7)) ] || exit 99; (sleep 0.01 &) ; done; exit 5"
     done, _ = hugexec_run(["bash", "-c", script], only_bigtext(follow="fork"), "thp", env={**os.environ, "MARK": mark})
     assert (done.returncode, done.stderr) == (5, "")
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))

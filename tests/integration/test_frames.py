@@ -8,8 +8,11 @@ import sys
 
 import pytest
 
-from conftest import GENERATED, HUGE, PROGRAMS, ROOT, bigtext_generator
-from test_programs import BACKINGS, needed, pool_for
+from lib.machine import HUGE, pool_for
+from lib.process import run
+from lib.programs import BACKINGS, GENERATED, needed
+from lib.surroundings import PROGRAMS, ROOT
+from programs import bigtext as bigtext_generator
 
 GO_SOURCE = """package main
 
@@ -101,7 +104,7 @@ def story(done):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_frames(hugexec_run, run, panicking, backing):
+def test_frames(hugexec_run, panicking, backing):
     words, status, frame = panicking
     environment = {**os.environ, "RUST_BACKTRACE": "1"}
     plain = run(words, env=environment)

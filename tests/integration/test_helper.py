@@ -8,11 +8,14 @@ import time
 
 import pytest
 
-from conftest import (ALL, MIB, Process, huge_text_bytes, marked, policy_with, read_report, status_of, take_hugetlb_pool,
-                      wait_until)
-from helper_daemon import KILLS_PTRACE, asking, start_daemon  # noqa: F401 (a fixture)
-from test_fail_open import cgroup, joining, seccomp_filter
-from test_probe import lines_of, probe, run_probe  # noqa: F401 (probe is a fixture)
+from lib.confinement import cgroup, joining, seccomp_filter
+from lib.helper_daemon import KILLS_PTRACE, asking
+from lib.machine import MIB, take_hugetlb_pool
+from lib.policies import ALL, policy_with
+from lib.probes import run_probe
+from lib.process import Process, marked, status_of, wait_for
+from lib.report import read_report
+from lib.smaps import huge_text_bytes
 
 
 def run(words, **options):
@@ -33,7 +36,7 @@ def test_filtered(start_daemon, hugexec_command, bigtext, mark, backing, filtere
     lines = read_report(report)
     assert [line["outcome"] for line in lines] == ["remapped"], lines
     assert lines[0]["backing"] == backing and lines[0]["huge_bytes"] >= 4 << 20 and lines[0]["rule"] == "all"
-    wait_until(lambda: not marked(mark) and not daemon.workers())
+    wait_for(lambda: not marked(mark) and not daemon.workers())
 
 
 def test_text_is_huge(start_daemon, hugexec_command, bigtext, mark):
@@ -44,7 +47,7 @@ def test_text_is_huge(start_daemon, hugexec_command, bigtext, mark):
                       preexec_fn=seccomp_filter(*KILLS_PTRACE))
     while process.stdout.readline() not in ("ready\n", ""):
         pass
-    wait_until(lambda: not daemon.workers())
+    wait_for(lambda: not daemon.workers())
     line, = read_report(report)
     assert line["pid"] == process.pid
     assert huge_text_bytes(process.pid) == line["huge_bytes"] > 0
@@ -108,7 +111,7 @@ def test_what_cannot_be_executed(start_daemon, hugexec_command, mark, command, s
     words, _ = hugexec_command([command], backing="thp")
     code, out, _ = run(words, env=asking(daemon.path, MARK=mark), preexec_fn=seccomp_filter(*KILLS_PTRACE))
     assert (code, out) == (status, "")
-    wait_until(lambda: not marked(mark) and not daemon.workers())
+    wait_for(lambda: not marked(mark) and not daemon.workers())
 
 
 def test_what_cannot_be_executed_with_standard_input_closed(start_daemon, hugexec_command, bigtext, tmp_path):
@@ -152,14 +155,14 @@ def test_client_pays(start_daemon, hugexec_command, bigtext, backing):
             if backing == "thp":
                 charged = [procs.parent / name for name in ("memory.usage_in_bytes", "memory.current")]
             assert int(next(path for path in charged if path.exists()).read_text()) >= line["huge_bytes"] > 4 * MIB
-            wait_until(lambda: procs.read_text().split() == [str(process.pid)])
+            wait_for(lambda: procs.read_text().split() == [str(process.pid)])
             process.kill()
     with cgroup(controller, tight) as procs, take_hugetlb_pool(8):
         words, report = hugexec_command([bigtext(8), "exit", "9"], backing=backing)
         code, _, _ = run(words, env=asking(daemon.path), preexec_fn=in_cgroup(procs, *KILLS_PTRACE))
         assert code == 9
         assert [line["reason"].split(":")[0] for line in read_report(report)] == [f"{controller}-limit"]
-        wait_until(lambda: not daemon.workers())
+        wait_for(lambda: not daemon.workers())
 
 
 # Without a helper, or with one that is no use, the program runs as if there were none
@@ -288,7 +291,7 @@ def test_a_users_wrapper(start_daemon, hugexec_command, bigtext, nobody, public_
     code, out, err = run([*nobody, *words], env=asking(daemon.path))
     assert (code, out.splitlines()[0], err) == (9, "65534 0", "")
     assert [(line["exe"], line["outcome"]) for line in read_report(report)] == [(bigtext(8), "remapped")]
-    wait_until(lambda: not daemon.workers())
+    wait_for(lambda: not daemon.workers())
 
 
 @pytest.mark.parametrize("how", ["a parent that reaps its own only", "SIGCHLD blocked"])

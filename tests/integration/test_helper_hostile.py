@@ -11,10 +11,13 @@ import time
 
 import pytest
 
-from conftest import ALL, SANITIZED, Process, huge_text_bytes, marked, policy_with, read_report, status_of, wait_until
-from helper_daemon import (KILLS_PTRACE, REFUSED, Client, asking, credentials, files, request, start_daemon,  # noqa: F401
-                           word)
-from test_fail_open import seccomp_filter
+from lib.confinement import seccomp_filter
+from lib.helper_daemon import KILLS_PTRACE, REFUSED, Client, asking, credentials, files, request, word
+from lib.policies import ALL, policy_with
+from lib.process import Process, marked, status_of, wait_for
+from lib.report import read_report
+from lib.sanitized import SANITIZED
+from lib.smaps import huge_text_bytes
 
 
 @contextlib.contextmanager
@@ -53,7 +56,7 @@ def test_malformed(start_daemon):  # noqa: F811
                 (request(), (credentials(), files(pidfd, pidfd))),
                 (request(), (credentials(), files(*[pidfd] * 200))), (b"x" * 100000, good)]:
             refused(daemon, "helper-request", data, *attached)
-    wait_until(lambda: not daemon.workers())
+    wait_for(lambda: not daemon.workers())
 
 
 def test_identity(start_daemon):  # noqa: F811
@@ -119,14 +122,14 @@ sys.stdin.read()
         assert process.stdout.readline() in ("1\n", "2\n")
         if kind == "wait":
             assert status_of(process.pid)["TracerPid"] != "0"
-        wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
+        wait_for(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
         if kind == "exec":
             while process.stdout.readline() not in ("ready\n", ""):
                 pass
             assert huge_text_bytes(process.pid) == 0
         process.kill()
         process.wait(30)
-    wait_until(lambda: not daemon.workers())
+    wait_for(lambda: not daemon.workers())
 
 
 def test_garbage(start_daemon, hugexec_command, bigtext, mark):  # noqa: F811
@@ -152,10 +155,10 @@ def test_garbage(start_daemon, hugexec_command, bigtext, mark):  # noqa: F811
                     assert answer is not None and answer[0] == REFUSED and answer[1].startswith("helper-"), answer
                     refusals += 1
     assert refusals > 0.8 * requests
-    wait_until(lambda: not daemon.workers(), process=daemon.process)
+    wait_for(lambda: not daemon.workers(), process=daemon.process)
     assert daemon.files() == before
     works(daemon, hugexec_command, bigtext)
-    wait_until(lambda: marked(mark) == [daemon.pid])
+    wait_for(lambda: marked(mark) == [daemon.pid])
 
 
 def test_stalling(start_daemon, hugexec_command, bigtext):  # noqa: F811
@@ -169,7 +172,7 @@ def test_stalling(start_daemon, hugexec_command, bigtext):  # noqa: F811
             verdict, reason, _ = client.answer()
             assert (verdict, reason) == (REFUSED, "helper-timeout")
         assert 1 < time.monotonic() - began
-    wait_until(lambda: not daemon.workers())
+    wait_for(lambda: not daemon.workers())
 
 
 def send_lingering_socket(daemon, listener, data):
@@ -206,7 +209,7 @@ def test_files_that_block_when_closed(start_daemon, hugexec_command, bigtext):  
         os.kill(daemon.pid, signal.SIGCONT)
         # With half as many seats as such clients: were they taken for long, an honest one would be told nothing in time.
         works(daemon, hugexec_command, bigtext)
-        wait_until(lambda: not daemon.workers(), process=daemon.process)
+        wait_for(lambda: not daemon.workers(), process=daemon.process)
 
 
 def test_too_many_of_one_user(start_daemon, hugexec_command, bigtext, nobody):  # noqa: F811
@@ -216,7 +219,7 @@ def test_too_many_of_one_user(start_daemon, hugexec_command, bigtext, nobody):  
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(Client(daemon.path))
-        wait_until(lambda: len(daemon.workers()) == 3)
+        wait_for(lambda: len(daemon.workers()) == 3)
         refused(daemon, "helper-busy", b"")
         process = Process([*nobody, *words], env=asking(daemon.path), preexec_fn=seccomp_filter(*KILLS_PTRACE))
         assert process.wait(60) == 9
@@ -240,7 +243,7 @@ def test_crowd(start_daemon, hugexec_command, bigtext, mark):  # noqa: F811
         assert line["outcome"] == "remapped" or "; hugexecd: helper-" in line["reason"], line["reason"]
     assert remapped > 0
     print(f"{remapped} of 200 remapped")
-    wait_until(lambda: marked(mark) == [daemon.pid])
+    wait_for(lambda: marked(mark) == [daemon.pid])
     works(daemon, hugexec_command, bigtext)
 
 
@@ -259,7 +262,7 @@ def test_two_hundred_connections_at_once(start_daemon):  # noqa: F811
     for thread in threads:
         thread.join(60)
     assert len(answers) == 200 and set(answers) <= {"helper-request", "helper-busy"}
-    wait_until(lambda: not daemon.workers())
+    wait_for(lambda: not daemon.workers())
 
 
 def test_report_that_nobody_takes(start_daemon, bigtext, hugexec_command, nobody):  # noqa: F811
@@ -276,7 +279,7 @@ def test_report_that_nobody_takes(start_daemon, bigtext, hugexec_command, nobody
     assert process.wait(60) == 9
     os.close(reader)
     os.close(writer)
-    wait_until(lambda: not daemon.workers())
+    wait_for(lambda: not daemon.workers())
 
 
 def test_report_is_written_by_its_client(start_daemon, bigtext, hugexec_command, nobody):  # noqa: F811

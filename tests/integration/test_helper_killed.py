@@ -8,10 +8,13 @@ import time
 
 import pytest
 
-from conftest import SANITIZED, Process, marked, policy_with, read_report, wait_until
-from helper_daemon import KILLS_PTRACE, asking, start_daemon  # noqa: F401 (a fixture)
-from test_fail_open import seccomp_filter
-from test_killed_tracer import HELPER_STEPS, steps  # noqa: F401 (a fixture)
+from lib.confinement import seccomp_filter
+from lib.helper_daemon import KILLS_PTRACE, asking
+from lib.policies import policy_with
+from lib.process import Process, marked, wait_for
+from lib.report import read_report
+from lib.sanitized import SANITIZED
+from lib.steps import HELPER_STEPS
 
 # What only a tracer does that is the workload's own child.
 NOT_ON_THE_WAY = ("tracer-started", "seized", "handoff", "fill-helper", "attached", "frozen", "hook-seized")
@@ -61,7 +64,7 @@ def test_killed_after_each_step(steps, start_daemon, hugexec_command, bigtext, e
     assert sorted(set(on_the_way) - reached - {"library-stop", "map-hinted"}) == []
     assert {"borrowed", "populated"} <= killed
     assert not {*HELPER_STEPS, "exec-stop", "decided", "filled", "sealed", "verified", "reported"} & killed
-    wait_until(lambda: marked(mark) == [daemon.pid])
+    wait_for(lambda: marked(mark) == [daemon.pid])
 
 
 def test_hangs_after_each_step(steps, start_daemon, hugexec_command, bigtext, expected, mark):  # noqa: F811
@@ -73,8 +76,8 @@ def test_hangs_after_each_step(steps, start_daemon, hugexec_command, bigtext, ex
                           env=asking(daemon.path, MARK=mark), preexec_fn=seccomp_filter(*KILLS_PTRACE))
         if step == "helper-seized":
             # It stands at its exec: whoever traces it hangs. That ends with the worker.
-            wait_until(lambda: daemon.workers())
-            wait_until(lambda: open(f"/proc/{process.pid}/wchan", encoding="ascii").read().startswith("ptrace"),
+            wait_for(lambda: daemon.workers())
+            wait_for(lambda: open(f"/proc/{process.pid}/wchan", encoding="ascii").read().startswith("ptrace"),
                        process=process)
             os.kill(daemon.workers()[0], signal.SIGKILL)
         out, err = process.communicate(timeout=60)
@@ -85,7 +88,7 @@ def test_hangs_after_each_step(steps, start_daemon, hugexec_command, bigtext, ex
             os.kill(worker, signal.SIGKILL)
         daemon.stop()
         daemon.path.unlink()
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_hangs_for_ever(steps, start_daemon, hugexec_command, bigtext, expected, mark):  # noqa: F811
@@ -94,7 +97,7 @@ def test_hangs_for_ever(steps, start_daemon, hugexec_command, bigtext, expected,
     words, report = hugexec_command([bigtext(4), "exit", "9"], backing="thp")
     assert ended_well(*launch(words, daemon, mark), expected)
     assert read_report(report) == []
-    wait_until(lambda: marked(mark) == [daemon.pid])
+    wait_for(lambda: marked(mark) == [daemon.pid])
 
 
 @pytest.mark.parametrize("backing", ["file", "thp"])
@@ -129,4 +132,4 @@ def test_killed_at_any_moment(start_daemon, hugexec_command, bigtext, expected, 
             assert process.returncode == 9
             daemon.start(MARK=mark)
             daemon.wait_until_serving()
-    wait_until(lambda: marked(mark) == [daemon.pid])
+    wait_for(lambda: marked(mark) == [daemon.pid])

@@ -9,8 +9,11 @@ import subprocess
 
 import pytest
 
-from conftest import Process, mounted, policy_with, read_report, run, status_of, wait_until
-from dead_places import STANDARD_ERRORS, default_signals, fill, full_file, full_pipe, full_socket, opened, stopped_terminal
+from lib.machine import mounted
+from lib.policies import policy_with
+from lib.process import Process, run, status_of, wait_for
+from lib.report import read_report
+from lib.unwritable import STANDARD_ERRORS, default_signals, fill, full_file, full_pipe, full_socket, opened, stopped_terminal
 
 HANG = 60  # seconds: far more than any of these takes, however slow the machine
 
@@ -84,9 +87,9 @@ def test_killed_while_it_is_held(hugexec, write_policy, bigtext, public_folder, 
             tracer = held_by(process)
             os.kill(tracer, signal.SIGSTOP)
             try:
-                wait_until(lambda: status_of(tracer)["State"][0] in "Tt", seconds=HANG)
+                wait_for(lambda: status_of(tracer)["State"][0] in "Tt", seconds=HANG)
                 process.kill()
-                wait_until(lambda: status_of(process.pid)["State"][0] == "Z", seconds=HANG)
+                wait_for(lambda: status_of(process.pid)["State"][0] == "Z", seconds=HANG)
             finally:
                 os.kill(tracer, signal.SIGCONT)
             assert process.wait(HANG) == -signal.SIGKILL
@@ -103,7 +106,7 @@ def held_by(process):
         found[:] = [tracer]
         return status["State"][0] == "t" and pathlib.Path(f"/proc/{process.pid}/exe").resolve().name.startswith("bigtext") and children
 
-    wait_until(is_held, seconds=HANG, process=process)
+    wait_for(is_held, seconds=HANG, process=process)
     return found[0]
 
 

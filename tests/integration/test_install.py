@@ -3,7 +3,9 @@ import os
 
 import pytest
 
-from conftest import ROOT, SANITIZED, run
+from lib.process import run
+from lib.sanitized import SANITIZED
+from lib.surroundings import ROOT
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="it is a build of its own")
 

@@ -12,11 +12,13 @@ import sys
 
 import pytest
 
-from conftest import BUILD, ROOT, policy_with, read_report
+from lib.policies import policy_with
+from lib.report import read_report
+from lib.surroundings import BUILD, ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "bench" / "itlb"))
-import report  # noqa: E402  (found through the line above)
-import simulate  # noqa: E402
+import report
+import simulate
 
 FOLDER = BUILD / "tests" / "bench" / "itlb"
 PLUGIN = FOLDER / "itlb.so"

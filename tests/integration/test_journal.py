@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from conftest import read_report
+from lib.process import run
+from lib.report import read_report
 
 # The journal: a socket in its place, in a mount namespace of our own
 
@@ -29,7 +30,7 @@ def journal(tmp_path):
         yield listener, ["unshare", "--mount", "--propagation=private", "sh", "-c", put, "sh"]
 
 
-def test_journal_gets_the_fields(run, hugexec_command, journal, bigtext):
+def test_journal_gets_the_fields(hugexec_command, journal, bigtext):
     listener, inside = journal
     words, report = hugexec_command([bigtext(8)], backing="thp")
     done = run([*inside, *words])
@@ -49,7 +50,7 @@ def test_journal_gets_the_fields(run, hugexec_command, journal, bigtext):
     assert fields["MESSAGE"].startswith(pathlib.Path(line["exe"]).name)
 
 
-def test_a_stopped_journal_holds_nobody(run, hugexec_command, journal, bigtext):
+def test_a_stopped_journal_holds_nobody(hugexec_command, journal, bigtext):
     listener, inside = journal
     program = bigtext(8)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

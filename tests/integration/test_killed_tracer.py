@@ -9,9 +9,13 @@ import time
 
 import pytest
 
-from conftest import ROOT, Process, children_of, marked, policy_with, read_report, status_of, take_hugetlb_pool, wait_until
+from lib.machine import take_hugetlb_pool
+from lib.policies import policy_with
+from lib.process import Process, children_of, marked, run, status_of, wait_for
+from lib.report import read_report
+from lib.steps import HELPER_STEPS
+from lib.surroundings import ROOT
 
-HELPER_STEPS = ("helper-accepted", "helper-received", "helper-seized", "helper-answered")
 # Steps that only some kinds of launch take; the others must be reached under one of the backings.
 NOT_ON_THE_WAY = {"allocated": "a child of the tracer's", "allocated-inside": "a tracer from elsewhere", "libraries-prepared": "libraries", "library-stop": "libraries", "map-hinted": "libraries on overlayfs", "fill-helper": "text of more than a few MiB",
                   "attached": "attach", "frozen": "attach", "frozen-call": "attach", "hook-seized": "the hook", **dict.fromkeys(HELPER_STEPS, "hugexecd")}
@@ -20,14 +24,6 @@ AFTER_REPORT = ("reported", "handoff")
 
 def pool_for(backing):
     return take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext()
-
-
-@pytest.fixture(scope="module")
-def steps(hugexec):
-    listed = subprocess.run([hugexec, "--list-steps"], capture_output=True, text=True, check=False)
-    if listed.returncode != 0:
-        pytest.skip("built without -Dfaults=true; the sanitizer build has it")
-    return listed.stdout.split()
 
 
 def test_every_step_is_listed(steps):
@@ -73,7 +69,7 @@ def test_killed_after_each_step(steps, hugexec_command, bigtext, mark):
     # Registers are borrowed in few of the steps only: elsewhere the workload survives.
     assert not {"borrowed", "populated", "handoff-borrowed", "handoff-entry"} - set(killed)
     assert not {"tracer-started", "seized", "exec-stop", "decided", "filled", "sealed", "verified", "reported"} & set(killed)
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 @pytest.mark.parametrize("backing", ["file", "thp"])
@@ -100,10 +96,10 @@ def test_killed_at_any_moment(hugexec_command, bigtext, mark, backing):
         out, err = process.communicate(timeout=120)
         check_ended_well(process, out, err, expected)
     assert killed > 30
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
-def test_helper_killed(steps, hugexec_run, bigtext, run):
+def test_helper_killed(steps, hugexec_run, bigtext):
     """Whoever helps to fill a large copy is killed with a part in its hands: no copy is used that may have a hole."""
     assert "fill-helper" in steps
     program = bigtext(62)
@@ -130,7 +126,7 @@ def test_tracer_that_is_never_ready(steps, hugexec_command, bigtext, mark, file_
     process, out, _ = launch(words, mark, HUGEXEC_FAULT="hang:tracer-started")
     assert process.returncode == 9 and out.startswith("bigtext: ")
     assert read_report(report)[0]["reason"].startswith(f"{word}: the tracer was not ready")
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_killed_and_never_reaped(steps, hugexec_command, bigtext, mark):

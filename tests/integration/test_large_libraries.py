@@ -7,9 +7,14 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, Process, children_of, huge_text_bytes, policy_with, read_report, run, smaps, status_of, wait_until
-from test_library_wait import SURROUNDINGS
-from test_programs import C_SOURCE, SERVERS, needed, pool_for, serve
+from lib.filters import SURROUNDINGS
+from lib.machine import HUGE, pool_for
+from lib.policies import policy_with
+from lib.process import Process, children_of, run, status_of, wait_for
+from lib.programs import C_SOURCE, needed
+from lib.report import read_report
+from lib.servers import SERVERS, serve
+from lib.smaps import huge_text_bytes, smaps
 
 LEAST = HUGE  # min_text
 
@@ -90,7 +95,7 @@ def test_compilers_and_node(hugexec_command, name, backing, surroundings, tmp_pa
     with pool_for(backing, mib):
         with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                      preexec_fn=SURROUNDINGS[surroundings], cwd=tmp_path) as process:
-            wait_until(lambda: is_reading(process.pid) and read_report(report), process=process)
+            wait_for(lambda: is_reading(process.pid) and read_report(report), process=process)
             assert check(process.pid, read_report(report)[0], backing) >= large
             out, err = process.communicate(text, timeout=120)
     assert (out, err, process.returncode) == (plain.stdout, plain.stderr, 0)
@@ -105,7 +110,7 @@ def test_clang_on_overlayfs(hugexec_command, tmp_path):
         pytest.skip("no overlay can be mounted here")
     with Process(["unshare", "--mount", "sh", "-c", f'{mount.removeprefix("mkdir up work && ")} && exec "$@"', "sh", *words], stdin=subprocess.PIPE,
                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: is_reading(process.pid) and read_report(report), process=process)
+        wait_for(lambda: is_reading(process.pid) and read_report(report), process=process)
         assert check(process.pid, read_report(report)[0], "file") >= 2
         out, err = process.communicate(text, timeout=120)
     assert (out, err, process.returncode) == (run(command(), input=text, stdin=None).stdout, "", 0)

@@ -17,8 +17,14 @@ import time
 
 import pytest
 
-from conftest import (NOT_SANITIZED, ROOT, Process, bigtext_generator, children_of, huge_text_bytes, marked, policy_with, read_report, smaps, status_of,
-                      take_hugetlb_pool, wait_until)
+from lib.machine import take_hugetlb_pool
+from lib.policies import policy_with
+from lib.process import Process, children_of, marked, status_of, wait_for
+from lib.report import read_report
+from lib.sanitized import NOT_SANITIZED
+from lib.smaps import huge_text_bytes, smaps
+from lib.surroundings import ROOT
+from programs import bigtext as bigtext_generator
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="this takes root")
 READY = ["ready\n"]
@@ -43,7 +49,7 @@ def sleeping(hugexec_command, bigtext, mark):
         process.kill()
         process.wait()
         process.stdout.close()
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def check_alone(pid):
@@ -76,13 +82,13 @@ def test_setsid(hugexec_command, bigtext, mark):
     """setsid(1) forks and does not wait: the workload belongs to whoever reaps orphans."""
     words, report = hugexec_command([bigtext(4), "sleep"], backing="thp")
     subprocess.run(["setsid", "--fork", *words], check=True, env={**os.environ, "MARK": mark}, stdout=subprocess.DEVNULL)
-    wait_until(lambda: read_report(report))
+    wait_for(lambda: read_report(report))
     pid = read_report(report)[0]["pid"]
-    wait_until(lambda: status_of(pid)["TracerPid"] == "0")
+    wait_for(lambda: status_of(pid)["TracerPid"] == "0")
     check_alone(pid)
     assert marked(mark) == [pid]
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_parent_that_waits_for_its_own_child_only(sleeping):
@@ -136,8 +142,8 @@ def test_pid_1_of_a_pid_namespace(hugexec_command, bigtext, mark, policy):
     process = Process([*unshare, *words], stdout=subprocess.PIPE, text=True, env={**os.environ, "MARK": mark})
     assert [process.stdout.readline() for _ in range(2)][1:] == READY
     pid = int(children_of(process.pid)[0])
-    wait_until(lambda: read_report(report))
-    wait_until(lambda: status_of(pid)["TracerPid"] == "0")
+    wait_for(lambda: read_report(report))
+    wait_for(lambda: status_of(pid)["TracerPid"] == "0")
     assert read_report(report)[0]["pid"] == 1
     if read_report(report)[0]["outcome"] == "remapped":
         check_alone(pid)
@@ -145,7 +151,7 @@ def test_pid_1_of_a_pid_namespace(hugexec_command, bigtext, mark, policy):
     os.kill(pid, signal.SIGKILL)
     assert process.wait(20) != 0
     process.stdout.close()
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 @ROOT_ONLY
@@ -197,7 +203,7 @@ def test_job_control(hugexec_command, bigtext):
         assert "Stopped" in read_terminal(fd, b"prompt> ")
         os.write(fd, b"fg\n")
         read_terminal(fd, b"sleep\r\n")
-        wait_until(lambda: os.tcgetpgrp(fd) != pid)  # the terminal is the workload's again
+        wait_for(lambda: os.tcgetpgrp(fd) != pid)  # the terminal is the workload's again
         time.sleep(0.2)
         os.write(fd, b"\x03")
         read_terminal(fd, b"prompt> ")
@@ -356,7 +362,7 @@ def test_privileged_program(hugexec_command, bigtext, nobody, public_folder, mar
                                       else "unprivileged-wrapper: ")
         granted = "uid 65534 65534 gid 65534 65534" not in plain.stdout or "CapEff:\t0000000000000400" in plain.stdout
         assert granted, "the test shows nothing: the program got no privilege"
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 def test_unprivileged_user(hugexec_command, bigtext, nobody, public_folder):

@@ -7,7 +7,10 @@ import time
 
 import pytest
 
-from conftest import ROOT, Process, policy_with, read_report, status_of, wait_until
+from lib.policies import policy_with
+from lib.process import Process, status_of, wait_for
+from lib.report import read_report
+from lib.surroundings import ROOT
 
 SHIPPED = ROOT / "config" / "policy.json"
 PYTHON = 'import time; print(open("/proc/self/status").read(), flush=True); time.sleep(60)'
@@ -62,7 +65,7 @@ def test_can_be_traced(watched):
         pytest.skip("strace is not installed")
     words, _ = watched(["sleep", "60"])
     with Process(words) as process:
-        wait_until(lambda: status_of(process.pid)["Name"] == "sleep" and status_of(process.pid)["TracerPid"] == "0")
+        wait_for(lambda: status_of(process.pid)["Name"] == "sleep" and status_of(process.pid)["TracerPid"] == "0")
         done = subprocess.run(["timeout", "--signal=INT", "1", "strace", "-p", str(process.pid)], capture_output=True, text=True, check=False)
         assert "attached" in done.stderr
         process.kill()

@@ -1,14 +1,12 @@
 """Whoever traces may have more rights than the program: a library's file must be the one that is mapped, whatever its path leads to."""
 import os
 import subprocess
-import sys
 
 import pytest
 
-from conftest import ROOT, policy_with, read_report
-
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext as generator  # noqa: E402  (found through the line above)
+from lib.policies import policy_with
+from lib.report import read_report
+from programs import bigtext as generator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 

@@ -5,9 +5,11 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, bigtext_generator, read_report
-from test_filesystems import overlay_above_ext4
-from test_libraries import Built, look, policy
+from lib.filesystems import overlay_above_ext4
+from lib.libraries import Built, look, policy
+from lib.machine import HUGE
+from lib.report import read_report
+from programs import bigtext as bigtext_generator
 
 # A library that maps a large file as ld.so would, in its constructor and for its program, and tells whether the places agree by chance.
 MAPS = r"""

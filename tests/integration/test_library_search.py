@@ -8,8 +8,10 @@ import stat
 
 import pytest
 
-from conftest import policy_with, read_report, run
-from test_libraries import Built
+from lib.libraries import Built
+from lib.policies import policy_with
+from lib.process import run
+from lib.report import read_report
 
 LOADER = re.compile(r"/ld-(linux|musl)|-musl/libc\.so|/libc\.musl|/ld-[0-9.]+so")
 PROGRAMS_LOOKED_AT = 120

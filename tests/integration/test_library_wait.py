@@ -1,33 +1,25 @@
 """The time between exec and a program's entry point, where its libraries are waited for: nobody is needed there for it to go on."""
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import time
 
 import pytest
 
-from conftest import HUGE, ROOT, Process, bigtext_generator, children_of, marked, policy_with, read_report, run, smaps, status_of, wait_until
+from lib.filters import SURROUNDINGS
+from lib.machine import HUGE
+from lib.policies import policy_with
+from lib.process import Process, children_of, marked, run, status_of, wait_for
+from lib.report import read_report
+from lib.smaps import smaps
+from programs import bigtext as bigtext_generator
 
 SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { usleep(1700000); }\n"
 MAIN = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("ran"); fflush(stdout); read(0, &(char){0}, 1); return 7; }\n'
 
 
-PTRACE_POKEUSER = 6
 STUB_TRACER = 144  # x86-64: offsetof(struct arch_entry_stub, tracer)
-
-
-def with_filter():
-    """One that allows all that hugexec needs, which cannot know that, and takes its careful way; but no breakpoints of any kind."""
-    seccomp = pytest.importorskip("seccomp", reason="python3-seccomp is not installed")
-    rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    rules.add_rule(seccomp.KILL, "perf_event_open")
-    rules.add_rule(seccomp.KILL, "ptrace", seccomp.Arg(0, seccomp.EQ, PTRACE_POKEUSER))
-    rules.load()
-
-
-SURROUNDINGS = {"plain": None, "filtered, no breakpoints": with_filter}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +68,7 @@ def test_libraries_that_take_longer_than_follow_timeout(start, mark, surrounding
     out, err = process.communicate("", timeout=30)
     assert (out, err, process.returncode) == ("", "", 7)
     assert [line["reason"].split(":")[0] for line in read_report(report)] == ["no-breakpoint"]
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes a PID namespace")
@@ -86,8 +78,8 @@ def test_pid_1_whose_tracer(slow_program, hugexec_command, how):
     words, report = hugexec_command([slow_program], policy_with(libraries=True, follow="none", follow_timeout=1), "thp")
     prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     with Process([*prefix, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: len(children_of(process.pid)) == 1 and status_of(children_of(process.pid)[0])["Name"] == "main")
-        wait_until(lambda: status_of(children_of(process.pid)[0])["State"].startswith("S"))  # in its constructor, its registers its own
+        wait_for(lambda: len(children_of(process.pid)) == 1 and status_of(children_of(process.pid)[0])["Name"] == "main")
+        wait_for(lambda: status_of(children_of(process.pid)[0])["State"].startswith("S"))  # in its constructor, its registers its own
         [first] = children_of(process.pid)
         [tracer] = children_of(first)
         if how == "is killed":
@@ -102,7 +94,7 @@ def test_pid_1_whose_tracer(slow_program, hugexec_command, how):
 def test_tracer_that_is_killed_meanwhile(start, surroundings):
     """The program does not wait for it: the word by which it would is changed by the kernel."""
     process, _ = start(surroundings)
-    wait_until(lambda: is_loading(process) and tracer_of(process))
+    wait_for(lambda: is_loading(process) and tracer_of(process))
     [page] = stub_pages(process.pid)
     with open(f"/proc/{process.pid}/mem", "rb", buffering=0) as memory:
         memory.seek(page["start"])
@@ -114,7 +106,7 @@ def test_tracer_that_is_killed_meanwhile(start, surroundings):
 
         assert waits_for() == tracer_of(process)
         os.kill(tracer_of(process), signal.SIGKILL)
-        wait_until(lambda: waits_for() == 0, seconds=20)
+        wait_for(lambda: waits_for() == 0, seconds=20)
     assert process.stdout.readline() == "ran\n" and children_of(process.pid) == []
     assert (process.communicate("", timeout=30), process.returncode) == (("", ""), 7)
 
@@ -123,7 +115,7 @@ def test_tracer_that_is_killed_meanwhile(start, surroundings):
 def test_stopped_meanwhile(start, surroundings):
     """^Z and fg while libraries are loaded."""
     process, report = start(surroundings, follow_timeout=20)
-    wait_until(lambda: is_loading(process))
+    wait_for(lambda: is_loading(process))
     os.kill(process.pid, signal.SIGSTOP)
     assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
     time.sleep(0.2)
@@ -137,8 +129,8 @@ def test_stopped_meanwhile(start, surroundings):
 def test_not_traced_for_long(start, surroundings):
     """A constructor that takes its time runs untraced; the library is on huge pages all the same, and nothing stays behind."""
     process, report = start(surroundings, follow_timeout=60)
-    wait_until(lambda: is_loading(process))
-    wait_until(lambda: tracer_of(process) == 0)
+    wait_for(lambda: is_loading(process))
+    wait_for(lambda: tracer_of(process) == 0)
     assert is_loading(process) and len(stub_pages(process.pid)) == 1, "it has come to its entry point"
     assert process.stdout.readline() == "ran\n"
     [line] = read_report(report)
@@ -399,7 +391,7 @@ def test_a_constructor_that_starts_a_thread(hugexec_command, bigtext, tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="real-time classes take root")
 @pytest.mark.parametrize("how", ["--fifo", "--rr"])
-def test_real_time_on_one_processor(slow_program, hugexec_command, run, how):
+def test_real_time_on_one_processor(slow_program, hugexec_command, how):
     """A tracer that is of no such class, as it was forked, would not get the processor to see the program arrive."""
     processor = str(min(os.sched_getaffinity(0)))
     words, report = hugexec_command([slow_program], policy_with(libraries=True, follow="none"), "thp")

@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
-from conftest import BUILD, SANITIZED, run
+from lib.process import run
+from lib.sanitized import SANITIZED
+from lib.surroundings import BUILD
 
 PROGRAMS = ["shim/hugexec", "shim/hugexecd", "shim/hugexec-elf-reader", "oci-hook/hugexec-oci-hook", "oci-hook/hugexec-runtime",
             "oci-hook/hugexec-bundle-reader"]

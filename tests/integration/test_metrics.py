@@ -2,7 +2,10 @@
 import os
 
 import pytest
-from conftest import ALL, MIB
+
+from lib.machine import MIB
+from lib.policies import ALL
+from lib.process import run
 
 parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="python3-prometheus-client is not installed")
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a /run of its own")
@@ -12,7 +15,7 @@ IN_OWN_RUN = 'mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/hugexec && exe
 
 
 @pytest.fixture
-def script(run, hugexec, hugexecctl, write_policy):
+def script(hugexec, hugexecctl, write_policy):
     """Run a shell script in which $hugexec has a policy; returns what it prints."""
 
     def call(text, policy=ALL, **options):

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from cached_files import (  # noqa: F401
-    KERNEL, SLOTS, cached, digest, drop, ext4_fixture, huge_bytes, huge_ext4_fixture, image, make_file,
-    page_cache, read_small, whole)
-from conftest import BUILD, HUGE, Process, mounted, run, switched
+from lib.cached_files import KERNEL, SLOTS, cached, digest, drop, huge_bytes, image, make_file, read_small, whole
+from lib.machine import HUGE, mounted, switched
+from lib.process import Process, run
+from lib.surroundings import BUILD
 
 
 def expect_huge(page_cache, path, slots=SLOTS):

@@ -10,11 +10,25 @@ import time
 
 import pytest
 
-from cached_files import (  # noqa: F401
-    BATCH_BYTES, FILE_BYTES, KERNEL, LIBC, MADV_POPULATE_READ, PR_SET_THP_DISABLE, SLOTS, cached,
-    digest, drop, ext4_fixture, huge_bytes, huge_ext4_fixture, make_file, mapping, page_cache,
-    small_user, smaps_of, whole)
-from conftest import HUGE, MIB
+from lib.cached_files import (
+    BATCH_BYTES,
+    FILE_BYTES,
+    KERNEL,
+    LIBC,
+    MADV_POPULATE_READ,
+    PR_SET_THP_DISABLE,
+    SLOTS,
+    cached,
+    digest,
+    drop,
+    huge_bytes,
+    make_file,
+    mapping,
+    small_user,
+    smaps_of,
+    whole,
+)
+from lib.machine import HUGE, MIB
 
 
 def test_ranges(page_cache, huge_ext4):

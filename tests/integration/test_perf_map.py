@@ -9,7 +9,12 @@ import subprocess
 
 import pytest
 
-from conftest import SANITIZED, HUGE, Process, policy_with, read_report, run, smaps, take_hugetlb_pool, wait_until
+from lib.machine import HUGE, take_hugetlb_pool
+from lib.policies import policy_with
+from lib.process import Process, run, wait_for
+from lib.report import read_report
+from lib.sanitized import SANITIZED
+from lib.smaps import smaps
 
 POLICY = policy_with(perf_map=True)
 NOBODY = 65534
@@ -33,7 +38,7 @@ def no_maps_stay():
 def started(words, report):
     with Process(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
         try:
-            wait_until(lambda: read_report(report), process=process)
+            wait_for(lambda: read_report(report), process=process)
             yield process, read_report(report)[-1]
         finally:
             process.kill()
@@ -73,13 +78,13 @@ def test_every_function_of_the_copy_is_there(hugexec_command, bigtext, backing, 
     assert told == expected
 
 
-def hottest(run, data):
+def hottest(data):
     told = run(["perf", "report", "-i", data, "--stdio", "--sort=sym", "-g", "none"]).stdout
     return {line.split()[-1] for line in told.splitlines() if "[.]" in line and float(line.split("%")[0]) >= 1}
 
 
 @pytest.mark.parametrize("backing", ["thp", "hugetlb"])
-def test_perf_report_names_functions(hugexec_command, run, bigtext, tmp_path, backing):
+def test_perf_report_names_functions(hugexec_command, bigtext, tmp_path, backing):
     """perf that comes later asks the map for what it takes for anonymous memory: so the copy's name is changed in its data."""
     if not shutil.which("perf"):
         pytest.skip("perf is not installed")
@@ -92,9 +97,9 @@ def test_perf_report_names_functions(hugexec_command, run, bigtext, tmp_path, ba
             pytest.skip(f"perf record does not work here: {done.stderr}")
         copy, = [entry for entry in smaps(process.pid) if entry["path"].startswith("/memfd:") and "x" in entry["perms"]]
         inside = {line.split()[2] for line in map_of(process.pid).read_text().splitlines()}
-        plain = hottest(run, data)
+        plain = hottest(data)
         data.write_bytes(data.read_bytes().replace(b"/memfd:", b"/SYSV00"))
-        named = hottest(run, data)
+        named = hottest(data)
     work = {name for name in named if name.startswith("work_")}
     if not work:
         pytest.skip("perf names no function here")
@@ -103,7 +108,7 @@ def test_perf_report_names_functions(hugexec_command, run, bigtext, tmp_path, ba
     assert len(work - plain) >= 10  # without the map those had no name
 
 
-def test_perf_that_ran_before_needs_no_map(hugexec_command, run, bigtext, tmp_path):
+def test_perf_that_ran_before_needs_no_map(hugexec_command, bigtext, tmp_path):
     if not shutil.which("perf"):
         pytest.skip("perf is not installed")
     data = tmp_path / "perf.data"
@@ -112,7 +117,7 @@ def test_perf_that_ran_before_needs_no_map(hugexec_command, run, bigtext, tmp_pa
     if not data.exists():
         pytest.skip(f"perf record does not work here: {done.stderr}")
     assert read_report(report)[0]["backing"] == "thp"
-    named = hottest(run, data)
+    named = hottest(data)
     if not named:
         pytest.skip("perf names no function here")
     assert not any(name.startswith("0x") for name in named) and any(name.startswith("work_") for name in named), named
@@ -188,7 +193,7 @@ def test_map_is_the_workloads_own(hugexec_command, bigtext, nobody, public_folde
 
 @pytest.mark.skipif(SANITIZED, reason="under AddressSanitizer the tracer does not find its own mapping of the file where the "
                     "checkout is closed to others; the plain build does")
-def test_number_and_tmp_of_the_workloads_namespaces(hugexec_command, bigtext, run, tmp_path):
+def test_number_and_tmp_of_the_workloads_namespaces(hugexec_command, bigtext, tmp_path):
     if run(["unshare", "-pfm", "true"]).returncode != 0:
         pytest.skip("no namespaces can be made here")
     own = tmp_path / "own"
@@ -199,7 +204,7 @@ def test_number_and_tmp_of_the_workloads_namespaces(hugexec_command, bigtext, ru
     words, report = hugexec_command(["unshare", "-pfm", "--kill-child", "sh", "-c", script, own, bigtext(8)], policy, "thp")
     with Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         try:
-            wait_until(lambda: any(line["outcome"] == "remapped" for line in read_report(report)), process=process)
+            wait_for(lambda: any(line["outcome"] == "remapped" for line in read_report(report)), process=process)
             line, = [line for line in read_report(report) if line["outcome"] == "remapped"]
             inner = pathlib.Path(f"/proc/{line['pid']}/root/tmp/perf-1.map")
             assert line["reason"] is None and "work_" in inner.read_text()
@@ -208,7 +213,7 @@ def test_number_and_tmp_of_the_workloads_namespaces(hugexec_command, bigtext, ru
             process.kill()
 
 
-def test_tmp_that_leads_out_of_the_root(hugexec_command, bigtext, run, tmp_path):
+def test_tmp_that_leads_out_of_the_root(hugexec_command, bigtext, tmp_path):
     """The workload's /tmp is looked up inside its root."""
     if os.geteuid() != 0:
         pytest.skip("chroot takes root")
@@ -238,7 +243,7 @@ def test_stripped_program_has_what_it_exports(hugexec_command, bigtext):
         assert line["reason"] is None and map_of(process.pid).read_text() == ""
 
 
-def test_names_that_would_forge_lines(hugexec_command, bigtext, run, tmp_path):
+def test_names_that_would_forge_lines(hugexec_command, bigtext, tmp_path):
     program = tmp_path / "forged"
     run(["objcopy", "--redefine-sym", "work_12=ev\nil \x1b[2J\u00fc", bigtext(8), program], check=True)
     words, report = hugexec_command([program, "sleep"], POLICY, "thp")
@@ -255,7 +260,7 @@ ABSURD = {"offset": (24, 8, 1 << 62), "bytes": (32, 8, 1 << 62), "many bytes": (
 
 
 @pytest.mark.parametrize("field", ABSURD)
-def test_absurd_symbol_tables(hugexec_run, bigtext, run, tmp_path, field):
+def test_absurd_symbol_tables(hugexec_run, bigtext, tmp_path, field):
     """A section header that lies about the symbols: the program runs on huge pages, with a map or the reason why there is none."""
     image = bytearray(pathlib.Path(bigtext(8)).read_bytes())
     headers, count = int.from_bytes(image[40:48], "little"), int.from_bytes(image[60:62], "little")
@@ -271,7 +276,7 @@ def test_absurd_symbol_tables(hugexec_run, bigtext, run, tmp_path, field):
     assert report[0]["reason"] is None or report[0]["reason"].startswith("perf-map: its symbols"), report
 
 
-def test_libraries_are_added(hugexec_command, run):
+def test_libraries_are_added(hugexec_command):
     clang = shutil.which("clang")
     if not clang:
         pytest.skip("clang is not installed")

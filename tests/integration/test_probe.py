@@ -5,48 +5,14 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 
 import pytest
 
-from conftest import GENERATED, ROOT, SANITIZED, Process, policy_with, read_report, take_hugetlb_pool
-
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext as generator  # noqa: E402
-
-KINDS = {"pie": ["cc"], "no-pie": ["cc", "-no-pie"], "static": ["cc", "-static"]}
-
-
-@pytest.fixture(scope="session")
-def probe():
-    """The probe with 8 MiB of text beside its own code, so that there is something to remap."""
-
-    def build(kind):
-        GENERATED.mkdir(parents=True, exist_ok=True)
-        path = GENERATED / f"probe-{kind}"
-        source = ROOT / "tests" / "programs" / "probe.c"
-        if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
-            text = GENERATED / f"probe-{kind}.s"
-            text.write_text(generator.assembly(8))
-            subprocess.run([*KINDS[kind], "-O1", "-w", "-o", path, source, text], check=True)
-        return str(path)
-
-    return build
-
-
-def lines_of(text, pid):
-    """The output with the process's own PID made a word, and pipes made one."""
-    text = re.sub(r"pipe:\[\d+\]", "pipe", text)
-    text = re.sub(r"status SigQ:\t\d+", "status SigQ", text)
-    # A file offset or a file's flags may be the same number.
-    return [line if line.startswith(("map:", "fd ")) else re.sub(rf"\b{pid}\b", "PID", line) for line in text.splitlines()]
-
-
-def run_probe(words, **options):
-    process = Process([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               **options)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, err, lines_of(out, process.pid)
+from lib.machine import take_hugetlb_pool
+from lib.policies import policy_with
+from lib.probes import KINDS, lines_of, run_probe
+from lib.report import read_report
+from lib.sanitized import SANITIZED
 
 
 def extra_files():

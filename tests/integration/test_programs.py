@@ -1,31 +1,23 @@
 """Real programs: the same output and exit status as plain, and their text on huge pages, by report and by smaps."""
-import contextlib
 import os
 import pathlib
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import urllib.request
 
 import pytest
 
-from conftest import (GENERATED, HUGE, PROGRAMS, Process, bigtext_generator, huge_text_bytes, open_up, policy_with, read_report,
-                      status_of, take_hugetlb_pool, wait_until)
+from lib.machine import HUGE, pool_for
+from lib.policies import policy_with
+from lib.process import Process, run, status_of, wait_for
+from lib.programs import BACKINGS, C_SOURCE, GENERATED, UNPACKED, needed
+from lib.report import read_report
+from lib.servers import SERVERS, serve
+from lib.smaps import huge_text_bytes
+from programs import bigtext as bigtext_generator
 
-UNPACKED = PROGRAMS / "root"
-BACKINGS = ("file", "hugetlb", "thp")
 PROGRAM_SOURCES = pathlib.Path(__file__).resolve().parents[1] / "programs"
-
-
-def needed(path):
-    """PATH, or a skipped test where this program cannot be had."""
-    found = shutil.which(str(path))
-    if not found:
-        pytest.skip(f"{path} is not there (tests/get-programs fetches it from Debian)")
-    return found
 
 
 def cc1():
@@ -39,8 +31,6 @@ def cc1():
         os.sync()
     return str(copy)
 
-
-C_SOURCE = "int square(int n) { return n * n; }\nint main(void) { return square(3); }\n"
 
 # Programs that wait for their standard input, so that they can be looked at while they run: command and input.
 INTERACTIVE = {
@@ -69,11 +59,6 @@ VARIANTS = {
 }
 
 
-def pool_for(backing, text_mib):
-    """Enough of the pool for the copy, where it is needed."""
-    return take_hugetlb_pool(text_mib // 2 + 2) if backing == "hugetlb" else contextlib.nullcontext()
-
-
 def check_report(report, pid, backing):
     """One line, about this process, and smaps says the same."""
     assert len(report) == 1, report
@@ -97,7 +82,7 @@ def check_report(report, pid, backing):
 
 @pytest.mark.parametrize("backing", BACKINGS)
 @pytest.mark.parametrize("name", INTERACTIVE)
-def test_interactive(hugexec_command, run, name, backing):
+def test_interactive(hugexec_command, name, backing):
     make_command, text = INTERACTIVE[name]
     command = make_command()
     plain = run(command, input=text, stdin=None)
@@ -106,8 +91,8 @@ def test_interactive(hugexec_command, run, name, backing):
     with pool_for(backing, 64):
         process = Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True)
-        wait_until(lambda: read_report(report_path), process=process)
-        wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
+        wait_for(lambda: read_report(report_path), process=process)
+        wait_for(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
         line = check_report(read_report(report_path), process.pid, backing)
         out, err = process.communicate(text, timeout=60)
     assert (out, err, process.returncode) == (plain.stdout, plain.stderr, plain.returncode)
@@ -117,7 +102,7 @@ def test_interactive(hugexec_command, run, name, backing):
 
 @pytest.mark.parametrize("backing", BACKINGS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_variant(hugexec_command, hugexec_run, run, bigtext, variant, backing):
+def test_variant(hugexec_command, hugexec_run, bigtext, variant, backing):
     """Differently linked programs; each checks a sum over all of its text."""
     compiler = VARIANTS[variant]
     needed(compiler[0])
@@ -140,7 +125,7 @@ def test_variant(hugexec_command, hugexec_run, run, bigtext, variant, backing):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_large(hugexec_run, run, bigtext, backing):
+def test_large(hugexec_run, bigtext, backing):
     program = bigtext(200)
     plain = run([program])
     with pool_for(backing, 200):
@@ -150,7 +135,7 @@ def test_large(hugexec_run, run, bigtext, backing):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_executes_itself_again(hugexec_run, run, bigtext, backing):
+def test_executes_itself_again(hugexec_run, bigtext, backing):
     """The first program is remapped; what it executes later is plain again, and its sum is right."""
     command = [bigtext(8), "again", "3"]
     plain = run(command)
@@ -172,7 +157,7 @@ def test_deleted_after_start(hugexec_run, bigtext, tmp_path, backing):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_cxx_exceptions(hugexec_run, run, backing):
+def test_cxx_exceptions(hugexec_run, backing):
     needed("c++")
     program = GENERATED / "throws"
     GENERATED.mkdir(parents=True, exist_ok=True)
@@ -216,7 +201,7 @@ func main() {
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_go_program(hugexec_run, run, backing):
+def test_go_program(hugexec_run, backing):
     """Go preempts with SIGURG and turns SIGSEGV into a panic: signals must find their handlers in the copied text."""
     root = UNPACKED / "usr/lib/go-1.19"
     go = needed(root / "bin" / "go")
@@ -238,99 +223,13 @@ def test_go_program(hugexec_run, run, backing):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_podman(hugexec_run, run, backing):
+def test_podman(hugexec_run, backing):
     command = [needed(UNPACKED / "usr/bin/podman"), "--version"]
     plain = run(command)
     with pool_for(backing, 32):
         done, report = hugexec_run(command, backing=backing)
     assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)
     assert plain.returncode == 0 and report[0]["outcome"] == "remapped"
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def answers(port, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
-        return answer.status == 200
-
-
-def prometheus(folder):
-    port = free_port()
-    (folder / "prometheus.yml").write_text("scrape_configs: []\n")
-    command = [needed(UNPACKED / "usr/bin/prometheus"), f"--config.file={folder}/prometheus.yml",
-               f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
-    return command, lambda: answers(port, "/-/ready")
-
-
-def etcd(folder):
-    client, peer = free_port(), free_port()
-    command = [needed(UNPACKED / "usr/bin/etcd"), f"--data-dir={folder}/data",
-               f"--listen-client-urls=http://127.0.0.1:{client}", f"--advertise-client-urls=http://127.0.0.1:{client}",
-               f"--listen-peer-urls=http://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
-               f"--initial-cluster=default=http://127.0.0.1:{peer}"]
-    return command, lambda: answers(client, "/health")
-
-
-def connects(path):
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
-        client.connect(str(path))
-        return bool(client.recv(1))
-
-
-def mariadbd(folder):
-    (folder / "data").mkdir()
-    command = [needed(UNPACKED / "usr/sbin/mariadbd"), "--no-defaults", f"--datadir={folder}/data", "--user=root",
-               "--skip-networking", "--skip-grant-tables", f"--socket={folder}/s", f"--pid-file={folder}/pid",
-               f"--lc-messages-dir={UNPACKED}/usr/share/mysql", "--innodb-buffer-pool-size=16M"]
-    return command, lambda: connects(folder / "s")
-
-
-def postgres(folder):
-    binaries = UNPACKED / "usr/lib/postgresql/15/bin"
-    needed(binaries / "postgres")
-    as_nobody = []
-    if os.geteuid() == 0:  # it refuses to be started by root
-        as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        os.chown(folder, 65534, 65534)
-        open_up(folder)
-    else:
-        try:
-            pwd.getpwuid(os.geteuid())
-        except KeyError:
-            pytest.skip("initdb wants a user who is in /etc/passwd")
-    made = subprocess.run([*as_nobody, binaries / "initdb", "-D", folder / "data", "-A", "trust", "-N"],
-                          capture_output=True, text=True, cwd=folder, check=False)
-    assert made.returncode == 0, made.stderr
-    command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder), "-h", ""]
-
-    def is_ready():
-        return subprocess.run([binaries / "pg_isready", "-h", folder], capture_output=True,
-                              check=False).returncode == 0 if (binaries / "pg_isready").exists() \
-            else (folder / ".s.PGSQL.5432").exists()
-
-    return [*as_nobody, *command], is_ready
-
-
-SERVERS = {"prometheus": prometheus, "etcd": etcd, "mariadbd": mariadbd, "postgres": postgres}
-
-
-def serve(words, is_ready, look=lambda pid: None, prepare=None):
-    """Start a server (after PREPARE in its process), wait until it serves, LOOK at it, end it with SIGTERM; returns its status."""
-    process = Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=prepare)
-    try:
-        wait_until(is_ready, process=process)
-        look(process.pid)
-        process.terminate()
-        return process.wait(60)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
@@ -358,7 +257,7 @@ def test_server(hugexec_command, tmp_path, name, backing):
     assert ours == plain
 
 
-def test_small_text_is_left_alone(hugexec_command, run, bigtext):
+def test_small_text_is_left_alone(hugexec_command, bigtext):
     """Text below min_text: untouched, and untraced once the follow timeout is over."""
     program = bigtext(4)
     policy = policy_with(min_text="64M", follow_timeout=1)
@@ -366,10 +265,10 @@ def test_small_text_is_left_alone(hugexec_command, run, bigtext):
     with Process(words, stdout=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         assert process.stdout.readline() == "ready\n"
-        wait_until(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
+        wait_for(lambda: status_of(process.pid)["TracerPid"] == "0", process=process)
         assert huge_text_bytes(process.pid) == 0
         process.terminate()
-    wait_until(lambda: read_report(report_path))
+    wait_for(lambda: read_report(report_path))
     assert [line["outcome"] for line in read_report(report_path)] == ["skipped"]
     assert read_report(report_path)[0]["reason"].startswith("text-small: ")
 
@@ -398,7 +297,7 @@ int main(void) { unsigned sum = 0; for (unsigned i = 0; i < name_count; i++) sum
 
 
 @pytest.mark.parametrize("backing", ["hugetlb", "thp"])
-def test_rounding_out_stops_at_relro(hugexec_run, run, tmp_path, backing):
+def test_rounding_out_stops_at_relro(hugexec_run, tmp_path, backing):
     """What ld.so has relocated and then made read-only is the library's own read-only memory, but not what its file says."""
     (tmp_path / "text.s").write_text(bigtext_generator.assembly(3))
     (tmp_path / "names.c").write_text(RELRO_LIBRARY)

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from conftest import children_of, policy_with, read_report, status_of, wait_until
+from lib.policies import policy_with
+from lib.process import children_of, status_of, wait_for
+from lib.report import read_report
 
 # Runs a command ten times, says what has become of processes meanwhile, and reaps nothing but what it has started itself.
 RUNS = r"""
@@ -102,7 +104,7 @@ def test_a_wrapper_that_is_pid_1_has_no_time_limit(hugexec_command, bigtext, tmp
         try:
             assert process.stdout.readline() and process.stdout.readline() == "ready\n"
             (pid,) = children_of(process.pid)
-            wait_until(lambda: status_of(pid)["TracerPid"] == "0")
+            wait_for(lambda: status_of(pid)["TracerPid"] == "0")
             assert children_of(pid) == []
         finally:
             process.kill()
@@ -119,7 +121,7 @@ def test_sigchld(hugexec_command, bigtext, attribute):
             assert process.stdout.readline() and process.stdout.readline() == "ready\n"
             status = status_of(process.pid)
             assert (status["TracerPid"], status["ShdPnd"].strip("0"), status["SigPnd"].strip("0")) == ("0", "", "")
-            wait_until(lambda: children_of(process.pid) == [])
+            wait_for(lambda: children_of(process.pid) == [])
         finally:
             process.kill()
     (line,) = read_report(report)

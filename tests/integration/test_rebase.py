@@ -6,8 +6,14 @@ import subprocess
 
 import pytest
 
-from conftest import GENERATED, HUGE, ROOT, Process, bigtext_generator, policy_with, read_report, run, smaps, wait_until
-from test_programs import pool_for
+from lib.machine import HUGE, pool_for
+from lib.policies import policy_with
+from lib.process import Process, run, wait_for
+from lib.programs import GENERATED
+from lib.report import read_report
+from lib.smaps import smaps
+from lib.surroundings import ROOT
+from programs import bigtext as bigtext_generator
 
 SOURCE = ROOT / "tests" / "programs" / "story.c"
 # A static PIE is mapped by the kernel as any large file is, at a multiple of 2 MiB where it can. lld links text so that it
@@ -31,7 +37,7 @@ def story(request):
 
 
 @pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
-def test_program_about_itself(hugexec_run, run, story, backing):
+def test_program_about_itself(hugexec_run, story, backing):
     words = [story, "maps"] if backing == "file" else [story]
     plain = run(words)
     assert "frame: story_innermost" in plain.stdout or "static" in story, plain.stdout
@@ -68,11 +74,11 @@ def test_bases_are_random(hugexec_run, bigtext):
         assert len({step >> bit & 1 for step in steps}) == 2, f"bit {bit} of {steps}"
 
 
-def test_no_rebasing_where_addresses_are_not_to_be_random(hugexec_command, run, bigtext):
+def test_no_rebasing_where_addresses_are_not_to_be_random(hugexec_command, bigtext):
     words, report = hugexec_command([bigtext(4), "sleep"], backing="file,thp")
     with Process(["setarch", "-R", *words], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
         try:
-            wait_until(lambda: read_report(report), process=process)
+            wait_for(lambda: read_report(report), process=process)
             line = read_report(report)[0]
             start = next(entry["start"] for entry in smaps(process.pid) if entry["path"] == bigtext(4))
         finally:
@@ -90,7 +96,7 @@ def test_no_rebasing_where_the_policy_forbids_it(hugexec_run, bigtext):
     assert report[0]["rebased"] is False and report[0]["reason"].startswith("file-misaligned")
 
 
-def test_program_headers_and_mappings_agree(hugexec_command, run, story):
+def test_program_headers_and_mappings_agree(hugexec_command, story):
     """In place each part of the program is the part of the file that its header says."""
     words, report = hugexec_command([story, "maps"], backing="file")
     told = run(words).stdout
@@ -117,7 +123,7 @@ int main(int argc, char **argv)
 
 
 @pytest.mark.parametrize("kind", ["-pie", "-static-pie"])
-def test_zeros_far_away_move_too(hugexec_run, run, tmp_path, kind):
+def test_zeros_far_away_move_too(hugexec_run, tmp_path, kind):
     (tmp_path / "far.c").write_text(FAR_ZEROS)
     (tmp_path / "text.s").write_text(bigtext_generator.assembly(4))
     program, at = tmp_path / "far", "0x10000000"
@@ -158,7 +164,7 @@ _start:	mov (%rsp), %rcx
 """
 
 
-def test_interpreter_is_the_same_file(hugexec_run, run, tmp_path):
+def test_interpreter_is_the_same_file(hugexec_run, tmp_path):
     """The kernel loads such a program twice and starts the second one, which stays where it is."""
     program, text = tmp_path / "twice", tmp_path / "text.s"
     text.write_text(bigtext_generator.assembly(4) + "\t.text" + START)
@@ -189,7 +195,7 @@ int main(void)
 
 @pytest.mark.parametrize("linker", ["bfd", "lld"])
 @pytest.mark.parametrize("align", [1 << 12, 1 << 16, 1 << 21, 1 << 23])
-def test_no_alignment_is_lost(hugexec_run, run, tmp_path, linker, align):
+def test_no_alignment_is_lost(hugexec_run, tmp_path, linker, align):
     """What the program has told the kernel to align stays aligned: a program that cannot be moved so is not moved."""
     if not shutil.which(f"ld.{linker}"):
         pytest.skip(f"ld.{linker} is not installed")

@@ -3,7 +3,9 @@ import json
 import os
 
 import pytest
-from conftest import ALL
+
+from lib.policies import ALL
+from lib.process import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a /run of its own")
 
@@ -27,7 +29,7 @@ RECORD = {"version": 1, "mount_namespace": 0, "namespace": "shop", "pod": "web-0
 
 
 @pytest.fixture
-def status(run, hugexec, hugexecctl, write_policy, bigtext):
+def status(hugexec, hugexecctl, write_policy, bigtext):
     def call(words, record):
         environment = {**os.environ, "hugexec": f"{hugexec} --policy={write_policy(ALL)}", "ctl": hugexecctl,
                        "program": bigtext(), "words": words, "record": record}

@@ -15,8 +15,11 @@ import zlib
 
 import pytest
 
-from conftest import Process, bigtext_generator, marked, policy_with, read_report, run, status_of, wait_until
-from helper_daemon import asking, start_daemon  # noqa: F401 (a fixture)
+from lib.helper_daemon import asking
+from lib.policies import policy_with
+from lib.process import Process, marked, run, status_of, wait_for
+from lib.report import read_report
+from programs import bigtext as bigtext_generator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changing roots and mounts takes root")
 
@@ -206,7 +209,7 @@ def test_moved_and_then_blind(steps, hugexec_command, built, mark):
             tracer = stopped[0] if stopped else None
             return tracer
 
-        wait_until(stands, process=process)
+        wait_for(stands, process=process)
         assert run(["nsenter", "--mount", "-t", str(tracer), "mount", "-t", "tmpfs", "none", "/proc"]).returncode == 0
         os.kill(tracer, signal.SIGCONT)
         assert process.communicate(timeout=60)[0] == told_by(built, "a") and process.returncode == 7
@@ -358,7 +361,7 @@ def swapped_at(step, words, swap, mark, environment, about):
             os.kill(tracer, signal.SIGCONT)
         return False
 
-    wait_until(has_ended)
+    wait_for(has_ended)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(words, process.returncode, out, err), swapped
 

@@ -6,8 +6,14 @@ import subprocess
 
 import pytest
 
-from conftest import GENERATED, HUGE, ROOT, Process, bigtext_generator, policy_with, read_report, run, smaps
-from test_programs import pool_for
+from lib.machine import HUGE, pool_for
+from lib.policies import policy_with
+from lib.process import Process, run
+from lib.programs import GENERATED
+from lib.report import read_report
+from lib.smaps import smaps
+from lib.surroundings import ROOT
+from programs import bigtext as bigtext_generator
 
 MAIN = ROOT / "tests" / "programs" / "bigtext.c"
 # Read-only memory of several slots beside the text: GNU ld puts constants behind it and notes before it, lld constants

@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from conftest import Process, marked, policy_with, read_report, wait_until
+from lib.policies import policy_with
+from lib.process import Process, marked, wait_for
+from lib.report import read_report
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 RANDOM = random.Random(1)
@@ -22,7 +24,7 @@ def start(words, mark, **options):
 
 
 def nothing_left(mark):
-    wait_until(lambda: not marked(mark))
+    wait_for(lambda: not marked(mark))
 
 
 STORMS = {

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from conftest import policy_with
+from lib.policies import policy_with
 
 # Its data file gets number 2, as the first that is free.
 CLOSES = r"""

@@ -12,19 +12,21 @@ import termios
 
 import pytest
 
-from conftest import MIB, at_rest, read_report, wait_for
+from lib.machine import MIB
+from lib.process import at_rest, run, wait_for
+from lib.report import read_report
 
 NOBODY = 65534
 
 
-def test_status_of_a_process_that_there_is_not(run, hugexecctl):
+def test_status_of_a_process_that_there_is_not(hugexecctl):
     done = run([hugexecctl, "status", "2147483647"])
     assert done.returncode == 1 and "2147483647" in done.stderr and done.stdout == ""
     done = run([hugexecctl, "status", "--json", "2147483647"])
     assert done.returncode == 1 and done.stdout == ""
 
 
-def test_status_shows_small_text_of_a_process_asked_for(run, hugexecctl):
+def test_status_shows_small_text_of_a_process_asked_for(hugexecctl):
     with at_rest(["sleep", "60"]) as process:
         wait_for(lambda: "sleep" in os.readlink(f"/proc/{process.pid}/exe"))
         said = json.loads(run([hugexecctl, "status", "--json", process.pid]).stdout)
@@ -39,7 +41,7 @@ def test_status_shows_small_text_of_a_process_asked_for(run, hugexecctl):
 
 
 @pytest.mark.parametrize("backing", ["thp", "hugetlb", "file"])
-def test_status_agrees_with_the_report(run, hugexecctl, hugexec_command, hugetlb_pool, bigtext, backing):
+def test_status_agrees_with_the_report(hugexecctl, hugexec_command, hugetlb_pool, bigtext, backing):
     program = bigtext(8)
     probe = json.loads(run([hugexecctl, "doctor", "--json"]).stdout)["backings"]
     pool = hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext()
@@ -67,7 +69,7 @@ def test_status_agrees_with_the_report(run, hugexecctl, hugexec_command, hugetlb
         assert process.pid not in [one["pid"] for one in said["processes"]]
 
 
-def status_of(run, hugexecctl, pid, name):
+def status_of(hugexecctl, pid, name):
     """The object NAME of a process, which is there."""
     entry, = json.loads(run([hugexecctl, "status", "--json", pid]).stdout)["processes"]
     return next(one for one in entry["objects"] if one["name"] == name)
@@ -85,28 +87,28 @@ def remapped(hugexec_command, command, **arguments):
         yield process, lines[0]
 
 
-def test_status_of_node(run, hugexecctl, hugexec_command):
+def test_status_of_node(hugexecctl, hugexec_command):
     node = shutil.which("node")
     if not node:
         pytest.skip("node is not installed")
     with remapped(hugexec_command, [node, "-e", "setTimeout(() => {}, 60000)"], backing="thp") as (process, line):
-        one = status_of(run, hugexecctl, process.pid, os.path.realpath(node))
+        one = status_of(hugexecctl, process.pid, os.path.realpath(node))
         assert one["huge_bytes"] == line["huge_bytes"] > 16 * MIB
         assert one["text_bytes"] == line["text_bytes"]
         assert one["backing"] == "thp" and one["shared"] is False
 
 
-def test_status_of_a_program_that_was_deleted(run, hugexecctl, hugexec_command, bigtext, tmp_path):
+def test_status_of_a_program_that_was_deleted(hugexecctl, hugexec_command, bigtext, tmp_path):
     program = tmp_path / "soon-gone"
     shutil.copy(bigtext(4, "static", ("cc", "-static")), program)
     with remapped(hugexec_command, [program, "sleep"], backing="thp") as (process, line):
         program.unlink()
-        one = status_of(run, hugexecctl, process.pid, str(program))
+        one = status_of(hugexecctl, process.pid, str(program))
         assert one["path"] == f"{program} (deleted)" and one["huge_bytes"] == line["huge_bytes"]
         assert run([hugexecctl, "status", process.pid]).stdout.rstrip().splitlines()[-1].endswith(f" {program}")
 
 
-def test_status_draws_bars_on_a_terminal_only(run, hugexecctl, hugexec_command, bigtext):
+def test_status_draws_bars_on_a_terminal_only(hugexecctl, hugexec_command, bigtext):
     def on_terminal(locale):
         main, other = pty.openpty()
         try:
@@ -127,14 +129,14 @@ def test_status_draws_bars_on_a_terminal_only(run, hugexecctl, hugexec_command, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
-def test_status_counts_what_it_may_not_read(run, hugexecctl):
+def test_status_counts_what_it_may_not_read(hugexecctl):
     done = run([hugexecctl, "status", "--json"], user=NOBODY, group=NOBODY, extra_groups=[])
     assert done.returncode == 0 and json.loads(done.stdout)["unreadable"] > 0
     done = run([hugexecctl, "status", os.getpid()], user=NOBODY, group=NOBODY, extra_groups=[])
     assert done.returncode == 1 and "Permission denied" in done.stderr
 
 
-def test_status_cannot_be_fooled_by_names(run, hugexecctl, tmp_path):
+def test_status_cannot_be_fooled_by_names(hugexecctl, tmp_path):
     program = tmp_path / "x\033[2J\nFilePmdMapped: 4096 kB"
     program.write_bytes(pathlib.Path("/bin/sleep").resolve().read_bytes())
     program.chmod(0o755)

@@ -6,15 +6,17 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
 
-from conftest import GENERATED, HUGE_COUNTS, ROOT, Process, huge_text_bytes, policy_with, read_report, run, smaps
-from test_programs import BACKINGS, pool_for
-
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext as generator  # noqa: E402
+from lib.machine import pool_for
+from lib.policies import policy_with
+from lib.process import Process, run
+from lib.programs import BACKINGS, GENERATED
+from lib.report import read_report
+from lib.smaps import HUGE_COUNTS, huge_text_bytes, smaps
+from lib.surroundings import ROOT
+from programs import bigtext as generator
 
 FRAMES = ["hot_innermost", "hot_middle", "hot_outer", "main"]
 
@@ -68,7 +70,7 @@ def frames_of(text):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_gdb_attached(hugexec_command, hot, run, backing):
+def test_gdb_attached(hugexec_command, hot, backing):
     needed("gdb")
     words, report = hugexec_command([hot, "wait"], backing=backing)
     with pool_for(backing, 16), running(words) as pid:
@@ -80,7 +82,7 @@ def test_gdb_attached(hugexec_command, hot, run, backing):
     assert frames_of(told) == FRAMES, told
 
 
-def test_auxv_and_stat_agree(hugexec_command, hot, run):
+def test_auxv_and_stat_agree(hugexec_command, hot):
     """After rebasing, the kernel's auxv, its code and data addresses and the mappings are about the same place."""
     words, report = hugexec_command([hot, "wait"], backing="file")
     with running(words) as pid:
@@ -118,7 +120,7 @@ def core_folder(tmp_path):
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
-def test_core_file(hugexec_command, hot, run, core_folder, backing):
+def test_core_file(hugexec_command, hot, core_folder, backing):
     needed("gdb")
 
     def dump(words):
@@ -144,7 +146,7 @@ def test_core_file(hugexec_command, hot, run, core_folder, backing):
     assert core_bytes <= plain_bytes + (1 << 20)
 
 
-def test_perf_names_functions(hugexec_command, hot, run, tmp_path):
+def test_perf_names_functions(hugexec_command, hot, tmp_path):
     needed("perf")
 
     def hottest(words, name):
@@ -164,7 +166,7 @@ def test_perf_names_functions(hugexec_command, hot, run, tmp_path):
     assert read_report(report)[0]["outcome"] == "remapped"
 
 
-def test_perf_that_was_running_before(hugexec_command, hot, run, tmp_path):
+def test_perf_that_was_running_before(hugexec_command, hot, tmp_path):
     """A system-wide perf sees the rebased text's mapping as an event of its own."""
     needed("perf")
     data = tmp_path / "all.data"
@@ -189,7 +191,7 @@ def append(path, text):
 
 
 @pytest.mark.parametrize("backing,hits_expected", [("file", 7), ("thp", 0)])
-def test_uprobe(hugexec_command, hot, run, backing, hits_expected):
+def test_uprobe(hugexec_command, hot, backing, hits_expected):
     """A probe on a function of the file hits in the rebased, huge-mapped program; a copy is not the file."""
     tracing = pathlib.Path("/sys/kernel/tracing")
     mounted = False
@@ -242,7 +244,7 @@ def test_eight_processes_share_one_text(hugexec_command, bigtext, tmp_path):
 
 
 @pytest.mark.parametrize("backing", ["file", "thp"])
-def test_libraries(hugexec_command, run, backing):
+def test_libraries(hugexec_command, backing):
     """Text that lies in libraries: clang's own is tiny, libLLVM's and libclang-cpp's are not."""
     needed("clang")
     command = ["clang", "-O2", "-S", "-o", "-", "-x", "c", "-"]
@@ -262,7 +264,7 @@ def test_libraries(hugexec_command, run, backing):
         assert llvm[0]["huge_bytes"] > 0 or llvm[0]["prepared_bytes"] > 0 or "file-busy" in llvm[0]["reason"]
 
 
-def test_libraries_include_and_exclude(hugexec_command, run):
+def test_libraries_include_and_exclude(hugexec_command):
     needed("clang")
     for libraries, wanted in ({"include": ["**/libLLVM*"]}, {"LLVM"}), ({"exclude": ["**/libLLVM*"]}, {"clang-cpp"}):
         policy = policy_with(libraries=libraries, min_text="20M", follow="none")

@@ -3,8 +3,12 @@ import os
 
 import pytest
 
-from conftest import HUGE, policy_with, read_report, run, take_hugetlb_pool
-from test_libraries import Built, look, policy as library_policy
+from lib.libraries import Built, look
+from lib.libraries import policy as library_policy
+from lib.machine import HUGE, take_hugetlb_pool
+from lib.policies import policy_with
+from lib.process import run
+from lib.report import read_report
 
 TUNABLES = "glibc.malloc.hugetlb=2"
 

@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 
-from cached_files import ext4_fixture, huge_bytes, huge_ext4_fixture, read_small, small_user  # noqa: F401
-from conftest import BUILD, MIB, policy_with
-from test_libraries import Built
+from lib.cached_files import huge_bytes, read_small, small_user
+from lib.libraries import Built
+from lib.machine import MIB
+from lib.policies import policy_with
+from lib.process import run
+from lib.surroundings import BUILD
 
 TEXT = 8 * MIB
 
@@ -23,15 +26,15 @@ def program_fixture(huge_ext4, bigtext):
     return path
 
 
-def warm(run, hugexecctl, *words, **options):
+def warm(hugexecctl, *words, **options):
     done = run([hugexecctl, "warm", "--json", *words], **options)
     said = json.loads(done.stdout)
     assert said["version"] == 1
     return done.returncode, said["files"]
 
 
-def test_program(run, hugexecctl, program):
-    status, (file,) = warm(run, hugexecctl, program)
+def test_program(hugexecctl, program):
+    status, (file,) = warm(hugexecctl, program)
     assert status == 0 and file["reason"] is None
     assert TEXT <= file["text_bytes"] < TEXT + MIB
     assert file["slot_bytes"] == file["huge_bytes"] >= TEXT - 2 * MIB
@@ -39,7 +42,7 @@ def test_program(run, hugexecctl, program):
     assert run([program]).returncode == 0
 
 
-def test_lines_for_people(run, hugexecctl, program):
+def test_lines_for_people(hugexecctl, program):
     done = run([hugexecctl, "warm", program, "/bin/sh", "/etc/passwd", "/no/such"])
     assert done.returncode == 1 and done.stderr == ""
     title, huge, small, text, missing = done.stdout.splitlines()
@@ -50,9 +53,9 @@ def test_lines_for_people(run, hugexecctl, program):
     assert len({line.index("/") for line in (huge, small, text, missing)}) == 1  # aligned
 
 
-def test_program_that_runs_on_small_pages(run, hugexecctl, program):
+def test_program_that_runs_on_small_pages(hugexecctl, program):
     with small_user(program, os.path.getsize(program)):
-        status, (file,) = warm(run, hugexecctl, program)
+        status, (file,) = warm(hugexecctl, program)
     assert status == 1 and file["huge_bytes"] == 0
     assert file["reason"].startswith("file-busy: ")
 
@@ -61,14 +64,14 @@ def paths_of(files):
     return [file["path"] for file in files]
 
 
-def test_policy(run, hugexecctl, program, write_policy, tmp_path):
+def test_policy(hugexecctl, program, write_policy, tmp_path):
     policy = policy_with()
     policy["rules"][0]["match"]["exe"] = [str(program), str(tmp_path / "not-installed"), f"{program.parent}/prog*"]
-    status, files = warm(run, hugexecctl, f"--policy={write_policy(policy)}")
+    status, files = warm(hugexecctl, f"--policy={write_policy(policy)}")
     assert paths_of(files) == [str(program), str(tmp_path / "not-installed")]
     assert files[0]["huge_bytes"] == files[0]["slot_bytes"] > 0
     assert status == 0  # what is not installed is no failure of the boot
-    assert warm(run, hugexecctl, tmp_path / "not-installed")[0] == 1
+    assert warm(hugexecctl, tmp_path / "not-installed")[0] == 1
 
 
 @pytest.fixture(name="tree")
@@ -92,25 +95,25 @@ def tree_fixture(huge_ext4, program):
 
 @pytest.mark.parametrize("pattern,wanted", [("/a/*", {"a/one"}), ("/**/t[w]o", {"b/deep/two"}), ("/?/**", {"a/one", "b/deep/two"}),
                                             ("/**", {"a/one", "b/deep/two"}), ("/b/two", set())])
-def test_patterns(run, hugexecctl, write_policy, tree, pattern, wanted):
+def test_patterns(hugexecctl, write_policy, tree, pattern, wanted):
     """Programs with whole slots of text that a pattern leads to, each once, but for those that a rule before leaves alone."""
     rules = [{"match": {"exe": "/**/skipped"}, "action": "skip"}, {"match": {"exe": [str(tree) + pattern, "**/one"]}}]
     if pattern == "/b/two":
         rules[1]["match"]["exe"] = [f"{tree}/[b]/two", "**/one"]  # where to look for the second it does not say
-    status, files = warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")
+    status, files = warm(hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")
     paths = {path.removeprefix(f"{tree}/").replace("one-again", "one") for path in paths_of(files)}
     assert status == 0 and paths == wanted and len(files) == len(wanted)
     assert all(file["huge_bytes"] == file["slot_bytes"] > 0 for file in files)
 
 
-def test_sizes_of_the_rule(run, hugexecctl, write_policy, tree):
+def test_sizes_of_the_rule(hugexecctl, write_policy, tree):
     for settings in {"min_text": "9M"}, {"max_text": "7M"}:
         rules = [{"match": {"exe": f"{tree}/a/*"}, **settings}]
-        assert warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}") == (0, [])
+        assert warm(hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}") == (0, [])
     assert "No rule names" in run([hugexecctl, "warm", f"--policy={write_policy({'version': 1, 'rules': rules})}"]).stdout
 
 
-def test_libraries(run, hugexecctl, write_policy, huge_ext4):
+def test_libraries(hugexecctl, write_policy, huge_ext4):
     """Of a program that a rule names: those that it loads at start, and those that the rule names."""
     folder = huge_ext4 / "libraries"
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,32 +122,32 @@ def test_libraries(run, hugexecctl, write_policy, huge_ext4):
     needed, later = built.library("needed"), built.library("later")
     program = built.program("program", needed)
     rules = [{"match": {"exe": str(program)}, "libraries": {"exclude": ["**/libc.so*"], "prepare": [f"{folder}/lib*.so"]}}]
-    status, files = warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")
+    status, files = warm(hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")
     assert status == 0 and paths_of(files) == [str(program), str(needed), str(later)]
     assert all(file["huge_bytes"] == file["slot_bytes"] > 0 for file in files[1:])
     rules[0]["libraries"] = False
-    assert paths_of(warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")[1]) == [str(program)]
+    assert paths_of(warm(hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")[1]) == [str(program)]
     rules = [{"match": {}, "libraries": {"prepare": [f"{folder}/liblat*"]}}]  # no program is named, but a file is
-    assert paths_of(warm(run, hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")[1]) == [str(later)]
+    assert paths_of(warm(hugexecctl, f"--policy={write_policy({'version': 1, 'rules': rules})}")[1]) == [str(later)]
 
 
-def test_small_text_is_no_failure(run, hugexecctl):
-    status, (file,) = warm(run, hugexecctl, "/bin/sh")
+def test_small_text_is_no_failure(hugexecctl):
+    status, (file,) = warm(hugexecctl, "/bin/sh")
     assert status == 0 and file["reason"].startswith("no-huge-slot") and file["huge_bytes"] == 0
 
 
 @pytest.mark.parametrize("words", [[], ["--policy", "/bin/sh"], ["--nonsense"]])
-def test_wrong_usage(run, hugexecctl, words):
+def test_wrong_usage(hugexecctl, words):
     done = run([hugexecctl, "warm", *words])
     assert done.returncode == 2 and done.stdout == "" and done.stderr != ""
 
 
-def test_broken_policy(run, hugexecctl, write_policy):
+def test_broken_policy(hugexecctl, write_policy):
     done = run([hugexecctl, "warm", f"--policy={write_policy('{')}"])
     assert done.returncode == 1 and "policy-1.json:1:" in done.stderr
 
 
-def test_unit(run):
+def test_unit():
     """Sandboxed well, and nothing in it that systemd does not know."""
     unit = BUILD / "units" / "hugexec-warm.service"
     if not shutil.which("systemd-analyze"):

@@ -6,8 +6,11 @@ import subprocess
 
 import pytest
 
-from conftest import HUGE, Process, policy_with, read_report
-from test_fail_open import cgroup
+from lib.confinement import cgroup
+from lib.machine import HUGE
+from lib.policies import policy_with
+from lib.process import Process
+from lib.report import read_report
 
 IDS = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d %d\\n", getuid(), geteuid()); return 9; }\n'
 

@@ -21,9 +21,8 @@ HERE = ROOT / "tests" / "kernels"
 BOOT_SECONDS = 900  # for one that hangs
 MEMORY_MIB = 3072
 
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext  # noqa: E402
-import gigatext  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from programs import bigtext, gigatext
 
 PROGRAMS = {"bigtext-pie": ["cc"], "bigtext-static": ["cc", "-static"], "bigtext-static-pie": ["cc", "-static-pie"],
             "bigtext-sealed": ["cc", "-DSEAL_TEXT"]}

@@ -12,8 +12,10 @@ import subprocess
 import time
 
 import cri
-from box import Box, wait_for
+from box import Box
 from image import build_image
+
+from lib.process import wait_for
 
 SOCKET = "run/containerd/containerd.sock"
 INSTALL = pathlib.Path(__file__).resolve().parents[2] / "oci-hook" / "kubernetes" / "image" / "hugexec-node"

@@ -1,5 +1,4 @@
 """Containers of real runtimes with hugexec's hook, in a box (box.py) so that the host's policy is ours."""
-import fcntl
 import json
 import os
 import pathlib
@@ -7,13 +6,13 @@ import re
 import shutil
 import subprocess
 
-import bigtext as generator
-from box import Box, wait_for
-from surroundings import BUILD, PROGRAMS, ROOT  # noqa: F401
+from box import Box
 
-GENERATED = PROGRAMS / "generated"
+from lib.process import wait_for
+from lib.programs import build_bigtext
+from lib.surroundings import BUILD
+
 HOOK = BUILD / "oci-hook" / "hugexec-oci-hook"
-HUGE = 2 << 20
 OPTED_IN = {"io.hugexec.remap": "true"}
 
 
@@ -24,14 +23,8 @@ def policy(**settings):
 
 
 def big(mib=8, name="static-pie", command=("cc", "-static-pie")):
-    """A program with MIB of text (tests/programs/bigtext.c); built on first use, by one test run at a time."""
-    GENERATED.mkdir(parents=True, exist_ok=True)
-    path = GENERATED / f"bigtext-{name}-{mib}"
-    with open(GENERATED / ".lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            generator.build(mib, str(path), tuple(command))
-    return path
+    """A program with MIB of text (tests/programs/bigtext.c)."""
+    return pathlib.Path(build_bigtext(mib, name, command))
 
 
 def libraries_of(program):
@@ -167,15 +160,3 @@ def tracers():
         except OSError:
             pass
     return found
-
-
-def huge_text_bytes(pid):
-    """Bytes of a process's executable mappings that are on huge pages."""
-    total, executable = 0, False
-    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        words = line.split()
-        if not words[0].endswith(":"):
-            executable = "x" in words[1]
-        elif executable and words[0] in ("FilePmdMapped:", "ShmemPmdMapped:", "Private_Hugetlb:", "Shared_Hugetlb:"):
-            total += int(words[1]) * 1024
-    return total

@@ -4,8 +4,11 @@ import os
 import shutil
 
 import pytest
-from box import wait_for
-from containers import HUGE, Containers, big, huge_text_bytes, policy
+from containers import Containers, big, policy
+
+from lib.machine import HUGE
+from lib.process import wait_for
+from lib.smaps import huge_text_bytes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
 

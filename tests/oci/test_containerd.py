@@ -6,16 +6,17 @@ import pathlib
 import shutil
 import subprocess
 
-import bigtext as bigtext_generator
 import pytest
+
+from lib.process import wait_for
+from lib.surroundings import BUILD, PROGRAMS
+from programs import bigtext as bigtext_generator
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
-import containerd as containerd_module  # noqa: E402  (needs what is asked for above)
-import cri  # noqa: E402
-from box import wait_for  # noqa: E402
-from surroundings import BUILD, PROGRAMS  # noqa: E402
+import containerd as containerd_module
+import cri
 
 BINARIES = containerd_module.find_containerd(PROGRAMS)
 ON = {"io.hugexec.remap": "true"}

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 from box import Box
-from dead_places import STANDARD_ERRORS, default_signals, full_file
-from surroundings import BUILD
+
+from lib.surroundings import BUILD
+from lib.unwritable import STANDARD_ERRORS, default_signals, full_file
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 

@@ -10,9 +10,12 @@ import subprocess
 import time
 
 import pytest
-from box import wait_for
-from containers import BUILD, HUGE, PROGRAMS, ROOT, Containers, big, huge_text_bytes, policy, tracers
-from surroundings import open_up
+from containers import Containers, big, policy, tracers
+
+from lib.machine import HUGE
+from lib.process import wait_for
+from lib.smaps import huge_text_bytes
+from lib.surroundings import BUILD, PROGRAMS, ROOT, open_up
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
 RUNTIMES = ["runc", "crun"]

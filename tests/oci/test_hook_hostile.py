@@ -2,14 +2,15 @@
 import os
 import re
 import subprocess
-import sys
 
 import pytest
-from box import wait_for
-from containers import GENERATED, HUGE, ROOT, Containers, big, policy, tracers
+from containers import Containers, big, policy, tracers
 
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-from elf import elf64, write  # noqa: E402  (found through the line above)
+from lib.machine import HUGE
+from lib.process import wait_for
+from lib.programs import GENERATED
+from lib.surroundings import ROOT
+from programs.elf import elf64, write
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
 TIB = 1 << 40

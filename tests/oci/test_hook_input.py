@@ -9,8 +9,10 @@ import sys
 import time
 
 import pytest
-from box import Box, wait_for
+from box import Box
 from containers import HOOK, OPTED_IN, big, policy, tracers
+
+from lib.process import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 MEMORY = 64 << 20

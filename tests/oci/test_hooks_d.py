@@ -6,8 +6,10 @@ import pathlib
 import shutil
 
 import pytest
-from box import Box, wait_for
-from surroundings import BUILD
+from box import Box
+
+from lib.process import wait_for
+from lib.surroundings import BUILD
 
 STAND_IN = """#!/bin/sh
 exec cat >"$(dirname "$0")/states/$$.json"

@@ -10,7 +10,8 @@ import subprocess
 import tomllib
 
 import pytest
-from surroundings import PROGRAMS, ROOT
+
+from lib.surroundings import PROGRAMS, ROOT
 
 yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed")
 KUBERNETES = ROOT / "oci-hook" / "kubernetes"

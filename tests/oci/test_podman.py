@@ -4,8 +4,11 @@ import os
 import shutil
 
 import pytest
-from box import wait_for
-from containers import BUILD, HOOK, HUGE, ROOT, Containers, big, policy, tracers
+from containers import HOOK, Containers, big, policy, tracers
+
+from lib.machine import HUGE
+from lib.process import wait_for
+from lib.surroundings import BUILD, ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("podman"), reason="podman, as root")
 

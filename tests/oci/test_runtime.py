@@ -1,15 +1,16 @@
 """hugexec-runtime: what it adds to a bundle, and that it is the real runtime in all else."""
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
 import textwrap
 
 import pytest
-from box import Box, wait_for
-from surroundings import BUILD
+from box import Box
+
+from lib.process import wait_for
+from lib.surroundings import BUILD
 
 OPTED_IN = {"version": 1, "rules": [{"match": {"via": "hook", "annotation": {"io.hugexec.remap": "true"}}}]}
 

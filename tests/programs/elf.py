@@ -1,7 +1,6 @@
 """ELF programs made by hand, which no linker would make: each ends with status 9 (or STATUS) at once, if it runs at all."""
 import struct
 
-
 FIXED, MOVABLE = 2, 3  # ET_EXEC, ET_DYN
 
 

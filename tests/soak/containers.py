@@ -14,8 +14,9 @@ import tempfile
 import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parents[1] / "oci")]
-from box import wait_for  # noqa: E402  (found through the line above)
-from containers import Containers, big, policy, tracers  # noqa: E402
+from containers import Containers, big, policy, tracers
+
+from lib.process import wait_for
 
 RATIO_MAX = 1.2
 ROUND_SECONDS = 900

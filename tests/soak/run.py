@@ -20,8 +20,8 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "programs"))
-import bigtext  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from programs import bigtext
 
 BACKINGS = ("file,thp", "hugetlb,thp", "thp", "plain")
 POOL = pathlib.Path("/proc/sys/vm/nr_hugepages")

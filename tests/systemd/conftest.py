@@ -1,24 +1,14 @@
 """One systemd for all tests of this folder, with this build installed; a unit ends with the test that made it."""
-import importlib.util
 import os
-import pathlib
 import shutil
 import subprocess
-import sys
 
 import pytest
+from bed import Bed
 
-TESTS = pathlib.Path(__file__).resolve().parents[1]
-
-# Pages, programs, and hooks that leave the machine as it was are those of the integration tests.
-spec = importlib.util.spec_from_file_location("integration", TESTS / "integration" / "conftest.py")
-integration = importlib.util.module_from_spec(spec)
-sys.modules["integration"] = integration
-spec.loader.exec_module(integration)
-from integration import (BUILD, GENERATED, PROGRAMS, ROOT, bigtext, bigtext_generator, hugetlb_pool)  # noqa: E402,F401
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bed import Bed  # noqa: E402
+from lib.programs import GENERATED
+from lib.surroundings import BUILD, PROGRAMS, ROOT
+from programs import bigtext as bigtext_generator
 
 POLICY = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "file_timeout": "60s"}]}
 

@@ -4,8 +4,8 @@ import os
 import re
 import socket
 
-from bed import wait_for
-from integration import children_of, huge_text_bytes, status_of
+from lib.process import children_of, status_of, wait_for
+from lib.smaps import huge_text_bytes
 
 PROGRAM = "/srv/programs/service-8"
 MIB = 1 << 20

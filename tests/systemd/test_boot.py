@@ -2,7 +2,7 @@
 import os
 import pathlib
 
-from bed import wait_for
+from lib.process import wait_for
 
 
 def test_systemd_is_up(bed):

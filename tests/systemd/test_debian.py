@@ -2,10 +2,10 @@
 import os
 
 import pytest
-
-from bed import wait_for
-from integration import huge_text_bytes
 from service import MIB, settings_of, untouched
+
+from lib.process import wait_for
+from lib.smaps import huge_text_bytes
 
 
 def user(bed, name):

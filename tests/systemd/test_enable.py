@@ -2,9 +2,9 @@
 import re
 
 import pytest
-
-from bed import wait_for
 from service import ENOUGH, PROGRAM, ask, on_huge_pages, settings_of, untouched, words_of
+
+from lib.process import wait_for
 
 SYSTEM = "/etc/systemd/system"
 

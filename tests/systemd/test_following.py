@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from bed import wait_for
-from integration import status_of
+from lib.process import status_of, wait_for
 
 COUNT = 50
 TYPES = {"simple": "", "exec": "", "idle": "", "notify": "--notify", "forking": "--fork=/run/following-%i.pid",

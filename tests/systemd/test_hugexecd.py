@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-from bed import wait_for
-from integration import huge_text_bytes, status_of
+from lib.process import status_of, wait_for
+from lib.smaps import huge_text_bytes
 
 FILTER = "SystemCallFilter=@system-service"
 SANDBOXES = {

@@ -2,10 +2,10 @@
 import re
 
 import pytest
-
-from bed import wait_for
-from integration import POOL, take_hugetlb_pool
 from service import ENOUGH, PROGRAM, ask, on_huge_pages
+
+from lib.machine import POOL, take_hugetlb_pool
+from lib.process import wait_for
 
 UNITS = "/usr/lib/systemd/system"
 # What systemd-analyze may find at most. The helper traces and reads others' processes, and joins their cgroups.

@@ -5,10 +5,10 @@ pages, or the journal says why not. What comes out is kept as JSON, of which tab
 import json
 
 import pytest
-
-from bed import wait_for
-from integration import BUILD
 from service import ENOUGH, PROGRAM, ask, on_huge_pages, untouched
+
+from lib.process import wait_for
+from lib.surroundings import BUILD
 
 ALL = """User=nobody
 PrivateTmp=yes

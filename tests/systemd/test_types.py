@@ -3,10 +3,10 @@ import os
 import socket
 
 import pytest
-
-from bed import wait_for
-from integration import take_hugetlb_pool
 from service import ENOUGH, PROGRAM, ask, on_huge_pages, tell, untouched, words_of
+
+from lib.machine import take_hugetlb_pool
+from lib.process import wait_for
 
 SOCKET = "/run/typed.sock"
 TYPES = {

@@ -2,7 +2,6 @@
 import contextlib
 import ctypes
 import hashlib
-import json
 import mmap
 import os
 import pathlib
@@ -10,7 +9,8 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, HUGE, MIB, Process, mounted, open_up, run
+from lib.machine import HUGE, MIB, mounted
+from lib.process import Process, run
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mmap.restype = ctypes.c_void_p
@@ -27,22 +27,6 @@ BATCH_BYTES = 4 * HUGE  # no more is ever missing from the cache
 KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 
 
-@pytest.fixture(scope="session")
-def page_cache():
-    """Call the module on a file; what it says, as a dict."""
-    program = BUILD / "tests" / "programs" / "page-cache"
-
-    def call(path, timeout_ms=5000, ranges=(), times=1, before=(), **options):
-        words = [*before, program, f"--times={times}", path, timeout_ms, *ranges]
-        done = run(words, **options)
-        assert done.returncode == 0, done.stderr
-        said = json.loads(done.stdout)
-        assert (said["leaked_files"], said["leaked_mappings"], said["leaked_children"]) == (0, 0, False)
-        return said
-
-    return call
-
-
 @contextlib.contextmanager
 def image(kind, folder, options="loop", features=()):
     """A filesystem of its own in a file."""
@@ -56,21 +40,6 @@ def image(kind, folder, options="loop", features=()):
     assert done.returncode == 0, done.stderr
     with mounted(["-t", kind, "-o", options, file], folder / kind) as where:
         yield where
-
-
-@pytest.fixture(name="ext4", scope="module")
-def ext4_fixture(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ext4")
-    open_up(folder)
-    with image("ext4", folder) as where:
-        yield where
-
-
-@pytest.fixture(name="huge_ext4")
-def huge_ext4_fixture(ext4):
-    if KERNEL < (6, 16):
-        pytest.skip("ext4 has large folios from Linux 6.16 on")
-    return ext4
 
 
 # A file, and its page cache seen by other means than the module's
@@ -145,7 +114,7 @@ def cached(path):
 
 def whole(pages):
     """
-    All in the cache, but for a few, which the kernel may have paged out by itself (conftest.takes_pages_back()). What a drop
+    All in the cache, but for a few, which the kernel may have paged out by itself (lib.machine.takes_pages_back()). What a drop
     takes is 512 at a time.
     """
     return pages.count(0) < 64

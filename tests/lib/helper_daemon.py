@@ -4,9 +4,9 @@ import os
 import socket
 import struct
 
-import pytest
-
-from conftest import ALL, BUILD, Process, children_of, wait_until, without_leak_check
+from lib.process import Process, children_of, wait_for
+from lib.sanitized import without_leak_check
+from lib.surroundings import BUILD
 
 # What a filter takes away from a service: to trace, and all that only a tracer needs.
 KILLS_PTRACE = ("kill", "ptrace", "pidfd_getfd", "process_vm_readv", "process_vm_writev")
@@ -100,7 +100,7 @@ class Daemon:
         """Until it answers, and has nothing left to do."""
         with Client(self.path) as client:
             assert client.ask(b"")[:2] == (REFUSED, "helper-request")
-        wait_until(lambda: not self.workers(), process=self.process)
+        wait_for(lambda: not self.workers(), process=self.process)
 
     def stop(self):
         if self.process and self.process.poll() is None:
@@ -109,13 +109,3 @@ class Daemon:
         self.listener.close()
 
 
-@pytest.fixture
-def start_daemon(public_folder, write_policy):
-    """Start hugexecd with a policy and options; ended with the test."""
-    with contextlib.ExitStack() as stack:
-        def start(policy=None, *options, prefix=(), **environment):
-            daemon = Daemon(public_folder / "hugexecd.sock", write_policy(policy or ALL))
-            stack.callback(daemon.stop)
-            return daemon.start(*options, prefix=prefix, **environment)
-
-        yield start

@@ -9,10 +9,9 @@ import pathlib
 import re
 import shutil
 import signal
-import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE = 0x20000, 0x1000, 0x4000, 0x80000
 PR_SET_NO_NEW_PRIVS = 38
 INSTALLED = ("/etc/hugexec", "/usr/lib/hugexec", "/usr/libexec/hugexec", "/run/hugexec")
@@ -131,4 +130,3 @@ set_surroundings()
 hide_installed()
 BUILD, PROGRAMS = open_to_all([folder_of("HUGEXEC_BUILD", "build"), folder_of("HUGEXEC_PROGRAMS", "build/programs")])
 os.environ["HUGEXEC_BUILD"], os.environ["HUGEXEC_PROGRAMS"] = str(BUILD), str(PROGRAMS)
-sys.path.insert(0, str(ROOT / "tests" / "programs"))

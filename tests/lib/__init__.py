@@ -1,0 +1,1 @@
+"""What tests share: processes, reports, policies, programs, and what they change on the machine."""
