@@ -15,6 +15,7 @@ enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
 
 int ctl_attach(int argc, char **argv);
 int ctl_check(int argc, char **argv);
+int ctl_compare(int argc, char **argv);
 int ctl_disable(int argc, char **argv);
 int ctl_doctor(int argc, char **argv);
 int ctl_enable(int argc, char **argv);

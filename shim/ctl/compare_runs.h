@@ -1,0 +1,17 @@
+/*
+ * compare_runs.h - run a command plain and under hugexec in turn, and compare.
+ */
+#pragma once
+
+#include "ctl/comparison.h"
+
+struct compare_request {
+	char *const *command;              /* NULL-terminated */
+	const char *policy_file, *backing; /* NULL: the host's, the rule's */
+	size_t pairs;
+	bool ignores_failure; /* goes on where the command ends with another status than 0 */
+	bool shows_progress;  /* on standard error */
+};
+
+/* Returns 0; -1 where there is nothing to compare, after a message. */
+int compare_runs(const struct compare_request *request, struct comparison *out);

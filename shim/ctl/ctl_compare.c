@@ -1,0 +1,84 @@
+/*
+ * hugexecctl compare: what hugexec brings a command, measured here and now.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/compare_runs.h"
+#include "ctl/ctl.h"
+#include "policy/policy.h"
+
+#define PAIRS_DEFAULT 20
+
+static const char help[] = "Usage: hugexecctl compare [OPTIONS] [--] COMMAND [ARG...]\n"
+                           "Run COMMAND plain and under hugexec in turn, and say what that changes and how\n"
+                           "sure it is. A coin decides for each pair of runs which goes first; so of 100\n"
+                           "comparisons of a thing with itself 99 find no difference, on a busy machine\n"
+                           "too. Each is run once or twice before, which does not count. Input and output\n"
+                           "of COMMAND are /dev/null; its first run shows standard error.\n"
+                           "\n"
+                           "  -n, --pairs=N      pairs of runs, 20 if not given; fewer than 8 tell nothing\n"
+                           "  --policy=FILE      hugexec reads this policy instead of the host's\n"
+                           "  --backing=LIST     in place of the rule's: file, hugetlb, thp\n"
+                           "  --ignore-failure   go on if COMMAND ends with another status than 0\n"
+                           "  --json             for programs\n"
+                           "  -h, --help         this text\n"
+                           "\n"
+                           "Exit status: 0, whatever the answer; 1 if COMMAND could not be run, or failed;\n"
+                           "2 for wrong usage.\n";
+
+/* 0: it is no number of pairs. */
+static size_t parse_pairs(const char *word)
+{
+	char *end;
+	unsigned long pairs = strtoul(word, &end, 10);
+	return *word < '0' || *word > '9' || *end || pairs > PAIRED_MAX ? 0 : pairs;
+}
+
+int ctl_compare(int argc, char **argv)
+{
+	static const struct option known[] = {{"pairs", required_argument, NULL, 'n'},
+	                                      {"policy", required_argument, NULL, 'p'},
+	                                      {"backing", required_argument, NULL, 'b'},
+	                                      {"ignore-failure", no_argument, NULL, 'i'},
+	                                      {"json", no_argument, NULL, 'j'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
+	struct compare_request request = {.pairs = PAIRS_DEFAULT, .shows_progress = isatty(STDERR_FILENO)};
+	struct settings ignored;
+	struct error err = {0};
+	bool json = false;
+	int option;
+	while ((option = getopt_long(argc, argv, "+hn:", known, NULL)) != -1) {
+		switch (option) {
+		case 'n':
+			request.pairs = parse_pairs(optarg);
+			if (!request.pairs)
+				return ctl_wrong_usage(argv[0], "-n takes a number from 1 to %d, not '%s'", PAIRED_MAX,
+				                       optarg);
+			break;
+		case 'p': request.policy_file = optarg; break;
+		case 'b': request.backing = optarg; break;
+		case 'i': request.ignores_failure = true; break;
+		case 'j': json = true; break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: return ctl_wrong_usage(argv[0], NULL);
+		}
+	}
+	if (request.backing && settings_override_backing(&ignored, request.backing, &err) < 0)
+		return ctl_wrong_usage(argv[0], "%s", err.detail);
+	if (optind == argc)
+		return ctl_wrong_usage(argv[0], "it takes a COMMAND");
+	request.command = argv + optind;
+	static struct comparison comparison; /* too large for the stack */
+	if (compare_runs(&request, &comparison) < 0)
+		return CTL_NO;
+	if (json)
+		comparison_print_json(&comparison);
+	else
+		comparison_print(&comparison);
+	return CTL_OK;
+}
