@@ -199,6 +199,7 @@ static int compare_with(struct compare *compare, const char *report_path, struct
 		return -1;
 	for (size_t i = 0; i < SIDES * MEASURES; i++)
 		compare->values[i / MEASURES][i % MEASURES] = room + i * pairs;
+	huge_tlb_probe(&out->tlb);
 	if (warm_up(compare, report_path, out) < 0 || run_pairs(compare) < 0)
 		return -1;
 	launch_report_read(report_path, out);

@@ -142,6 +142,8 @@ static void print_plain(const struct comparison *comparison)
 void comparison_print(const struct comparison *comparison)
 {
 	char text[256];
+	if (comparison->tlb.verdict != TLB_HOLDS)
+		printf("TLB: %s.\n\n", huge_tlb_text(&comparison->tlb));
 	size_t pairs = comparison->measures[0].paired.count;
 	printf("%zu pair%s of runs, in random order: medians; what hugexec changes, and its %.0f %% interval\n\n",
 	       pairs, pairs == 1 ? "" : "s", percent(PAIRED_CONFIDENCE));
@@ -213,6 +215,7 @@ void comparison_print_json(const struct comparison *comparison)
 	verdict_text(comparison, text, sizeof text);
 	json_object_object_add(json, "version", json_object_new_int(1));
 	json_object_object_add(json, "command", command);
+	json_object_object_add(json, "tlb", ctl_tlb(&comparison->tlb));
 	json_object_object_add(json, "pairs", json_object_new_uint64(comparison->measures[0].paired.count));
 	json_object_object_add(json, "confidence", json_object_new_double(PAIRED_CONFIDENCE));
 	json_object_object_add(json, "measures", measures);

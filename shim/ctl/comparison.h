@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "ctl/paired.h"
+#include "host/huge_tlb.h"
 
 /* One thing that was measured of every run. */
 struct measure {
@@ -34,6 +35,7 @@ struct reported {
 
 struct comparison {
 	char *const *command;
+	struct huge_tlb tlb;
 	struct measure measures[MEASURES_MAX]; /* the first is the one that the verdict is about: wall-clock time */
 	size_t measure_count;
 	struct reported reported[TEXT_LINES_MAX]; /* of the last run under hugexec, in its order */

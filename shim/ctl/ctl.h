@@ -41,5 +41,9 @@ pid_t ctl_pid(const char *word);
 /* TEXT (any bytes; NULL or "": null) as a JSON string of valid UTF-8. */
 json_object *ctl_text(const char *text);
 
+/* Whether this machine's TLB holds huge pages, for the member "tlb" of a verb's JSON. */
+struct huge_tlb;
+json_object *ctl_tlb(const struct huge_tlb *tlb);
+
 /* Print JSON as one document, and release it. */
 void ctl_print_json(json_object *json);

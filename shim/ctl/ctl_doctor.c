@@ -23,6 +23,7 @@
 #include "ctl/probe.h"
 #include "helper/protocol.h"
 #include "host/host.h"
+#include "host/huge_tlb.h"
 #include "policy/policy.h"
 #include "tracer/exe_inspect.h"
 
@@ -210,6 +211,19 @@ static void look_at_switches(struct doctor *doctor)
 	look_at_switch(doctor, "vm.nr_hugepages", "/proc/sys/vm/nr_hugepages", "");
 }
 
+/* Whether text on huge pages can bring anything here. No reason to leave it: another machine runs the same unit. */
+static void look_at_tlb(struct doctor *doctor)
+{
+	static const enum mark marks[] = {
+	    [TLB_HOLDS] = MARK_GOOD, [TLB_SPLITS] = MARK_BAD, [TLB_UNKNOWN] = MARK_UNKNOWN};
+	struct huge_tlb tlb;
+	huge_tlb_probe(&tlb);
+	findings_add(&doctor->findings, "host", "TLB", marks[tlb.verdict], huge_tlb_text(&tlb),
+	             tlb.verdict == TLB_SPLITS
+	                 ? "back the virtual machine with huge pages on its host (and see nx_huge_pages of KVM there)"
+	                 : "");
+}
+
 static void print_json(const struct doctor *doctor, const struct utsname *host, bool usable)
 {
 	json_object *json = json_object_new_object();
@@ -266,6 +280,7 @@ int ctl_doctor(int argc, char **argv)
 	struct utsname host = {0};
 	uname(&host);
 	fact(&doctor, "host", "kernel", MARK_FACT, "%s %s, %s", host.sysname, host.release, host.machine);
+	look_at_tlb(&doctor);
 	look_at_backings(&doctor, (const char *const *)argv + optind, argc - optind);
 	look_at_tracing(&doctor);
 	look_at_limits(&doctor);

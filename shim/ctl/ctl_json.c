@@ -3,12 +3,37 @@
 
 #include "base/utf8.h"
 #include "ctl/ctl.h"
+#include "host/huge_tlb.h"
 
 json_object *ctl_text(const char *text)
 {
 	char *utf8 = text && *text ? text_to_utf8(text) : NULL;
 	json_object *json = utf8 ? json_object_new_string(utf8) : NULL;
 	free(utf8);
+	return json;
+}
+
+/* Nanoseconds a step; null where nothing was timed. */
+static json_object *timings_to_json(const struct tlb_opinion *opinion)
+{
+	if (opinion->best.few_small <= 0)
+		return NULL;
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "few_small", json_object_new_double(opinion->best.few_small));
+	json_object_object_add(json, "many_small", json_object_new_double(opinion->best.many_small));
+	json_object_object_add(json, "few_huge", json_object_new_double(opinion->best.few_huge));
+	json_object_object_add(json, "many_huge", json_object_new_double(opinion->best.many_huge));
+	return json;
+}
+
+json_object *ctl_tlb(const struct huge_tlb *tlb)
+{
+	static const char *const words[] = {[TLB_HOLDS] = "holds", [TLB_SPLITS] = "splits", [TLB_UNKNOWN] = "unknown"};
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "huge_pages", ctl_text(words[tlb->verdict]));
+	json_object_object_add(json, "text", ctl_text(huge_tlb_text(tlb)));
+	json_object_object_add(json, "load_ns", timings_to_json(&tlb->loads));
+	json_object_object_add(json, "jump_ns", timings_to_json(&tlb->jumps));
 	return json;
 }
 

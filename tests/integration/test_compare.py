@@ -2,11 +2,16 @@
 import json
 import os
 import stat
+import subprocess
 
 import bigtext as bigtext_generator
 import pytest
 
-from conftest import ALL, GENERATED, MIB, ROOT
+from lib.machine import MIB
+from lib.policies import ALL
+from lib.process import run
+from lib.programs import GENERATED
+from lib.surroundings import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +21,13 @@ def paced():
     if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
         GENERATED.mkdir(parents=True, exist_ok=True)
         text.write_text(bigtext_generator.assembly(6))
-        bigtext_generator.subprocess.run(["cc", "-O2", "-o", path, source, text], check=True)
+        subprocess.run(["cc", "-O2", "-o", path, source, text], check=True)
         os.sync()
     return str(path)
 
 
 @pytest.fixture
-def compare(run, hugexecctl, write_policy):
+def compare(hugexecctl, write_policy):
     def call(*words, pairs=8, policy=ALL, json_wanted=True):
         options = [f"--policy={write_policy(policy)}", f"--pairs={pairs}", *(["--json"] if json_wanted else [])]
         done = run([hugexecctl, "compare", *options, *words])
@@ -48,6 +53,7 @@ def test_what_is_faster_is_said_to_be(compare, paced):
     assert wall["low"] <= wall["change"] <= wall["high"] < -0.01
     assert 200_000 <= wall["plain"] and 100_000 <= wall["hugexec"] < wall["plain"]
     assert (said["pairs"], said["confidence"]) == (8, 0.99)
+    assert said["tlb"]["huge_pages"] in ("holds", "splits", "unknown")
     assert said["measures"]["page_faults"]["plain"] > 0 and said["measures"]["cpu_us"]["plain"] > 0
 
 
@@ -112,18 +118,18 @@ def test_text_that_the_page_cache_has_is_small_in_the_plain_runs(compare, bigtex
 
 @pytest.mark.parametrize("words", [[], ["-n", "0", "--", "true"], ["-n", "x", "--", "true"], ["-n", "501", "--", "true"],
                                    ["--backing=gold", "--", "true"]])
-def test_wrong_usage(run, hugexecctl, words):
+def test_wrong_usage(hugexecctl, words):
     done = run([hugexecctl, "compare", *words])
     assert (done.returncode, done.stdout) == (2, "") and done.stderr
 
 
-def test_a_command_that_is_not_there(run, hugexecctl):
+def test_a_command_that_is_not_there(hugexecctl):
     done = run([hugexecctl, "compare", "--", "/no/such/program"])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "hugexecctl: /no/such/program: No such file or directory\n"
 
 
-def test_a_command_that_fails(run, hugexecctl, paced, write_policy):
+def test_a_command_that_fails(hugexecctl, paced, write_policy):
     done = run([hugexecctl, "compare", "--", paced, "1", "1", "3"])
     assert (done.returncode, done.stdout) == (1, "")
     assert "ended with status 3; --ignore-failure" in done.stderr
@@ -132,18 +138,18 @@ def test_a_command_that_fails(run, hugexecctl, paced, write_policy):
     assert done.returncode == 0 and json.loads(done.stdout)["pairs"] == 8
 
 
-def test_standard_error_is_shown_once(run, hugexecctl):
+def test_standard_error_is_shown_once(hugexecctl):
     done = run([hugexecctl, "compare", "-n8", "--", "sh", "-c", "echo said >&2; echo unsaid"])
     assert done.returncode == 0
     assert done.stderr == "said\n" and "unsaid" not in done.stdout.splitlines()
 
 
-def test_killed(run, hugexecctl):
+def test_killed(hugexecctl):
     done = run([hugexecctl, "compare", "--", "sh", "-c", "kill -9 $$"])
     assert done.returncode == 1 and "killed by signal 9" in done.stderr
 
 
-def test_its_report_is_gone(run, hugexecctl):
+def test_its_report_is_gone(hugexecctl):
     before = set(os.listdir("/tmp"))
     run([hugexecctl, "compare", "-n1", "--", "true"])
     assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("hugexecctl-compare-")]
