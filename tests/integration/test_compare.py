@@ -4,25 +4,25 @@ import os
 import stat
 import subprocess
 
-import bigtext as bigtext_generator
 import pytest
 
 from lib.machine import MIB
 from lib.policies import ALL
 from lib.process import run
-from lib.programs import GENERATED
+from lib.programs import GENERATED, one_builder
 from lib.surroundings import ROOT
+from programs import bigtext as bigtext_generator
 
 
 @pytest.fixture(scope="module")
 def paced():
     """A program that sleeps so many ms on small pages, and so many on huge ones."""
     path, text, source = GENERATED / "paced", GENERATED / "paced.s", ROOT / "tests" / "programs" / "paced.c"
-    if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
-        GENERATED.mkdir(parents=True, exist_ok=True)
-        text.write_text(bigtext_generator.assembly(6))
-        subprocess.run(["cc", "-O2", "-o", path, source, text], check=True)
-        os.sync()
+    with one_builder():
+        if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
+            text.write_text(bigtext_generator.assembly(6), encoding="ascii")
+            subprocess.run(["cc", "-O2", "-o", path, source, text], check=True)
+            os.sync()
     return str(path)
 
 
@@ -98,7 +98,7 @@ def test_what_hugexec_leaves_alone_is_not_compared(compare, paced):
 def test_what_a_script_runs_is_compared(compare, paced, tmp_path):
     """And a parent that takes notice of its children: else nobody could follow."""
     script = tmp_path / "script"
-    script.write_text(f"#!/bin/sh\n{paced} 100 20\n")
+    script.write_text(f"#!/bin/sh\n{paced} 100 20\n", encoding="utf-8")
     script.chmod(stat.S_IRWXU)
     policy = {"version": 1, "rules": [{"name": "paced", "match": {"exe": paced}, "min_text": 0}]}
     said = compare("--", script, policy=policy)
