@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -102,9 +103,16 @@ static void remember_skip(struct followed *followed, const struct report *report
 	memcpy(followed->rule, report->rule, sizeof followed->rule);
 }
 
+/* Whether we are under a seccomp filter. Then the kernel is not asked for build IDs: the filter may kill for ioctl(2).
+ */
+static bool is_filtered(void)
+{
+	return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0;
+}
+
 /*
  * Run the engine. Afterwards the tracee is STOPPED or GONE and REPORT is complete. The build id is only for a
- * report in JSON: where nobody gets one it is not read, else it is read beside the work.
+ * report in JSON: if nobody gets one, nobody reads it. The kernel tells it, or a reader does beside the work.
  */
 static void remap(const struct trace_job *job, struct followed *followed, const struct decision *decision,
                   struct gathered_input *store, struct report *report)
@@ -120,7 +128,7 @@ static void remap(const struct trace_job *job, struct followed *followed, const 
 	if (job->follows && !tracee->charges_itself)
 		tracee->charges_itself = !host_shares_cgroups(tracee->pid);
 	if (deliver_tells_build_id(job->report))
-		match_input_begin_build_id(store, tracee->pid);
+		match_input_begin_build_id(store, tracee->pid, is_filtered() ? 0 : tracee_auxv(tracee, AT_ENTRY));
 	engine_run(tracee, &decision->settings, report);
 	match_input_finish_build_id(store, tracee->held_until_us);
 	if (report->object_count > 0)

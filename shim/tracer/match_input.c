@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "host/host.h"
 #include "host/users.h"
+#include "mm/mapping_build_id.h"
 
 /* Reading a few headers takes a millisecond; a disk that has fallen asleep must not hold a workload for long. */
 #define BUILD_ID_TIMEOUT_MS 500
@@ -74,10 +75,13 @@ int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, un
 	return 0;
 }
 
-void match_input_begin_build_id(struct gathered_input *store, pid_t pid)
+void match_input_begin_build_id(struct gathered_input *store, pid_t pid, uint64_t entry_addr)
 {
 	char path[64];
 	if (store->facts.build_id)
+		return;
+	if (entry_addr && mapping_build_id(pid, entry_addr, store->build_id, sizeof store->build_id) == 0 &&
+	    store->build_id[0])
 		return;
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -149,7 +153,7 @@ int match_input_decide(struct gathered_input *store, pid_t pid, const struct mat
 	store->facts.annotation_count = given->annotation_count;
 	facts_ask_policy(policy, &store->facts, until_us, decision);
 	if (decision->action == ACTION_UNDECIDED) {
-		match_input_begin_build_id(store, pid);
+		match_input_begin_build_id(store, pid, 0);
 		match_input_finish_build_id(store, until_us);
 		facts_ask_policy(policy, &store->facts, until_us, decision);
 	}

@@ -28,12 +28,14 @@ struct gathered_input {
 int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, unsigned needs, struct error *err);
 
 /*
- * Read the build id of PID's program through the sandboxed reader, in two steps, because it takes a millisecond in
- * which the caller has other things to do. After the second the store has it: "" where there is none or it can't be
- * read, by UNTIL_US or within half a second. Both do nothing where it is known already; between them, the caller must
- * not wait for unknown children.
+ * Get the build ID of PID's program, in two steps. ENTRY_ADDR: a place in the program's text that only the kernel has
+ * named (its AT_ENTRY at the exec stop); then Linux 6.11 tells the build ID at once. 0, an older kernel, or one that
+ * finds none (it looks at short IDs only): the sandboxed reader does, which takes a millisecond, in which the caller
+ * has other things to do. After the second step the store has it: "" if there is none or it cannot be read by UNTIL_US
+ * or within half a second. Both do nothing if it is known already; between them, the caller must not wait for unknown
+ * children.
  */
-void match_input_begin_build_id(struct gathered_input *store, pid_t pid);
+void match_input_begin_build_id(struct gathered_input *store, pid_t pid, uint64_t entry_addr);
 void match_input_finish_build_id(struct gathered_input *store, int64_t until_us);
 
 /*

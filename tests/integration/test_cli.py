@@ -1,6 +1,7 @@
 """The command line: what is printed where, exit statuses, options, the report file."""
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -119,6 +120,17 @@ def test_report_contract(hugexec_run, bigtext):
     notes = subprocess.run(["readelf", "-n", bigtext(8)], capture_output=True, text=True, check=True).stdout
     assert first["build_id"] in notes
     assert 0 < line["latency_us"] < 5_000_000
+
+
+def test_build_id_needs_no_reader(tmp_path, hugexec, bigtext):
+    """From Linux 6.11 on the kernel says it; a hugexec that finds no reader beside itself still reports it."""
+    if tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups())) < (6, 11):
+        pytest.skip("PROCMAP_QUERY is of Linux 6.11")
+    alone, report = tmp_path / "hugexec", tmp_path / "report"
+    shutil.copy(hugexec, alone)
+    subprocess.run([alone, f"--report={report}", "--backing=thp", bigtext(8)], check=True, timeout=60, capture_output=True)
+    notes = subprocess.run(["readelf", "-n", bigtext(8)], capture_output=True, text=True, check=True).stdout
+    assert json.loads(report.read_text())["objects"][0]["build_id"] in notes
 
 
 @pytest.mark.parametrize("backing", ["file", "thp"])
