@@ -152,8 +152,12 @@ static int run_under(const struct policy *policy, const struct options *options)
 	unsigned needs = policy_needs(policy);
 	cleanup_free char *unit = needs & FACT_UNIT ? host_unit_of(getpid()) : NULL;
 	cleanup_free char *cgroup = needs & FACT_CGROUP ? host_cgroup_of(getpid()) : NULL;
-	struct match_input facts = {
-	    .via = VIA_SHIM, .exe = program.path, .uid = geteuid(), .unit = unit, .cgroup = cgroup};
+	struct match_input facts = {.via = VIA_SHIM,
+	                            .exe = program.path,
+	                            .called = program_called(&program),
+	                            .uid = geteuid(),
+	                            .unit = unit,
+	                            .cgroup = cgroup};
 	struct decision decision;
 	facts_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
 
@@ -207,8 +211,9 @@ __attribute__((noinline)) static int run(const struct options *options)
 		    [EXPLAIN_NOT_EXECUTABLE] = EXIT_CANNOT_EXECUTE,
 		    [EXPLAIN_NO_POLICY] = EXIT_FAILED,
 		};
-		return finish(
-		    statuses[explain_program(options->command[0], options->policy_file, options->backing, false)]);
+		const struct explain_request request = {
+		    .command = options->command[0], .policy_file = options->policy_file, .backing = options->backing};
+		return finish(statuses[explain_program(&request)]);
 	}
 	enum on_error on_error = ON_ERROR_CONTINUE;
 	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};

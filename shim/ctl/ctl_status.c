@@ -224,17 +224,6 @@ static void finish(struct status *status)
 		       geteuid() == 0 ? "" : "; root can");
 }
 
-/* What --unit says, as a unit's full name into UNIT. Returns CTL_OK, or CTL_USAGE with a message. */
-static int parse_unit(const char *self, const char *typed, char unit[UNIT_NAME_MAX + 1])
-{
-	static const char suffix[] = ".service";
-	if (unit_is_name(typed)) {
-		snprintf(unit, UNIT_NAME_MAX + 1, "%s%s", typed, strchr(typed, '.') ? "" : suffix);
-		return CTL_OK;
-	}
-	return ctl_wrong_usage(self, "'%s' is no unit's name", typed);
-}
-
 int ctl_status(int argc, char **argv)
 {
 	static const struct option known[] = {{"json", no_argument, NULL, 'j'},
@@ -242,14 +231,15 @@ int ctl_status(int argc, char **argv)
 	                                      {"help", no_argument, NULL, 'h'},
 	                                      {NULL, 0, NULL, 0}};
 	char unit[UNIT_NAME_MAX + 1];
+	struct error err = {0};
 	struct status status = {.bar = isatty(STDOUT_FILENO)};
 	int option;
 	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': status.json = true; break;
 		case 'u':
-			if (parse_unit(argv[0], optarg, unit) != CTL_OK)
-				return CTL_USAGE;
+			if (unit_any_name(optarg, unit, &err) < 0)
+				return ctl_wrong_usage(argv[0], "%s", err.detail);
 			status.unit = unit;
 			break;
 		case 'h': fputs(help, stdout); return CTL_OK;

@@ -15,8 +15,10 @@ void explain_plan(struct explanation *explanation)
 		return;
 	forecast_make(&explanation->elf, settings, 2 * MIB, forecast);
 	forecast_make(&explanation->elf, settings, settings->page_size_bytes, hugetlb_forecast);
-	if (explanation->program.kind == PROGRAM_FOREIGN)
+	if (error_is_set(&explanation->ruled_out)) {
+		forecast->fewest_bytes = forecast->most_bytes = 0;
 		return;
+	}
 	if ((forecast->most_bytes | forecast->file_bytes | hugetlb_forecast->most_bytes) == 0)
 		return;
 	for (unsigned i = 0; i < settings->backing_count; i++) {
@@ -28,26 +30,6 @@ void explain_plan(struct explanation *explanation)
 		default: explain_copy(explanation, forecast, outlook); break;
 		}
 	}
-}
-
-/* What decides before the program's text is looked at; REASON is unset where that leaves it open. */
-static void rule_out(const struct explanation *explanation, struct error *reason)
-{
-	const struct decision *decision = &explanation->decision;
-	const struct program *program = &explanation->program;
-	*reason = explanation->settled;
-	if (error_is_set(reason))
-		return;
-	if (!program_may_be_traced(program))
-		program_privileged_error(program, reason);
-	else if (program->kind == PROGRAM_FOREIGN)
-		error_set(reason, "not-native", "not a program for this processor's 64-bit mode");
-	else if (decision->action == ACTION_SKIP && decision->rule_matched)
-		error_set(reason, "rule-skip", "the rule says to leave it alone");
-	else if (decision->action == ACTION_SKIP)
-		error_set(reason, "no-rule", "no rule matches");
-	else if (explanation->is_wrapper)
-		error_set(reason, "wrapper", "it is followed for what it executes, and left alone itself");
 }
 
 /* What the backings could do for the program's own text. */
@@ -72,7 +54,7 @@ void explain_conclude(const struct explanation *explanation, struct conclusion *
 	const struct settings *settings = &explanation->decision.settings;
 	bool fails = settings->on_error == ON_ERROR_FAIL;
 	*out = (struct conclusion){.remaps = VERDICT_FAILS, .starts = VERDICT_WORKS};
-	rule_out(explanation, &out->reason);
+	out->reason = explanation->ruled_out;
 	if (error_is_set(&out->reason))
 		return;
 	if (error_is_set(&explanation->elf_error)) {
@@ -87,8 +69,11 @@ void explain_conclude(const struct explanation *explanation, struct conclusion *
 	out->remaps = judge_text(explanation, &out->reason);
 	if (fails && !is_nothing_to_do(&out->reason))
 		out->starts = out->remaps;
-	out->only_libraries = out->remaps == VERDICT_FAILS && out->starts != VERDICT_FAILS && settings->libraries &&
-	                      explanation->elf.has_interp;
-	if (out->only_libraries)
+	if (out->remaps != VERDICT_FAILS || out->starts == VERDICT_FAILS)
+		return;
+	out->libraries = explained_libraries_hope(&explanation->libraries);
+	if (out->libraries != HOPE_NONE)
 		out->remaps = VERDICT_UNKNOWN;
+	else if (is_nothing_to_do(&out->reason) && error_is_set(&explanation->no_follow))
+		out->reason = explanation->no_follow; /* an interpreter that is not followed: as the launch tells it */
 }

@@ -11,8 +11,8 @@ void explain_plan(struct explanation *explanation);
 
 /* What would come of a launch, with all that is known. */
 struct conclusion {
-	enum verdict remaps; /* text would come on huge pages */
-	bool only_libraries; /* ... which is not known because of libraries: the program's own text would not */
+	enum verdict remaps;           /* text would come on huge pages */
+	enum libraries_hope libraries; /* what may, where its own text would not */
 	enum verdict starts; /* the program would be started; not where on_error is "fail" and its text cannot be had */
 	struct error reason; /* why (its own) text would not, or that is not known; the word is a launch's */
 };
@@ -24,8 +24,15 @@ void explain_print_json(const struct explanation *explanation);
 
 enum explained { EXPLAINED, EXPLAIN_NOT_FOUND, EXPLAIN_NOT_EXECUTABLE, EXPLAIN_NO_POLICY };
 
-/*
- * Find COMMAND as a shell would, decide with the policy in POLICY_FILE (NULL: the host's) and BACKING (NULL: the
- * rule's), and print the explanation to standard output; on standard error why there is none.
- */
-enum explained explain_program(const char *command, const char *policy_file, const char *backing, bool json);
+/* Who asks what; NULL but for COMMAND: not given. */
+struct explain_request {
+	const char *command;     /* found as a shell would */
+	const char *policy_file; /* in place of the host's policy */
+	const char *backing;     /* in place of the rule's */
+	const char *unit;        /* as if this systemd unit started it; its cgroup is then not known */
+	const char *cgroup;      /* as if it were started there */
+	bool json;
+};
+
+/* Print the explanation to standard output; on standard error why there is none. */
+enum explained explain_program(const struct explain_request *request);

@@ -55,6 +55,19 @@ void explain_libraries(const char *exe, const struct settings *settings, struct 
 	libraries_find(exe, settings, true, collect, &collecting, &out->unknown);
 }
 
+enum libraries_hope explained_libraries_hope(const struct explained_libraries *libraries)
+{
+	enum libraries_hope hope = error_is_set(&libraries->unknown) ? HOPE_LIBRARIES : HOPE_NONE;
+	for (unsigned i = 0; i < libraries->count; i++) {
+		const struct explained_library *library = &libraries->list[i];
+		if (!library->is_later && (library->needs_stop || library->huge_bytes > 0))
+			return HOPE_LIBRARIES;
+		if (library->is_later && library->huge_bytes > 0 && hope == HOPE_NONE)
+			hope = HOPE_LATER;
+	}
+	return hope;
+}
+
 void explained_libraries_print(const struct explained_libraries *libraries)
 {
 	char shown[4200], text[16], huge[16], why[sizeof(struct error) + 2];
@@ -69,10 +82,11 @@ void explained_libraries_print(const struct explained_libraries *libraries)
 		       text_printable(library->path, shown, sizeof shown),
 		       size_format(library->text_bytes, text, sizeof text));
 		if (library->needs_stop)
-			printf("looked at at the entry point%s%s\n", error_is_set(&library->reason) ? ": " : "",
+			printf("put on huge pages when the program has loaded it%s%s\n",
+			       error_is_set(&library->reason) ? ": " : "",
 			       error_text(&library->reason, why, sizeof why));
 		else
-			printf("%s of it can be prepared to come in place\n",
+			printf("%s of it on huge pages by preparing the page cache\n",
 			       size_format(library->huge_bytes, huge, sizeof huge));
 	}
 	if (small > 0)
@@ -88,7 +102,7 @@ static json_object *to_json(const struct explained_library *library)
 	char why[sizeof library->reason + 2];
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "path", ctl_text(library->path));
-	json_object_object_add(json, "loaded", ctl_text(library->is_later ? "later" : "at start"));
+	json_object_object_add(json, "loaded", ctl_text(library->is_later ? "later" : "start"));
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(library->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(library->huge_bytes));
 	json_object_object_add(json, "needs_stop", json_object_new_boolean(library->needs_stop));

@@ -19,6 +19,9 @@ struct explained_library {
 	struct error reason; /* why HUGE_BYTES are not all whole slots, or none; unset: they are */
 };
 
+/* What of a program's libraries may come on huge pages. */
+enum libraries_hope { HOPE_NONE, HOPE_LIBRARIES, HOPE_LATER /* only files that it loads when it runs */ };
+
 struct explained_libraries {
 	struct explained_library *list;
 	unsigned count;
@@ -28,6 +31,7 @@ struct explained_libraries {
 /* Find out what the program at EXE would load if the caller started it. Reads headers only, and changes nothing. */
 void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out);
 
+enum libraries_hope explained_libraries_hope(const struct explained_libraries *libraries);
 void explained_libraries_print(const struct explained_libraries *libraries);
 json_object *explained_libraries_to_json(const struct explained_libraries *libraries);
 void explained_libraries_free(struct explained_libraries *libraries);

@@ -48,6 +48,13 @@ __attribute__((format(printf, 2, 3))) static void also(char buf[VALUE_BYTES], co
 	va_end(args);
 }
 
+/* As a policy writes it; BUF: 16 bytes. */
+static const char *duration(unsigned ms, char *buf)
+{
+	snprintf(buf, 16, "%u%s", ms % 1000 ? ms : ms / 1000, ms % 1000 ? "ms" : "s");
+	return buf;
+}
+
 /* The settings that decide most always, the others where they are not as they would be without a policy. */
 static void print_settings(const struct settings *settings)
 {
@@ -71,12 +78,13 @@ static void print_settings(const struct settings *settings)
 	if (settings->keep_free_percent)
 		also(value, ", keep_free %u%%", settings->keep_free_percent);
 	if (settings->file_timeout_ms != usual.file_timeout_ms)
-		also(value, ", file_timeout %u ms", settings->file_timeout_ms);
+		also(value, ", file_timeout %s", duration(settings->file_timeout_ms, size));
 	if (settings->hold_timeout_ms != usual.hold_timeout_ms)
-		also(value, ", hold_timeout %u ms", settings->hold_timeout_ms);
-	also(value, ", follow %s", follow_name(settings->follow));
-	if (settings->follow != FOLLOW_NONE)
-		also(value, " for %u s", settings->follow_timeout_s);
+		also(value, ", hold_timeout %s", duration(settings->hold_timeout_ms, size));
+	if (settings->follow != FOLLOW_BY_WRAPPER)
+		also(value, ", follow %s", follow_name(settings->follow));
+	if (settings->follow_timeout_s != usual.follow_timeout_s)
+		also(value, ", follow_timeout %u", settings->follow_timeout_s);
 	also(value, "%s, on_error %s", settings->perf_map ? ", perf_map" : "", on_error_names[settings->on_error]);
 	line("settings", value);
 }
@@ -106,12 +114,13 @@ static void print_forecast(const struct explanation *explanation)
 	         explanation->build_id[0] ? ", build id " : "", explanation->build_id);
 	line("text", value);
 	/* Text that the policy does not want was not divided into slots. */
-	bool wanted = !error_is_set(&forecast->reason) || strcmp(forecast->reason.word, "no-huge-slot") == 0;
+	bool wanted = !error_is_set(&explanation->ruled_out) &&
+	              (!error_is_set(&forecast->reason) || strcmp(forecast->reason.word, "no-huge-slot") == 0);
 	if (wanted)
 		print_slots(forecast, 2 * MIB);
 	if (wanted && settings->page_size_bytes != 2 * MIB)
 		print_slots(&explanation->hugetlb_forecast, settings->page_size_bytes);
-	if (settings->libraries && !explanation->elf.has_interp)
+	if (settings->libraries && !explanation->elf.has_interp && !error_is_set(&explanation->ruled_out))
 		line("libraries", "it loads none");
 	explained_libraries_print(&explanation->libraries);
 }
@@ -138,8 +147,10 @@ static const char *what_comes(const struct conclusion *conclusion)
 		return "it would not be started, as on_error asks: its text cannot come on huge pages";
 	if (conclusion->starts == VERDICT_UNKNOWN)
 		return "its text may come on huge pages; where not it would not be started, as on_error asks";
-	if (conclusion->only_libraries)
-		return "its own text would be left alone; its libraries are prepared, or looked at at its entry point";
+	if (conclusion->libraries == HOPE_LIBRARIES)
+		return "its own text would be left alone; text of its libraries may come on huge pages";
+	if (conclusion->libraries == HOPE_LATER)
+		return "its own text would be left alone; files that it loads when it runs are prepared";
 	if (conclusion->remaps == VERDICT_UNKNOWN)
 		return "its text may come on huge pages";
 	return conclusion->remaps == VERDICT_WORKS ? "its text would come on huge pages"
@@ -155,14 +166,14 @@ static void print_conclusion(const struct explanation *explanation)
 	line("so", what_comes(&conclusion));
 	if (error_is_set(&conclusion.reason))
 		line("because", error_text(&conclusion.reason, value, sizeof value));
-	bool goes_on = explanation->is_wrapper || strcmp(conclusion.reason.word, "no-rule") == 0 ||
-	               is_nothing_to_do(&conclusion.reason);
+	bool goes_on = strcmp(conclusion.reason.word, "wrapper") == 0 ||
+	               strcmp(conclusion.reason.word, "no-rule") == 0 || is_nothing_to_do(&conclusion.reason);
 	if (explanation->program.kind == PROGRAM_FOREIGN)
 		line("then", "an emulator that binfmt_misc may have for it is decided about as a script's interpreter");
 	else if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follow != FOLLOW_NONE)
 		line("then", explanation->follow == FOLLOW_EXEC
-		                 ? "what it executes in its place is asked about again"
-		                 : "what it and its children execute is asked about again");
+		                 ? "the program that it executes in its place is decided about in the same way"
+		                 : "the programs that it and its children execute are decided about in the same way");
 }
 
 void explain_print(const struct explanation *explanation)
@@ -174,10 +185,13 @@ void explain_print(const struct explanation *explanation)
 		snprintf(value, sizeof value, "%.2000s is run by %.2000s", explanation->scripts[i], next);
 		line("script", value);
 	}
-	line("program", explanation->program.path);
+	if (explanation->called)
+		snprintf(value, sizeof value, "%.2000s, called %.2000s", explanation->program.path,
+		         explanation->called);
+	line("program", explanation->called ? value : explanation->program.path);
 	snprintf(value, sizeof value, "uid %u, unit %s, cgroup %s", (unsigned)geteuid(),
 	         explanation->unit[0] ? explanation->unit : "none",
-	         explanation->cgroup[0] ? explanation->cgroup : "none");
+	         explanation->cgroup[0] ? explanation->cgroup : "not known");
 	line("started by", value);
 	print_rule(&explanation->decision);
 	print_settings(&explanation->decision.settings);
@@ -233,14 +247,12 @@ static json_object *globs_to_json(char *const *globs)
 /* With the policy's own names; sizes in bytes. */
 static json_object *settings_to_json(const struct settings *settings)
 {
-	char keep_free[16], file_timeout[16], hold_timeout[16];
+	char keep_free[16], timeout[16];
 	json_object *json = json_object_new_object();
 	json_object *backings = json_object_new_array();
 	for (unsigned i = 0; i < settings->backing_count; i++)
 		json_object_array_add(backings, ctl_text(backing_name(settings->backing[i])));
 	snprintf(keep_free, sizeof keep_free, "%u%%", settings->keep_free_percent);
-	snprintf(file_timeout, sizeof file_timeout, "%ums", settings->file_timeout_ms);
-	snprintf(hold_timeout, sizeof hold_timeout, "%ums", settings->hold_timeout_ms);
 	json_object_object_add(json, "min_text", json_object_new_uint64(settings->min_text_bytes));
 	json_object_object_add(
 	    json, "max_text",
@@ -253,14 +265,15 @@ static json_object *settings_to_json(const struct settings *settings)
 	json_object_object_add(json, "libraries_prepare", globs_to_json(settings->library_prepare));
 	json_object_object_add(json, "rebase", json_object_new_boolean(settings->rebase));
 	json_object_object_add(json, "round_out", json_object_new_boolean(settings->round_out));
-	json_object_object_add(json, "follow", ctl_text(follow_name(settings->follow)));
+	json_object_object_add(json, "follow",
+	                       settings->follow == FOLLOW_BY_WRAPPER ? NULL : ctl_text(follow_name(settings->follow)));
 	json_object_object_add(json, "wrappers", globs_to_json(settings->wrappers));
 	json_object_object_add(json, "follow_timeout", json_object_new_int64(settings->follow_timeout_s));
 	json_object_object_add(json, "keep_free",
 	                       settings->keep_free_percent ? ctl_text(keep_free)
 	                                                   : json_object_new_uint64(settings->keep_free_pages));
-	json_object_object_add(json, "file_timeout", ctl_text(file_timeout));
-	json_object_object_add(json, "hold_timeout", ctl_text(hold_timeout));
+	json_object_object_add(json, "file_timeout", ctl_text(duration(settings->file_timeout_ms, timeout)));
+	json_object_object_add(json, "hold_timeout", ctl_text(duration(settings->hold_timeout_ms, timeout)));
 	json_object_object_add(json, "perf_map", json_object_new_boolean(settings->perf_map));
 	json_object_object_add(json, "on_error", ctl_text(on_error_names[settings->on_error]));
 	return json;
@@ -281,6 +294,7 @@ void explain_print_json(const struct explanation *explanation)
 	json_object_object_add(json, "version", json_object_new_int(1));
 	json_object_object_add(json, "scripts", scripts);
 	json_object_object_add(json, "exe", ctl_text(explanation->program.path));
+	json_object_object_add(json, "called", ctl_text(explanation->called));
 	json_object_object_add(json, "build_id", ctl_text(explanation->build_id));
 	json_object_object_add(json, "rule", rule_to_json(&explanation->decision));
 	json_object_object_add(json, "action", ctl_text(action_names[explanation->decision.action]));

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 #include "ctl/explain.h"
+#include "helper/protocol.h"
 #include "host/host.h"
 #include "launch/prescreen.h"
 #include "tracer/exe_inspect.h"
@@ -50,23 +51,48 @@ static enum explained complain(const char *command, const char *interpreter, int
 	return errnum == ENOENT ? EXPLAIN_NOT_FOUND : EXPLAIN_NOT_EXECUTABLE;
 }
 
-/* Put the program that runs the script at PATH into PROGRAM, and what its interpreter line calls it into NAME. */
-static void inspect_interpreter(const char *path, char name[HEAD_BYTES + 2], struct program *program)
+/* What is asked about, and of whom. */
+struct asking {
+	const struct policy *policy;
+	struct match_input facts; /* but for the program's */
+};
+
+/*
+ * Whether ENV, the program of the script PATH's first line, is followed to what it executes; where it is not, it is
+ * what runs.
+ */
+static bool follows_env(const struct asking *asking, const struct program *env, const char *path)
+{
+	struct match_input facts = asking->facts;
+	struct decision decision;
+	facts.exe = env->path;
+	facts_ask_policy(asking->policy, &facts, INT64_MAX, &decision);
+	struct program_names names = {.exe = env->path, .called = path, .is_script = true};
+	bool is_rules_skip = decision.rule_matched && decision.action == ACTION_SKIP;
+	return !is_rules_skip && settings_follow(&decision.settings, &names) != FOLLOW_NONE;
+}
+
+/* Put the program that runs the script at PATH into OUT, and what its interpreter line calls it into NAME. */
+static void inspect_interpreter(const struct asking *asking, const char *path, char name[HEAD_BYTES + 2],
+                                struct explanation *out)
 {
 	char interpreter[HEAD_BYTES], argument[HEAD_BYTES];
 	/* Without a first line that names one, execvp(3) and shells take it for a shell script. */
 	if (!read_interpreter(path, interpreter, argument))
 		snprintf(interpreter, sizeof interpreter, "/bin/sh");
-	if (names_program_of_env(interpreter, argument))
-		snprintf(name, HEAD_BYTES + 2, "%s", argument);
-	else /* the kernel does not search the PATH */
-		snprintf(name, HEAD_BYTES + 2, "%s%s", strchr(interpreter, '/') ? "" : "./", interpreter);
-	program_inspect(name, program);
+	/* The kernel does not search the PATH. */
+	snprintf(name, HEAD_BYTES + 2, "%s%s", strchr(interpreter, '/') ? "" : "./", interpreter);
+	program_inspect(name, &out->program);
+	if (!names_program_of_env(interpreter, argument) || !follows_env(asking, &out->program, path))
+		return;
+	snprintf(name, HEAD_BYTES + 2, "%s", argument);
+	program_inspect(name, &out->program);
+	out->goes_by_env = true;
 }
 
 /* Follow interpreter lines from COMMAND to the ELF file that will run; EXPLAINED, or with a message why there is none.
  */
-static enum explained find_program(const char *command, struct explanation *out)
+static enum explained find_program(const struct asking *asking, const char *command, struct explanation *out)
 {
 	char name[HEAD_BYTES + 2];
 	program_inspect(command, &out->program);
@@ -77,11 +103,14 @@ static enum explained find_program(const char *command, struct explanation *out)
 		bool privileged = out->program.privileged;
 		char *script = out->scripts[out->script_count++];
 		snprintf(script, PATH_MAX, "%s", out->program.path);
-		inspect_interpreter(script, name, &out->program);
+		inspect_interpreter(asking, script, name, out);
 		if (out->program.kind == PROGRAM_NOT_FOUND)
 			return complain(script, name, out->program.errnum);
 		out->program.privileged |= privileged;
 	}
+	/* An interpreter is executed as the script's. */
+	if (out->script_count == 0 || out->goes_by_env)
+		out->called = program_called(&out->program);
 	return out->program.kind == PROGRAM_SCRIPT ? complain(command, name, ELOOP) : EXPLAINED;
 }
 
@@ -96,65 +125,118 @@ static void read_elf(struct explanation *out)
 		elf_build_id_hex(&out->elf, out->build_id);
 }
 
-static int decide(const char *policy_file, const char *backing, struct explanation *out, struct policy **policy)
+/* How what runs in the end would be seen: an interpreter by its script's name, else a program by its own. */
+static struct program_names names_of(const struct explanation *explanation)
 {
-	struct error err = {0};
-	struct policy_sources sources = {.file = policy_file, .require_root_owned = geteuid() == 0};
-	if (policy_load(&sources, policy, NULL, &err) < 0) {
-		char text[sizeof err];
-		fprintf(stderr, "%s: %s\n", program_invocation_short_name, error_text(&err, text, sizeof text));
-		return -1;
-	}
-	cleanup_free char *unit = host_unit_of(getpid());
-	cleanup_free char *cgroup = host_cgroup_of(getpid());
-	struct match_input facts = {
-	    .via = VIA_SHIM,
-	    .exe = out->program.path,
-	    .build_id = out->build_id,
-	    .uid = geteuid(),
-	    .unit = unit,
-	    .cgroup = cgroup,
-	};
-	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
-	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
-	facts_ask_policy(*policy, &facts, INT64_MAX, &out->decision);
-	/* What hugexec knows when it decides whether it traces the command at all. */
-	struct decision early;
-	facts.exe = out->command.path;
-	facts.build_id = NULL;
-	facts_ask_policy(*policy, &facts, INT64_MAX, &early);
-	if (!command_is_settled(*policy, &out->command, &early, &out->settled))
-		out->follow = command_follow(&out->command, &early);
-	struct program_names names = {.exe = out->program.path};
-	out->is_wrapper = out->follow != FOLLOW_NONE && settings_names_wrapper(&out->decision.settings, &names);
-	if (backing)
-		settings_override_backing(&out->decision.settings, backing, NULL);
-	return 0;
+	bool is_script = explanation->script_count > 0 && !explanation->goes_by_env;
+	return (struct program_names){.exe = explanation->program.path,
+	                              .called = is_script ? explanation->command.found : explanation->program.found,
+	                              .is_script = is_script};
 }
 
-enum explained explain_program(const char *command, const char *policy_file, const char *backing, bool json)
+/*
+ * What decides before the program's text is looked at, as a launch would: hugexec itself before it executes the
+ * command, or its tracer when it sees what runs.
+ */
+static void rule_out(const struct explanation *explanation, bool is_followed_wrapper, struct error *reason)
 {
-	cleanup_free struct explanation *explanation = calloc(1, sizeof *explanation);
-	struct policy *policy = NULL;
-	if (!explanation) {
-		perror(program_invocation_short_name);
-		return EXPLAIN_NOT_EXECUTABLE;
-	}
-	enum explained found = find_program(command, explanation);
+	const struct decision *decision = &explanation->decision;
+	const struct program *program = &explanation->program;
+	const struct error *no_follow = &explanation->no_follow;
+	if (error_is_set(no_follow) && (!command_is_interpreted(&explanation->command) || explanation->goes_by_env))
+		*reason = *no_follow;
+	else if (!program_may_be_traced(program))
+		program_privileged_error(program, reason);
+	else if (program->kind == PROGRAM_FOREIGN)
+		error_set(reason, "not-native", "not a program for this processor's 64-bit mode");
+	else if (decision->action == ACTION_SKIP && decision->rule_matched)
+		error_set(reason, "rule-skip", "the rule says to leave it alone");
+	else if (decision->action == ACTION_SKIP && error_is_set(no_follow))
+		*reason = *no_follow;
+	else if (decision->action == ACTION_SKIP)
+		error_set(reason, "no-rule", "no rule matches");
+	else if (is_followed_wrapper && error_is_set(no_follow))
+		*reason = *no_follow;
+	else if (is_followed_wrapper)
+		error_set(reason, "wrapper", "it is followed for what it executes, and left alone itself");
+}
+
+static void decide(const struct asking *asking, const char *backing, struct explanation *out)
+{
+	struct match_input facts = asking->facts;
+	struct decision early;
+	facts.exe = out->program.path;
+	facts.called = out->called;
+	facts.build_id = out->build_id;
+	facts_ask_policy(asking->policy, &facts, INT64_MAX, &out->decision);
+	/* What hugexec knows when it decides whether it traces the command at all. */
+	facts.exe = out->command.path;
+	facts.called = program_called(&out->command);
+	facts.build_id = NULL;
+	facts_ask_policy(asking->policy, &facts, INT64_MAX, &early);
+	if (backing)
+		settings_override_backing(&out->decision.settings, backing, NULL);
+	if (command_is_settled(asking->policy, &out->command, &early, &out->ruled_out))
+		return;
+	struct program_names names = names_of(out);
+	out->follow = command_follow(&out->command, &early);
+	bool is_followed_wrapper = settings_follow(&out->decision.settings, &names) != FOLLOW_NONE &&
+	                           settings_names_wrapper(&out->decision.settings, &names);
+	if (out->follow != FOLLOW_NONE && !helper_is_there() && command_check_follow(&out->no_follow) < 0)
+		out->follow = FOLLOW_NONE;
+	rule_out(out, is_followed_wrapper, &out->ruled_out);
+}
+
+static void fill_facts(const struct explain_request *request, struct explanation *out, struct asking *asking)
+{
+	cleanup_free char *unit = request->unit ? strdup(request->unit) : host_unit_of(getpid());
+	cleanup_free char *cgroup = request->cgroup ? strdup(request->cgroup)
+	                            : request->unit ? NULL
+	                                            : host_cgroup_of(getpid());
+	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
+	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
+	asking->facts = (struct match_input){
+	    .via = VIA_SHIM, .uid = geteuid(), .unit = unit ? out->unit : NULL, .cgroup = cgroup ? out->cgroup : NULL};
+}
+
+static enum explained explain(const struct explain_request *request, struct policy *policy,
+                              struct explanation *explanation)
+{
+	struct asking asking = {.policy = policy};
+	fill_facts(request, explanation, &asking);
+	enum explained found = find_program(&asking, request->command, explanation);
 	if (found != EXPLAINED)
 		return found;
 	read_elf(explanation);
-	if (decide(policy_file, backing, explanation, &policy) < 0)
-		return EXPLAIN_NO_POLICY;
+	decide(&asking, request->backing, explanation);
 	explain_plan(explanation);
-	if (explanation->decision.settings.libraries && explanation->elf.has_interp &&
-	    explanation->program.kind != PROGRAM_FOREIGN)
+	if (!error_is_set(&explanation->ruled_out) && explanation->decision.settings.libraries &&
+	    explanation->elf.has_interp)
 		explain_libraries(explanation->program.path, &explanation->decision.settings, &explanation->libraries);
-	if (json)
+	if (request->json)
 		explain_print_json(explanation);
 	else
 		explain_print(explanation);
 	explained_libraries_free(&explanation->libraries);
-	policy_free(policy);
 	return EXPLAINED;
+}
+
+enum explained explain_program(const struct explain_request *request)
+{
+	struct error err = {0};
+	struct policy *policy = NULL;
+	struct policy_sources sources = {.file = request->policy_file, .require_root_owned = geteuid() == 0};
+	cleanup_free struct explanation *explanation = calloc(1, sizeof *explanation);
+	if (!explanation) {
+		perror(program_invocation_short_name);
+		return EXPLAIN_NOT_EXECUTABLE;
+	}
+	if (policy_load(&sources, &policy, NULL, &err) < 0) {
+		char text[sizeof err];
+		fprintf(stderr, "%s: %s\n", program_invocation_short_name, error_text(&err, text, sizeof text));
+		return EXPLAIN_NO_POLICY;
+	}
+	enum explained result = explain(request, policy, explanation);
+	policy_free(policy);
+	return result;
 }

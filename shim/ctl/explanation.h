@@ -33,9 +33,11 @@ struct explanation {
 	struct error elf_error; /* set: ELF is not known */
 	char unit[256], cgroup[4096];
 	struct decision decision;         /* its strings are the policy's */
-	struct error settled;             /* why a launch would leave the command alone from the start; unset: open */
+	const char *called;               /* another path of PROGRAM, by which it would be executed; NULL: none */
+	bool goes_by_env;                 /* a script's env(1) finds the program */
 	enum follow follow;               /* where nothing is done: what is asked about again */
-	bool is_wrapper;                  /* the program is one, and not put on huge pages itself */
+	struct error no_follow;           /* why it is not followed although it should be; unset: it is */
+	struct error ruled_out;           /* why its text is left alone, whatever that is; unset: it is looked at */
 	struct forecast forecast;         /* by the huge pages of the page cache and of thp */
 	struct forecast hugetlb_forecast; /* by pages of the setting page_size */
 	struct backing_outlook outlooks[BACKING_COUNT];

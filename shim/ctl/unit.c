@@ -42,6 +42,14 @@ bool unit_is_name(const char *typed)
 	       typed[strspn(typed, allowed)] == '\0';
 }
 
+int unit_any_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err)
+{
+	if (!unit_is_name(typed))
+		return error_set(err, "usage", "'%s' is no unit's name", typed);
+	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, strchr(typed, '.') ? "" : suffix);
+	return 0;
+}
+
 /* Whether TYPED ends as the name of a unit that is no service (systemd.unit(5)). */
 static bool is_other_type(const char *typed)
 {

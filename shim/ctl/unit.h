@@ -32,6 +32,9 @@ bool unit_is_name(const char *typed);
 /* A service's full NAME from what a person typed, into BUF. Returns 0, or -1 with ERR "usage". */
 int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err);
 
+/* The same of a unit of any type; ".service" is added to a name without. */
+int unit_any_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err);
+
 /*
  * Load NAME (of unit_full_name()) and read it. Returns 0 (unit_free() it), or -1 with ERR "no-unit" (not there, masked,
  * broken) or "no-systemd".

@@ -9,9 +9,8 @@
 #include "base/io.h"
 #include "helper/client.h"
 #include "helper/protocol.h"
-#include "launch/reaper.h"
+#include "launch/prescreen.h"
 #include "launch/spawn_tracer.h"
-#include "tracer/exe_inspect.h"
 
 /* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL where it could not be read. */
 static bool may_be_filtered(const char *status)
@@ -69,16 +68,6 @@ bool launch_is_skipped(const struct error *err)
 	return false;
 }
 
-/* Whether a tracer of our own may follow what COMMAND executes. Returns 0, or -1 with ERR. */
-static int check_follow(struct error *err)
-{
-	if (!program_tracing_is_harmless())
-		return error_set(err, "unprivileged-wrapper",
-		                 "without CAP_SYS_PTRACE a tracer would take the privileges of a set-uid program that "
-		                 "it may execute");
-	return reaper_check(err);
-}
-
 int launch_begin(struct trace_job *job, struct error *err)
 {
 	struct error helper = {0};
@@ -88,7 +77,7 @@ int launch_begin(struct trace_job *job, struct error *err)
 	if (is_followed(status))
 		return error_set(err, "followed-already", "the hugexec that has started this one decides");
 	bool filtered = may_be_filtered(status);
-	bool may_trace = !job->follows || check_follow(err) == 0;
+	bool may_trace = !job->follows || command_check_follow(err) == 0;
 	bool asks_first = !may_trace || (filtered && helper_is_there());
 	if (asks_first && ask(job, filtered, &helper) == 0)
 		return 0;

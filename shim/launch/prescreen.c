@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/size.h"
+#include "launch/reaper.h"
 
 bool command_is_interpreted(const struct program *program)
 {
@@ -16,6 +17,15 @@ enum follow command_follow(const struct program *program, const struct decision 
 	                              .is_script = command_is_interpreted(program),
 	                              .is_init = getpid() == 1};
 	return settings_follow(&decision->settings, &names);
+}
+
+int command_check_follow(struct error *err)
+{
+	if (!program_tracing_is_harmless())
+		return error_set(err, "unprivileged-wrapper",
+		                 "without CAP_SYS_PTRACE a tracer would take the privileges of a set-uid program that "
+		                 "it may execute");
+	return reaper_check(err);
 }
 
 /* Whether PROGRAM has less text than the policy asks for, and no library may have more. */

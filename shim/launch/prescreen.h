@@ -19,5 +19,11 @@ bool command_is_settled(const struct policy *policy, const struct program *progr
 /* How PROGRAM is followed: FOLLOW_NONE where it is neither a wrapper nor a script. */
 enum follow command_follow(const struct program *program, const struct decision *decision);
 
+/*
+ * Whether a tracer of our own may follow what COMMAND executes. Returns 0, or -1 with ERR word "unprivileged-wrapper"
+ * or "no-reaper".
+ */
+int command_check_follow(struct error *err);
+
 /* Whether PROGRAM is one that another program runs: a script's interpreter, or an emulator of binfmt_misc. */
 bool command_is_interpreted(const struct program *program);

@@ -79,7 +79,7 @@ static enum held match_holds(const struct match *match, const struct match_input
 {
 	if (match->via && !(match->via & (unsigned)facts->via))
 		return HELD_NO;
-	if (match->exe && !any_path_glob(match->exe, facts->exe))
+	if (match->exe && !any_path_glob(match->exe, facts->exe) && !any_path_glob(match->exe, facts->called))
 		return HELD_NO;
 	if (match->unit && !any_glob(match->unit, facts->unit))
 		return HELD_NO;
@@ -124,7 +124,7 @@ unsigned policy_needs(const struct policy *policy)
 		const struct match *match = &policy->rules[i].match;
 		needs |= (match->build_id ? FACT_BUILD_ID : 0U) | (match->unit ? FACT_UNIT : 0U) |
 		         (match->cgroup ? FACT_CGROUP : 0U) | (match->annotation_count ? FACT_ANNOTATION : 0U) |
-		         (match->user ? FACT_USER : 0U);
+		         (match->user ? FACT_USER : 0U) | (match->exe ? FACT_CALLED : 0U);
 	}
 	return needs;
 }

@@ -59,6 +59,7 @@ struct settings {
 struct match_input {
 	enum via via;
 	const char *exe;      /* resolved path of the ELF that runs, as its own mount namespace shows it */
+	const char *called;   /* another path of this file, by which it was executed; NULL: none, or not known */
 	const char *build_id; /* lower-case hex */
 	uid_t uid;            /* effective */
 	const struct known_user {
@@ -75,7 +76,14 @@ struct match_input {
 	size_t annotation_count;
 };
 
-enum fact_bit { FACT_BUILD_ID = 1, FACT_UNIT = 2, FACT_CGROUP = 4, FACT_ANNOTATION = 8, FACT_USER = 16 };
+enum fact_bit {
+	FACT_BUILD_ID = 1,
+	FACT_UNIT = 2,
+	FACT_CGROUP = 4,
+	FACT_ANNOTATION = 8,
+	FACT_USER = 16,
+	FACT_CALLED = 32,
+};
 
 enum action {
 	ACTION_SKIP,
@@ -180,6 +188,6 @@ bool settings_names_wrapper(const struct settings *settings, const struct progra
 /* How a process that runs the program of NAMES is followed by SETTINGS; FOLLOW_NONE where it is no wrapper. */
 enum follow settings_follow(const struct settings *settings, const struct program_names *names);
 
-const char *follow_name(enum follow follow);    /* "none", "exec", "fork", "by wrapper" */
+const char *follow_name(enum follow follow);    /* "none", "exec", "fork"; NULL: by wrapper */
 const char *backing_name(enum backing backing); /* "file", "hugetlb", "thp"; NULL for BACKING_NONE */
 const char *via_name(enum via via);             /* "shim", "hook", "attach" */

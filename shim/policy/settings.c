@@ -90,7 +90,7 @@ const char *follow_name(enum follow follow)
 	    [FOLLOW_NONE] = "none",
 	    [FOLLOW_EXEC] = "exec",
 	    [FOLLOW_FORK] = "fork",
-	    [FOLLOW_BY_WRAPPER] = "by wrapper",
+	    [FOLLOW_BY_WRAPPER] = NULL,
 	};
 	return names[follow];
 }

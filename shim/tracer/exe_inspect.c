@@ -112,6 +112,12 @@ int program_privileged_error(const struct program *program, struct error *reason
 	                                     : "tracing it would withhold its privileges");
 }
 
+const char *program_called(const struct program *program)
+{
+	bool is_other = program->found[0] == '/' && strcmp(program->found, program->path) != 0;
+	return program->kind == PROGRAM_ELF && is_other ? program->found : NULL;
+}
+
 static enum program_kind kind_of(const unsigned char *head, size_t bytes)
 {
 	if (bytes >= 20 && memcmp(head, ELFMAG, SELFMAG) == 0) {

@@ -32,6 +32,9 @@ struct program {
 	bool unreadable; /* PRIVILEGED for no other reason than that it, or its interpreter, may not be read */
 };
 
+/* The absolute path by which PROGRAM would be executed if that is not its resolved one; NULL: none, or a script. */
+const char *program_called(const struct program *program);
+
 /* With CAP_SYS_PTRACE a traced program keeps its set-uid privileges; without, it must run untraced. */
 bool program_may_trace_privileged(void);
 

@@ -23,13 +23,15 @@
 
 #define EXIT_FAIL 125
 
-/* What the policy says of the program that FOLLOWED has just become. */
-static int decide(const struct following *following, const struct tracee *tracee, struct gathered_input *store,
-                  struct decision *decision, struct error *err)
+/* What the policy says of the program that FOLLOWED has just become by NAMES. */
+static int decide(const struct following *following, const struct tracee *tracee, const struct exec_names *names,
+                  struct gathered_input *store, struct decision *decision, struct error *err)
 {
 	const struct trace_job *job = following->job;
-	const struct match_input given = {
-	    .via = job->via, .annotations = job->annotations, .annotation_count = job->annotation_count};
+	const struct match_input given = {.via = job->via,
+	                                  .called = names->called,
+	                                  .annotations = job->annotations,
+	                                  .annotation_count = job->annotation_count};
 	if (match_input_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
 	if (job->backing)
@@ -254,13 +256,12 @@ enum exec_outcome exec_event_at_entry(struct following *following, struct follow
 }
 
 /* How what TRACEE has become, EXE, is followed, into SETTINGS; whether it is a wrapper by its name. */
-static bool look_at_names(const struct tracee *tracee, const char *exe, struct settings *settings)
+static bool look_at_names(const struct tracee *tracee, const char *exe, const struct exec_names *called,
+                          struct settings *settings)
 {
-	struct exec_names called;
-	exec_names_read(tracee, &called);
 	struct program_names names = {.exe = exe,
-	                              .called = called.called[0] ? called.called : NULL,
-	                              .is_script = called.is_script,
+	                              .called = called->called[0] ? called->called : NULL,
+	                              .is_script = called->is_script,
 	                              .is_init = host_is_init(tracee->pid)};
 	settings->follow = settings_follow(settings, &names);
 	return settings->follow != FOLLOW_NONE && settings_names_wrapper(settings, &names);
@@ -272,15 +273,17 @@ enum exec_outcome exec_event_handle(struct following *following, struct followed
 	struct gathered_input store;
 	struct decision decision = {0};
 	struct report report;
+	struct exec_names names;
 	settings_default(&decision.settings);
 	begin_hold(following, followed, began_us);
 
-	int decided = decide(following, &followed->tracee, &store, &decision, &report.reason);
+	exec_names_read(&followed->tracee, &names);
+	int decided = decide(following, &followed->tracee, &names, &store, &decision, &report.reason);
 	struct error reason = decided < 0 ? report.reason : (struct error){0};
 	report_begin(&report, following, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
 	report.reason = reason;
 	*settings = decision.settings;
-	bool is_wrapper = decided == 0 && look_at_names(&followed->tracee, store.exe, settings);
+	bool is_wrapper = decided == 0 && look_at_names(&followed->tracee, store.exe, &names, settings);
 	bool may_follow = settings->follow != FOLLOW_NONE;
 	bool run_on = false;
 

@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -52,6 +55,33 @@ static int read_exe_link(struct gathered_input *store, pid_t pid, struct error *
 		*strrchr(store->exe, ' ') = '\0';
 	store->facts.exe = store->exe;
 	return 0;
+}
+
+/* The file that PATH names for PID. In a container it is asked for below the root of that, whatever links there say. */
+static int stat_as(pid_t pid, const char *path, enum via via, struct stat *st)
+{
+	char name[PATH_MAX + 32];
+	snprintf(name, sizeof name, "/proc/%d/root%s", (int)pid, via == VIA_HOOK ? "" : path);
+	if (via != VIA_HOOK) /* openat2(2) is one more call that a filter of the target's could kill for */
+		return stat(name, st);
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	cleanup_close int root = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int fd = root < 0 ? -1 : (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	return fd < 0 ? -1 : fstat(fd, st);
+}
+
+/* Keep CALLED where it is an absolute path, another than the resolved one, of the file that PID runs. */
+static void note_called(struct gathered_input *store, pid_t pid, const char *called)
+{
+	char exe[64];
+	struct stat about, named;
+	if (!called || *called != '/' || strcmp(called, store->exe) == 0)
+		return;
+	snprintf(exe, sizeof exe, "/proc/%d/exe", (int)pid);
+	if (stat(exe, &about) < 0 || stat_as(pid, called, store->facts.via, &named) < 0 ||
+	    about.st_dev != named.st_dev || about.st_ino != named.st_ino)
+		return;
+	store->facts.called = called;
 }
 
 int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, unsigned needs, struct error *err)
@@ -149,6 +179,8 @@ int match_input_decide(struct gathered_input *store, pid_t pid, const struct mat
 {
 	if (match_input_gather(store, pid, given->via, policy_needs(policy), err) < 0)
 		return -1;
+	if (policy_needs(policy) & FACT_CALLED)
+		note_called(store, pid, given->called);
 	store->facts.annotations = given->annotations;
 	store->facts.annotation_count = given->annotation_count;
 	facts_ask_policy(policy, &store->facts, until_us, decision);

@@ -51,8 +51,9 @@ void facts_blame_user(struct error *reason);
 
 /*
  * What POLICY says of PID: gather what it asks for, the build id only where the rest does not decide. VIA and
- * annotations are taken from GIVEN. UNTIL_US: when it must be over. Returns 0 with DECISION (its strings are the
- * policy's, those of STORE the caller's to free), or -1 with ERR word "no-proc" and nothing to free.
+ * annotations are taken from GIVEN, and CALLED, a hint: it counts if it is a path of the very file that runs, and must
+ * last as long as STORE. UNTIL_US: when it must be over. Returns 0 with DECISION (its strings are the policy's, those
+ * of STORE the caller's to free), or -1 with ERR word "no-proc" and nothing to free.
  */
 int match_input_decide(struct gathered_input *store, pid_t pid, const struct match_input *given,
                        const struct policy *policy, int64_t until_us, struct decision *decision, struct error *err);

@@ -104,14 +104,14 @@ def test_explain_json_has_every_setting(hugexecctl, write_policy):
     settings = explain(hugexecctl, write_policy({"version": 1, "rules": [rule]}), "env")["settings"]
     assert set(settings) - {"libraries_include", "libraries_exclude", "libraries_prepare"} == set(schema["properties"]["settings"]["properties"])
     assert (settings["libraries"], settings["libraries_include"], settings["libraries_exclude"]) == (True, ["/**/libv8*"], ["/opt/**"])
-    assert (settings["file_timeout"], settings["perf_map"]) == ("2000ms", True)
+    assert (settings["file_timeout"], settings["perf_map"]) == ("2s", True)
     settings = explain(hugexecctl, write_policy({"version": 1, "rules": []}), "env")["settings"]
     assert (settings["libraries"], settings["libraries_include"], settings["libraries_exclude"]) == (False, None, None)
     assert (settings["file_timeout"], settings["perf_map"]) == ("500ms", False)
 
 
 def test_explain_says_what_may_follow(hugexecctl, write_policy, bigtext):
-    then = "is asked about again"
+    then = "decided about in the same way"
     wrapper = write_policy({"version": 1, "rules": [{"match": {"exe": bigtext(8)}}]})
     assert then in run([hugexecctl, "explain", f"--policy={wrapper}", "env"]).stdout
     assert then not in run([hugexecctl, "explain", f"--policy={wrapper}", "--backing=thp", bigtext(8)]).stdout
@@ -128,7 +128,7 @@ def reason_of_launch(hugexec_run, command, policy, **options):
 
 def test_explain_follows_whom_a_launch_does(hugexecctl, hugexec_run, write_policy, bigtext, tmp_path):
     """Wrappers by their names, and scripts; whatever else no rule matches is let go."""
-    then, child = "is asked about again", bigtext(4)
+    then, child = "decided about in the same way", bigtext(4)
     script = tmp_path / "script"
     script.write_text(f"#!{bigtext(12)} spawns {child}\n")
     script.chmod(0o755)
@@ -173,7 +173,7 @@ def test_explain_a_program_of_another_kind(hugexecctl, hugexec_run, write_policy
         said = explain(hugexecctl, write_policy(policy), foreign)
         assert said["reason"] == reason and reason.startswith("not-native") and said["backings"] == []
         text = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", foreign]).stdout
-        assert "could work" not in text and "emulator" in text and "asked about again" not in text and "slots" not in text
+        assert "could work" not in text and "emulator" in text and "decided about in the same way" not in text and "slots" not in text
 
 
 def test_rule_that_leaves_everything_alone(hugexecctl, hugexec_run, write_policy, tmp_path):
@@ -202,7 +202,7 @@ def test_explain_that_libraries_will_be_looked_at(hugexecctl, hugexec_run, write
     said = explain(hugexecctl, write_policy({"version": 1, "rules": [rule]}), program)
     assert said["would_remap"] is None and said["would_start"] is True and said["reason"].startswith("no-huge-slot")
     text = run([hugexecctl, "explain", f"--policy={write_policy({'version': 1, 'rules': [rule]})}", program]).stdout
-    assert "libraries are prepared, or looked at" in text and "its text would be left alone" not in text
+    assert "text of its libraries may come on huge pages" in text and "its text would be left alone" not in text
     _, (line,) = hugexec_run([program], policy={"version": 1, "rules": [rule]})
     assert line["outcome"] == "remapped" and [entry["path"] for entry in line["objects"]][-1] == str(library)
     static = bigtext(4, "static", ("cc", "-static"))
@@ -230,7 +230,8 @@ def test_explain_says_what_would_not_be_started(hugexecctl, hugexec, hugexec_run
 
 def test_explain_speaks_of_libraries(hugexecctl, write_policy, bigtext):
     policy = write_policy({"version": 1, "rules": [{"match": {}, "libraries": True}]})
-    assert "libraries  1, too small or not wanted" in run([hugexecctl, "explain", f"--policy={policy}", "env"]).stdout
+    assert "libraries  1, too small or not wanted" in run([hugexecctl, "explain", f"--policy={policy}", bigtext(8)]).stdout
+    assert "librar" not in run([hugexecctl, "explain", f"--policy={policy}", "sh"]).stdout.split("settings")[1].split("\n", 1)[1], "a wrapper's do not matter"
     static = bigtext(4, "static", ("cc", "-static"))
     assert "libraries  it loads none" in run([hugexecctl, "explain", f"--policy={policy}", static]).stdout
 

@@ -86,6 +86,10 @@ static void exe(void **state)
 	(void)state;
 	struct match_input ls = {.via = VIA_SHIM, .exe = "/usr/bin/ls"};
 	struct match_input unknown = {.via = VIA_SHIM};
+	struct match_input by_link = {.via = VIA_SHIM, .exe = "/usr/bin/busybox", .called = "/opt/ls"};
+	assert_int_equal(match_says("{\"exe\":\"/opt/ls\"}", &by_link), ACTION_REMAP);
+	assert_int_equal(match_says("{\"exe\":\"/usr/bin/busybox\"}", &by_link), ACTION_REMAP);
+	assert_int_equal(match_says("{\"exe\":\"/usr/bin/ls\"}", &by_link), ACTION_SKIP);
 	assert_int_equal(match_says("{\"exe\":\"/usr/bin/*\"}", &ls), ACTION_REMAP);
 	assert_int_equal(match_says("{\"exe\":[\"/opt/*\",\"/usr/bin/ls\"]}", &ls), ACTION_REMAP);
 	assert_int_equal(match_says("{\"exe\":[\"/opt/*\",\"/usr/bin/cat\"]}", &ls), ACTION_SKIP);
@@ -274,7 +278,7 @@ static void needs(void **state)
 		unsigned needs;
 	} cases[] = {
 	    {"{}", 0},
-	    {"{\"exe\":\"/x\",\"via\":\"hook\"}", 0},
+	    {"{\"exe\":\"/x\",\"via\":\"hook\"}", FACT_CALLED},
 	    {"{\"build_id\":\"abcd\"}", FACT_BUILD_ID},
 	    {"{\"unit\":\"x\"}", FACT_UNIT},
 	    {"{\"cgroup\":\"/x\"}", FACT_CGROUP},
