@@ -8,7 +8,8 @@ import re
 import sys
 
 # What is worth being said again of a phase that failed: lines of pytest, the fault run, compilers, Python, this folder's programs.
-WORTH = re.compile(r"^(FAILED|INTERNALERROR> [A-Z]\w*Error|ERROR|DIFFERENT|E   |    (ours|plain|status)|left behind:|gone:|[A-Za-z.]*(Error|Exception|Expired)|Traceback)"
+WORTH = re.compile(r"^(FAILED|INTERNALERROR> [A-Z]\w*Error|ERROR|DIFFERENT|E   |    (ours|plain|status)"
+                   r"|left behind:|gone:|[A-Za-z.]*(Error|Exception|Expired)|Traceback)"
                    r"|: (error|warning|FAILED)|FAIL |has the old text|has another table")
 PASSED_OVER = re.compile(r"^(?:SKIPPED \[(\d+)\] \S+?(?::\d+)?|passed over): (.*)")
 # pytest ("3 failed, 20 passed, 2 skipped in 4.20s"), tests/kernels ("kernels: 69 passed, 0 failed"), meson ("Ok: 38").

@@ -58,8 +58,9 @@ let s = 0, m = new Map(); for (let i = 0; i < 300000; i++) { s = (s * 31 + i) % 
 const x = c.getContext('2d'); for (let i = 0; i < 50; i++) { x.fillStyle = `hsl(${i * 7} 80% 50%)`; x.fillRect(i * 4, i, 20, 20); }
 o.textContent = s + ' ' + m.size + ' ' + [...'zlib crypto text'].sort().join('') + ' ' + new Intl.NumberFormat('de').format(1234567.891);
 </script>"""
-PYTHON_TESTS = "test_json test_re test_struct test_zlib test_hashlib test_heapq test_bisect test_math test_decimal test_pickle \
-test_random test_set test_dict test_list test_bytes test_unicodedata test_generators test_itertools".split()
+PYTHON_TESTS = ["test_json", "test_re", "test_struct", "test_zlib", "test_hashlib", "test_heapq", "test_bisect", "test_math",
+                "test_decimal", "test_pickle", "test_random", "test_set",
+                "test_dict", "test_list", "test_bytes", "test_unicodedata", "test_generators", "test_itertools"]
 
 
 class NotThere(Exception):

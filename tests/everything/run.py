@@ -137,7 +137,7 @@ def compare(answer, backing):
     report = pathlib.Path("/tmp/home/report")
     report.unlink(missing_ok=True)
     words = ["/tmp/hugexec/hugexec", "--policy=/tmp/hugexec/policy.json", f"--backing={backing}", f"--report={report}", "--"]
-    for tries in range(3):
+    for tries in range(3):  # noqa: B007  (it is printed after the loop)
         ours = run(words + answer["words"], PATIENCE_SECONDS)
         if ours is not None and answer["view"](ours) == answer["plain"]:
             break

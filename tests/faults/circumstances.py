@@ -124,7 +124,7 @@ CIRCUMSTANCES = {
     "not to be moved": ({"rebase": False}, "file", [], "probe", "file-misaligned"),
     "cannot be moved": ({}, "file", [], "probe-fixed", "file-misaligned"),
     "addresses that are not random": ({}, "file", ["setarch", "-R"], "probe", "rebase-refused"),
-    "no address space": ({}, "thp", ["prlimit", "--as={}".format(45 * MIB)], "probe-large", "address-space-limit"),
+    "no address space": ({}, "thp", ["prlimit", f"--as={45 * MIB}"], "probe-large", "address-space-limit"),
     "no huge pages for this process": ({}, "file", WITHOUT_THP, "probe", "file-unsupported"),
     "no huge pages to collapse": ({}, "thp", WITHOUT_THP, "probe", "thp-refused: the process"),
     "a filesystem without": ({}, "file", ON_JOURNAL, "mounted/probe", "file-unsupported"),
@@ -310,7 +310,8 @@ def attach(folder, build):
 
 
 # What busy.c does while somebody attaches, again and again; and how the reason may begin then (None: remapped).
-AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None,), "again 400": (None, "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text", "image")}
+AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None,),
+           "again 400": (None, "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text", "image")}
 
 
 def attach_at_work(folder, build):

@@ -67,7 +67,8 @@ WAYS = {
     "hugexecctl explain": ({}, "file", ["--honest"], [], "probe", "explain"),
 }
 # What comes of a way without a failure, where that is not "remapped".
-OUTCOMES = {"a library, file": "skipped", "libraries that take long": "skipped", "hugetlb, no pages for the cgroup": "failed", "the hook, blind to its filter": "failed"}
+OUTCOMES = {"a library, file": "skipped", "libraries that take long": "skipped",
+            "hugetlb, no pages for the cgroup": "failed", "the hook, blind to its filter": "failed"}
 # Words before all of a way: ld.so where programs are moved to; without the right to use /proc/PID/map_files (and so none
 # to set filters, but for who gives up privileges).
 SURROUNDINGS = {"file, legacy layout": ["setarch", "-L"],

@@ -237,6 +237,7 @@ def test_report_to_a_descriptor(hugexec, bigtext, write_policy, name):
     """Names of descriptors mean those of who wrote them down, although it is another process that reports."""
     path, line = REPORTS_TO[name]
     words = f"{hugexec} --policy={write_policy(policy_with())} --backing=thp --report={path or '>(cat)'} -- {bigtext(4)} exit 9"
-    done = subprocess.run(["bash", "-c", f"{line.format(words=words)} | cat; status=${{PIPESTATUS[0]}}; sleep 0.2; exit $status"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", f"{line.format(words=words)} | cat; status=${{PIPESTATUS[0]}}; sleep 0.2; exit $status"],
+                          capture_output=True, text=True, check=False)
     report, = [json.loads(each) for each in done.stdout.splitlines() if each.startswith("{")]
     assert (done.returncode, done.stderr, report["outcome"]) == (9, "", "remapped"), done

@@ -17,7 +17,9 @@ from lib.steps import HELPER_STEPS
 from lib.surroundings import ROOT
 
 # Steps that only some kinds of launch take; the others must be reached under one of the backings.
-NOT_ON_THE_WAY = {"allocated": "a child of the tracer's", "allocated-inside": "a tracer from elsewhere", "libraries-prepared": "libraries", "library-stop": "libraries", "map-hinted": "libraries on overlayfs", "fill-helper": "text of more than a few MiB",
+NOT_ON_THE_WAY = {"allocated": "a child of the tracer's", "allocated-inside": "a tracer from elsewhere",
+                  "libraries-prepared": "libraries", "library-stop": "libraries", "map-hinted": "libraries on overlayfs",
+                  "fill-helper": "text of more than a few MiB",
                   "attached": "attach", "frozen": "attach", "frozen-call": "attach", "hook-seized": "the hook", **dict.fromkeys(HELPER_STEPS, "hugexecd")}
 AFTER_REPORT = ("reported", "handoff")
 

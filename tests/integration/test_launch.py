@@ -225,7 +225,7 @@ def test_pipes_are_the_workloads_alone(hugexec_command, bigtext, tmp_path):
     process.stdout.close()
 
 
-REGISTERS = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 flags mxcsr x87".split()
+REGISTERS = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "flags", "mxcsr", "x87"]
 # In which the ABI promises nothing to a new program: what its waiting for the tracer has left there (tracee.h).
 OF_LAST_CALL = {"rdi", "rsi", "r10"}
 # Which exec leaves 0, and ld.so does not: what the program's wait has left there (arch/, the entry stub).

@@ -369,7 +369,8 @@ def swapped_at(step, words, swap, mark, environment, about):
 # Steps at which a program that was executed has been looked at, and not more.
 PROGRAM_STEPS = {"exec-finished", "decided", "borrowed", "returned", "verified", "reported"}
 STEPS = {
-    ("program", "file"): {*PROGRAM_STEPS, "file-prepared", "libraries-prepared", "pass-opened", "pass-received", "rebase-passed", "rebase-moved", "rebase-fixed"} - {"returned"},
+    ("program", "file"): {*PROGRAM_STEPS, "file-prepared", "libraries-prepared", "pass-opened", "pass-received", "rebase-passed", "rebase-moved",
+                          "rebase-fixed"} - {"returned"},
     ("program", "thp"): {*PROGRAM_STEPS, "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",
                          "switched"},
     ("library", "thp"): {"library-stop", "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",

@@ -41,7 +41,7 @@ try() {
 	mv err plain.err
 	: >report.json
 	chmod 666 report.json
-	$as_user hugexec --policy=${policy:-all.json} --report=report.json --backing="$backing" -- "$@" >out 2>err
+	$as_user hugexec --policy="${policy:-all.json}" --report=report.json --backing="$backing" -- "$@" >out 2>err
 	ours=$?
 	mv out ours.out
 	mv err ours.err
@@ -82,7 +82,7 @@ fi
 
 policy=libraries.json
 thp_works=$(expected thp)
-try "thp with libraries, probe-pie" thp $thp_works /programs/probe-pie
+try "thp with libraries, probe-pie" thp "$thp_works" /programs/probe-pie
 policy=
 for program in bigtext-pie bigtext-static bigtext-static-pie probe-pie; do
 	pages 16
@@ -90,7 +90,7 @@ for program in bigtext-pie bigtext-static bigtext-static-pie probe-pie; do
 	pages 0
 	for enabled in always madvise never; do
 		echo $enabled >$thp/enabled
-		try "thp $program, THP $enabled" thp $thp_works /programs/$program
+		try "thp $program, THP $enabled" thp "$thp_works" /programs/$program
 	done
 	echo madvise >$thp/enabled
 done
@@ -147,9 +147,9 @@ try "thp, with shmem_enabled at $(cat $thp/shmem_enabled)" thp "$(expected thp-a
 mkdir -p advise
 mount -t tmpfs -o huge=advise,size=200M tmpfs advise && cp /programs/* advise/
 file_works=$(expected file-tmpfs)
-try "file on tmpfs huge=advise" file $file_works /tmp/advise/bigtext-pie
-try "file on tmpfs huge=advise, static PIE" file $file_works /tmp/advise/bigtext-static-pie
-try "file on tmpfs, the probe" file $file_works /tmp/advise/probe-pie
+try "file on tmpfs huge=advise" file "$file_works" /tmp/advise/bigtext-pie
+try "file on tmpfs huge=advise, static PIE" file "$file_works" /tmp/advise/bigtext-static-pie
+try "file on tmpfs, the probe" file "$file_works" /tmp/advise/probe-pie
 try "file, else thp, on the initramfs" "file,thp" remapped /programs/bigtext-pie
 mkdir -p small && mount -t tmpfs -o huge=never,size=50M tmpfs small && cp /programs/bigtext-pie small/
 : >report.json
@@ -191,8 +191,8 @@ profile workload $1 {
 END
 }
 enforced() {
-	profile "$1" "$2" | sed 's,@{PROC},/proc,' >profile
-	apparmor_parser --replace --skip-cache profile 2>parser.err
+	profile "$1" "$2" | sed 's,@{PROC},/proc,' >loaded
+	apparmor_parser --replace --skip-cache loaded 2>parser.err
 }
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 if [ -e /sys/kernel/security/apparmor/profiles ] && [ -e /bin/apparmor_parser ]; then
@@ -211,7 +211,7 @@ if [ -e /sys/kernel/security/apparmor/profiles ] && [ -e /bin/apparmor_parser ];
 	grep -q 'workload (enforce)' plain.out || fail "AppArmor, hugetlb" "the profile is not in force"
 	pages 0
 	mkdir -p confined && mount -t tmpfs -o huge=advise,size=100M tmpfs confined && cp /programs/probe-pie confined/
-	enforced /tmp/confined/probe-pie "ptrace," && try "file, AppArmor enforced" file $file_works /tmp/confined/probe-pie
+	enforced /tmp/confined/probe-pie "ptrace," && try "file, AppArmor enforced" file "$file_works" /tmp/confined/probe-pie
 	grep -q 'workload (enforce)' plain.out || fail "AppArmor, file" "the profile is not in force"
 	umount confined
 else
@@ -223,13 +223,13 @@ attach() {
 	/programs/busy work >busy.out &
 	busy=$!
 	while ! grep -q ready busy.out; do sleep 0.1; done
-	hugexecctl attach --json --policy=all.json --backing=$1 $busy >report.json
+	hugexecctl attach --json --policy=all.json --backing="$1" $busy >report.json
 	huge=$(grep -c memfd: /proc/$busy/maps)
 	sleep 0.3
 	kill -TERM $busy
 	wait $busy
 	status=$?
-	if [ $status = 0 ] && [ $huge = 1 ] && grep -q '^ok: ' busy.out && grep -q '"outcome":"remapped"' report.json; then
+	if [ $status = 0 ] && [ "$huge" = 1 ] && grep -q '^ok: ' busy.out && grep -q '"outcome":"remapped"' report.json; then
 		echo "ok attach, $1"
 	else
 		fail "attach, $1" "status $status, $(tail -1 busy.out), $(cat report.json)"
@@ -283,7 +283,7 @@ ask_helper() {
 	as_user=$nobody
 	try "thp, Yama scope $level, nobody, through hugexecd" thp remapped /programs/bigtext-pie
 	as_user=$nobody
-	try "file, Yama scope $level, nobody, through hugexecd" file $file_works /tmp/advise/bigtext-pie
+	try "file, Yama scope $level, nobody, through hugexecd" file "$file_works" /tmp/advise/bigtext-pie
 	export HUGEXEC_HELPER=off
 }
 
@@ -299,9 +299,9 @@ if [ -e $scope ]; then
 		2) for_nobody=ptrace-refused for_root=remapped ;;
 		3) for_nobody=ptrace-refused for_root=ptrace-refused ;;
 		esac
-		try "thp, Yama scope $level, root" thp $for_root /programs/bigtext-pie
+		try "thp, Yama scope $level, root" thp "$for_root" /programs/bigtext-pie
 		as_user=$nobody
-		try "thp, Yama scope $level, nobody" thp $for_nobody /programs/bigtext-pie
+		try "thp, Yama scope $level, nobody" thp "$for_nobody" /programs/bigtext-pie
 		[ $level = 2 ] && ask_helper
 	done
 else
@@ -310,6 +310,7 @@ fi
 kill $helper
 wait $helper 2>/dev/null
 
+# shellcheck disable=SC2009 # busybox has no pgrep -a
 left=$(ps -o pid,stat,args | grep '[h]ugexec')
 [ -z "$left" ] && echo "ok nothing is left" || fail "nothing is left" "$left"
 echo "done"

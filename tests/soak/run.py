@@ -150,7 +150,8 @@ class Soak:
             why = collections.Counter((line["reason"] or "?").split(":")[0] for line in lines if line["outcome"] != "remapped")
             wall = self.wall_ms[backing]
             by = collections.Counter(line["backing"] for line in lines if line["outcome"] == "remapped")
-            print(f"| {backing} | {len(wall)} | {', '.join(f'{name} {count}' for name, count in by.most_common())} | {percentile(wall, .5):.1f} | {percentile(wall, .99):.1f} | "
+            print(f"| {backing} | {len(wall)} | {', '.join(f'{name} {count}' for name, count in by.most_common())} | "
+                  f"{percentile(wall, .5):.1f} | {percentile(wall, .99):.1f} | "
                   f"{percentile(held, .5):.1f} | {percentile(held, .99):.1f} | "
                   + ", ".join(f"{word} {count}" for word, count in why.most_common(3)) + " |")
 

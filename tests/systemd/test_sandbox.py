@@ -96,8 +96,8 @@ def test_sandbox(surroundings, bed, make_unit, results, name):
         pid = answer["pid"]
         assert answer["right"] == "1" and pid == answer["listen_pid"] == bed.show(unit, "MainPID")["MainPID"]
         untouched(bed.main_pid(unit))
-        entry = wait_for(lambda: [entry for entry in bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_PID={pid}") +
-                                  bed.journal("SYSLOG_IDENTIFIER=hugexecd", f"HUGEXEC_PID={pid}")],
+        entry = wait_for(lambda: bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_PID={pid}") +
+                         bed.journal("SYSLOG_IDENTIFIER=hugexecd", f"HUGEXEC_PID={pid}"),
                          what="the journal")[-1]
         huge = on_huge_pages(bed, unit)
         reason = entry.get("HUGEXEC_REASON", "")

@@ -245,7 +245,8 @@ create table a as select i, i % 97 as k, md5(i::text) as t from generate_series(
 create table b as select i, i % 89 as k, repeat(chr(65 + i % 26), i % 20) as t from generate_series(1, 5000) i;
 create index a_k on a (k, i);
 create index b_k on b (k);
-create function f(n int) returns int language plpgsql as $$ declare r int := 0; begin for i in 1..n loop r := (r * 31 + i) % 1000003; end loop; return r; end $$;
+create function f(n int) returns int language plpgsql as $$ declare r int := 0; begin
+for i in 1..n loop r := (r * 31 + i) % 1000003; end loop; return r; end $$;
 analyze;
 """
 
