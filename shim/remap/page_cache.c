@@ -275,10 +275,8 @@ static int look_and_make_huge(struct slots *slots, struct findings *findings, un
                               struct error *err)
 {
 	/* Without a view of the cache even a look might wait for a disk. */
-	for (unsigned i = 0; slots->sees_cache && i < slots->count; i++) {
-		if (slots->list[i].state == SLOT_SMALL)
-			slot_look(slots, i);
-	}
+	if (slots->sees_cache)
+		slots_look(slots);
 	if (slots_count(slots, SLOT_SMALL) > 0 && do_slow_part(slots, findings, timeout_ms, may_wait, err) < 0)
 		return -1;
 	explain(slots, findings, timeout_ms, err);

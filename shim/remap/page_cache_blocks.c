@@ -29,6 +29,9 @@
 #define STRIDE        (2 * SLOT)
 #define RESERVE_BYTES (SLOTS_BATCH * STRIDE + SLOT)
 
+/* So many fit the reserve side by side. Looked at together, they take half the system calls. */
+#define LOOK_BATCH (SLOTS_BATCH * (unsigned)(STRIDE / SLOT))
+
 int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, struct slot *list,
                     struct error *err)
 {
@@ -52,17 +55,18 @@ static char *place(const struct slots *slots, unsigned number)
 }
 
 /*
- * Map slot INDEX at place NUMBER as text is mapped: where the kernel maps that huge it will do so here. MADV_RANDOM,
- * because a folio that was read ahead may be marked to set off the next readahead when it is touched, and that fills
- * the slot behind it with folios of other sizes (mm/filemap.c, do_async_mmap_readahead()); seen on 6.18.
+ * Map COUNT slots from INDEX on, which lie one behind the other in the file, at place NUMBER as text is mapped: where
+ * the kernel maps that huge it will do so here. MADV_RANDOM, because a folio that was read ahead may be marked to set
+ * off the next readahead when it is touched, and that fills the slot behind it with folios of other sizes
+ * (mm/filemap.c, do_async_mmap_readahead()); seen on 6.18.
  */
-static char *map_slot(const struct slots *slots, unsigned index, unsigned number)
+static char *map_slots(const struct slots *slots, unsigned index, unsigned count, unsigned number)
 {
-	char *at = mmap(place(slots, number), SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
+	char *at = mmap(place(slots, number), count * SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
 	                (off_t)slots->list[index].file_off);
 	if (at == MAP_FAILED)
 		return NULL;
-	madvise(at, SLOT, MADV_RANDOM);
+	madvise(at, count * SLOT, MADV_RANDOM);
 	return at;
 }
 
@@ -70,14 +74,15 @@ static char *map_slot(const struct slots *slots, unsigned index, unsigned number
  */
 static int check_executable(const struct slots *slots, struct error *err)
 {
-	if (slots->count > 0 && !map_slot(slots, 0, 0))
+	if (slots->count > 0 && !map_slots(slots, 0, 1, 0))
 		return error_set_errno(err, errno, "file-unsupported", "mapping it as text");
 	return 0;
 }
 
-static void unmap_slot(const struct slots *slots, unsigned number)
+static void unmap_slots(const struct slots *slots, unsigned count, unsigned number)
 {
-	mmap(place(slots, number), SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	mmap(place(slots, number), count * SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+	     0);
 }
 
 /*
@@ -95,7 +100,7 @@ static bool sees_cache(const struct slots *slots, uint64_t file_bytes)
 	                                       slots->fd, (off_t)behind) == MAP_FAILED)
 		return false;
 	int failed = mincore(place(slots, 0), SMALL_PAGE, &cached);
-	unmap_slot(slots, 0);
+	unmap_slots(slots, 1, 0);
 	return !failed && !(cached & 1);
 }
 
@@ -163,14 +168,12 @@ static void read_huge(char *at, uint64_t bytes)
 }
 
 /*
- * Touching the slot's first page maps its last one only where one folio holds both. (A kernel whose fault_around_bytes,
- * 64 KiB, was raised to 2 MiB through debugfs would show small folios so, too.)
+ * See whether slot INDEX, mapped at AT, is huge. Touching its first page maps its last one only where one folio holds
+ * both. (A kernel whose fault_around_bytes, 64 KiB, was raised to 2 MiB through debugfs would show small folios so,
+ * too.)
  */
-void slot_look(struct slots *slots, unsigned index)
+static void look_at(struct slots *slots, unsigned index, char *at)
 {
-	char *at = map_slot(slots, index, 0);
-	if (!at)
-		return;
 	if (slots->sees_cache)
 		touch_cached(at, SMALL_PAGE);
 	else
@@ -179,7 +182,37 @@ void slot_look(struct slots *slots, unsigned index)
 	off_t entry_off = (off_t)(((uintptr_t)at + SLOT - SMALL_PAGE) / SMALL_PAGE * sizeof entry);
 	if (pread(slots->pagemap_fd, &entry, sizeof entry, entry_off) == sizeof entry && (entry & PAGEMAP_PRESENT))
 		slots->list[index].state = SLOT_HUGE;
-	unmap_slot(slots, 0);
+}
+
+void slot_look(struct slots *slots, unsigned index)
+{
+	char *at = map_slots(slots, index, 1, 0);
+	if (!at)
+		return;
+	look_at(slots, index, at);
+	unmap_slots(slots, 1, 0);
+}
+
+/* How many slots from FIRST on lie one behind the other in the file and are to be looked at, LOOK_BATCH at most. */
+static unsigned run_length(const struct slots *slots, unsigned first)
+{
+	unsigned count = 0;
+	while (count < LOOK_BATCH && first + count < slots->count && slots->list[first + count].state == SLOT_SMALL &&
+	       slots->list[first + count].file_off == slots->list[first].file_off + count * SLOT)
+		count++;
+	return count;
+}
+
+void slots_look(struct slots *slots)
+{
+	for (unsigned first = 0, count; first < slots->count; first += count ? count : 1) {
+		count = run_length(slots, first);
+		char *at = count ? map_slots(slots, first, count, 0) : NULL;
+		for (unsigned i = 0; at && i < count; i++)
+			look_at(slots, first + i, at + i * SLOT);
+		if (at)
+			unmap_slots(slots, count, 0);
+	}
 }
 
 static enum slot_state state_of(const struct smaps_entry *entry)
@@ -209,7 +242,7 @@ static void read_states(struct slots *slots, const unsigned *indexes, unsigned c
 void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		char *at = map_slot(slots, indexes[i], i);
+		char *at = map_slots(slots, indexes[i], 1, i);
 		if (!at)
 			continue;
 		if (slots->sees_cache)
@@ -219,14 +252,14 @@ void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count)
 	}
 	read_states(slots, indexes, count);
 	for (unsigned i = 0; i < count; i++)
-		unmap_slot(slots, i);
+		unmap_slots(slots, 1, i);
 }
 
 int slot_collapse(struct slots *slots, unsigned index)
 {
-	char *at = map_slot(slots, index, 0);
+	char *at = map_slots(slots, index, 1, 0);
 	int failed = at && madvise(at, SLOT, MADV_COLLAPSE) == 0 ? 0 : errno;
-	unmap_slot(slots, 0);
+	unmap_slots(slots, 1, 0);
 	return failed;
 }
 
@@ -237,8 +270,8 @@ void slot_drop(struct slots *slots, unsigned index)
 
 void slot_read(struct slots *slots, unsigned index)
 {
-	char *at = map_slot(slots, index, 0);
+	char *at = map_slots(slots, index, 1, 0);
 	if (at)
 		read_huge(at, SLOT);
-	unmap_slot(slots, 0);
+	unmap_slots(slots, 1, 0);
 }

@@ -72,6 +72,9 @@ unsigned slots_count(const struct slots *slots, enum slot_state state);
  */
 void slot_look(struct slots *slots, unsigned index);
 
+/* The same for all slots that are SLOT_SMALL so far. */
+void slots_look(struct slots *slots);
+
 /*
  * See what the COUNT slots at INDEXES (SLOTS_BATCH at most) are, and set their state: SLOT_HUGE, SLOT_BUSY, SLOT_SMALL.
  * All that is cached is mapped for that. May wait for a disk where not sees_cache: then all is read, as slot_read()

@@ -67,12 +67,12 @@ def ratio(times, name, to):
     return statistics.median(a / b for a, b in zip(times[name], times[to]))
 
 
-def program_path(mib):
-    """A PIE with MIB of text, built on first use."""
-    path = WORK / f"text-{mib}"
+def program_path(mib, kind="pie"):
+    """A program with MIB of text, a PIE or one with fixed addresses ("fixed"), built on first use."""
+    path = WORK / (f"text-{mib}" if kind == "pie" else f"text-{kind}-{mib}")
     sources = [ROOT / "tests" / "programs" / name for name in ("bigtext.c", "bigtext.py")]
     if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-        generator.build(mib, str(path))
+        generator.build(mib, str(path), ("cc",) if kind == "pie" else ("cc", "-no-pie"))
         os.sync()  # what is not written yet cannot be brought into huge pages of the page cache
     return str(path)
 
@@ -146,6 +146,22 @@ def launch_costs(rounds, has_pool):
                                 "ratio_to_env": ratio(times, name, "env"), **held.get(name, {})}
                          for name, values in times.items()},
             "refused": refused}
+
+
+def hold_times(rounds):
+    """For how long a warm program is held, beside what true(1) takes from start to exit in the same round."""
+    result = {}
+    for kind in ("fixed", "pie"):
+        for mib in (SIZES_MIB[0], MAIN_MIB):
+            command = [HUGEXEC, f"--policy={WORK}/all.json", "--backing=file", "--", program_path(mib, kind), "idle"]
+            lines = [(milliseconds(["true"]), reports_of(command, 1)[0]) for _ in range(rounds + 1)][1:]
+            if lines[-1][1]["outcome"] != "remapped":
+                return {}
+            held = [line["latency_us"] / 1000 for _, line in lines]
+            result.setdefault(kind, {})[mib] = {"held_ms": statistics.median(held),
+                                                "true_ms": statistics.median(true for true, _ in lines),
+                                                "ratio_to_true": statistics.median(ms / true for ms, (true, _) in zip(held, lines))}
+    return result
 
 
 def other_launches(rounds):
@@ -272,6 +288,9 @@ def targets(results):
             ("no rule matches, follow exec: ratio to env", commands["no rule, follow exec"]["ratio_to_env"], 1.3)]
     for name, row in results["other_launches"].items():
         rows.append((f"no rule matches, {name}: ratio to env", row["ratio_to_env"], None))
+    for kind, limit in (("fixed", 0.5), ("pie", 1.0)):
+        for mib, row in results["hold"].get(kind, {}).items():
+            rows.append((f"held, {kind}, {mib} MiB of text, warm: ratio to true", row["ratio_to_true"], limit))
     for backing, limit in (("file", 5.0), ("hugetlb", 25.0), ("thp", None)):
         if backing in commands:
             rows.append((f"{backing}: added, ms", commands[backing]["added_ms"], limit))
@@ -300,6 +319,7 @@ def main():
     with pool_of(SIZES_MIB[-1] // 2 + 8) as pages:
         results = {"machine": {"kernel": platform.release(), "processors": os.cpu_count(), "rounds": options.rounds}}
         results["launch"] = launch_costs(options.rounds, bool(pages))
+        results["hold"] = hold_times(options.rounds)
         results["other_launches"] = other_launches(options.rounds)
         backings = [name for name in ("file", "hugetlb", "thp") if name in results["launch"]["commands"]]
         results["linearity"] = linearity(max(7, options.rounds // 2), backings)
@@ -317,6 +337,10 @@ def main():
         print(line + (f"{row['held_ms']:>9.2f}{row['huge_bytes'] / 2**20:>10.1f}" if "held_ms" in row else ""))
     for backing, reason in results["launch"]["refused"].items():
         print(f"{backing}: not measured: {reason}")
+    print(f"\n{'file, warm':<28}{'held ms':>9}{'true ms':>9}{'x true':>8}")
+    for kind, sizes in results["hold"].items():
+        for mib, row in sizes.items():
+            print(f"{f'{kind}, {mib} MiB of text':<28}{row['held_ms']:>9.2f}{row['true_ms']:>9.2f}{row['ratio_to_true']:>8.2f}")
     print(f"\n{'added ms for text of MiB':<28}" + "".join(f"{mib:>9}" for mib in SIZES_MIB) + f"{'ms/MiB':>9}{'R^2':>7}")
     for backing, line in results["linearity"].items():
         print(f"{backing:<28}" + "".join(f"{ms:>9.1f}" for ms in line["added_ms"].values()) +
