@@ -91,7 +91,7 @@ check-everything: build check-deps
 	@tests/deps everything
 	@tests/get-programs $(BUILD)/programs
 	@/usr/bin/python3 tests/everything/run.py $(BUILD)
-	@/usr/bin/python3 tests/everything/cases.py $(BUILD)
+	@/usr/bin/python3 tests/everything/large_programs.py $(BUILD)
 
 bench: build
 	@tests/deps test

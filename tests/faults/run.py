@@ -1,15 +1,15 @@
 """Each system call that hugexec makes, itself and in the workload, fails once with each error that it can return:
 
-    run.py BUILD all            every call and error, in every way to launch
+    run.py BUILD all            every call and error, in every launch mode
     run.py BUILD quick SECONDS  as many as fit, those of the engine first
-    run.py BUILD circumstances  only the reasons that are no failed call
+    run.py BUILD reasons        only the reasons that are no failed call
     run.py BUILD only WAY ROLE CALL FAULT
                                 all calls of one name, and one error: "only thp injected madvise ENOMEM"; or, of the
                                 role "libc", all of one kind: "only thp libc malloc refused"
 
 After each the workload's result must be that of a plain run: the same output of the probe (which prints all that a
 process can know of itself, its children and files among it), the same status, nobody left behind. What may differ, and why,
-is in ALLOWED. Prints a line for each way; exit 1: something differed.
+is in ALLOWED. Prints a line for each mode; exit 1: something differed.
 """
 import collections
 import concurrent.futures
@@ -28,10 +28,9 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-import circumstances
-from errnos import faults_of
-from ways import IN_CGROUP, NO_FAULT, ONLY_CALLS, WAYS, build_tools, difference
-from ways import way as way_by_name
+import provoked_reasons
+from errno_table import faults_of
+from launch_modes import IN_CGROUP, LAUNCH_MODES, NO_FAULT, ONLY_CALLS, build_tools, difference, launch_by_name
 
 import lib.surroundings  # noqa: F401  (the same as for all tests)
 
@@ -61,12 +60,12 @@ def pool(pages):
             POOL.write_text(before)
 
 
-def run_way(way, names, seconds, chance, only=None):
+def run_launch(launch, names, seconds, chance, only=None):
     """Returns (number of faults tried, number of calls, list of differences)."""
-    calls = way.recorded
+    calls = launch.recorded
     faults = [(*call, value) for call, argument in calls.items() for value in faults_of(call[0], names[call[1]], argument)]
-    if way.name in ONLY_CALLS:
-        faults = [fault for fault in faults if names[fault[1]] in ONLY_CALLS[way.name]]
+    if launch.name in ONLY_CALLS:
+        faults = [fault for fault in faults if names[fault[1]] in ONLY_CALLS[launch.name]]
     if only:
         role, name, word = only
         value = getattr(errno, word, None) or (f"{getattr(errno, word[:-1])}{word[-1]}" if word[-1] in "+*!" else word)
@@ -88,8 +87,8 @@ def run_way(way, names, seconds, chance, only=None):
         if deadline and time.monotonic() > deadline:
             return None
         role, number, count, value = fault
-        ours = way.run([role, number, count, value], way.ours)
-        return fault, ours, way.is_right(role, names[number], value, ours)
+        ours = launch.run([role, number, count, value], launch.ours)
+        return fault, ours, launch.is_right(role, names[number], value, ours)
 
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
         for result in threads.map(one, faults):
@@ -102,25 +101,25 @@ def run_way(way, names, seconds, chance, only=None):
 
 
 class Libc:
-    """What faulty.c shares with us: how many pieces of memory hugexec has asked for, which is refused, whether there is a vDSO."""
+    """What malloc_fail.c shares with us: how many pieces of memory hugexec has asked for, which is refused, whether there is a vDSO."""
 
     def __init__(self, folder):
-        self.path = folder / "faulty"
-        self.environment = {"LD_PRELOAD": str(folder / "faulty.so"), "FAULTY": str(self.path)}
+        self.path = folder / "malloc_fail"
+        self.environment = {"LD_PRELOAD": str(folder / "malloc_fail.so"), "MALLOC_FAIL": str(self.path)}
 
-    def run(self, way, refused, hides_vdso=0):
+    def run(self, launch, refused, hides_vdso=0):
         self.path.write_bytes(struct.pack("<QQQ", 0, refused, hides_vdso))
         self.path.chmod(0o666)
-        ours = way.run(NO_FAULT, way.ours)
+        ours = launch.run(NO_FAULT, launch.ours)
         return ours, struct.unpack("<QQQ", self.path.read_bytes())[0]
 
 
-def run_libc(way, folder, seconds, chance, only=None):
+def run_libc(launch, folder, seconds, chance, only=None):
     """As run_way(), for memory that runs out, a piece at a time, and for a process without a vDSO."""
     libc = Libc(folder)
-    way.preload = libc.environment
-    way.plain = way.plain and way.run(NO_FAULT, way.program)
-    pieces = max(libc.run(way, 0)[1] for _ in range(2))
+    launch.preload = libc.environment
+    launch.plain = launch.plain and launch.run(NO_FAULT, launch.program)
+    pieces = max(libc.run(launch, 0)[1] for _ in range(2))
     faults = [("libc", "vdso", 0, 1), ("libc", "vdso", 0, 2), *(("libc", "malloc", number, 0) for number in range(1, pieces + 1))]
     if seconds:
         chance.shuffle(faults)
@@ -131,32 +130,32 @@ def run_libc(way, folder, seconds, chance, only=None):
     for fault in faults:
         if deadline and time.monotonic() > deadline:
             break
-        ours, _ = libc.run(way, fault[2], fault[3])
+        ours, _ = libc.run(launch, fault[2], fault[3])
         tried += 1
-        if fault[1] == "vdso" and "static" not in str(way.program[-1]):  # which cannot be moved then
-            way.check_outcome()
-        if not way.is_right("libc", fault[1], "refused", ours):
+        if fault[1] == "vdso" and "static" not in str(launch.program[-1]):  # which cannot be moved then
+            launch.check_outcome()
+        if not launch.is_right("libc", fault[1], "refused", ours):
             different.append((fault, ours))
-    way.preload = {}
+    launch.preload = {}
     return tried, len(faults), pieces, different
 
 
-def describe(way, fault, ours, names):
+def describe(launch, fault, ours, names):
     role, number, count, value = fault
     names = {number: number} if isinstance(number, str) else names
     how = os.strerror(value) if isinstance(value, int) and value else value
-    return f"DIFFERENT {way.name}: {role} {names[number]} number {count} fails with {how}: {difference(way.plain, ours)}"
+    return f"DIFFERENT {launch.name}: {role} {names[number]} number {count} fails with {how}: {difference(launch.plain, ours)}"
 
 
-def tell(way, different, names):
+def tell(launch, different, names):
     for fault, ours in different[:20]:
-        print(describe(way, fault, ours, names), flush=True)
+        print(describe(launch, fault, ours, names), flush=True)
     return len(different)
 
 
 @contextlib.contextmanager
 def maps_removed():
-    """Some ways have hugexec write /tmp/perf-PID.map, which would stay, and stand in the way of who gets that number next."""
+    """Some launches have hugexec write /tmp/perf-PID.map, which would stay, and stand in the way of who gets that number next."""
     def there():
         return set(pathlib.Path("/tmp").glob("perf-*.map"))
 
@@ -177,8 +176,8 @@ def main():
     quick = sys.argv[2] == "quick"
     names = call_names()
     only = sys.argv[4:7] if sys.argv[2] == "only" else None
-    ways = [] if sys.argv[2] == "circumstances" else [sys.argv[3]] if only else sys.argv[4].split(";") if len(sys.argv) > 4 else list(WAYS)
-    seconds = float(sys.argv[3]) / len(ways) if quick else 0
+    modes = [] if sys.argv[2] == "reasons" else [sys.argv[3]] if only else sys.argv[4].split(";") if len(sys.argv) > 4 else list(LAUNCH_MODES)
+    seconds = float(sys.argv[3]) / len(modes) if quick else 0
     failed = 0
     # The same every time, so that a commit is not refused by chance; FAULT_SEED chooses others.
     chance = random.Random(int(os.environ.get("FAULT_SEED", "0")))
@@ -187,27 +186,27 @@ def main():
         folder.chmod(0o755)
         build_tools(folder)
         if len(sys.argv) <= 4:
-            failed += circumstances.run_all(folder, build, pool)
-        for name in ways:
-            way = way_by_name(name, folder, build, names)
+            failed += provoked_reasons.run_all(folder, build, pool)
+        for name in modes:
+            launch = launch_by_name(name, folder, build, names)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(maps_removed())
-                if "hugetlb" in WAYS[name][1]:
+                if "hugetlb" in LAUNCH_MODES[name][1]:
                     stack.enter_context(pool(16))
                 if name in IN_CGROUP:
-                    way.surroundings = stack.enter_context(circumstances.cgroup(IN_CGROUP[name]))
-                if way.surroundings is None:
+                    launch.surroundings = stack.enter_context(provoked_reasons.cgroup(IN_CGROUP[name]))
+                if launch.surroundings is None:
                     print(f"passed over: faults, {name}: no such cgroup can be had here")
                     continue
-                way.record()
+                launch.record()
                 if not only or only[0] != "libc":
-                    tried, faults, calls, different = run_way(way, names, seconds * 0.9, chance, only)
+                    tried, faults, calls, different = run_launch(launch, names, seconds * 0.9, chance, only)
                     print(f"faults, {name}: {calls} calls, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
-                    failed += tell(way, different, names)
+                    failed += tell(launch, different, names)
                 if (not only and name not in ONLY_CALLS) or (only and only[0] == "libc"):
-                    tried, faults, pieces, different = run_libc(way, folder, seconds * 0.1, chance, only)
+                    tried, faults, pieces, different = run_libc(launch, folder, seconds * 0.1, chance, only)
                     print(f"memory, {name}: {pieces} pieces, {tried} of {faults} failures tried, {len(different)} results differ", flush=True)
-                    failed += tell(way, different, names)
+                    failed += tell(launch, different, names)
     return 1 if failed else 0
 
 

@@ -97,7 +97,7 @@ def panicking(request):
     return made
 
 
-def story(done):
+def frames_told(done):
     """What was printed, without addresses, arguments and thread numbers."""
     text = re.sub(r"0x[0-9a-f]+\b(?!\))|\[0x[0-9a-f]+\]|thread '(\w+)' \(\d+\)", r"\1", done.stderr)
     return re.sub(r"\(0x[0-9a-f, x.{}]*\)|\{[0-9a-fx, .?]+\}", "()", text)
@@ -112,7 +112,7 @@ def test_frames(hugexec_run, panicking, backing):
     assert len(re.findall(frame, plain.stderr)) >= 3, plain.stderr
     with pool_for(backing, 24):
         done, report = hugexec_run(words, backing=backing, env=environment)
-    assert (story(done), done.stdout, done.returncode) == (story(plain), plain.stdout, status)
+    assert (frames_told(done), done.stdout, done.returncode) == (frames_told(plain), plain.stdout, status)
     if backing == "file" and report[0]["reason"] and report[0]["reason"].startswith("file-misaligned"):
         return  # a program at a fixed address, which cannot be moved
     if report[0]["outcome"] == "skipped" and report[0]["text_bytes"] < 2 * HUGE:

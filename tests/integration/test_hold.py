@@ -17,7 +17,7 @@ from lib.unwritable import STANDARD_ERRORS, default_signals, fill, full_file, fu
 
 HANG = 60  # seconds: far more than any of these takes, however slow the machine
 
-# Places for the report, as in dead_places.py
+# Places for the report, as in lib/unwritable.py
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A program that was moved tells the same story about itself as one that was not, and so does one on a private copy."""
+"""A program that was moved says the same about itself as one that was not, and so does one on a private copy."""
 import os
 import re
 import shutil
@@ -15,18 +15,18 @@ from lib.smaps import smaps
 from lib.surroundings import ROOT
 from programs import bigtext as bigtext_generator
 
-SOURCE = ROOT / "tests" / "programs" / "story.c"
+SOURCE = ROOT / "tests" / "programs" / "introspect.c"
 # A static PIE is mapped by the kernel as any large file is, at a multiple of 2 MiB where it can. lld links text so that it
 # does not agree with its offset even then: this one is moved in any case.
 VARIANTS = {"pie": [], "static-pie": ["-static-pie"], "static-lld": ["-static-pie", "-fuse-ld=lld"], "no-pie": ["-no-pie"]}
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
-def story(request):
+def introspect(request):
     if "-fuse-ld=lld" in VARIANTS[request.param] and not shutil.which("ld.lld"):
         pytest.skip("lld is not installed")
     GENERATED.mkdir(parents=True, exist_ok=True)
-    path, text, pad = (GENERATED / f"story{suffix}" for suffix in (f"-{request.param}", ".s", "-pad.s"))
+    path, text, pad = (GENERATED / f"introspect{suffix}" for suffix in (f"-{request.param}", ".s", "-pad.s"))
     if not path.exists() or path.stat().st_mtime < SOURCE.stat().st_mtime:
         text.write_text(bigtext_generator.assembly(4))
         pad.write_text("\t.text\n\t.skip 0x400000, 0xcc\n\t.section .note.GNU-stack,\"\",@progbits\n")
@@ -37,21 +37,21 @@ def story(request):
 
 
 @pytest.mark.parametrize("backing", ["file", "hugetlb", "thp"])
-def test_program_about_itself(hugexec_run, story, backing):
-    words = [story, "maps"] if backing == "file" else [story]
+def test_program_about_itself(hugexec_run, introspect, backing):
+    words = [introspect, "maps"] if backing == "file" else [introspect]
     plain = run(words)
-    assert "frame: story_innermost" in plain.stdout or "static" in story, plain.stdout
+    assert "frame: introspect_innermost" in plain.stdout or "static" in introspect, plain.stdout
     assert "AT_PHDR agrees: 1\nAT_ENTRY agrees: 1\n" in plain.stdout
     with pool_for(backing, 16):
         done, report = hugexec_run(words, backing=backing)
     assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, 0)
     line, = report
-    if story.endswith("no-pie"):
+    if introspect.endswith("no-pie"):
         assert line["rebased"] is False
-    elif not story.endswith("static-pie"):  # which the kernel may have put where address and offset agree
+    elif not introspect.endswith("static-pie"):  # which the kernel may have put where address and offset agree
         assert line["rebased"] is (backing == "file")
     if line["outcome"] != "remapped":
-        assert story.endswith("no-pie") and line["reason"].startswith("file-misaligned")
+        assert introspect.endswith("no-pie") and line["reason"].startswith("file-misaligned")
         return
     assert line["backing"] == backing and line["reason"] is None and line["huge_bytes"] >= 2 * HUGE
 
@@ -96,13 +96,13 @@ def test_no_rebasing_where_the_policy_forbids_it(hugexec_run, bigtext):
     assert report[0]["rebased"] is False and report[0]["reason"].startswith("file-misaligned")
 
 
-def test_program_headers_and_mappings_agree(hugexec_command, story):
+def test_program_headers_and_mappings_agree(hugexec_command, introspect):
     """In place each part of the program is the part of the file that its header says."""
-    words, report = hugexec_command([story, "maps"], backing="file")
+    words, report = hugexec_command([introspect, "maps"], backing="file")
     told = run(words).stdout
-    assert read_report(report)[0]["rebased"] or not story.endswith("story-pie")
+    assert read_report(report)[0]["rebased"] or not introspect.endswith("introspect-pie")
     for offset, name, at in re.findall(r"file offset (\S+) is (\S+) at (\S+)", told):
-        assert (int(offset, 16) // 4096, name) == (int(at, 16) // 4096, story)
+        assert (int(offset, 16) // 4096, name) == (int(at, 16) // 4096, introspect)
     assert len(re.findall(r" is ", told)) == len(re.findall(r"^header", told, re.M)) >= 3
 
 

@@ -1,4 +1,4 @@
-"""Tools that look at a program from outside tell the same story under the file backing: perf, gdb, cores, uprobes, ps."""
+"""Tools that look at a program from outside see the same under the file backing: perf, gdb, cores, uprobes, ps."""
 import contextlib
 import os
 import pathlib

@@ -1,5 +1,5 @@
 """
-containerd in a box: started for the tests with folders, sockets and a configuration of its own, and spoken to as ctr
+containerd in a mount sandbox: started for the tests with folders, sockets and a configuration of its own, and spoken to as ctr
 and as a kubelet do. The handlers are those that hugexec-node configures on a node.
 """
 import contextlib
@@ -12,8 +12,8 @@ import subprocess
 import time
 
 import cri
-from box import Box
 from image import build_image
+from mount_sandbox import MountSandbox
 
 from lib.process import wait_for
 
@@ -77,18 +77,18 @@ class Containerd:
         self.process = self.client = None
         log = self.folder / "containerd.log"
         if prefix:
-            self.box = Box(self.folder / "box", install(self.folder, prefix, policy))
+            self.sandbox = MountSandbox(self.folder / "sandbox", install(self.folder, prefix, policy))
         else:
             config = CONFIG.format(root=self.folder / "root", socket=SOCKET)
-            self.box = Box(self.folder / "box", {"containerd/config.toml": config},
+            self.sandbox = MountSandbox(self.folder / "sandbox", {"containerd/config.toml": config},
                            init=["sh", "-c", SUPERVISOR, str(binaries / "containerd"), str(log)], env=self.environment)
         try:
             if prefix:
                 with open(log, "wb") as file:
-                    self.process = subprocess.Popen(self.box.inside(["containerd"]), stdin=subprocess.DEVNULL,
+                    self.process = subprocess.Popen(self.sandbox.inside(["containerd"]), stdin=subprocess.DEVNULL,
                                                     stdout=file, stderr=file, env=self.environment,
                                                     start_new_session=True)
-            socket = f"/proc/{self.box.keeper.pid}/root/{SOCKET}"
+            socket = f"/proc/{self.sandbox.keeper.pid}/root/{SOCKET}"
             wait_for(lambda: self.process and self.process.poll() is not None or os.path.exists(socket),
                      what="containerd's socket")
             self.client = cri.Cri(socket)
@@ -100,7 +100,7 @@ class Containerd:
         return (self.folder / "containerd.log").read_text(errors="replace")
 
     def ctr(self, *words, **options):
-        return self.box.run(["ctr", "-n", "k8s.io", *words], env=self.environment, **options)
+        return self.sandbox.run(["ctr", "-n", "k8s.io", *words], env=self.environment, **options)
 
     def answers(self):
         """Whether its CRI does: after a restart it takes a moment."""
@@ -165,9 +165,9 @@ class Containerd:
             self.client.RemovePodSandbox(pod_sandbox_id=sandbox)
 
     def processes(self):
-        """What runs in the box, but for its keeper and containerd: (pid, command line)."""
-        namespace = os.stat(f"/proc/{self.box.keeper.pid}/ns/mnt").st_ino
-        mine = {self.box.keeper.pid, self.process.pid if self.process else 0}
+        """What runs in the sandbox, but for its keeper and containerd: (pid, command line)."""
+        namespace = os.stat(f"/proc/{self.sandbox.keeper.pid}/ns/mnt").st_ino
+        mine = {self.sandbox.keeper.pid, self.process.pid if self.process else 0}
         found = []
         for entry in os.listdir("/proc"):
             with contextlib.suppress(OSError):
@@ -192,7 +192,7 @@ class Containerd:
         for pid, _ in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.box.close()
+        self.sandbox.close()
 
     def end_cgroups(self):
         """Containers that a failed test left are in our cgroup, in each hierarchy."""

@@ -1,4 +1,4 @@
-"""Containers of real runtimes with hugexec's hook, in a box (box.py) so that the host's policy is ours."""
+"""Containers of real runtimes with hugexec's hook, in a mount sandbox (mount_sandbox.py) so that the host's policy is ours."""
 import json
 import os
 import pathlib
@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from box import Box
+from mount_sandbox import MountSandbox
 
 from lib.process import wait_for
 from lib.programs import build_bigtext
@@ -52,11 +52,11 @@ class Containers:
 
     def __init__(self, runtime, folder, rules):
         self.runtime, self.folder = runtime, folder
-        self.box = Box(folder / "box", {"hugexec/policy.json": rules})
+        self.sandbox = MountSandbox(folder / "sandbox", {"hugexec/policy.json": rules})
         self.report_file = folder / "report.json"
         self.ids = []
         if runtime == "crun":  # it works on pure version 2 only
-            self.box.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"])
+            self.sandbox.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"])
 
     def words(self, *words):
         options = ["--root", self.folder / "state"]
@@ -65,7 +65,7 @@ class Containers:
         return [self.runtime, *options, *words]
 
     def call(self, *words, **options):
-        return self.box.run(self.words(*words), **options)
+        return self.sandbox.run(self.words(*words), **options)
 
     def bundle(self, name, args, programs=(), annotations=None, hook=True, change=None, prepare=None):
         """A bundle with busybox and PROGRAMS (path in the container -> file); CHANGE is called with its config."""
@@ -112,7 +112,7 @@ class Containers:
         """Create a container whose output goes to files; its name."""
         name = self.name(bundle)
         with open(bundle / "out", "wb") as out, open(bundle / "err", "wb") as err:
-            done = subprocess.run(self.box.inside(self.words("create", "--bundle", bundle, name)), stdin=subprocess.DEVNULL,
+            done = subprocess.run(self.sandbox.inside(self.words("create", "--bundle", bundle, name)), stdin=subprocess.DEVNULL,
                                   stdout=out, stderr=err, timeout=60, check=False)
         assert done.returncode == 0, (bundle / "err").read_text()
         return name
@@ -139,7 +139,7 @@ class Containers:
         return lines[0]
 
     def records(self):
-        return self.box.run(["ls", "/run/hugexec/containers"]).stdout.split()
+        return self.sandbox.run(["ls", "/run/hugexec/containers"]).stdout.split()
 
     def delete(self, name):
         return self.call("delete", "--force", name)
@@ -147,7 +147,7 @@ class Containers:
     def close(self):
         for name in self.ids:
             self.delete(name)
-        self.box.close()
+        self.sandbox.close()
 
 
 def tracers():

@@ -104,7 +104,7 @@ def test_the_plain_handler_is_as_before(containers, stand_in):
 
 
 def test_a_broken_policy_stops_no_pod(containers, stand_in):
-    inside = pathlib.Path(f"/proc/{containers.box.keeper.pid}/root/etc/hugexec/policy.d/60-kubernetes.json")
+    inside = pathlib.Path(f"/proc/{containers.sandbox.keeper.pid}/root/etc/hugexec/policy.d/60-kubernetes.json")
     before = inside.read_text()
     try:
         inside.write_text("{")
@@ -193,7 +193,7 @@ def node(tmp_path_factory, programs):
     try:
         node.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
         node.add_image("localhost/programs:1", programs, ["/bin/busybox", "true"])
-        done = node.box.run(["sh", "-c", "mkdir -p /run/hugexec && : >/run/hugexec/metrics"])
+        done = node.sandbox.run(["sh", "-c", "mkdir -p /run/hugexec && : >/run/hugexec/metrics"])
         assert done.returncode == 0, done.stderr
         node.ctl = [folder / "hugexecctl"]
         yield node
@@ -206,13 +206,13 @@ def pods(node):
     yield node
     node.remove_all()
     wait_for(lambda: not node.processes(), what="the end of shims and tracers")
-    left = node.box.run(["ls", "-A", "/run/hugexec/containers"])
+    left = node.sandbox.run(["ls", "-A", "/run/hugexec/containers"])
     assert left.stdout == "", "records are left"
 
 
 def status_of(node, pod):
     """What hugexecctl says of the processes of POD."""
-    done = node.box.run([*node.ctl, "status", "--json"])
+    done = node.sandbox.run([*node.ctl, "status", "--json"])
     assert done.returncode == 0, done.stderr
     return [process for process in json.loads(done.stdout)["processes"]
             if process["container"] and process["container"]["pod"] == pod]
@@ -241,7 +241,7 @@ def test_a_pods_server_runs_on_huge_pages(pods, programs, kind):
     assert process["container"] == {**process["container"], "namespace": "shop", "name": f"server-{kind}",
                                     "image": "localhost/programs:1"}
     assert sum(one["huge_bytes"] for one in process["objects"]) >= 4 << 20
-    assert f"shop/web-{kind}/server-{kind}" in pods.box.run([*pods.ctl, "status"]).stdout
+    assert f"shop/web-{kind}/server-{kind}" in pods.sandbox.run([*pods.ctl, "status"]).stdout
 
 
 @pytest.mark.parametrize("kind,command", [
@@ -262,7 +262,7 @@ def test_output_and_exit_status_are_as_without(pods, programs, kind, command):
 
 def remapped(node):
     """How many launches of containers have been counted that came on huge pages."""
-    text = node.box.run([*node.ctl, "metrics"]).stdout
+    text = node.sandbox.run([*node.ctl, "metrics"]).stdout
     assert text.endswith("# EOF\n")
     return sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith("hugexec_launches_total{")
                and 'via="hook",outcome="remapped",backing="thp"' in line)
@@ -283,7 +283,7 @@ def test_many_containers_at_once(pods):
     assert {process["container"]["name"] for process in processes} == {f"many-{number}" for number in range(count)}
     assert all(sum(one["huge_bytes"] for one in process["objects"]) >= 4 << 20 for process in processes)
     assert remapped(pods) == before + count
-    assert f"\nhugexec_containers {count}\n" in pods.box.run([*pods.ctl, "metrics"]).stdout
+    assert f"\nhugexec_containers {count}\n" in pods.sandbox.run([*pods.ctl, "metrics"]).stdout
 
 
 def test_ctr_run_with_the_hook(pods, programs, tmp_path):
@@ -304,7 +304,7 @@ def test_the_containers_that_need_hugexec_are_known(pods):
     """What keeps hugexec-node from removing the programs: the shims of all that this handler started, hook or not."""
     def users():
         done = subprocess.run([containerd_module.INSTALL, "users"], capture_output=True, text=True, timeout=120,
-                              env={**os.environ, "NODE_ROOT": f"/proc/{pods.box.keeper.pid}/root",
+                              env={**os.environ, "NODE_ROOT": f"/proc/{pods.sandbox.keeper.pid}/root",
                                    "PREFIX": str(pods.ctl[0].parent.parent)})
         assert done.returncode == 0, done.stderr
         return set(done.stdout.split())
@@ -332,11 +332,11 @@ def test_a_node_gets_hugexec_and_loses_it_again(tmp_path, programs):
         daemon.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
         daemon.add_image("localhost/programs:1", {path: file for path, file in programs.items() if "prom" not in path},
                          ["/bin/busybox", "true"])
-        config = pathlib.Path(f"/proc/{daemon.box.keeper.pid}/root/etc/containerd/config.toml")
+        config = pathlib.Path(f"/proc/{daemon.sandbox.keeper.pid}/root/etc/containerd/config.toml")
         before = config.read_text()
 
         def hugexec_node(verb):
-            return daemon.box.run([containerd_module.INSTALL, verb], timeout=100,
+            return daemon.sandbox.run([containerd_module.INSTALL, verb], timeout=100,
                                   env={**daemon.environment, "NODE_ROOT": "/", "SOURCE": str(prefix), "STAY": "no",
                                        "PREFIX": str(prefix), "POLICY": str(tmp_path / "policy.json")})
 

@@ -101,7 +101,7 @@ def test_text_is_huge_and_nothing_stays(containers, runtime, backing):
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
     wait_for(lambda: not tracers(), what="the tracer to be gone")
     assert len(ours.records()) == 1
-    said = ours.box.run([BUILD / "shim" / "hugexecctl", "status"]).stdout
+    said = ours.sandbox.run([BUILD / "shim" / "hugexecctl", "status"]).stdout
     assert "shop/web-1" in said, said
     ours.call("kill", name, "KILL")
     ours.delete(name)
@@ -395,7 +395,7 @@ def test_many_at_once(containers, runtime):
     """None lost, and nothing left."""
     ours = containers(runtime)
     bundles = [ours.bundle(f"many{i}", ["/bin/big", "exit", "9"], {"/bin/big": big()}) for i in range(12)]
-    running = [subprocess.Popen(ours.box.inside(ours.words("run", "--bundle", bundle, ours.name(bundle))),
+    running = [subprocess.Popen(ours.sandbox.inside(ours.words("run", "--bundle", bundle, ours.name(bundle))),
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                for bundle in bundles]
     try:

@@ -9,8 +9,8 @@ import sys
 import time
 
 import pytest
-from box import Box
 from containers import HOOK, OPTED_IN, big, policy, tracers
+from mount_sandbox import MountSandbox
 
 from lib.process import wait_for
 
@@ -21,22 +21,22 @@ MEMORY = 64 << 20
 @pytest.fixture
 def hook(tmp_path):
     """Call the hook with INPUT (bytes) as its standard input: CompletedProcess, and its report lines."""
-    boxes = []
+    sandboxes = []
 
     def call(text, rules=None, stdin=None, before=()):
-        if not boxes:
-            boxes.append(Box(tmp_path / "box", {"hugexec/policy.json": rules or policy()}))
-            call.host = boxes[0]
+        if not sandboxes:
+            sandboxes.append(MountSandbox(tmp_path / "sandbox", {"hugexec/policy.json": rules or policy()}))
+            call.host = sandboxes[0]
         report = tmp_path / "report.json"
-        done = subprocess.run(boxes[0].inside([*before, HOOK, f"--report={report}", "createRuntime"]), capture_output=True, timeout=60,
+        done = subprocess.run(sandboxes[0].inside([*before, HOOK, f"--report={report}", "createRuntime"]), capture_output=True, timeout=60,
                               check=False, **({"stdin": stdin} if stdin else {"input": text}),
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)))
         lines = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
         return done, lines
 
     yield call
-    for box in boxes:
-        box.close()
+    for sandbox in sandboxes:
+        sandbox.close()
     wait_for(lambda: not tracers(), what="all tracers to be gone")
 
 

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 
 import pytest
-from box import Box
+from mount_sandbox import MountSandbox
 
 from lib.process import wait_for
 from lib.surroundings import BUILD
@@ -36,11 +36,11 @@ def podman(tmp_path):
     shutil.copy("/bin/busybox", tmp_path / "rootfs" / "bin")
     parents = {path / "libpod_parent" for path in pathlib.Path("/sys/fs/cgroup").iterdir() if path.is_dir()}
     new = [path for path in [*parents, pathlib.Path("/sys/fs/cgroup/libpod_parent")] if not path.exists()]
-    box = Box(tmp_path / "box", {})
+    sandbox = MountSandbox(tmp_path / "box", {})
 
     def call(*annotations):
         words = [word for annotation in annotations for word in ("--annotation", annotation)]
-        done = box.run(
+        done = sandbox.run(
             ["podman", "--root", tmp_path / "storage", "--runroot", "/run/podman", "--cgroup-manager", "cgroupfs",
              "--runtime", shutil.which("runc"), "--hooks-dir", tmp_path / "hooks.d", "run", "--rm", "--network=none",
              "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", *words, "--rootfs", tmp_path / "rootfs",
@@ -49,7 +49,7 @@ def podman(tmp_path):
         return tmp_path / "states"
 
     yield call
-    box.close()
+    sandbox.close()
     for path in new:  # podman leaves them; another podman may be in there by now
         for folder, _, _ in os.walk(path, topdown=False):
             with contextlib.suppress(OSError):

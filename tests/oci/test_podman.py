@@ -28,7 +28,7 @@ def podman(request, tmp_path):
 
     def call(*args, annotation="true", options=()):
         # Without CAP_SYS_RESOURCE it cannot raise limits; without a network there is nothing to set up.
-        return containers.box.run([
+        return containers.sandbox.run([
             "podman", "--root", tmp_path / "storage", "--runroot", "/run/podman", "--storage-driver=vfs",
             "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime", shutil.which(request.param),
             "--hooks-dir", tmp_path / "hooks", "run", "--rm", "--annotation", f"io.hugexec.remap={annotation}",
@@ -55,7 +55,7 @@ def test_podman(podman):
 @pytest.mark.skipif(not shutil.which("catatonit"), reason="Debian's catatonit is not installed")
 def test_init(podman):
     """--init puts catatonit before the program, as the parent of it; the shipped policy has such containers."""
-    podman.containers.box.run(["cp", ROOT / "config" / "policy.json", "/etc/hugexec/policy.json"])
+    podman.containers.sandbox.run(["cp", ROOT / "config" / "policy.json", "/etc/hugexec/policy.json"])
     done = podman("/bin/big", "exit", "9", options=["--init", "--init-path", shutil.which("catatonit")])
     assert done.returncode == 9, done.stderr
     lines = {line["exe"]: line["outcome"] for line in podman.containers.reports()}

@@ -7,7 +7,7 @@ import subprocess
 import textwrap
 
 import pytest
-from box import Box
+from mount_sandbox import MountSandbox
 
 from lib.process import wait_for
 from lib.surroundings import BUILD
@@ -58,13 +58,13 @@ def make_box(tmp_path):
     boxes = []
 
     def make(policy=OPTED_IN, modes=None, **etc):
-        box = Box(tmp_path / f"box{len(boxes)}", {"hugexec/policy.json": policy, **etc}, modes)
-        boxes.append(box)
-        return box
+        sandbox = MountSandbox(tmp_path / f"box{len(boxes)}", {"hugexec/policy.json": policy, **etc}, modes)
+        boxes.append(sandbox)
+        return sandbox
 
     yield make
-    for box in boxes:
-        box.close()
+    for sandbox in boxes:
+        sandbox.close()
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_all_else_stays_as_it_was_written(make_box, bin_folder, bundle):
     """To the byte: blanks, order, numbers that no parser keeps, in a file that a person has written."""
     text = '\n{ "b" : 1.50, "annotations":{"io.hugexec.remap":"true"},\t"a":[ 36893488147419103232 ],"hooks" : { "poststop":[ ]}}'
     (bundle / "config.json").write_text(text)
-    box = make_box()
-    done = box.run([bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", "create", "-b", bundle, "id"])
+    sandbox = make_box()
+    done = sandbox.run([bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", "create", "-b", bundle, "id"])
     assert (done.returncode, done.stderr) == (0, "")
     first, second = (f'{{"path":"{bin_folder}/hugexec-oci-hook","args":["hugexec-oci-hook","{stage}"]}}'
                      for stage in ("createRuntime", "poststop"))
@@ -106,9 +106,9 @@ def test_create_adds_the_hook_once_and_keeps_all_else(make_box, bin_folder, bund
     before = config_of(bundle)
     os.chmod(bundle / "config.json", 0o640)
     os.chown(bundle / "config.json", 12, 34)
-    box = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(bin_folder / "tells")}})
+    sandbox = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(bin_folder / "tells")}})
     for _ in range(2):
-        done = box.run([bin_folder / "hugexec-runtime", "--root", "/r", "create", "--bundle", bundle, "id"])
+        done = sandbox.run([bin_folder / "hugexec-runtime", "--root", "/r", "create", "--bundle", bundle, "id"])
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         assert json.loads(done.stdout)["argv"][1:] == ["--root", "/r", "create", "--bundle", str(bundle), "id"]
@@ -125,9 +125,9 @@ def test_create_adds_the_hook_once_and_keeps_all_else(make_box, bin_folder, bund
 @pytest.mark.parametrize("verb", ["start", "state", "delete", "kill", "exec", "--version", "--help", None])
 def test_other_verbs_change_nothing(make_box, bin_folder, bundle, verb):
     before = (bundle / "config.json").read_bytes()
-    box = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(bin_folder / "tells")}})
+    sandbox = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(bin_folder / "tells")}})
     words = [verb] if verb else []
-    done = box.run([bin_folder / "hugexec-runtime", *words], cwd=bundle)
+    done = sandbox.run([bin_folder / "hugexec-runtime", *words], cwd=bundle)
     assert json.loads(done.stdout)["argv"][1:] == words
     assert (bundle / "config.json").read_bytes() == before
 
@@ -135,10 +135,10 @@ def test_other_verbs_change_nothing(make_box, bin_folder, bundle, verb):
 def test_it_becomes_the_runtime(make_box, bin_folder, bundle):
     """Same process, files, directory, environment, ignored signals, umask and exit status as without."""
     told = []
-    box = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(bin_folder / "tells")}})
+    sandbox = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(bin_folder / "tells")}})
     for words in ([bin_folder / "hugexec-runtime"], [bin_folder / "tells"]):
         script = "trap '' USR1; umask 027; exec 7</dev/null; echo $$ >&2; exec \"$@\""
-        done = subprocess.run(box.inside(["sh", "-c", script, "sh", *words, "create", "-b", bundle, "id"]),
+        done = subprocess.run(sandbox.inside(["sh", "-c", script, "sh", *words, "create", "-b", bundle, "id"]),
                               input="to the runtime", capture_output=True, text=True, timeout=60,
                               env={"A": "b", "STATUS": "42", "PATH": os.environ["PATH"]})
         assert done.returncode == 42
@@ -155,8 +155,8 @@ def test_it_becomes_the_runtime(make_box, bin_folder, bundle):
 def test_what_the_policy_does_not_want_is_left_alone(make_box, bin_folder, bundle, changes):
     (bundle / "config.json").write_text(json.dumps({**config_of(bundle), **changes}))
     before = (bundle / "config.json").read_bytes()
-    box = make_box()
-    box.run([bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", "create", "-b", bundle, "id"])
+    sandbox = make_box()
+    sandbox.run([bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", "create", "-b", bundle, "id"])
     assert (bundle / "config.json").read_bytes() == before
 
 
@@ -183,7 +183,7 @@ READERS = {
 @pytest.mark.parametrize("log_format", ["json", "text", "stderr"])
 def test_failures_are_told_and_the_runtime_runs(make_box, bin_folder, bundle, tmp_path, what, log_format):
     policy, message = BROKEN[what]
-    box = make_box(policy=policy)
+    sandbox = make_box(policy=policy)
     if what == "hook":
         (bin_folder / "hugexec-oci-hook").unlink()
     elif what == "config":
@@ -197,7 +197,7 @@ def test_failures_are_told_and_the_runtime_runs(make_box, bin_folder, bundle, tm
     before = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
     log = tmp_path / "log"
     options = {"json": ["--log", log, "--log-format", "json"], "text": ["--log", log], "stderr": []}[log_format]
-    done = box.run([bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", *options, "create", "-b", bundle,
+    done = sandbox.run([bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", *options, "create", "-b", bundle,
                     "id"])
     assert json.loads(done.stdout)["argv"][-1] == "id"
     assert {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()} == before
@@ -221,12 +221,12 @@ def test_it_never_becomes_itself(make_box, bin_folder, bundle):
     """)
     path = f"{bin_folder}:{os.environ['PATH']}"
     for named in (bin_folder / "runc", "runc", around):
-        box = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(named)}})
-        done = box.run([bin_folder / "hugexec-runtime", "--version"], env={"PATH": path})
+        sandbox = make_box(**{"hugexec/runtime.json": {"version": 1, "runtime": str(named)}})
+        done = sandbox.run([bin_folder / "hugexec-runtime", "--version"], env={"PATH": path})
         assert done.stdout.startswith("runc version"), done.stderr
     (bin_folder / "runc").unlink()
     shutil.copy(around, bin_folder / "runc")
-    done = box.run([bin_folder / "hugexec-runtime", "--version"], env={"PATH": path})
+    done = sandbox.run([bin_folder / "hugexec-runtime", "--version"], env={"PATH": path})
     assert done.returncode == 127
     assert "leads back to this program" in done.stderr
 
@@ -236,16 +236,16 @@ def test_it_never_becomes_itself(make_box, bin_folder, bundle):
     ('{"runtime": "/nowhere/runc"}', 0o644), ('{"runtime": "/usr/bin"}', 0o644)])
 def test_a_wrong_choice_is_told_and_runc_runs(make_box, bin_folder, content, mode):
     content = content or json.dumps({"version": 1, "runtime": str(bin_folder / "tells")})
-    box = make_box(modes={"hugexec/runtime.json": mode}, **{"hugexec/runtime.json": content})
-    done = box.run([bin_folder / "hugexec-runtime", "--version"])
+    sandbox = make_box(modes={"hugexec/runtime.json": mode}, **{"hugexec/runtime.json": content})
+    done = sandbox.run([bin_folder / "hugexec-runtime", "--version"])
     assert done.stdout.startswith("runc version") and done.returncode == 0
     assert "hugexec-runtime: runtime: " in done.stderr
 
 
 def test_runc_runs_with_the_hook(make_box, bin_folder, bundle):
     """The real runtime reads what we wrote: output and exit status as without, the hook called at both stages."""
-    box = make_box()
-    done = box.run([bin_folder / "hugexec-runtime", "run", "--bundle", bundle, f"hugexec-test-{os.getpid()}"])
+    sandbox = make_box()
+    done = sandbox.run([bin_folder / "hugexec-runtime", "run", "--bundle", bundle, f"hugexec-test-{os.getpid()}"])
     assert (done.returncode, done.stdout) == (7, "out\n"), done.stderr
     state = json.loads((bin_folder / "hook-createRuntime.json").read_text())
     assert state["status"] == "creating" and state["annotations"]["io.hugexec.remap"] == "true"

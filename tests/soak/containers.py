@@ -36,7 +36,7 @@ def memory_files():
 def run_all(containers, bundles, hook, number):
     """Run a container for each of BUNDLES, all at once; seconds."""
     begin = time.monotonic()
-    running = [subprocess.Popen(containers.box.inside(containers.words("run", "--bundle", bundle, f"soak-{hook}-{number}-{i}")),
+    running = [subprocess.Popen(containers.sandbox.inside(containers.words("run", "--bundle", bundle, f"soak-{hook}-{number}-{i}")),
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                for i, bundle in enumerate(bundles)]
     try:

@@ -1,42 +1,42 @@
 #!/bin/sh
-# Become systemd, as PID 1 of namespaces that bed.py has just made: boot.sh FOLDER [LAYER...]
+# Become systemd, as PID 1 of namespaces that systemd_container.py has just made: boot.sh FOLDER [LAYER...]
 # FOLDER is an empty one of ours; each LAYER is a tree laid over /usr, /etc and /var, the first on top. Whatever systemd and
 # its units write stays in memory that ends with this mount namespace: in what it boots with, nothing of the machine's
 # can be changed but /sys outside of cgroups, which has the pool of huge pages.
 set -eu
-bed=$1
+folder=$1
 shift
 mount --make-rprivate /
-mount -t tmpfs -o mode=755 bed "$bed"
+mount -t tmpfs -o mode=755 tests "$folder"
 
 # Layers and programs are bound to places of ours: theirs may be covered below (/tmp), or have a blank or a colon in the name.
-mkdir -p "$bed/srv/programs" "$bed/layers"
-if [ -n "${BED_PROGRAMS-}" ]; then mount --bind "$BED_PROGRAMS" "$bed/srv/programs"; fi
+mkdir -p "$folder/srv/programs" "$folder/layers"
+if [ -n "${CONTAINER_PROGRAMS-}" ]; then mount --bind "$CONTAINER_PROGRAMS" "$folder/srv/programs"; fi
 count=10
 for layer; do
 	count=$((count + 1))
-	mkdir "$bed/layers/$count"
-	mount --bind "$layer" "$bed/layers/$count"
+	mkdir "$folder/layers/$count"
+	mount --bind "$layer" "$folder/layers/$count"
 done
 
 # overlay PLACE: a writable one, with what the layers have for PLACE on top of it.
 overlay() {
 	lower=
-	for layer in "$bed/layers"/*; do
+	for layer in "$folder/layers"/*; do
 		if [ -d "$layer$1" ]; then lower="$lower$layer$1:"; fi
 	done
-	mkdir -p "$bed/written$1/upper" "$bed/written$1/work"
-	chmod 755 "$bed/written$1/upper"
-	mount -t overlay bed -o "lowerdir=$lower$1,upperdir=$bed/written$1/upper,workdir=$bed/written$1/work" "$1"
+	mkdir -p "$folder/written$1/upper" "$folder/written$1/work"
+	chmod 755 "$folder/written$1/upper"
+	mount -t overlay tests -o "lowerdir=$lower$1,upperdir=$folder/written$1/upper,workdir=$folder/written$1/work" "$1"
 }
 # The kernel refuses to lay a folder over one that it lies in (a checkout below /var): then a copy of it.
 over() {
-	overlay "$1" 2>"$bed/refused" && return
-	for layer in "$bed/layers"/*; do
+	overlay "$1" 2>"$folder/refused" && return
+	for layer in "$folder/layers"/*; do
 		if [ -d "$layer$1" ]; then
-			mkdir -p "$bed/copies/${layer##*/}"
-			cp -a "$layer$1" "$bed/copies/${layer##*/}/"
-			mount --bind "$bed/copies/${layer##*/}$1" "$layer$1"
+			mkdir -p "$folder/copies/${layer##*/}"
+			cp -a "$layer$1" "$folder/copies/${layer##*/}/"
+			mount --bind "$folder/copies/${layer##*/}$1" "$layer$1"
 		fi
 	done
 	overlay "$1"
@@ -44,25 +44,25 @@ over() {
 over /usr
 over /etc
 # Packages of before Debian 13 have their units in /lib, which is a link to /usr/lib.
-for layer in "$bed/layers"/*; do
+for layer in "$folder/layers"/*; do
 	if [ -d "$layer/lib/systemd/system" ]; then cp -an "$layer/lib/systemd/system/." /usr/lib/systemd/system/; fi
 done
-mount --rbind "$bed/srv" /srv
+mount --rbind "$folder/srv" /srv
 over /var
-mount -t tmpfs -o mode=755 bed /run
-mount -t tmpfs -o mode=1777 bed /tmp
+mount -t tmpfs -o mode=755 tests /run
+mount -t tmpfs -o mode=1777 tests /tmp
 
 # Device nodes of our own: the machine's /dev is one and the same file system in all namespaces.
-mkdir -p "$bed/dev"
-mount -t tmpfs -o mode=755 bed "$bed/dev"
-for node in null zero full random urandom tty; do cp -a "/dev/$node" "$bed/dev/"; done
-mkdir -m 755 "$bed/dev/pts"
-mkdir -m 1777 "$bed/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$bed/dev/pts"
-mount -t tmpfs -o mode=1777 bed "$bed/dev/shm"
-ln -s pts/ptmx "$bed/dev/ptmx"
-ln -s /proc/self/fd "$bed/dev/fd"
-mount --move "$bed/dev" /dev
+mkdir -p "$folder/dev"
+mount -t tmpfs -o mode=755 tests "$folder/dev"
+for node in null zero full random urandom tty; do cp -a "/dev/$node" "$folder/dev/"; done
+mkdir -m 755 "$folder/dev/pts"
+mkdir -m 1777 "$folder/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$folder/dev/pts"
+mount -t tmpfs -o mode=1777 tests "$folder/dev/shm"
+ln -s pts/ptmx "$folder/dev/ptmx"
+ln -s /proc/self/fd "$folder/dev/fd"
+mount --move "$folder/dev" /dev
 
 umount --recursive --lazy /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -83,10 +83,10 @@ for unit in systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-cont
 done
 : >/etc/fstab
 mkdir -p /etc/systemd/journald.conf.d /etc/systemd/system.conf.d
-printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nReadKMsg=no\n' >/etc/systemd/journald.conf.d/bed.conf
+printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nReadKMsg=no\n' >/etc/systemd/journald.conf.d/tests.conf
 printf '[Manager]\nDefaultTimeoutStartSec=90\nDefaultTimeoutStopSec=30\nDefaultStartLimitIntervalSec=0\nLogTarget=journal\n' \
-	>/etc/systemd/system.conf.d/bed.conf
-cat >/etc/systemd/system/bed.target <<'END'
+	>/etc/systemd/system.conf.d/tests.conf
+cat >/etc/systemd/system/tests.target <<'END'
 [Unit]
 Description=What the tests boot into
 Requires=basic.target
@@ -94,6 +94,6 @@ Wants=systemd-journald.service dbus.service
 After=basic.target systemd-journald.service
 AllowIsolate=yes
 END
-echo bed >/etc/hostname
-exec env -i container=box PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-	/lib/systemd/systemd --unit=bed.target --show-status=no
+echo tests >/etc/hostname
+exec env -i container=tests PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	/lib/systemd/systemd --unit=tests.target --show-status=no

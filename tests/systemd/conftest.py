@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from bed import Bed
+from systemd_container import SystemdContainer
 
 from lib.programs import GENERATED
 from lib.surroundings import BUILD, PROGRAMS, ROOT
@@ -27,7 +27,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def service_program_of():
-    """tests/programs/service.c with so many MiB of text, as /srv/programs/service-MIB in the bed."""
+    """tests/programs/service.c with so many MiB of text, as /srv/programs/service-MIB in the container."""
 
     def build(mib):
         GENERATED.mkdir(parents=True, exist_ok=True)
@@ -56,38 +56,38 @@ def booted(installed, service_program):
         pytest.skip("booting a systemd takes root")
     GENERATED.mkdir(parents=True, exist_ok=True)
     unpacked = [folder for folder in (PROGRAMS / "systemd" / "root", PROGRAMS / "root") if folder.exists()]
-    bed = Bed([installed, *unpacked], GENERATED)
+    container = SystemdContainer([installed, *unpacked], GENERATED)
     try:
-        yield bed
+        yield container
     finally:
-        bed.close()
+        container.close()
 
 
 @pytest.fixture
-def bed(booted):
+def container(booted):
     """The booted systemd with a policy that remaps everything, and without what an earlier test has changed in it."""
     booted.write("/etc/hugexec/policy.json", POLICY)
     yield booted
 
 
 @pytest.fixture
-def make_unit(bed):
+def make_unit(container):
     """Write a unit: make_unit("a.service", TEXT); gone, with its drop-ins, after the test."""
     made = []
 
     def make(name, text, enable=None):
-        bed.write(f"/etc/systemd/system/{name}", text)
+        container.write(f"/etc/systemd/system/{name}", text)
         made.append(name)
-        bed.systemctl("daemon-reload")
+        container.systemctl("daemon-reload")
         if enable:
-            bed.run(["hugexecctl", "enable", "--", enable if isinstance(enable, str) else name])
+            container.run(["hugexecctl", "enable", "--", enable if isinstance(enable, str) else name])
         return name
 
     yield make
     for name in made:
         pattern = name.replace("@.", "@*.")
-        bed.systemctl("stop", pattern, check=False)
-        bed.systemctl("reset-failed", pattern, check=False)
-        bed.run(["sh", "-c", f"rm -rf /etc/systemd/system/{name} /etc/systemd/system/{pattern}.d "
+        container.systemctl("stop", pattern, check=False)
+        container.systemctl("reset-failed", pattern, check=False)
+        container.run(["sh", "-c", f"rm -rf /etc/systemd/system/{name} /etc/systemd/system/{pattern}.d "
                              f"/run/systemd/system/{pattern}.d"], check=False)
-    bed.systemctl("daemon-reload", check=False)
+    container.systemctl("daemon-reload", check=False)

@@ -12,11 +12,11 @@ MIB = 1 << 20
 ENOUGH = 6 * MIB  # of 8: all whole slots
 
 
-def tell(bed, path, line, seconds=120):
-    """Send LINE to the service that listens on PATH in the bed; what it answers ("" where it ends)."""
+def tell(container, path, line, seconds=120):
+    """Send LINE to the service that listens on PATH in the container; what it answers ("" where it ends)."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(seconds)
-        client.connect(str(bed.path(path)))
+        client.connect(str(container.path(path)))
         client.sendall(line.encode() + b"\n")
         answer = b""
         with contextlib.suppress(ConnectionResetError):
@@ -28,9 +28,9 @@ def tell(bed, path, line, seconds=120):
     return answer.decode()
 
 
-def ask(bed, path, seconds=120):
+def ask(container, path, seconds=120):
     """Its answer to "ask" as a dict, as soon as it listens."""
-    answer = wait_for(lambda: tell(bed, path, "ask"), seconds, f"an answer from {path}")
+    answer = wait_for(lambda: tell(container, path, "ask"), seconds, f"an answer from {path}")
     return dict(pair.split("=", 1) for pair in answer.split())
 
 
@@ -41,9 +41,9 @@ def untouched(pid, children=0):
     assert not [fd for fd in os.listdir(f"/proc/{pid}/fd") if "memfd" in os.readlink(f"/proc/{pid}/fd/{fd}")]
 
 
-def on_huge_pages(bed, unit):
+def on_huge_pages(container, unit):
     """Bytes of the main process's text on huge pages."""
-    return huge_text_bytes(bed.main_pid(unit))
+    return huge_text_bytes(container.main_pid(unit))
 
 
 def words_of(pid):
@@ -61,8 +61,8 @@ OF_A_RUN = re.compile("Timestamp|PID$|InvocationID|Current$|NSec$|CPUUsage|Contr
 SETS = re.compile("(Requires|Requisite|Wants|BindsTo|PartOf|Conflicts|Before|After|RequiredBy|WantedBy|TriggeredBy|Names)=")
 
 
-def settings_of(bed, unit):
+def settings_of(container, unit):
     """All that systemctl show has but what is of a run."""
-    lines = bed.systemctl("show", "--all", "--", unit).stdout.splitlines()
+    lines = container.systemctl("show", "--all", "--", unit).stdout.splitlines()
     lines = [" ".join(sorted(re.split("[= ]", line))) if SETS.match(line) else line for line in lines]
     return [re.sub(r" ; start_time=.*", "", line) for line in lines if not OF_A_RUN.search(line.split("=", 1)[0])]

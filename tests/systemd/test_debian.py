@@ -8,78 +8,78 @@ from lib.process import wait_for
 from lib.smaps import huge_text_bytes
 
 
-def user(bed, name):
-    bed.run(["sh", "-c", f"id -u {name} >/dev/null 2>&1 || useradd --system --home-dir /nonexistent --shell /bin/false {name}"])
+def user(container, name):
+    container.run(["sh", "-c", f"id -u {name} >/dev/null 2>&1 || useradd --system --home-dir /nonexistent --shell /bin/false {name}"])
 
 
-def http(bed, url):
+def http(container, url):
     program = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=120).read().decode())"
-    return bed.run(["/usr/bin/python3", "-c", program], check=False).stdout
+    return container.run(["/usr/bin/python3", "-c", program], check=False).stdout
 
 
-def mariadb(bed):
-    user(bed, "mysql")
+def mariadb(container):
+    user(container, "mysql")
     # What the package does when it is installed.
-    bed.run(["sh", "-c", "ln -sf mariadb.cnf /etc/mysql/my.cnf; install -d -o mysql -g mysql /var/lib/mysql /var/log/mysql /run/mysqld"
+    container.run(["sh", "-c", "ln -sf mariadb.cnf /etc/mysql/my.cnf; install -d -o mysql -g mysql /var/lib/mysql /var/log/mysql /run/mysqld"
                          " && printf '#!/bin/sh\\n' >/etc/mysql/debian-start"
                          " && printf '[mariadbd]\\ninnodb_log_file_size=8M\\ninnodb_buffer_pool_size=32M\\n' >/etc/mysql/conf.d/small.cnf"])
-    bed.run(["mariadb-install-db", "--user=mysql", "--skip-test-db"], seconds=120)
+    container.run(["mariadb-install-db", "--user=mysql", "--skip-test-db"], seconds=120)
     # The unit starts its server by a shell, as a user: only hugexecd may follow that.
-    bed.systemctl("start", "hugexecd.socket")
+    container.systemctl("start", "hugexecd.socket")
 
 
-def postgresql(bed):
-    user(bed, "postgres")
-    bed.run(["rm", "/etc/hugexec/policy.json"])  # the shipped policy follows pg_ctlcluster and pg_ctl to what they start
-    bed.run(["sh", "-c", "install -d -o postgres -g postgres /var/lib/postgresql /var/log/postgresql /etc/postgresql /run/postgresql"])
-    bed.run(["pg_createcluster", "--port=5444", "15", "test", "--", "--no-sync"], seconds=120)
+def postgresql(container):
+    user(container, "postgres")
+    container.run(["rm", "/etc/hugexec/policy.json"])  # the shipped policy follows pg_ctlcluster and pg_ctl to what they start
+    container.run(["sh", "-c", "install -d -o postgres -g postgres /var/lib/postgresql /var/log/postgresql /etc/postgresql /run/postgresql"])
+    container.run(["pg_createcluster", "--port=5444", "15", "test", "--", "--no-sync"], seconds=120)
 
 
-def prometheus(bed):
-    user(bed, "prometheus")
-    bed.run(["install", "-d", "-o", "prometheus", "-g", "prometheus", "/var/lib/prometheus", "/var/lib/prometheus/metrics2"])
+def prometheus(container):
+    user(container, "prometheus")
+    container.run(["install", "-d", "-o", "prometheus", "-g", "prometheus", "/var/lib/prometheus", "/var/lib/prometheus/metrics2"])
 
 
-def nginx(bed):
-    bed.run(["sh", "-c", "mkdir -p /var/lib/nginx /var/log/nginx /etc/nginx/sites-enabled /var/www/html /etc/nginx/modules-enabled;"
+def nginx(container):
+    container.run(["sh", "-c", "mkdir -p /var/lib/nginx /var/log/nginx /etc/nginx/sites-enabled /var/www/html /etc/nginx/modules-enabled;"
                          "ln -sf /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default; echo served >/var/www/html/index.html"])
 
 
 # unit, program, what makes it ready, what a client asks, what it gets, least bytes of text on huge pages
 SERVICES = {
     "mariadb": ("mariadb.service", "/usr/sbin/mariadbd", mariadb,
-                lambda bed: bed.run(["mariadb", "-NBe", "select 40+2"], check=False).stdout, "42\n", 4 * MIB),
+                lambda container: container.run(["mariadb", "-NBe", "select 40+2"], check=False).stdout, "42\n", 4 * MIB),
     "postgresql": ("postgresql@15-test.service", "/usr/lib/postgresql/15/bin/postgres", postgresql,
-                   lambda bed: bed.run(["runuser", "-u", "postgres", "--", "/usr/lib/postgresql/15/bin/psql", "-p", "5444", "-Atc",
+                   lambda container: container.run(["runuser", "-u", "postgres", "--", "/usr/lib/postgresql/15/bin/psql", "-p", "5444", "-Atc",
                                         "select 40+2"], check=False).stdout, "42\n", 2 * MIB),
     "prometheus": ("prometheus.service", "/usr/bin/prometheus", prometheus,
-                   lambda bed: http(bed, "http://localhost:9090/-/ready"), "Prometheus Server is Ready.\n\n", 16 * MIB),
+                   lambda container: http(container, "http://localhost:9090/-/ready"), "Prometheus Server is Ready.\n\n", 16 * MIB),
     # Its text is smaller than a huge page.
-    "nginx": ("nginx.service", "/usr/sbin/nginx", nginx, lambda bed: http(bed, "http://localhost/"), "served\n\n", 0),
+    "nginx": ("nginx.service", "/usr/sbin/nginx", nginx, lambda container: http(container, "http://localhost/"), "served\n\n", 0),
 }
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_debian(bed, name):
+def test_debian(container, name):
     unit, program, prepare, ask, expected, least = SERVICES[name]
-    if bed.run(["test", "-x", program], check=False).returncode != 0:
+    if container.run(["test", "-x", program], check=False).returncode != 0:
         pytest.skip(f"Debian's package with {program} could not be had")
-    prepare(bed)
+    prepare(container)
 
     def served():
-        wait_for(lambda: ask(bed) == expected, 60, f"{unit} to answer {expected!r}, not {ask(bed)!r}")
-        pid = bed.main_pid(unit)
+        wait_for(lambda: ask(container) == expected, 60, f"{unit} to answer {expected!r}, not {ask(container)!r}")
+        pid = container.main_pid(unit)
         assert os.readlink(f"/proc/{pid}/exe") == program
         return pid
 
     try:
-        bed.systemctl("start", unit, seconds=240)
+        container.systemctl("start", unit, seconds=240)
         served()
-        plain = settings_of(bed, unit)
-        done = bed.run(["hugexecctl", "enable", "--now", unit], seconds=240)
+        plain = settings_of(container, unit)
+        done = container.run(["hugexecctl", "enable", "--now", unit], seconds=240)
         assert f"{unit}.d/50-hugexec.conf" in done.stdout
         pid = served()
-        entries = bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_UNIT={unit}")
+        entries = container.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_UNIT={unit}")
         assert entries, "the journal says nothing"
         if least:
             assert huge_text_bytes(pid) >= least, [(entry["HUGEXEC_EXE"], entry.get("HUGEXEC_REASON")) for entry in entries]
@@ -88,11 +88,11 @@ def test_debian(bed, name):
             assert entries[-1]["HUGEXEC_REASON"], entries[-1]
         if name != "postgresql" and name != "nginx":  # those have children
             untouched(pid)
-        bed.systemctl("reload", unit, check=False)
+        container.systemctl("reload", unit, check=False)
         served()
-        bed.run(["hugexecctl", "disable", "--now", unit], seconds=240)
+        container.run(["hugexecctl", "disable", "--now", unit], seconds=240)
         served()
-        assert settings_of(bed, unit) == plain
+        assert settings_of(container, unit) == plain
     finally:
-        bed.systemctl("stop", unit, "hugexecd.socket", "hugexecd.service", check=False, seconds=240)
-        bed.run(["hugexecctl", "disable", unit], check=False)
+        container.systemctl("stop", unit, "hugexecd.socket", "hugexecd.service", check=False, seconds=240)
+        container.run(["hugexecctl", "disable", unit], check=False)

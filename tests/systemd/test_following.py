@@ -18,21 +18,21 @@ MATRIX = [(kind, how, size) for kind in TYPES for how in SCRIPTS for size in SIZ
           how in ("directly", "by a script that becomes it")]
 
 
-def shown(bed, units, *properties):
+def shown(container, units, *properties):
     """Properties of many units, as dicts by the unit's name."""
-    done = bed.systemctl("show", "--property=Id", *(f"--property={name}" for name in properties), "--", *units)
+    done = container.systemctl("show", "--property=Id", *(f"--property={name}" for name in properties), "--", *units)
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.split("\n\n")]
     return {block["Id"]: block for block in blocks}
 
 
-def names_of(bed, pids):
-    """What processes of the bed run, by the numbers that they have there."""
-    done = bed.run(["sh", "-c", 'for pid; do cat /proc/$pid/comm; done', "sh", *pids], check=False)
+def names_of(container, pids):
+    """What processes of the container run, by the numbers that they have there."""
+    done = container.run(["sh", "-c", 'for pid; do cat /proc/$pid/comm; done', "sh", *pids], check=False)
     return done.stdout.split()
 
 
 @pytest.fixture
-def units(bed, make_unit, service_program_of):
+def units(container, make_unit, service_program_of):
     """Make the units of one kind: names, and what their main process is called."""
 
     def make(kind, how, size):
@@ -40,7 +40,7 @@ def units(bed, make_unit, service_program_of):
         command = f"{program} --socket=/run/following-%i.sock {TYPES[kind]}"
         main = os.path.basename(program)
         if SCRIPTS[how]:
-            bed.write("/usr/local/bin/start", f"#!/bin/sh\n{SCRIPTS[how]}\n", 0o755)
+            container.write("/usr/local/bin/start", f"#!/bin/sh\n{SCRIPTS[how]}\n", 0o755)
             command = f"/usr/local/bin/start {command}"
             main = "start" if how == "by a script that stays" else main
         more = "PIDFile=/run/following-%i.pid" if "PIDFile" in kind else ""
@@ -62,34 +62,34 @@ TimeoutStartSec=300
 
 
 @pytest.mark.parametrize("kind, how, size", MATRIX)
-def test_main_processes(bed, units, kind, how, size):
+def test_main_processes(container, units, kind, how, size):
     """MainPID=, $MAINPID, and Restart= after the main process was killed."""
-    bed.run(["rm", "-f", "/etc/hugexec/policy.json"])  # the shipped one
+    container.run(["rm", "-f", "/etc/hugexec/policy.json"])  # the shipped one
     names, main = units(kind, how, size)
-    bed.run(["systemctl", "start", *names], seconds=400)
-    found = shown(bed, names, "MainPID", "ActiveState", "SubState")
+    container.run(["systemctl", "start", *names], seconds=400)
+    found = shown(container, names, "MainPID", "ActiveState", "SubState")
     pids = [found[name]["MainPID"] for name in names]
     assert {(found[name]["ActiveState"], found[name]["SubState"]) for name in names} == {("active", "running")}
-    assert pids.count("0") == 0 and set(names_of(bed, pids)) == {main}
-    told = bed.run(["sh", "-c", "cd /run; for i; do cat following-$i.main; done", "sh", *map(str, range(COUNT))]).stdout.split()
+    assert pids.count("0") == 0 and set(names_of(container, pids)) == {main}
+    told = container.run(["sh", "-c", "cd /run; for i; do cat following-$i.main; done", "sh", *map(str, range(COUNT))]).stdout.split()
     assert told == pids
     # Nobody is left of a launch but a wrapper's tracer, while that runs.
-    names_there = {name for unit in names for name in comms(bed, unit)}
+    names_there = {name for unit in names for name in comms(container, unit)}
     assert names_there <= {main, *({"hugexec-tracer", os.path.basename(f"service-{SIZES[size]}")} if main == "start" else ())}
-    bed.run(["kill", "-9", *pids])
+    container.run(["kill", "-9", *pids])
     restarted = {"NRestarts": "1", "ActiveState": "active"}
 
     def all_restarted():
-        now = shown(bed, names, "NRestarts", "ActiveState", "MainPID")
+        now = shown(container, names, "NRestarts", "ActiveState", "MainPID")
         return all({**now[name], **restarted} == now[name] and now[name]["MainPID"] != "0" for name in names)
 
     wait_for(all_restarted, 120, "all units to be restarted")
-    bed.run(["systemctl", "stop", *names], seconds=400)
+    container.run(["systemctl", "stop", *names], seconds=400)
 
 
-def comms(bed, unit):
+def comms(container, unit):
     found = []
-    for pid in bed.pids_of(f"system-following.slice/{unit}"):
+    for pid in container.pids_of(f"system-following.slice/{unit}"):
         try:
             found.append(status_of(pid)["Name"])
         except OSError:

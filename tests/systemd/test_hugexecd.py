@@ -48,27 +48,27 @@ UMask=0077""",
 
 
 @pytest.fixture
-def helper(bed):
+def helper(container):
     """The socket is up, the service not yet."""
-    bed.systemctl("stop", "hugexecd.service", "hugexecd.socket", check=False)
-    bed.systemctl("reset-failed", "hugexecd.service", check=False)
-    bed.systemctl("start", "hugexecd.socket")
-    yield bed
-    bed.systemctl("stop", "hugexecd.service", "hugexecd.socket", check=False)
+    container.systemctl("stop", "hugexecd.service", "hugexecd.socket", check=False)
+    container.systemctl("reset-failed", "hugexecd.service", check=False)
+    container.systemctl("start", "hugexecd.socket")
+    yield container
+    container.systemctl("stop", "hugexecd.service", "hugexecd.socket", check=False)
 
 
 @pytest.fixture
-def start(bed, make_unit, bigtext):
+def start(container, make_unit, bigtext):
     """Start a unit that runs a program under hugexec with these settings; returns (PID, its report in the journal)."""
 
     def call(name, settings, backing="thp"):
         program = "/srv/programs/" + os.path.basename(bigtext(8))
         make_unit(name, f"[Service]\nExecStart=/usr/bin/hugexec --backing={backing} {program} sleep\n{settings}\n")
-        bed.systemctl("start", name)
-        pid = wait_for(lambda: bed.main_pid(name), what="its main process")
+        container.systemctl("start", name)
+        pid = wait_for(lambda: container.main_pid(name), what="its main process")
         wait_for(lambda: os.readlink(f"/proc/{pid}/exe").endswith("bigtext-pie-8"), what="its program")
-        entries = wait_for(lambda: bed.journal(f"HUGEXEC_EXE={program}", f"OBJECT_SYSTEMD_UNIT={name}") or
-                           bed.journal(f"HUGEXEC_EXE={program}", f"_SYSTEMD_UNIT={name}"), what="the journal")
+        entries = wait_for(lambda: container.journal(f"HUGEXEC_EXE={program}", f"OBJECT_SYSTEMD_UNIT={name}") or
+                           container.journal(f"HUGEXEC_EXE={program}", f"_SYSTEMD_UNIT={name}"), what="the journal")
         return pid, entries[-1]
 
     return call
@@ -89,9 +89,9 @@ def test_sandboxed(helper, start, sandbox, backing):
     assert helper.show(name, "Result", "NRestarts") == {"Result": "success", "NRestarts": "0"}
 
 
-def test_without_helper(bed, start):
-    bed.systemctl("stop", "hugexecd.socket", "hugexecd.service", check=False)
-    assert "hugexecd.socket" in bed.run(["env", "-u", "HUGEXEC_HELPER", "hugexecctl", "doctor"], check=False).stdout  # says what to do
+def test_without_helper(container, start):
+    container.systemctl("stop", "hugexecd.socket", "hugexecd.service", check=False)
+    assert "hugexecd.socket" in container.run(["env", "-u", "HUGEXEC_HELPER", "hugexecctl", "doctor"], check=False).stdout  # says what to do
     pid, entry = start("alone.service", FILTER)
     assert entry["HUGEXEC_OUTCOME"] == "failed" and "; hugexecd: helper-absent: " in entry["HUGEXEC_REASON"]
     assert huge_text_bytes(pid) == 0

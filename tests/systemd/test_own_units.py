@@ -14,57 +14,57 @@ MASKED = ("hugexec-pool.service", "hugexec-warm.service")
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_exposure(bed, name):
-    done = bed.run(["systemd-analyze", "security", "--offline=true", "--no-pager", f"{UNITS}/{name}"])
+def test_exposure(container, name):
+    done = container.run(["systemd-analyze", "security", "--offline=true", "--no-pager", f"{UNITS}/{name}"])
     exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", done.stdout).group(1))
     assert exposure <= SERVICES[name], done.stdout
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_units_are_right(bed, name):
-    done = bed.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"{UNITS}/{name}"], check=False)
+def test_units_are_right(container, name):
+    done = container.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"{UNITS}/{name}"], check=False)
     assert done.returncode == 0 and done.stderr == "", done.stderr
 
 
 @pytest.fixture
-def unmasked(bed):
-    """The services that the bed does not start at boot."""
-    masks = [bed.path(f"/etc/systemd/system/{name}") for name in MASKED]
+def unmasked(container):
+    """The services that the container does not start at boot."""
+    masks = [container.path(f"/etc/systemd/system/{name}") for name in MASKED]
     for mask in masks:
         mask.unlink()
-    bed.systemctl("daemon-reload")
-    yield bed
-    bed.systemctl("stop", *MASKED, check=False)
-    bed.systemctl("reset-failed", check=False)
+    container.systemctl("daemon-reload")
+    yield container
+    container.systemctl("stop", *MASKED, check=False)
+    container.systemctl("reset-failed", check=False)
     for mask in masks:
         mask.symlink_to("/dev/null")
-    bed.path("/etc/hugexec/pool.conf").unlink(missing_ok=True)
-    bed.systemctl("daemon-reload")
+    container.path("/etc/hugexec/pool.conf").unlink(missing_ok=True)
+    container.systemctl("daemon-reload")
 
 
-def messages(bed, unit):
-    return [entry["MESSAGE"] for entry in bed.journal(f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout")]
+def messages(container, unit):
+    return [entry["MESSAGE"] for entry in container.journal(f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout")]
 
 
 def test_pool(unmasked):
-    bed, unit = unmasked, "hugexec-pool.service"
+    container, unit = unmasked, "hugexec-pool.service"
     with take_hugetlb_pool(3):
         have = int((POOL / "nr_hugepages").read_text())
-        bed.write("/etc/hugexec/pool.conf", f"# two more\n2M {have + 2}\n")
-        bed.systemctl("start", unit)
+        container.write("/etc/hugexec/pool.conf", f"# two more\n2M {have + 2}\n")
+        container.systemctl("start", unit)
         assert int((POOL / "nr_hugepages").read_text()) == have + 2
-        assert wait_for(lambda: messages(bed, unit))[-1] == f"2.0 MiB pages: {have + 2}, asked for {have + 2}"
+        assert wait_for(lambda: messages(container, unit))[-1] == f"2.0 MiB pages: {have + 2}, asked for {have + 2}"
         # What is there already is not taken away.
-        bed.write("/etc/hugexec/pool.conf", "2M 1\n")
-        bed.systemctl("restart", unit)
+        container.write("/etc/hugexec/pool.conf", "2M 1\n")
+        container.systemctl("restart", unit)
         assert int((POOL / "nr_hugepages").read_text()) == have + 2
-        bed.write("/etc/hugexec/pool.conf", f"2M {have + 3} node=0\n")
-        bed.systemctl("restart", unit)
+        container.write("/etc/hugexec/pool.conf", f"2M {have + 3} node=0\n")
+        container.systemctl("restart", unit)
         assert int((POOL / "nr_hugepages").read_text()) >= have + 3
     for text, reason in (("2M 1 node=99\n", "pool-size"), ("2M\n", "/etc/hugexec/pool.conf:1: ")):
-        bed.write("/etc/hugexec/pool.conf", text)
-        assert bed.systemctl("restart", unit, check=False).returncode != 0
-        wait_for(lambda: any(reason in message for message in messages(bed, unit)), what=reason)
+        container.write("/etc/hugexec/pool.conf", text)
+        assert container.systemctl("restart", unit, check=False).returncode != 0
+        wait_for(lambda: any(reason in message for message in messages(container, unit)), what=reason)
 
 
 def test_pool_without_a_file(unmasked):
@@ -74,23 +74,23 @@ def test_pool_without_a_file(unmasked):
 
 
 def test_warm(unmasked):
-    bed = unmasked
-    bed.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {"exe": PROGRAM}}]})
-    bed.systemctl("start", "hugexec-warm.service")
-    line = wait_for(lambda: [text for text in messages(bed, "hugexec-warm.service") if PROGRAM in text])[-1]
+    container = unmasked
+    container.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {"exe": PROGRAM}}]})
+    container.systemctl("start", "hugexec-warm.service")
+    line = wait_for(lambda: [text for text in messages(container, "hugexec-warm.service") if PROGRAM in text])[-1]
     assert line.split()[2] == "6.0", line
 
 
 def test_warm_of_a_service_that_is_enabled(unmasked, make_unit):
     """No rule names its program, but one is about what is started with hugexec."""
-    bed = unmasked
+    container = unmasked
     name = make_unit("warmed.service", f"[Service]\nExecStart={PROGRAM} --socket=/run/warmed\n")
-    bed.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {"via": "shim"}}]})
-    before = len(messages(bed, "hugexec-warm.service"))
-    bed.run(["hugexecctl", "enable", name])
-    bed.systemctl("start", "hugexec-warm.service")
-    wait_for(lambda: any(PROGRAM in text for text in messages(bed, "hugexec-warm.service")[before:]), what="its program")
-    bed.run(["hugexecctl", "disable", name])
+    container.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {"via": "shim"}}]})
+    before = len(messages(container, "hugexec-warm.service"))
+    container.run(["hugexecctl", "enable", name])
+    container.systemctl("start", "hugexec-warm.service")
+    wait_for(lambda: any(PROGRAM in text for text in messages(container, "hugexec-warm.service")[before:]), what="its program")
+    container.run(["hugexecctl", "disable", name])
 
 
 @pytest.fixture
@@ -105,27 +105,27 @@ def no_policy(unmasked):
 
 def test_warm_by_drop_ins_of_packages(no_policy):
     """Without any the service has nothing to do, and does not run."""
-    bed, unit = no_policy, "hugexec-warm.service"
-    before = len(messages(bed, unit))
-    bed.systemctl("start", unit)
-    assert len(messages(bed, unit)) == before
-    drop_in = bed.write("/usr/lib/hugexec/policy.d/50-package.json", {"version": 1, "rules": [{"match": {"exe": PROGRAM}}]})
+    container, unit = no_policy, "hugexec-warm.service"
+    before = len(messages(container, unit))
+    container.systemctl("start", unit)
+    assert len(messages(container, unit)) == before
+    drop_in = container.write("/usr/lib/hugexec/policy.d/50-package.json", {"version": 1, "rules": [{"match": {"exe": PROGRAM}}]})
     try:
-        bed.systemctl("start", unit)
-        wait_for(lambda: any(PROGRAM in text for text in messages(bed, unit)[before:]), what="its message")
+        container.systemctl("start", unit)
+        wait_for(lambda: any(PROGRAM in text for text in messages(container, unit)[before:]), what="its message")
     finally:
         drop_in.unlink()
         drop_in.parent.rmdir()
 
 
-def test_catalog(bed, make_unit):
+def test_catalog(container, make_unit):
     """journalctl -x explains the message."""
-    bed.run(["journalctl", "--update-catalog"])
+    container.run(["journalctl", "--update-catalog"])
     unit = make_unit("told.service", f"[Service]\nExecStart=/usr/bin/hugexec {PROGRAM} --socket=/run/told\n")
-    bed.systemctl("start", unit)
-    ask(bed, "/run/told")
-    wait_for(lambda: bed.journal(f"HUGEXEC_UNIT={unit}"))
-    text = bed.run(["journalctl", "-x", "--no-pager", f"HUGEXEC_UNIT={unit}"]).stdout
+    container.systemctl("start", unit)
+    ask(container, "/run/told")
+    wait_for(lambda: container.journal(f"HUGEXEC_UNIT={unit}"))
+    text = container.run(["journalctl", "-x", "--no-pager", f"HUGEXEC_UNIT={unit}"]).stdout
     assert f"hugexec looked at the machine code of {PROGRAM}: remapped" in text
     assert re.search(r"remapped: \d+ of its \d+ bytes", text) and "man:hugexec(1)" in text
 
@@ -136,41 +136,41 @@ HIDDEN = "User=nobody\nProtectProc=invisible"
 @pytest.mark.parametrize("sandbox", ["", HIDDEN, "Slice=deep-er.slice"])
 @pytest.mark.parametrize("name, matches", [("matched-a.service", True), ("other.service", False)])
 @pytest.mark.parametrize("match", [{"unit": "matched-*.service"}, {"cgroup": "/**/matched-*"}], ids=["unit", "cgroup"])
-def test_rules_that_name_units(bed, make_unit, match, name, matches, sandbox):
+def test_rules_that_name_units(container, make_unit, match, name, matches, sandbox):
     """Also where process 1 is hidden from the service."""
-    bed.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": match, "min_text": 0, "file_timeout": "60s"}]})
+    container.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": match, "min_text": 0, "file_timeout": "60s"}]})
     make_unit("rules.socket", f"[Socket]\nListenStream=/run/rules\nSocketMode=0666\nService={name}\n")
     make_unit(name, f"[Service]\nExecStart=/usr/bin/hugexec {PROGRAM}\n{sandbox}\n")
-    bed.systemctl("start", "rules.socket")
-    assert ask(bed, "/run/rules")["right"] == "1"
+    container.systemctl("start", "rules.socket")
+    assert ask(container, "/run/rules")["right"] == "1"
     # By chance a plain program's text may be mapped in huge pages too: whether hugexec did it the journal knows.
     if matches:
-        assert on_huge_pages(bed, name) >= ENOUGH
-    assert bool(bed.journal(f"HUGEXEC_UNIT={name}")) == matches
-    bed.systemctl("stop", "rules.socket", name, check=False)
+        assert on_huge_pages(container, name) >= ENOUGH
+    assert bool(container.journal(f"HUGEXEC_UNIT={name}")) == matches
+    container.systemctl("stop", "rules.socket", name, check=False)
 
 
-def test_status_of_a_unit(bed, make_unit):
+def test_status_of_a_unit(container, make_unit):
     one = make_unit("seen-one.service", f"[Service]\nExecStart={PROGRAM} --socket=/run/seen-one --child\n", enable=True)
     two = make_unit("seen-two.service", f"[Service]\nExecStart={PROGRAM} --socket=/run/seen-two\n")
-    bed.systemctl("start", one, two)
-    ask(bed, "/run/seen-one"), ask(bed, "/run/seen-two")
-    lines = bed.run(["hugexecctl", "status", "--unit", "seen-one"]).stdout.splitlines()
+    container.systemctl("start", one, two)
+    ask(container, "/run/seen-one"), ask(container, "/run/seen-two")
+    lines = container.run(["hugexecctl", "status", "--unit", "seen-one"]).stdout.splitlines()
     assert len([line for line in lines if line.endswith(PROGRAM)]) == 2, lines  # and its child, which has not run yet
     assert any("6.0 MiB" in line for line in lines), lines
-    lines = bed.run(["hugexecctl", "status", "--unit", two]).stdout.splitlines()
+    lines = container.run(["hugexecctl", "status", "--unit", two]).stdout.splitlines()
     assert len([line for line in lines if line.endswith(PROGRAM)]) == 1, lines
-    done = bed.run(["hugexecctl", "status", "--unit", "no-such"], check=False)
+    done = container.run(["hugexecctl", "status", "--unit", "no-such"], check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "hugexecctl: no-such.service has no process\n")
-    assert bed.run(["hugexecctl", "status", "--unit", one, "1"], check=False).returncode == 2
+    assert container.run(["hugexecctl", "status", "--unit", one, "1"], check=False).returncode == 2
 
 
-def test_drop_in_template(bed, make_unit):
+def test_drop_in_template(container, make_unit):
     """The template as it is installed, with a program of ours, does what it says."""
     unit = make_unit("by-hand.service", f"[Service]\nEnvironment=ARGS=--socket=/run/by-hand\nExecStart={PROGRAM} $ARGS\n")
-    text = bed.path("/usr/share/doc/hugexec/drop-in.conf").read_text(encoding="utf-8")
-    bed.write(f"/etc/systemd/system/{unit}.d/50-hugexec.conf", text.replace("/usr/bin/prometheus", PROGRAM))
-    bed.systemctl("daemon-reload")
-    bed.systemctl("start", unit)
-    assert ask(bed, "/run/by-hand")["right"] == "1"
-    assert on_huge_pages(bed, unit) >= ENOUGH
+    text = container.path("/usr/share/doc/hugexec/drop-in.conf").read_text(encoding="utf-8")
+    container.write(f"/etc/systemd/system/{unit}.d/50-hugexec.conf", text.replace("/usr/bin/prometheus", PROGRAM))
+    container.systemctl("daemon-reload")
+    container.systemctl("start", unit)
+    assert ask(container, "/run/by-hand")["right"] == "1"
+    assert on_huge_pages(container, unit) >= ENOUGH

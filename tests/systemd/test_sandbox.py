@@ -84,24 +84,24 @@ def surroundings(booted):
 
 
 @pytest.mark.parametrize("name", SANDBOXES)
-def test_sandbox(surroundings, bed, make_unit, results, name):
-    bed.write("/srv/root/etc/hugexec/policy.json", bed.path("/etc/hugexec/policy.json").read_text(encoding="utf-8"))
+def test_sandbox(surroundings, container, make_unit, results, name):
+    container.write("/srv/root/etc/hugexec/policy.json", container.path("/etc/hugexec/policy.json").read_text(encoding="utf-8"))
     make_unit("boxed.socket", "[Socket]\nListenStream=/run/boxed.sock\nSocketMode=0666\n")
     unit = make_unit("boxed.service", f"[Service]\nType=notify\nExecStart=/usr/bin/hugexec {PROGRAM} --notify\n{SANDBOXES[name]}\n")
     try:
-        bed.systemctl("stop", "hugexecd.service")
-        bed.systemctl("start", "boxed.socket")
-        bed.systemctl("start", unit)
-        answer = ask(bed, "/run/boxed.sock")
+        container.systemctl("stop", "hugexecd.service")
+        container.systemctl("start", "boxed.socket")
+        container.systemctl("start", unit)
+        answer = ask(container, "/run/boxed.sock")
         pid = answer["pid"]
-        assert answer["right"] == "1" and pid == answer["listen_pid"] == bed.show(unit, "MainPID")["MainPID"]
-        untouched(bed.main_pid(unit))
-        entry = wait_for(lambda: bed.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_PID={pid}") +
-                         bed.journal("SYSLOG_IDENTIFIER=hugexecd", f"HUGEXEC_PID={pid}"),
+        assert answer["right"] == "1" and pid == answer["listen_pid"] == container.show(unit, "MainPID")["MainPID"]
+        untouched(container.main_pid(unit))
+        entry = wait_for(lambda: container.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_PID={pid}") +
+                         container.journal("SYSLOG_IDENTIFIER=hugexecd", f"HUGEXEC_PID={pid}"),
                          what="the journal")[-1]
-        huge = on_huge_pages(bed, unit)
+        huge = on_huge_pages(container, unit)
         reason = entry.get("HUGEXEC_REASON", "")
-        helped = bed.show("hugexecd.service", "ActiveState")["ActiveState"] == "active"
+        helped = container.show("hugexecd.service", "ActiveState")["ActiveState"] == "active"
         results[name] = {"outcome": entry["HUGEXEC_OUTCOME"], "helped": helped, "huge_bytes": huge,
                          "backing": entry.get("HUGEXEC_BACKING", ""), "reason": reason}
         assert entry["HUGEXEC_UNIT"] == unit
@@ -110,4 +110,4 @@ def test_sandbox(surroundings, bed, make_unit, results, name):
         else:
             assert huge >= ENOUGH and entry["HUGEXEC_OUTCOME"] == "remapped", entry
     finally:
-        bed.systemctl("stop", "boxed.socket", unit, check=False)
+        container.systemctl("stop", "boxed.socket", unit, check=False)

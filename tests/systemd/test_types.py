@@ -21,42 +21,42 @@ TYPES = {
 }
 
 
-def version(bed):
-    return int(bed.systemctl("--version").stdout.split()[1])
+def version(container):
+    return int(container.systemctl("--version").stdout.split()[1])
 
 
-def remove_pid_file(bed):
-    bed.path("/run/typed.pid").unlink(missing_ok=True)
+def remove_pid_file(container):
+    container.path("/run/typed.pid").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_type(bed, make_unit, kind):
+def test_type(container, make_unit, kind):
     name, arguments, more = TYPES[kind]
-    if name == "notify-reload" and version(bed) < 253:
+    if name == "notify-reload" and version(container) < 253:
         pytest.skip("Type=notify-reload is of systemd 253")
     unit = make_unit("typed.service", f"[Service]\nType={name}\nExecStart={PROGRAM} {arguments}\n{more}\n"
                                       "ExecStopPost=/bin/rm -f /run/typed.pid\n")
-    bed.systemctl("start", unit)
-    plain, words = ask(bed, SOCKET), words_of(bed.main_pid(unit))
-    shown = bed.show(unit, "ActiveState", "SubState", "Type")
-    bed.run(["hugexecctl", "enable", "--now", unit])
-    answer = ask(bed, SOCKET)
-    pid = bed.main_pid(unit)
+    container.systemctl("start", unit)
+    plain, words = ask(container, SOCKET), words_of(container.main_pid(unit))
+    shown = container.show(unit, "ActiveState", "SubState", "Type")
+    container.run(["hugexecctl", "enable", "--now", unit])
+    answer = ask(container, SOCKET)
+    pid = container.main_pid(unit)
     assert answer["right"] == "1"
     assert {**answer, "pid": ""} == {**plain, "pid": ""}
-    assert answer["pid"] == bed.show(unit, "MainPID")["MainPID"]
+    assert answer["pid"] == container.show(unit, "MainPID")["MainPID"]
     assert words_of(pid) == words
-    assert on_huge_pages(bed, unit) >= ENOUGH
-    assert bed.show(unit, "ActiveState", "SubState", "Type") == shown
+    assert on_huge_pages(container, unit) >= ENOUGH
+    assert container.show(unit, "ActiveState", "SubState", "Type") == shown
     untouched(pid, children=1 if kind == "with a child" else 0)
-    processes = len(bed.pids_of(unit))
+    processes = len(container.pids_of(unit))
     assert processes == (2 if kind == "with a child" else 1)
-    bed.systemctl("stop", unit)
-    assert bed.show(unit, "Result", "ActiveState") == {"Result": "success", "ActiveState": "inactive"}
-    wait_for(lambda: not (bed.cgroup / "system.slice" / unit).exists(), what="its cgroup to be gone")
+    container.systemctl("stop", unit)
+    assert container.show(unit, "Result", "ActiveState") == {"Result": "success", "ActiveState": "inactive"}
+    wait_for(lambda: not (container.cgroup / "system.slice" / unit).exists(), what="its cgroup to be gone")
 
 
-def test_oneshot_with_several_commands(bed, make_unit):
+def test_oneshot_with_several_commands(container, make_unit):
     """All run, one after the other, the failure of one is the unit's, a "-" forgives."""
     unit = make_unit("once.service", f"""[Service]
 Type=oneshot
@@ -66,76 +66,76 @@ ExecStart={PROGRAM} --say two
 ExecStart=/bin/sh -c "exit 42"
 ExecStart={PROGRAM} --say three
 """, enable=True)
-    assert bed.systemctl("start", unit, check=False).returncode == 1
-    assert bed.show(unit, "Result", "ExecMainStatus") == {"Result": "exit-code", "ExecMainStatus": "42"}
-    text = [entry["MESSAGE"] for entry in bed.journal(f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout")]
+    assert container.systemctl("start", unit, check=False).returncode == 1
+    assert container.show(unit, "Result", "ExecMainStatus") == {"Result": "exit-code", "ExecMainStatus": "42"}
+    text = [entry["MESSAGE"] for entry in container.journal(f"_SYSTEMD_UNIT={unit}", "_TRANSPORT=stdout")]
     assert "[one]" in text and "[two]" in text and "[three]" not in text
 
 
-def test_socket_activation(bed, make_unit):
+def test_socket_activation(container, make_unit):
     make_unit("asked.socket", "[Socket]\nListenStream=/run/asked.sock\n")
     unit = make_unit("asked.service", f"[Service]\nExecStart={PROGRAM}\n", enable=True)
-    bed.systemctl("start", "asked.socket")
-    assert bed.show(unit, "ActiveState")["ActiveState"] == "inactive"
-    answer = ask(bed, "/run/asked.sock")
-    assert answer["listen_pid"] == answer["pid"] == bed.show(unit, "MainPID")["MainPID"]
+    container.systemctl("start", "asked.socket")
+    assert container.show(unit, "ActiveState")["ActiveState"] == "inactive"
+    answer = ask(container, "/run/asked.sock")
+    assert answer["listen_pid"] == answer["pid"] == container.show(unit, "MainPID")["MainPID"]
     assert answer["listen_fds"] == "1" and answer["right"] == "1"
-    assert on_huge_pages(bed, unit) >= ENOUGH
+    assert on_huge_pages(container, unit) >= ENOUGH
     # A connection that has come while nobody ran is answered by the next.
-    bed.systemctl("stop", unit, check=False)
-    assert ask(bed, "/run/asked.sock")["pid"] != answer["pid"]
-    bed.systemctl("stop", "asked.socket", unit)
+    container.systemctl("stop", unit, check=False)
+    assert ask(container, "/run/asked.sock")["pid"] != answer["pid"]
+    container.systemctl("stop", "asked.socket", unit)
 
 
-def test_watchdog(bed, make_unit):
+def test_watchdog(container, make_unit):
     """Who tells in time lives on; who does not is killed."""
     unit = make_unit("watched.service", "[Service]\nType=notify\nWatchdogSec=3\nNotifyAccess=main\n"
                                         f"ExecStart={PROGRAM} --socket=/run/watched --watchdog=200\n", enable=True)
-    bed.systemctl("start", unit)
-    first = ask(bed, "/run/watched")
+    container.systemctl("start", unit)
+    first = ask(container, "/run/watched")
     assert first["watchdog"] == "3000000"
     stamps = set()
-    wait_for(lambda: stamps.add(bed.show(unit, "WatchdogTimestamp")["WatchdogTimestamp"]) or len(stamps) >= 4,
+    wait_for(lambda: stamps.add(container.show(unit, "WatchdogTimestamp")["WatchdogTimestamp"]) or len(stamps) >= 4,
              what="some seconds of watchdog")
-    assert ask(bed, "/run/watched")["pid"] == first["pid"]
-    bed.write("/etc/systemd/system/watched.service", "[Service]\nType=notify\nWatchdogSec=3\n"
+    assert ask(container, "/run/watched")["pid"] == first["pid"]
+    container.write("/etc/systemd/system/watched.service", "[Service]\nType=notify\nWatchdogSec=3\n"
                                                      f"ExecStart={PROGRAM} --socket=/run/watched --notify\n")
-    bed.run(["hugexecctl", "enable", unit])
-    bed.systemctl("restart", unit)
-    wait_for(lambda: bed.show(unit, "Result")["Result"] == "watchdog", what="the watchdog")
+    container.run(["hugexecctl", "enable", unit])
+    container.systemctl("restart", unit)
+    wait_for(lambda: container.show(unit, "Result")["Result"] == "watchdog", what="the watchdog")
 
 
 @pytest.mark.parametrize("line, code, status", [("exit 3", "exited", "3"), ("kill 9", "killed", "9"), ("kill 11", "killed", "11")])
-def test_restart_on_failure(bed, make_unit, line, code, status):
+def test_restart_on_failure(container, make_unit, line, code, status):
     """Exit codes and signals are what systemd sees; it restarts for the same ones."""
     unit = make_unit("fails.service", "[Service]\nRestart=on-failure\nRestartSec=100ms\nLimitCORE=0\n"
                                       f"ExecStart={PROGRAM} --socket=/run/fails\n", enable=True)
-    bed.systemctl("start", unit)
-    first = ask(bed, "/run/fails")
-    assert tell(bed, "/run/fails", line) == ""
+    container.systemctl("start", unit)
+    first = ask(container, "/run/fails")
+    assert tell(container, "/run/fails", line) == ""
 
     def ended():
-        found = [entry for entry in bed.journal(f"UNIT={unit}", "_PID=1") if "EXIT_CODE" in entry]
+        found = [entry for entry in container.journal(f"UNIT={unit}", "_PID=1") if "EXIT_CODE" in entry]
         return found and found[-1]
 
     entry = wait_for(ended, what="systemd to see the end")
     assert (entry["EXIT_CODE"], entry["EXIT_STATUS"]) == (code, status)
-    wait_for(lambda: ask(bed, "/run/fails")["pid"] != first["pid"], what="the next one")
-    assert on_huge_pages(bed, unit) >= ENOUGH
-    assert bed.show(unit, "NRestarts")["NRestarts"] == "1"
+    wait_for(lambda: ask(container, "/run/fails")["pid"] != first["pid"], what="the next one")
+    assert on_huge_pages(container, unit) >= ENOUGH
+    assert container.show(unit, "NRestarts")["NRestarts"] == "1"
 
 
-def test_no_restart_after_success(bed, make_unit):
+def test_no_restart_after_success(container, make_unit):
     unit = make_unit("ends.service", f"[Service]\nRestart=on-failure\nExecStart={PROGRAM} --socket=/run/ends\n", enable=True)
-    bed.systemctl("start", unit)
-    ask(bed, "/run/ends")
-    tell(bed, "/run/ends", "exit 0")
-    wait_for(lambda: bed.show(unit, "ActiveState")["ActiveState"] == "inactive", what="its end")
-    assert bed.show(unit, "NRestarts", "ExecMainStatus", "Result") == \
+    container.systemctl("start", unit)
+    ask(container, "/run/ends")
+    tell(container, "/run/ends", "exit 0")
+    wait_for(lambda: container.show(unit, "ActiveState")["ActiveState"] == "inactive", what="its end")
+    assert container.show(unit, "NRestarts", "ExecMainStatus", "Result") == \
         {"NRestarts": "0", "ExecMainStatus": "0", "Result": "success"}
 
 
-def test_commands_around_the_main_one(bed, make_unit):
+def test_commands_around_the_main_one(container, make_unit):
     """ExecStartPre=, ExecStartPost=, ExecReload=, ExecStop= see the main process, and are left as they are."""
     unit = make_unit("around.service", f"""[Service]
 Type=notify
@@ -145,65 +145,65 @@ ExecStartPost=/bin/sh -c "echo post $MAINPID >>/run/around"
 ExecReload=/bin/kill -HUP $MAINPID
 ExecStop=/bin/sh -c "echo stop $MAINPID >>/run/around"
 """, enable=True)
-    bed.systemctl("start", unit)
-    answer = ask(bed, "/run/around.sock")
-    bed.systemctl("reload", unit)
-    wait_for(lambda: ask(bed, "/run/around.sock")["hangups"] == "1", what="the reload")
-    assert on_huge_pages(bed, unit) >= ENOUGH
-    bed.systemctl("stop", unit)
+    container.systemctl("start", unit)
+    answer = ask(container, "/run/around.sock")
+    container.systemctl("reload", unit)
+    wait_for(lambda: ask(container, "/run/around.sock")["hangups"] == "1", what="the reload")
+    assert on_huge_pages(container, unit) >= ENOUGH
+    container.systemctl("stop", unit)
     pid = answer["pid"]
-    assert bed.path("/run/around").read_text(encoding="ascii").split() == ["pre", "post", pid, "stop", pid]
+    assert container.path("/run/around").read_text(encoding="ascii").split() == ["pre", "post", pid, "stop", pid]
 
 
-def test_timeout_of_stop(bed, make_unit):
+def test_timeout_of_stop(container, make_unit):
     unit = make_unit("deaf.service", f"[Service]\nTimeoutStopSec=1\nExecStart={PROGRAM} --socket=/run/deaf --deaf --child\n",
                      enable=True)
-    bed.systemctl("start", unit)
-    ask(bed, "/run/deaf")
-    assert len(bed.pids_of(unit)) == 2
-    bed.systemctl("stop", unit)
-    assert bed.show(unit, "Result")["Result"] == "timeout"
-    assert bed.pids_of(unit) == []
+    container.systemctl("start", unit)
+    ask(container, "/run/deaf")
+    assert len(container.pids_of(unit)) == 2
+    container.systemctl("stop", unit)
+    assert container.show(unit, "Result")["Result"] == "timeout"
+    assert container.pids_of(unit) == []
 
 
-def processes_of(bed):
-    return int(bed.run(["sh", "-c", "ls -d /proc/[0-9]* | wc -l"]).stdout)
+def processes_of(container):
+    return int(container.run(["sh", "-c", "ls -d /proc/[0-9]* | wc -l"]).stdout)
 
 
-def test_fifty_restarts_leave_nothing(bed, make_unit):
+def test_fifty_restarts_leave_nothing(container, make_unit):
     """No process, no descriptor of systemd's, no page of the pool."""
     unit = make_unit("again.service", f"[Service]\nType=notify\nExecStart={PROGRAM} --socket=/run/again --notify\n", enable=True)
-    bed.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {}, "min_text": 0, "backing": ["hugetlb"]}]})
+    container.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": {}, "min_text": 0, "backing": ["hugetlb"]}]})
     free = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
     with take_hugetlb_pool(12):
-        bed.systemctl("start", unit)
-        ask(bed, "/run/again")
-        assert on_huge_pages(bed, unit) >= ENOUGH
+        container.systemctl("start", unit)
+        ask(container, "/run/again")
+        assert on_huge_pages(container, unit) >= ENOUGH
 
         def count():
-            return (len(bed.pids_of(unit)), processes_of(bed), len(os.listdir(f"/proc/{bed.pid}/fd")),
-                    bed.path(free).read_text(encoding="ascii"), len(os.listdir(f"/proc/{bed.main_pid(unit)}/fd")))
+            return (len(container.pids_of(unit)), processes_of(container), len(os.listdir(f"/proc/{container.pid}/fd")),
+                    container.path(free).read_text(encoding="ascii"), len(os.listdir(f"/proc/{container.main_pid(unit)}/fd")))
 
         before = count()
-        bed.run(["sh", "-c", f"for i in $(seq 50); do systemctl restart {unit} || exit 1; done"], seconds=120)
-        ask(bed, "/run/again")
-        assert on_huge_pages(bed, unit) >= ENOUGH
+        container.run(["sh", "-c", f"for i in $(seq 50); do systemctl restart {unit} || exit 1; done"], seconds=120)
+        ask(container, "/run/again")
+        assert on_huge_pages(container, unit) >= ENOUGH
         wait_for(lambda: count() == before, what=f"{before}, as before; it is {count()}")
-        bed.systemctl("stop", unit)
-        assert int(bed.path(free).read_text(encoding="ascii")) == 12
+        container.systemctl("stop", unit)
+        assert int(container.path(free).read_text(encoding="ascii")) == 12
 
 
-def test_a_client_waits_for_no_restart(bed, make_unit):
+def test_a_client_waits_for_no_restart(container, make_unit):
     """Clients of a socket unit notice nothing of the service's restart: all are answered."""
     make_unit("steady.socket", "[Socket]\nListenStream=/run/steady.sock\n")
     unit = make_unit("steady.service", f"[Service]\nExecStart={PROGRAM}\n", enable=True)
-    bed.systemctl("start", "steady.socket")
+    container.systemctl("start", "steady.socket")
     pids = set()
     for _ in range(3):
-        pids.add(ask(bed, "/run/steady.sock")["pid"])
+        pids.add(ask(container, "/run/steady.sock")["pid"])
         with socket.socket(socket.AF_UNIX) as early:
-            early.connect(str(bed.path("/run/steady.sock")))
-            bed.systemctl("restart", unit)
-        pids.add(ask(bed, "/run/steady.sock")["pid"])
+            early.connect(str(container.path("/run/steady.sock")))
+            container.systemctl("restart", unit)
+        pids.add(ask(container, "/run/steady.sock")["pid"])
     assert len(pids) >= 4
-    bed.systemctl("stop", "steady.socket", unit)
+    container.systemctl("stop", "steady.socket", unit)

@@ -1,4 +1,4 @@
-"""The ways in which a program comes to be remapped, each run under the injector (inject.c) and compared with a plain run."""
+"""Launch modes: how a program comes to be remapped, each run under the injector (inject.c) and compared with a plain run."""
 import collections
 import contextlib
 import json
@@ -15,7 +15,7 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from errnos import leaves_memory, may_end_it
+from errno_table import leaves_memory, may_end_it
 
 from programs import bigtext
 
@@ -30,7 +30,7 @@ COUNTS_OF = {"ptrace": 500, "wait4": 500, "mmap": 200}
 # Ways to launch: policy settings, backing, options of the injector, words before the program, program, and what it goes
 # through: a helper, where calls of the client fail or those of the helper; or the container hook, before the container's
 # program begins ("hook") or when all is over ("poststop").
-WAYS = {
+LAUNCH_MODES = {
     "thp": ({}, "thp", [], [], "probe"),
     "file": ({}, "file", [], [], "probe"),
     "file, legacy layout": ({}, "file", [], [], "probe"),
@@ -73,13 +73,13 @@ OUTCOMES = {"a library, file": "skipped", "libraries that take long": "skipped",
 # to set filters, but for who gives up privileges).
 SURROUNDINGS = {"file, legacy layout": ["setarch", "-L"],
                 "a library, by its path": ["setpriv", "--bounding-set=-sys_admin,-checkpoint_restore", "--inh-caps=-all", "--no-new-privs"]}
-# Ways in a cgroup of their own (circumstances.CGROUPS).
+# Modes in a cgroup of their own (provoked_reasons.CGROUPS).
 IN_CGROUP = {"hugetlb, no pages for the cgroup": "unified"}
 
 # Ways that take more than a second: only these calls of the tracer's fail, without which it would not hear of anything.
 ONLY_CALLS = {"libraries that take long": ("ptrace", "wait4", "rt_sigtimedwait")}
 
-CONTAINER = "faulty-1"
+CONTAINER = "fault-run-1"
 # As the policy of the host, from below FOLDER.
 ON_HOST = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t overlay -o lowerdir=$1:/etc none /etc && shift && exec "$@"', "sh"]
 # A runtime that tells what it is asked for, and of which bundle.
@@ -139,20 +139,20 @@ def build_tools(folder):
     subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "libslow.so", folder / "slow.c"], check=True)
     subprocess.run([*probe, "-o", folder / "probe-slow", "-Wl,--no-as-needed", "-L.", "-lslow", f"-Wl,-rpath,{folder}"], cwd=folder, check=True)
     subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-o", folder / "inject", ROOT / "tests/faults/inject.c"], check=True)
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", folder / "faulty.so", ROOT / "tests/faults/faulty.c"], check=True)
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", folder / "malloc_fail.so", ROOT / "tests/faults/malloc_fail.c"], check=True)
     os.sync()
 
 
-class Way:
+class LaunchMode:
     def __init__(self, name, folder, build):
-        settings, backing, self.options, before, program, *through = WAYS[name]
+        settings, backing, self.options, before, program, *through = LAUNCH_MODES[name]
         self.through = through[0] if through else None
         self.socket, self.environment = folder / f"{name.replace(' ', '-')}.socket", dict(ENVIRONMENT)
         if self.through:
             self.environment["HUGEXEC_HELPER"] = str(self.socket)
         self.name, self.folder = name, folder
         self.surroundings = SURROUNDINGS.get(name, [])  # words before all others
-        self.preload = {}  # environment of hugexec's own programs: a libc that says no (faulty.c)
+        self.preload = {}  # environment of hugexec's own programs: a libc that says no (malloc_fail.c)
         self.waits_for_libraries = bool(settings.get("libraries"))
         self.program = [*before, str(folder / program)]
         policy = folder / f"{name.replace(' ', '-')}.json"
@@ -227,14 +227,14 @@ class Way:
         text = self.without_numbers(text)
         text = text.replace(str(path), "HELPER") if path else text
         text = re.sub(r"(environ: )\d+", r"\1", text)
-        if "round_out" in WAYS[self.name][0]:
+        if "round_out" in LAUNCH_MODES[self.name][0]:
             # Whether a slot is filled by what lies before and behind the text depends on the load address.
             text = re.sub(r"^(text: .*|map: \w+ r--p .*/probe[-\w]*)\n", "", text, flags=re.M)
         if "probe-static" in str(self.program[-1]) or "legacy" in self.name:  # the vDSO and ld.so lie above or below it, by chance
             text = "".join(sorted(text.splitlines(True)))
         if "probe-lib" in str(self.program[-1]):
             # Where an aligned library comes to stand is chance, and so are the order of mappings and which of them join.
-            copied = "file" not in WAYS[self.name][1]
+            copied = "file" not in LAUNCH_MODES[self.name][1]
             text = "".join(sorted(line for line in text.splitlines(True) if not re.fullmatch(r"map: \w+ rw-p 0 00 \n", line) and
                                   not (copied and re.match(r"map: \w+ r-xp .*/libtext.so|text: ", line))))
         return text
@@ -282,7 +282,7 @@ class Way:
         return ours[0] == 128 + signal.SIGKILL
 
 
-class HookWay(Way):
+class HookWay(LaunchMode):
     """The hook is called for a container's init, which then executes the program. Only the hook's calls fail, its tracer's
     among them: what the container is made to call is as through hugexecd. "hugexec" is the hook, "tracer" the process that
     starts the tracer, "child" the tracer and its children."""
@@ -366,7 +366,7 @@ class PoststopWay(HookWay):
         pass
 
 
-class RuntimeWay(Way):
+class RuntimeWay(LaunchMode):
     """hugexec-runtime stands in a runtime's place: that must be executed, with a bundle that is as it was or has the hook."""
 
     def __init__(self, name, folder, build):
@@ -408,13 +408,13 @@ class RuntimeWay(Way):
         return super().is_right(role, name, fault, ours) or ours[0] in statuses.get(name, ())
 
 
-class AttachWay(Way):
+class AttachWay(LaunchMode):
     """hugexecctl attach while the program waits for a line. "tracer" is the process that attaches."""
 
     def __init__(self, name, folder, build):
         super().__init__(name, folder, build)
         self.ours = [str(build / "shim" / "hugexecctl"), "attach", "--json", f"--policy={folder / name.replace(' ', '-')}.json",
-                     f"--backing={WAYS[name][1]}"]
+                     f"--backing={LAUNCH_MODES[name][1]}"]
 
     def run(self, words, command):
         process = subprocess.Popen([*AS_NOBODY, *self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -443,7 +443,7 @@ class AttachWay(Way):
         assert json.loads(self.told)["outcome"] == "remapped", self.told
 
 
-class ToolWay(Way):
+class ToolWay(LaunchMode):
     """hugexecctl looks at the program: it answers, or says why not, and ends by itself."""
 
     def __init__(self, name, folder, build):
@@ -462,7 +462,7 @@ class ToolWay(Way):
         return ours[0] in (0, 1) or (fault == "killed" and self.has_been_killed(ours))  # hugexecctl itself has been
 
 
-def way(name, folder, build, names):
+def launch_by_name(name, folder, build, names):
     """NAMES: of system calls, by number."""
     made = kind_of(name)(name, folder, build)
     made.names = names
@@ -471,4 +471,4 @@ def way(name, folder, build, names):
 
 def kind_of(name):
     kinds = {"attach": AttachWay, "hook": HookWay, "poststop": PoststopWay, "explain": ToolWay, "runtime": RuntimeWay}
-    return kinds.get(WAYS[name][-1], Way)
+    return kinds.get(LAUNCH_MODES[name][-1], LaunchMode)

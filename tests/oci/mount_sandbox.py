@@ -22,7 +22,7 @@ exec "$@"
 """
 
 
-class Box:
+class MountSandbox:
     """
     Processes that share the namespace: the first command is started with unshare, and the others join it. With INIT,
     the words of a command, that is PID 1 of a namespace of process ids, too.
@@ -56,7 +56,7 @@ class Box:
             path.chmod(modes.get(name, 0o644))
 
     def inside(self, command):
-        """The words of a command line that runs COMMAND in the box."""
+        """The words of a command line that runs COMMAND in the sandbox."""
         pid_options = [f"--pid=/proc/{self.keeper.pid}/ns/pid_for_children"] if self.has_init else []
         return ["nsenter", f"--mount=/proc/{self.keeper.pid}/ns/mnt", *pid_options, f"--wd={os.getcwd()}",
                 *map(str, command)]

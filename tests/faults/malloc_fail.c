@@ -1,9 +1,9 @@
 /*
- * faulty.so - a libc that says no, once: preloaded (LD_PRELOAD), it lets the Nth piece of memory that hugexec asks for
- * be refused, or hides the vDSO from it. In other programs it does nothing.
+ * malloc_fail.so - a libc that says no, once: preloaded (LD_PRELOAD), it lets the Nth piece of memory that hugexec asks
+ * for be refused, or hides the vDSO from it. In other programs it does nothing.
  *
- * What is refused is said in the file that FAULTY names, which whoever has it preloaded maps; hugexec's processes count
- * in it together. Refused by number, since libc has memory in store and asks the kernel for it now and then only:
+ * What is refused is said in the file that MALLOC_FAIL names, which whoever has it preloaded maps; hugexec's processes
+ * count in it together. Refused by number, since libc has memory in store and asks the kernel for it now and then only:
  * failing system calls do not lead to the places where memory is missing.
  */
 #define _GNU_SOURCE
@@ -22,13 +22,13 @@
 
 #define WRITES_COUNTS 0x67636f76
 
-struct faulty {
+struct shared {
 	uint64_t asked;      /* how many pieces of memory were asked for */
 	uint64_t refuse;     /* the one with this number is refused, from 1 on; 0: none */
 	uint64_t hides_vdso; /* 1: there is none, 2: one without a syscall instruction */
 };
 
-static struct faulty *faulty;
+static struct shared *shared;
 
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t count, size_t bytes);
@@ -37,7 +37,7 @@ void *__libc_realloc(void *old, size_t bytes);
 /* fopen(3) and the like of libc's own come by here, too. */
 static bool is_refused(void)
 {
-	if (!faulty || __atomic_add_fetch(&faulty->asked, 1, __ATOMIC_SEQ_CST) != faulty->refuse)
+	if (!shared || __atomic_add_fetch(&shared->asked, 1, __ATOMIC_SEQ_CST) != shared->refuse)
 		return false;
 	errno = ENOMEM;
 	return true;
@@ -82,15 +82,15 @@ int prctl(int option, ...)
 	d = va_arg(list, unsigned long);
 	va_end(list);
 	if (option == WRITES_COUNTS)
-		faulty = NULL;
+		shared = NULL;
 	return (int)syscall(SYS_prctl, option, a, b, c, d);
 }
 
 unsigned long getauxval(unsigned long type)
 {
 	static char without[4096];
-	if (faulty && faulty->hides_vdso && type == AT_SYSINFO_EHDR)
-		return faulty->hides_vdso == 1 ? 0 : (unsigned long)(uintptr_t)without;
+	if (shared && shared->hides_vdso && type == AT_SYSINFO_EHDR)
+		return shared->hides_vdso == 1 ? 0 : (unsigned long)(uintptr_t)without;
 	uint64_t words[128];
 	int fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
 	ssize_t got = fd < 0 ? 0 : read(fd, words, sizeof words);
@@ -104,12 +104,12 @@ unsigned long getauxval(unsigned long type)
 
 __attribute__((constructor)) static void begin(void)
 {
-	const char *path = getenv("FAULTY"), *slash = strrchr(program_invocation_name, '/');
+	const char *path = getenv("MALLOC_FAIL"), *slash = strrchr(program_invocation_name, '/');
 	if (!path || strncmp(slash ? slash + 1 : program_invocation_name, "hugexec", 7) != 0)
 		return;
 	int fd = open(path, O_RDWR | O_CLOEXEC);
-	void *at = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *faulty, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *at = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (at != MAP_FAILED)
-		faulty = at;
+		shared = at;
 }

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from box import Box
+from mount_sandbox import MountSandbox
 
 from lib.surroundings import BUILD
 from lib.unwritable import STANDARD_ERRORS, default_signals, full_file
@@ -23,15 +23,15 @@ def call(tmp_path):
     boxes = []
 
     def run(place, policy, words, **options):
-        boxes.append(Box(tmp_path / f"box{len(boxes)}", {"hugexec/policy.json": policy}))
+        boxes.append(MountSandbox(tmp_path / f"box{len(boxes)}", {"hugexec/policy.json": policy}))
         with place(tmp_path) as (stderr, _):
             return subprocess.run(boxes[-1].inside(["sh", "-c", 'exec "$@"', "sh", *map(str, words)]), stdout=subprocess.PIPE,
                                   stderr=stderr, timeout=HANG, check=False,
                                   preexec_fn=default_signals(stderr, is_limited=place is full_file), **options)
 
     yield run
-    for box in boxes:
-        box.close()
+    for sandbox in boxes:
+        sandbox.close()
 
 
 @pytest.mark.parametrize("place", STANDARD_ERRORS.values(), ids=STANDARD_ERRORS)

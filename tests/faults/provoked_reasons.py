@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from ways import ROOT, Way
+from launch_modes import ROOT, LaunchMode
 
 sys.path.insert(0, str(ROOT / "tests"))
 from programs import bigtext
@@ -89,7 +89,7 @@ ON_RAMFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
             'mount -t ramfs none "$1/mounted" && cp "$1/probe" "$1/mounted" && shift && exec "$@"', "sh", "{folder}"]
 
 # Policy settings, backing, words before hugexec, program, how the reason begins.
-CIRCUMSTANCES = {
+PROVOKED = {
     "no slot of its file": ({}, "file", [], "made-odds", "no-huge-slot: no whole 2 MiB slot of the file"),
     "its entry point is not mapped": ({}, "thp", [], "made-interpreted", "no-text: the program is no mapped file"),
     "more segments than are followed": ({}, "file", [], "made-40-segments", "rebase-refused: its program headers"),
@@ -239,7 +239,7 @@ def prepare(folder):
                   ["-o", "probe-swaps", ROOT / "tests/programs/probe.c", "-DPROBE_WITHOUT_PIDS", "-Wl,--no-as-needed", "-Lswaps", "-lswaps",
                    f"-Wl,-rpath,{folder}/swaps"],
                   ["-o", "fills", "fills.c", "fills.s"], ["-shared", "-fPIC", "-o", "libblocking.so", ROOT / "tests/programs/blocking.c"],
-                  *(["-o", f"blocks-{way}", f"-DWAY={way}", "blocks.c", "-L.", "-lblocking", f"-Wl,-rpath,{folder}"] for way in range(2)),
+                  *(["-o", f"blocks-{launch}", f"-DWAY={launch}", "blocks.c", "-L.", "-lblocking", f"-Wl,-rpath,{folder}"] for launch in range(2)),
                   ["-shared", "-fPIC", "-o", "libslow.so", "slow.c"],
                   ["-o", "loads-slowly", "slowly.c", "-Wl,--no-as-needed", "-L.", "-lslow", f"-Wl,-rpath,{folder}"]):
         subprocess.run(["cc", "-O1", "-w", *words], cwd=folder, check=True)
@@ -261,8 +261,8 @@ def without_order(text):
 
 def run(command):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
-                          env={"PATH": os.environ["PATH"], "MARK": "circumstances"}, cwd="/")
-    text = Way.without_numbers(done.stdout.decode(errors="replace"))
+                          env={"PATH": os.environ["PATH"], "MARK": "provoked-reasons"}, cwd="/")
+    text = LaunchMode.without_numbers(done.stdout.decode(errors="replace"))
     return done.returncode, without_order(text) if "probe-swaps" in str(command[-1]) else text
 
 
@@ -273,7 +273,7 @@ def can_run(words):
 
 def one(name, before, folder, build):
     """What is wrong: "" where nothing is."""
-    settings, backing, _, program, reason = CIRCUMSTANCES[name]
+    settings, backing, _, program, reason = PROVOKED[name]
     policy, report, path = folder / "circumstance.json", folder / "circumstance.report", folder / program
     policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(path)}, "min_text": 0, "follow": "none", **settings}]}))
     policy.chmod(0o644)
@@ -387,7 +387,7 @@ def without_vdso(folder, build):
         return ""
     (folder / "hidden").write_bytes(struct.pack("<QQQ", 0, 0, 1))
     done = subprocess.run([build / "shim" / "hugexec", "--backing=thp", "--report=-", folder / "made-without"], capture_output=True, timeout=60, check=False,
-                          env={"LD_PRELOAD": str(folder / "faulty.so"), "FAULTY": str(folder / "hidden"), "HUGEXEC_HELPER": "off"})
+                          env={"LD_PRELOAD": str(folder / "malloc_fail.so"), "MALLOC_FAIL": str(folder / "hidden"), "HUGEXEC_HELPER": "off"})
     told = json.loads(done.stderr)["reason"]
     return "" if done.returncode == ANSWER and told.startswith("no-vdso") else f"status {done.returncode}, {told}"
 
@@ -402,11 +402,11 @@ def explain(folder, build):
 
 
 def run_all(folder, build, pool):
-    """Returns how many circumstances did not come out as they should; prints a line for each of these, and for those that
+    """Returns how many did not come out as they should; prints a line for each of these, and for those that
     this machine cannot bring about."""
     prepare(folder)
     wrong = 0
-    for name, (_, _, before, _, _) in CIRCUMSTANCES.items():
+    for name, (_, _, before, _, _) in PROVOKED.items():
         with contextlib.ExitStack() as stack:
             words = stack.enter_context(cgroup(before)) if isinstance(before, str) else before
             if name in NEEDS_POOL:
@@ -426,5 +426,5 @@ def run_all(folder, build, pool):
             print(f"DIFFERENT circumstance, {name}: {problem}")
             wrong += 1
     pathlib.Path(INTERPRETER).unlink()
-    print(f"circumstances: {len(CIRCUMSTANCES) + 5}, {wrong} come out in another way than they should", flush=True)
+    print(f"provoked reasons: {len(PROVOKED) + 5}, {wrong} come out in another way than they should", flush=True)
     return wrong

@@ -3,7 +3,7 @@ A real systemd as PID 1 of namespaces of its own, with this build installed in /
 
   pytest -> setpriv --pdeathsig KILL -> unshare --fork --kill-child -> boot.sh, which becomes systemd
 
-It ends by SIGKILL of that PID 1, which is the end of every process in it: in Bed.close(), or because its parent (unshare)
+It ends by SIGKILL of that PID 1, which is the end of every process in it: in SystemdContainer.close(), or because its parent (unshare)
 or pytest is gone, which the kernel tells by the signals of parents' deaths. Its cgroups are below one of our own.
 """
 import contextlib
@@ -50,12 +50,12 @@ def remove_cgroups(top):
     return not top.exists()
 
 
-class Bed:
+class SystemdContainer:
     """LAYERS: folders laid over the machine's /usr, /etc and /var. PROGRAMS: a folder seen as /srv/programs."""
 
     def __init__(self, layers, programs=None):
-        self.folder = tempfile.mkdtemp(prefix=f"hugexec-bed-{os.getpid()}-")
-        self.cgroup = unified_cgroups() / f"hugexec-bed-{os.getpid()}-{time.monotonic_ns()}"
+        self.folder = tempfile.mkdtemp(prefix=f"hugexec-systemd-{os.getpid()}-")
+        self.cgroup = unified_cgroups() / f"hugexec-systemd-{os.getpid()}-{time.monotonic_ns()}"
         self.keeper = None
         self.pid = 0  # of the systemd, as the machine sees it
         try:
@@ -65,11 +65,11 @@ class Bed:
             raise
 
     def _boot(self, layers, programs):
-        for left in self.cgroup.parent.glob("hugexec-bed-*"):  # by a pytest that was killed
+        for left in self.cgroup.parent.glob("hugexec-systemd-*"):  # by a pytest that was killed
             if not pathlib.Path("/proc", left.name.split("-")[2]).exists():
                 remove_cgroups(left)
         self.cgroup.mkdir()
-        environment = dict(os.environ, BED_PROGRAMS=str(programs or ""))
+        environment = dict(os.environ, CONTAINER_PROGRAMS=str(programs or ""))
         # Joins its cgroup before unshare(1) makes that the root of what systemd sees.
         join = f"echo $$ >{self.cgroup}/cgroup.procs && exec \"$@\""
         with open(f"{self.folder}.log", "wb") as log:
@@ -89,13 +89,13 @@ class Bed:
 
         wait_for(systemd, BOOT_SECONDS, "systemd to be started")
         wait_for(lambda: self._alive() and
-                 self.run(["systemctl", "is-active", "--quiet", "bed.target"], check=False).returncode == 0,
-                 BOOT_SECONDS, "bed.target")
+                 self.run(["systemctl", "is-active", "--quiet", "tests.target"], check=False).returncode == 0,
+                 BOOT_SECONDS, "tests.target")
 
     def _alive(self):
         if self.keeper.poll() is not None:
             log = pathlib.Path(f"{self.folder}.log").read_text(encoding="utf-8", errors="replace")
-            raise RuntimeError(f"the bed ended with {self.keeper.returncode}: {log}")
+            raise RuntimeError(f"the container ended with {self.keeper.returncode}: {log}")
         return True
 
     def close(self):
@@ -117,11 +117,11 @@ class Bed:
             os.unlink(f"{self.folder}.log")
 
     def inside(self, words, seconds=120):
-        """The words of a command line that runs WORDS in the bed, for SECONDS at most."""
+        """The words of a command line that runs WORDS in the container, for SECONDS at most."""
         return ["nsenter", "-t", str(self.pid), "-a", "timeout", "--kill-after=5", str(seconds), *map(str, words)]
 
     def run(self, words, check=True, seconds=120, **options):
-        """Run WORDS in the bed to their end; where CHECK, they must succeed."""
+        """Run WORDS in the container to their end; where CHECK, they must succeed."""
         options.setdefault("stdin", subprocess.DEVNULL)
         done = subprocess.run(self.inside(words, seconds), capture_output=True, text=True, timeout=seconds + 20, **options)
         if check and done.returncode != 0:
@@ -144,11 +144,11 @@ class Bed:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def path(self, name):
-        """The file NAME of the bed, as it can be opened from outside. Links with absolute targets lead out of it."""
+        """The file NAME of the container, as it can be opened from outside. Links with absolute targets lead out of it."""
         return pathlib.Path(f"/proc/{self.pid}/root") / str(name).lstrip("/")
 
     def write(self, name, content, mode=0o644):
-        """A file of the bed: text, or anything else as JSON."""
+        """A file of the container: text, or anything else as JSON."""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")

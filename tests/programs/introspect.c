@@ -1,10 +1,10 @@
 /*
- * story - what a program finds out about itself, without a word that differs from run to run: its mappings by its
+ * introspect - what a program finds out about itself, without a word that differs from run to run: its mappings by its
  * program headers, the auxiliary vector, and the names of the frames that it stands in. Built with big text around
- * (story_pad.s, and bigtext.py's behind), so that its own functions lie in the middle of huge pages.
+ * (introspect_pad.s, and bigtext.py's behind), so that its own functions lie in the middle of huge pages.
  *
- *   story          print all of that
- *   story maps     and which part of which file lies where a program header says
+ *   introspect          print all of that
+ *   introspect maps     and which part of which file lies where a program header says
  */
 #include <elf.h>
 #include <execinfo.h>
@@ -65,7 +65,7 @@ static _Unwind_Reason_Code count_frame(struct _Unwind_Context *context, void *co
 	return _URC_NO_REASON;
 }
 
-__attribute__((noinline)) int story_innermost(int n)
+__attribute__((noinline)) int introspect_innermost(int n)
 {
 	void *frames[32];
 	int unwound = 0, count = backtrace(frames, 32);
@@ -82,14 +82,14 @@ __attribute__((noinline)) int story_innermost(int n)
 	return n + count;
 }
 
-__attribute__((noinline)) int story_middle(int n)
+__attribute__((noinline)) int introspect_middle(int n)
 {
-	return story_innermost(n) + 1;
+	return introspect_innermost(n) + 1;
 }
 
-__attribute__((noinline)) int story_outer(int n)
+__attribute__((noinline)) int introspect_outer(int n)
 {
-	return story_middle(n) + 1;
+	return introspect_middle(n) + 1;
 }
 
 int main(int argc, char **argv)
@@ -97,5 +97,5 @@ int main(int argc, char **argv)
 	int begun = 0;
 	with_maps = argc > 1 && strcmp(argv[1], "maps") == 0;
 	dl_iterate_phdr(print_headers, &begun);
-	return story_outer(1) < 3;
+	return introspect_outer(1) < 3;
 }
