@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,7 @@ static const char *hook_path(char *buf, size_t buf_bytes)
 
 static int add_hook(const struct runtime_call *call, struct error *err)
 {
-	char hook[4096];
+	char hook[PATH_MAX];
 	struct policy *policy = NULL;
 	struct policy_sources sources = {.require_root_owned = geteuid() == 0};
 	/* A hook that is not there would fail the container. */
@@ -96,7 +97,7 @@ int main(int argc, char **argv)
 {
 	struct error err = {0};
 	struct runtime_call call;
-	char runtime[4096];
+	char runtime[PATH_MAX];
 	runtime_call_parse(&argc, argv, &call);
 	if (call.creates && add_hook(&call, &err) < 0)
 		tell(&call, "warning", &err);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,7 +220,7 @@ int inject_into_bundle(const char *bundle, const char *config, const char *hook,
 {
 	cleanup_free char *text = NULL;
 	cleanup_free char *changed = NULL;
-	char shown[4096];
+	char shown[PATH_MAX];
 	size_t bytes, changed_bytes = 0;
 	struct stat about;
 	if (strcmp(text_printable(hook, shown, sizeof shown), hook) != 0)

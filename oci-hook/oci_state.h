@@ -7,6 +7,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <limits.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -23,7 +24,7 @@ struct oci_state {
 	char id[RECORD_ID_MAX + 1];
 	enum oci_status status;
 	pid_t pid; /* the container's init, as we see it; 0 where it is stopped */
-	char bundle[4096];
+	char bundle[PATH_MAX];
 	struct annotation *annotations; /* their strings belong to ROOT, or to who added them */
 	size_t annotation_count;
 	json_object *root;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,7 @@ static int count_round(void)
 
 int real_runtime_find(const char *wanted, char *path_buf, size_t buf_bytes, struct error *err)
 {
-	char name[4096];
+	char name[PATH_MAX];
 	int round = count_round();
 	if (round > 1)
 		return error_set(err, "runtime", "the runtime that was chosen leads back to this program");

@@ -1,11 +1,19 @@
 /*
- * elf_arch.h - what ld.so's search knows of the processor. x86-64; another processor is another such header.
+ * elf_arch.h - what files and names say of the processor: ELF headers, ld.so's search, setarch(8). x86-64; another
+ * processor is another such header.
  */
 #pragma once
 
 #ifndef __x86_64__
 #error "no port to this processor"
 #endif
+
+/* The names that setarch(8) has on this processor, besides those that it has on each. */
+#define ARCH_SETARCH_NAMES "i386", "x86_64"
+
+/* Folders that the loaders of Debian and of Fedora look into; what is not for this program is passed over, as ld.so
+ * does. */
+#define LOADER_FOLDERS "/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:/lib64:/usr/lib64:/lib:/usr/lib"
 
 /* Of an entry of ld.so.cache: FLAG_ELF_LIBC6 | FLAG_X8664_LIB64 (glibc, sysdeps/generic/ldconfig.h). */
 #define LD_CACHE_FLAGS 0x0303

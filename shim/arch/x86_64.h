@@ -17,9 +17,21 @@
 
 #define ARCH_NAME        "x86-64"
 #define ARCH_ELF_MACHINE EM_X86_64
+#define ARCH_ELF_DATA    ELFDATA2LSB
 #define ARCH_AUDIT       AUDIT_ARCH_X86_64
 #define ARCH_USER_TOP \
 	UINT64_C(0x7ffffffff000) /* end of the lower half with 4-level tables; what exec hands out is below */
+
+/* Linkers put no program at a fixed address below this by default (0x400000), and ld.so nothing. */
+#define ARCH_LOADED_ABOVE UINT64_C(0x200000)
+
+/*
+ * Where programs are moved to: above what the address sanitizer keeps for its shadow (up to 0x10007fff8000), above Go's
+ * and Java's heaps, and below the 4 TiB at 0x500000000000 that the leak and address sanitizers' allocator takes without
+ * asking (LLVM, kAllocatorSpace), with room for a program that begins right below. 48 TiB are 2^24.6 steps of 2 MiB.
+ */
+#define ARCH_MOVE_LOWEST  UINT64_C(0x200000000000)
+#define ARCH_MOVE_HIGHEST UINT64_C(0x4ff000000000)
 
 struct arch_regs {
 	struct user_regs_struct gpr;

@@ -11,7 +11,7 @@
 
 int read_all(int fd, size_t limit_bytes, char **out, size_t *out_bytes)
 {
-	size_t capacity = 4096;
+	size_t capacity = SMALL_FILE_BYTES;
 	size_t used = 0;
 	cleanup_free char *buf = malloc(capacity);
 	if (!buf)
@@ -27,7 +27,7 @@ int read_all(int fd, size_t limit_bytes, char **out, size_t *out_bytes)
 			errno = EFBIG;
 			return -1;
 		}
-		if (capacity - 1 - used < 2048) {
+		if (capacity - 1 - used < SMALL_FILE_BYTES / 2) {
 			char *larger = realloc(buf, capacity * 2);
 			if (!larger)
 				return -1;
@@ -74,7 +74,7 @@ int write_all(int fd, const void *data, size_t bytes)
 int read_number_file(const char *path, uint64_t *out)
 {
 	cleanup_free char *text = NULL;
-	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &text, NULL) < 0)
 		return -1;
 	if (!isdigit((unsigned char)text[0])) {
 		errno = EINVAL;

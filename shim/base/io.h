@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* More than any file of a line or a few has, as in /proc, sysfs and cgroupfs. */
+#define SMALL_FILE_BYTES (8 * 1024)
+
 /*
  * Read all of FD, at most LIMIT_BYTES, into a fresh NUL-terminated buffer at *OUT (free() it); *OUT_BYTES (may be NULL)
  * gets the length. Made for /proc files, which have no size beforehand.

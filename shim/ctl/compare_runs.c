@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,8 +209,8 @@ static int compare_with(struct compare *compare, const char *report_path, struct
 
 int compare_runs(const struct compare_request *request, struct comparison *out)
 {
-	char hugexec[4096], report[] = "/tmp/hugexecctl-compare-XXXXXX";
-	char report_option[64], policy_option[4096 + 16], backing_option[128];
+	char hugexec[PATH_MAX], report[] = "/tmp/hugexecctl-compare-XXXXXX";
+	char report_option[64], policy_option[PATH_MAX + 16], backing_option[128];
 	char *options[3] = {report_option};
 	*out = (struct comparison){.command = request->command};
 	if (request->policy_file) {

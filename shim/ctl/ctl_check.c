@@ -3,6 +3,7 @@
  */
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,7 +30,7 @@ static const char help[] = "Usage: hugexecctl check [FILE...]\n"
                            "\n"
                            "Exit status: 0 if all are valid, warnings or not, else 1; 2 for wrong usage.\n";
 
-#define SHOWN_MAX    4096
+#define SHOWN_MAX    PATH_MAX
 #define NAME_MOST_MS 2000 /* for the name service to tell of a user */
 
 struct checked {

@@ -24,10 +24,12 @@
 #include "helper/protocol.h"
 #include "host/host.h"
 #include "host/huge_tlb.h"
+#include "host/pages.h"
 #include "policy/policy.h"
 #include "tracer/exe_inspect.h"
 
-#define THP_DIR "/sys/kernel/mm/transparent_hugepage/"
+#define POOLS_MAX 8
+#define THP_DIR   "/sys/kernel/mm/transparent_hugepage/"
 
 static const char help[] = "Usage: hugexecctl doctor [OPTIONS] [DIRECTORY...]\n"
                            "Find out what hugexec can do here, by trying it in small, and name the command\n"
@@ -90,17 +92,39 @@ static void look_at_files(struct doctor *doctor, const char *const *directories,
 	}
 }
 
+/* "hugetlb, 2M" */
+static const char *pool_name(uint64_t page_bytes, char buf[FINDING_NAME_BYTES])
+{
+	bool is_gib = page_bytes >= GIB;
+	snprintf(buf, FINDING_NAME_BYTES, "hugetlb, %" PRIu64 "%s",
+	         page_bytes / (is_gib              ? GIB
+	                       : page_bytes >= MIB ? MIB
+	                                           : KIB),
+	         is_gib              ? "G"
+	         : page_bytes >= MIB ? "M"
+	                             : "K");
+	return buf;
+}
+
+static bool look_at_pool(struct doctor *doctor, uint64_t page_bytes)
+{
+	struct probe probe;
+	char name[FINDING_NAME_BYTES];
+	probe_hugetlb(page_bytes, &probe);
+	return add_probe(doctor, "backings", pool_name(page_bytes, name), &probe);
+}
+
 static void look_at_backings(struct doctor *doctor, const char *const *directories, int count)
 {
 	static const char *const usual[] = {"/usr/bin", "/var/tmp"};
 	struct probe probe;
 	look_at_files(doctor, count ? directories : usual, count ? count : 2);
-	probe_hugetlb(2 * MIB, &probe);
-	doctor->works[BACKING_HUGETLB] = add_probe(doctor, "backings", "hugetlb, 2M", &probe);
-	struct hugetlb_pool pool;
-	if (host_hugetlb_pool(GIB, &pool) == 0) {
-		probe_hugetlb(GIB, &probe);
-		add_probe(doctor, "backings", "hugetlb, 1G", &probe);
+	doctor->works[BACKING_HUGETLB] = look_at_pool(doctor, host_pages()->huge_bytes);
+	uint64_t sizes[POOLS_MAX];
+	unsigned pools = host_hugetlb_sizes(sizes, POOLS_MAX);
+	for (unsigned i = 0; i < pools; i++) {
+		if (sizes[i] != host_pages()->huge_bytes)
+			look_at_pool(doctor, sizes[i]);
 	}
 	probe_thp(&probe);
 	doctor->works[BACKING_THP] = add_probe(doctor, "backings", "thp", &probe);
@@ -173,7 +197,7 @@ static void look_at_headroom(struct doctor *doctor, const char *name, const char
 	else
 		snprintf(text, sizeof text, "%s left; cgroup %s", size_format(headroom_bytes, size, sizeof size),
 		         directory);
-	bool low = headroom_bytes < 4 * MIB;
+	bool low = headroom_bytes < 2 * host_pages()->huge_bytes;
 	findings_add(
 	    &doctor->findings, "limits", name, low ? MARK_BAD : MARK_FACT, text,
 	    low ? "raise the limit of that cgroup or of one above it, for a unit with MemoryMax= or, for hugetlb, "
@@ -186,8 +210,9 @@ static void look_at_limits(struct doctor *doctor)
 	uint64_t bytes = UINT64_MAX;
 	host_memory_headroom(getpid(), &bytes);
 	look_at_headroom(doctor, "memory", "memory", bytes);
-	host_hugetlb_headroom(getpid(), 2 * MIB, &bytes);
-	look_at_headroom(doctor, "hugetlb, 2M", "hugetlb", bytes);
+	char name[FINDING_NAME_BYTES];
+	host_hugetlb_headroom(getpid(), host_pages()->huge_bytes, &bytes);
+	look_at_headroom(doctor, pool_name(host_pages()->huge_bytes, name), "hugetlb", bytes);
 	look_at_limit(doctor, "open files", RLIMIT_NOFILE, 16, "ulimit -n 1024, for a unit LimitNOFILE=");
 	look_at_limit(doctor, "address space", RLIMIT_AS, GIB, "ulimit -v unlimited, for a unit LimitAS=infinity");
 	look_at_limit(doctor, "file size", RLIMIT_FSIZE, GIB, "ulimit -f unlimited, for a unit LimitFSIZE=infinity");

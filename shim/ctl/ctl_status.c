@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +87,7 @@ static void print_heading(const struct status *status)
 
 static void print_object(struct status *status, const struct process *process, const struct text_object *object)
 {
-	char name[COMM_BYTES], object_name[4096], path[4096], text[16], huge[16], share[64], label[1024];
+	char name[COMM_BYTES], object_name[PATH_MAX], path[PATH_MAX], text[16], huge[16], share[64], label[1024];
 	text_object_name(object, object_name, sizeof object_name);
 	if (status->shown++ == 0)
 		print_heading(status);
@@ -105,7 +106,7 @@ static void print_object(struct status *status, const struct process *process, c
 static json_object *object_to_json(const struct text_object *object)
 {
 	bool huge = object->huge_bytes > 0;
-	char name[4096];
+	char name[PATH_MAX];
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "name", ctl_text(text_object_name(object, name, sizeof name)));
 	json_object_object_add(json, "path", ctl_text(object->path));
@@ -167,7 +168,7 @@ static int read_process(struct status *status, pid_t pid)
 	if (read_file_at(AT_FDCWD, path, SMAPS_LIMIT_BYTES, &smaps, NULL) < 0)
 		return -1;
 	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-	if (read_file_at(AT_FDCWD, path, 4096, &comm, NULL) < 0)
+	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &comm, NULL) < 0)
 		return -1;
 	comm[strcspn(comm, "\n")] = '\0';
 	struct text_objects objects;

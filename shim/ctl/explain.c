@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-#include "base/size.h"
 #include "ctl/explain_backing.h"
+#include "host/pages.h"
+#include "remap/backing.h"
 #include "remap/elf_object.h"
 
 void explain_plan(struct explanation *explanation)
@@ -13,8 +14,8 @@ void explain_plan(struct explanation *explanation)
 	struct forecast *hugetlb_forecast = &explanation->hugetlb_forecast;
 	if (error_is_set(&explanation->elf_error))
 		return;
-	forecast_make(&explanation->elf, settings, 2 * MIB, forecast);
-	forecast_make(&explanation->elf, settings, settings->page_size_bytes, hugetlb_forecast);
+	forecast_make(&explanation->elf, settings, host_pages(), host_pages()->huge_bytes, forecast);
+	forecast_make(&explanation->elf, settings, host_pages(), hugetlb_page_bytes(settings), hugetlb_forecast);
 	if (error_is_set(&explanation->ruled_out)) {
 		forecast->fewest_bytes = forecast->most_bytes = 0;
 		return;

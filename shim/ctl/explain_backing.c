@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/size.h"
 #include "host/ext4.h"
+#include "host/pages.h"
 #include "remap/backing.h"
 #include "remap/page_cache.h"
 #include "remap/text_blocks.h"
@@ -26,7 +26,7 @@
 
 #define VERSION(major, minor) ((major)*1000U + (minor))
 
-/* Filesystems, and the first kernel that reads them into folios of 2 MiB. */
+/* Filesystems, and the first kernel that reads them into huge folios. */
 static const struct filesystem {
 	unsigned long magic;
 	const char *name;
@@ -80,9 +80,8 @@ static void judge_part(const struct explanation *explanation, const struct page_
 		error_set(&outlook->reason, "file-short", "the file ends before all of its text");
 	else
 		error_set(&outlook->reason, "file-busy",
-		          "%" PRIu64 " of %" PRIu64
-		          " slots of 2 MiB are dirty, or mapped in small pages by another process",
-		          state->busy_bytes / PAGE_CACHE_SLOT_BYTES, all_bytes / PAGE_CACHE_SLOT_BYTES);
+		          "%" PRIu64 " of %" PRIu64 " slots are dirty, or mapped in small pages by another process",
+		          state->busy_bytes / host_pages()->huge_bytes, all_bytes / host_pages()->huge_bytes);
 	if (left_bytes == 0 || !is_last(explanation, BACKING_FILE))
 		return;
 	outlook->verdict = VERDICT_WORKS;
@@ -140,7 +139,8 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	struct page_cache_state state;
 	outlook->bytes = explanation->forecast.file_bytes;
 	if (outlook->bytes == 0) {
-		error_set(&outlook->reason, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
+		error_set(&outlook->reason, "file-misaligned",
+		          "offset and address of its text differ modulo a huge page%s",
 		          settings->rebase ? ", or no whole slot lies inside" : ", and rebase is off");
 		return;
 	}
@@ -148,9 +148,9 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	if (check_mapping(fd, &outlook->reason) < 0)
 		return;
 	if (settings->round_out)
-		text_slots_rounded(&explanation->elf, &slots);
+		text_slots_rounded(&explanation->elf, host_pages(), &slots);
 	else
-		text_slots_of(&explanation->elf, false, &slots);
+		text_slots_of(&explanation->elf, false, host_pages()->huge_bytes, &slots);
 	if (page_cache_look(fd, slots.ranges, slots.count, &state, &outlook->reason) < 0)
 		outlook->verdict = strcmp(outlook->reason.word, "file-hidden") == 0 ? VERDICT_UNKNOWN : VERDICT_FAILS;
 	else

@@ -11,6 +11,8 @@
 #include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "ctl/explain.h"
+#include "host/pages.h"
+#include "remap/backing.h"
 #include "remap/elf_object.h"
 
 #define VALUE_BYTES 4200
@@ -66,8 +68,8 @@ static void print_settings(const struct settings *settings)
 		also(value, ", max_text %s", size_format(settings->max_text_bytes, size, sizeof size));
 	for (unsigned i = 0; i < settings->backing_count; i++)
 		also(value, "%s%s", i ? "," : ", backing ", backing_name(settings->backing[i]));
-	if (settings->page_size_bytes != usual.page_size_bytes)
-		also(value, ", page_size %s", size_format(settings->page_size_bytes, size, sizeof size));
+	if (hugetlb_page_bytes(settings) != host_pages()->huge_bytes)
+		also(value, ", page_size %s", size_format(hugetlb_page_bytes(settings), size, sizeof size));
 	if (settings->libraries)
 		also(value, ", libraries%s%s%s", settings->library_include ? " included" : "",
 		     settings->library_exclude ? " but those excluded" : "",
@@ -117,9 +119,9 @@ static void print_forecast(const struct explanation *explanation)
 	bool wanted = !error_is_set(&explanation->ruled_out) &&
 	              (!error_is_set(&forecast->reason) || strcmp(forecast->reason.word, "no-huge-slot") == 0);
 	if (wanted)
-		print_slots(forecast, 2 * MIB);
-	if (wanted && settings->page_size_bytes != 2 * MIB)
-		print_slots(&explanation->hugetlb_forecast, settings->page_size_bytes);
+		print_slots(forecast, host_pages()->huge_bytes);
+	if (wanted && hugetlb_page_bytes(settings) != host_pages()->huge_bytes)
+		print_slots(&explanation->hugetlb_forecast, hugetlb_page_bytes(settings));
 	if (settings->libraries && !explanation->elf.has_interp && !error_is_set(&explanation->ruled_out))
 		line("libraries", "it loads none");
 	explained_libraries_print(&explanation->libraries);
@@ -258,7 +260,7 @@ static json_object *settings_to_json(const struct settings *settings)
 	    json, "max_text",
 	    settings->max_text_bytes == UINT64_MAX ? NULL : json_object_new_uint64(settings->max_text_bytes));
 	json_object_object_add(json, "backing", backings);
-	json_object_object_add(json, "page_size", json_object_new_uint64(settings->page_size_bytes));
+	json_object_object_add(json, "page_size", json_object_new_uint64(hugetlb_page_bytes(settings)));
 	json_object_object_add(json, "libraries", json_object_new_boolean(settings->libraries));
 	json_object_object_add(json, "libraries_include", globs_to_json(settings->library_include));
 	json_object_object_add(json, "libraries_exclude", globs_to_json(settings->library_exclude));

@@ -31,7 +31,7 @@ struct explanation {
 	char build_id[2 * ELF_BUILD_ID_MAX + 1];
 	struct elf_facts elf;
 	struct error elf_error; /* set: ELF is not known */
-	char unit[256], cgroup[4096];
+	char unit[256], cgroup[PATH_MAX];
 	struct decision decision;         /* its strings are the policy's */
 	const char *called;               /* another path of PROGRAM, by which it would be executed; NULL: none */
 	bool goes_by_env;                 /* a script's env(1) finds the program */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/memfd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include "base/size.h"
 #include "host/cgroup.h"
 #include "host/host.h"
+#include "host/pages.h"
 #include "remap/backing.h"
 #include "remap/page_cache.h"
 #include "remap/private_copy.h"
@@ -32,10 +34,15 @@
 #define PR_SET_PTRACER 0x59616d61
 #endif
 
-/* A disk that is slower than this for 4 MiB leaves the question open. */
+/* A disk that is slower than this for a few MiB leaves the question open. */
 #define FILE_TIMEOUT_MS 3000
-#define FILE_BYTES      (4 * MIB)
+#define FILE_PAGES      2 /* huge ones */
 #define FILE_TRIES      4
+
+static uint64_t file_bytes(void)
+{
+	return FILE_PAGES * host_pages()->huge_bytes;
+}
 
 static void say(struct probe *out, enum verdict verdict, const char *text, const char *advice)
 {
@@ -70,24 +77,25 @@ static char *reserve_aligned(uint64_t bytes, void **reserve)
 	return (char *)*reserve + (bytes - (uintptr_t)*reserve % bytes) % bytes;
 }
 
-/* Map 2 MiB of the memfd FD as text. Returns the bytes on huge pages that smaps shows; -1 with errno where it is
+/* Map a huge page of the memfd FD as text. Returns the bytes on huge pages that smaps shows; -1 with errno where it is
  * refused. */
 static int64_t map_as_text(int fd)
 {
+	uint64_t huge_bytes = host_pages()->huge_bytes;
 	void *reserve;
-	char *text = reserve_aligned(2 * MIB, &reserve);
+	char *text = reserve_aligned(huge_bytes, &reserve);
 	if (!text)
 		return -1;
-	int64_t huge_bytes = -1;
-	if (mmap(text, 2 * MIB, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 0) != MAP_FAILED) {
-		madvise(text, 2 * MIB, MADV_POPULATE_READ);
+	int64_t seen_bytes = -1;
+	if (mmap(text, huge_bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 0) != MAP_FAILED) {
+		madvise(text, huge_bytes, MADV_POPULATE_READ);
 		cleanup_free char *smaps = remap_read_smaps(getpid(), UINT64_MAX);
-		huge_bytes = (int64_t)remap_huge_bytes(smaps, (uintptr_t)text, (uintptr_t)text + 2 * MIB, NULL);
+		seen_bytes = (int64_t)remap_huge_bytes(smaps, (uintptr_t)text, (uintptr_t)text + huge_bytes, NULL);
 	}
 	int saved = errno;
-	munmap(reserve, 4 * MIB);
+	munmap(reserve, 2 * huge_bytes);
 	errno = saved;
-	return huge_bytes;
+	return seen_bytes;
 }
 
 void probe_proc(struct probe *out)
@@ -126,20 +134,21 @@ void probe_thp(struct probe *out)
 {
 	if (cannot_see(out))
 		return;
+	uint64_t huge_bytes = host_pages()->huge_bytes;
 	cleanup_close int fd = create_memfd(0);
-	if (fd < 0 || ftruncate(fd, (off_t)(2 * MIB)) < 0) {
+	if (fd < 0 || ftruncate(fd, (off_t)huge_bytes) < 0) {
 		say_error(out, "memfd_create", errno);
 		return;
 	}
 	void *reserve;
-	char *window = reserve_aligned(2 * MIB, &reserve);
-	if (!window || mmap(window, 2 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+	char *window = reserve_aligned(huge_bytes, &reserve);
+	if (!window || mmap(window, huge_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
 		say_error(out, "mapping a memfd", errno);
 		return;
 	}
 	struct error err = {0};
-	int failed = backing_thp.open_window(window, 2 * MIB, &err);
-	munmap(reserve, 4 * MIB);
+	int failed = backing_thp.open_window(window, huge_bytes, &err);
+	munmap(reserve, 2 * huge_bytes);
 	if (failed) {
 		char text[sizeof err];
 		say(out, VERDICT_FAILS, error_text(&err, text, sizeof text),
@@ -149,10 +158,10 @@ void probe_thp(struct probe *out)
 		          "echo 1 > /proc/sys/vm/compact_memory");
 		return;
 	}
-	int64_t huge_bytes = map_as_text(fd);
-	if (huge_bytes < 0)
+	int64_t seen_bytes = map_as_text(fd);
+	if (seen_bytes < 0)
 		say_error(out, "mapping a memfd executable", errno);
-	else if ((uint64_t)huge_bytes < 2 * MIB)
+	else if ((uint64_t)seen_bytes < huge_bytes)
 		say(out, VERDICT_FAILS, "a memfd became huge, but is mapped by small pages",
 		    "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
 	else
@@ -171,7 +180,7 @@ const char *probe_cgroup_directory(const char *controller, char *buf, unsigned b
 static void advise_pool(const struct hugetlb_pool *pool, struct probe *out)
 {
 	uint64_t mib = pool->page_bytes / MIB;
-	if (pool->page_bytes == 2 * MIB)
+	if (pool->page_bytes == host_pages()->huge_bytes)
 		snprintf(out->advice, sizeof out->advice, "sysctl vm.nr_hugepages=%" PRIu64, pool->total + 64);
 	else
 		snprintf(out->advice, sizeof out->advice,
@@ -183,9 +192,11 @@ static void advise_pool(const struct hugetlb_pool *pool, struct probe *out)
 static void advise_cgroup(uint64_t page_bytes, struct probe *out)
 {
 	struct cgroup_place place;
+	char size[16];
 	if (cgroup_find(getpid(), "hugetlb", &place) == 0)
 		snprintf(out->advice, sizeof out->advice, "raise hugetlb.%s.%s in %.256s or a cgroup above it",
-		         page_bytes >= GIB ? "1GB" : "2MB", place.unified ? "max" : "limit_in_bytes", place.directory);
+		         cgroup_page_size(page_bytes, size, sizeof size), place.unified ? "max" : "limit_in_bytes",
+		         place.directory);
 }
 
 void probe_hugetlb(uint64_t page_bytes, struct probe *out)
@@ -226,7 +237,7 @@ static int create_nameless(const char *directory)
 	int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0700);
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
 		return fd;
-	char path[4096];
+	char path[PATH_MAX];
 	snprintf(path, sizeof path, "%s/.hugexec-probe-XXXXXX", directory);
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd >= 0)
@@ -240,7 +251,7 @@ static bool mount_is_noexec(int fd)
 	return fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOEXEC);
 }
 
-/* 4 MiB on the disk and out of the page cache; then as the engine will see it: open for reading only. */
+/* A few MiB on the disk and out of the page cache; then as the engine will see it: open for reading only. */
 static int prepare_file(const char *directory, const char **step)
 {
 	static const char block[64 * KIB] = {1};
@@ -249,8 +260,8 @@ static int prepare_file(const char *directory, const char **step)
 	cleanup_close int fd = create_nameless(directory);
 	if (fd < 0)
 		return -1;
-	*step = "writing 4 MiB";
-	for (uint64_t at = 0; at < FILE_BYTES; at += sizeof block) {
+	*step = "writing it";
+	for (uint64_t at = 0; at < file_bytes(); at += sizeof block) {
 		if (pwrite(fd, block, sizeof block, (off_t)at) != (ssize_t)sizeof block)
 			return -1;
 	}
@@ -267,7 +278,7 @@ static int prepare_file(const char *directory, const char **step)
 /* Try the file open at FD. Returns whether that answers the question for all files beside it. */
 static bool try_file(int fd, struct probe *out)
 {
-	struct file_range range = {0, FILE_BYTES};
+	struct file_range range = {0, file_bytes()};
 	struct error err = {0};
 	uint64_t huge_bytes = 0;
 	char text[sizeof err];
@@ -297,7 +308,7 @@ static bool try_large_files(const char *directory, struct probe *out)
 	unsigned tries = 0;
 	while (list && tries < FILE_TRIES && (entry = readdir(list)) != NULL) {
 		if (fstatat(dirfd(list), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-		    (uint64_t)st.st_size < FILE_BYTES)
+		    (uint64_t)st.st_size < file_bytes())
 			continue;
 		cleanup_close int fd =
 		    openat(dirfd(list), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);

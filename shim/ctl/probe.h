@@ -25,8 +25,8 @@ void probe_thp(struct probe *out);
 void probe_hugetlb(uint64_t page_bytes, struct probe *out);
 
 /*
- * Text of a file in DIRECTORY on huge pages of the page cache: the file backing. Tried with a nameless file of 4 MiB,
- * or, where none can be made, with a large file that is there.
+ * Text of a file in DIRECTORY on huge pages of the page cache: the file backing. Tried with a nameless file of two huge
+ * pages, or, where none can be made, with a large file that is there.
  */
 void probe_file(const char *directory, struct probe *out);
 

@@ -7,21 +7,22 @@
 
 #include "base/cleanup.h"
 #include "base/size.h"
+#include "host/pages.h"
 #include "remap/text_blocks.h"
 
 #define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
-#define STEP_BYTES      (64 * MIB)
+#define STEP_PAGES      32    /* huge ones */
 #define STEP_TIMEOUT_MS 60000 /* a disk of 2 MiB/s is in time; nobody waits for us but the boot */
 
 /* In steps, so that progress can be told. What the filesystem cannot do for one it cannot do for the others. */
 static void warm_ranges(int fd, const struct file_range *ranges, unsigned count, warm_observer *observe, void *context,
                         struct warmed *out)
 {
-	uint64_t done_bytes = 0;
+	uint64_t done_bytes = 0, step_bytes = STEP_PAGES * host_pages()->huge_bytes;
 	for (unsigned i = 0; i < count; i++) {
-		for (uint64_t at = 0; at < ranges[i].bytes; at += STEP_BYTES) {
+		for (uint64_t at = 0; at < ranges[i].bytes; at += step_bytes) {
 			uint64_t left = ranges[i].bytes - at, huge_bytes = 0;
-			struct file_range step = {ranges[i].file_off + at, left < STEP_BYTES ? left : STEP_BYTES};
+			struct file_range step = {ranges[i].file_off + at, left < step_bytes ? left : step_bytes};
 			struct error err = {0};
 			page_cache_make_huge(fd, &step, 1, STEP_TIMEOUT_MS, &huge_bytes, &err);
 			out->huge_bytes += huge_bytes;
@@ -56,7 +57,7 @@ void warm_file(const char *path, warm_observer *observe, void *context, struct w
 	if (elf_reader_start(&reader, fd, &out->reason) < 0 ||
 	    elf_reader_finish(&reader, READ_TIMEOUT_MS, &elf, &out->reason) < 0)
 		return;
-	text_slots_rounded(&elf, &slots);
+	text_slots_rounded(&elf, host_pages(), &slots);
 	out->text_bytes = slots.text_bytes;
 	out->slot_bytes = slots.slot_bytes;
 	out->reason = slots.reason;

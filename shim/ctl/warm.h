@@ -10,7 +10,7 @@
 
 struct warmed {
 	uint64_t text_bytes; /* executable segments, in the file */
-	uint64_t slot_bytes; /* of it in whole slots of 2 MiB, which can be huge */
+	uint64_t slot_bytes; /* of it in whole slots of a huge page, which can be huge */
 	uint64_t huge_bytes; /* of these on huge pages now */
 	struct error reason; /* set: why that is not all */
 	bool missing;        /* there is no such file */

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "ctl/drop_in.h"
+#include "host/pages.h"
 #include "mm/file_view.h"
 #include "remap/libraries.h"
 
@@ -66,7 +67,7 @@ static bool has_wanted_text(const struct warming *warming, int fd)
 	struct text_slots slots;
 	if (elf_reader_start(&reader, fd, NULL) < 0 || elf_reader_finish(&reader, READ_TIMEOUT_MS, &elf, NULL) < 0)
 		return false;
-	text_slots_rounded(&elf, &slots);
+	text_slots_rounded(&elf, host_pages(), &slots);
 	return slots.count > 0 && slots.text_bytes >= warming->settings->min_text_bytes &&
 	       slots.text_bytes <= warming->settings->max_text_bytes;
 }
@@ -83,7 +84,7 @@ static void on_file(void *context, const char *path)
 	struct warming *warming = context;
 	struct stat st;
 	cleanup_close int fd = file_view_open_file(&warming->view, path, false);
-	bool is_large = fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= (off_t)PAGE_CACHE_SLOT_BYTES;
+	bool is_large = fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= (off_t)host_pages()->huge_bytes;
 	if (is_large && is_elf(fd) && has_wanted_text(warming, fd) && is_new(warming, fd))
 		warming->each(warming->context, path);
 }

@@ -52,7 +52,7 @@ static long described(int fd, const char *name)
 	char path[64];
 	cleanup_free char *text = NULL;
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
-	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &text, NULL) < 0)
 		return -1;
 	size_t name_len = strlen(name);
 	for (const char *line = text; line; line = strchr(line, '\n')) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 
 #define PROC_LIMIT_BYTES (4 * MIB)
 #define DEPTH_MAX        64
-#define LINE_BYTES       4096
+#define LINE_BYTES       PATH_MAX
 
 /* v1 says "no limit" with the largest multiple of the page size that a signed 64-bit number holds. */
 #define V1_UNLIMITED_FROM (UINT64_C(1) << 62)
@@ -123,7 +124,7 @@ static const char *below_root(const char *path, const char *root)
 int cgroup_find_in(const char *cgroup_text, const char *mountinfo_text, const char *controller,
                    struct cgroup_place *out)
 {
-	char path[4096 - 512], root[sizeof out->mount];
+	char path[PATH_MAX - 512], root[sizeof out->mount];
 	*out = (struct cgroup_place){.unified = false};
 	if (!path_in_hierarchy(cgroup_text, controller, path, sizeof path) ||
 	    !find_mount(mountinfo_text, controller, root, out)) {
@@ -153,7 +154,7 @@ int cgroup_find(pid_t pid, const char *controller, struct cgroup_place *out)
 
 static int read_in(const char *directory, const char *name, uint64_t *out)
 {
-	char path[4096 + 64];
+	char path[PATH_MAX + 64];
 	snprintf(path, sizeof path, "%s/%s", directory, name);
 	return read_number_file(path, out);
 }
@@ -161,7 +162,7 @@ static int read_in(const char *directory, const char *name, uint64_t *out)
 /* The value of "NAME N" in the memory.stat of DIRECTORY; 0 where it is not there. */
 static uint64_t memory_stat(const char *directory, const char *name)
 {
-	char path[4096 + 64];
+	char path[PATH_MAX + 64];
 	cleanup_free char *text = NULL;
 	snprintf(path, sizeof path, "%s/memory.stat", directory);
 	if (read_file_at(AT_FDCWD, path, PROC_LIMIT_BYTES, &text, NULL) < 0)
@@ -193,7 +194,7 @@ static uint64_t memory_room_here(const char *directory, bool unified)
 }
 
 /* "2MB", "1GB": as the hugetlb controller names page sizes. */
-static void page_size_name(uint64_t page_bytes, char *buf, size_t buf_bytes)
+const char *cgroup_page_size(uint64_t page_bytes, char *buf, size_t buf_bytes)
 {
 	if (page_bytes >= GIB)
 		snprintf(buf, buf_bytes, "%dGB", (int)(page_bytes / GIB));
@@ -201,6 +202,7 @@ static void page_size_name(uint64_t page_bytes, char *buf, size_t buf_bytes)
 		snprintf(buf, buf_bytes, "%dMB", (int)(page_bytes / MIB));
 	else
 		snprintf(buf, buf_bytes, "%dKB", (int)(page_bytes / KIB));
+	return buf;
 }
 
 /* COUNTED: "", or "rsvd." for reservations, which have limits of their own and are charged for pages without one too.
@@ -209,7 +211,7 @@ static uint64_t hugetlb_room_of(const char *directory, bool unified, uint64_t pa
 {
 	char size[16], limit_name[64], used_name[64];
 	uint64_t limit, used;
-	page_size_name(page_bytes, size, sizeof size);
+	cgroup_page_size(page_bytes, size, sizeof size);
 	snprintf(limit_name, sizeof limit_name, "hugetlb.%s.%s%s", size, counted, unified ? "max" : "limit_in_bytes");
 	snprintf(used_name, sizeof used_name, "hugetlb.%s.%s%s", size, counted, unified ? "current" : "usage_in_bytes");
 	if (read_in(directory, limit_name, &limit) < 0 || limit >= V1_UNLIMITED_FROM ||
@@ -277,7 +279,7 @@ int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes)
 
 char *host_cgroup_of(pid_t pid)
 {
-	char path[64], found[4096];
+	char path[64], found[PATH_MAX];
 	cleanup_free char *text = NULL;
 	snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
 	if (read_file_at(AT_FDCWD, path, PROC_LIMIT_BYTES, &text, NULL) < 0)

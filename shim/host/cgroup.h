@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,10 +14,10 @@
 
 /* The directory of a process in the tree that has a controller. */
 struct cgroup_place {
-	bool unified;         /* v2: other file names */
-	bool counts_hugetlb;  /* v2: hugetlb pages count as memory, too (memory_hugetlb_accounting, Linux 6.6) */
-	char mount[512];      /* where the tree is mounted */
-	char directory[4096]; /* MOUNT plus the process's path below it */
+	bool unified;             /* v2: other file names */
+	bool counts_hugetlb;      /* v2: hugetlb pages count as memory, too (memory_hugetlb_accounting, Linux 6.6) */
+	char mount[512];          /* where the tree is mounted */
+	char directory[PATH_MAX]; /* MOUNT plus the process's path below it */
 };
 
 /*
@@ -31,6 +32,10 @@ int cgroup_find_in(const char *cgroup_text, const char *mountinfo_text, const ch
 
 /* Room below the memory limits of PLACE and of each directory above it, up to the mount. UINT64_MAX: no limit. */
 uint64_t cgroup_memory_headroom(const struct cgroup_place *place);
+
+/* PAGE_BYTES as the hugetlb controller's files have it in their names, "2MB", into BUF (16 bytes are enough). Returns
+ * BUF. */
+const char *cgroup_page_size(uint64_t page_bytes, char *buf, size_t buf_bytes);
 
 /* The same for hugetlb pages of PAGE_BYTES. */
 uint64_t cgroup_hugetlb_headroom(const struct cgroup_place *place, uint64_t page_bytes);

@@ -46,7 +46,7 @@ const char *host_switch(const char *path, char *buf, size_t buf_bytes)
 {
 	cleanup_free char *text = NULL;
 	buf[0] = '\0';
-	if (read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &text, NULL) < 0)
 		return buf;
 	char *open_bracket = strchr(text, '[');
 	char *close_bracket = open_bracket ? strchr(open_bracket, ']') : NULL;

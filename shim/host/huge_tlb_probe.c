@@ -6,9 +6,10 @@
 
 #include "arch/code.h"
 #include "host/huge_tlb.h"
+#include "host/pages.h"
 
-#define PAGE      4096
-#define HUGE_PAGE (2 << 20)
+#define PAGE      host_pages()->base_bytes
+#define HUGE_PAGE host_pages()->huge_bytes
 #define LINE      64
 /* More pages than any first-level TLB has entries, and lines that fit a first-level cache of 32 KiB in 8 ways. */
 #define STEPS     384

@@ -45,7 +45,8 @@ static bool waits_for_signals(pid_t pid)
 	char path[64];
 	cleanup_free char *call = NULL;
 	snprintf(path, sizeof path, "/proc/%d/syscall", (int)pid);
-	return read_file_at(AT_FDCWD, path, 4096, &call, NULL) == 0 && strtoll(call, NULL, 10) == SYS_rt_sigtimedwait;
+	return read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &call, NULL) == 0 &&
+	       strtoll(call, NULL, 10) == SYS_rt_sigtimedwait;
 }
 
 /*

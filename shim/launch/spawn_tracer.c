@@ -51,7 +51,8 @@ static bool is_dead(pid_t pid)
 	char path[64];
 	cleanup_free char *stat = NULL;
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	const char *name_end = read_file_at(AT_FDCWD, path, 4096, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
+	const char *name_end =
+	    read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
 	if (name_end && strlen(name_end) > 2)
 		return name_end[2] == 'Z' || name_end[2] == 'X';
 	return kill(pid, 0) < 0 && errno == ESRCH;

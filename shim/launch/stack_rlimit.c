@@ -4,6 +4,8 @@
 #include <sys/auxv.h>
 #include <sys/resource.h>
 
+#include "host/pages.h"
+
 #define WANTED (1 * MIB) /* arguments and environment are part of the stack */
 
 static struct {
@@ -37,6 +39,7 @@ uint64_t stack_room(void)
 	if (getrlimit(RLIMIT_STACK, &now) < 0 || now.rlim_cur == RLIM_INFINITY)
 		return UINT64_MAX;
 	/* The program's name is what lies highest, in the last page but for a word or two (fs/exec.c). */
-	uint64_t used = getauxval(AT_EXECFN) - (uint64_t)(uintptr_t)__builtin_frame_address(0) + 4096;
+	uint64_t used =
+	    getauxval(AT_EXECFN) - (uint64_t)(uintptr_t)__builtin_frame_address(0) + host_pages()->base_bytes;
 	return now.rlim_cur > used ? now.rlim_cur - used : 0;
 }

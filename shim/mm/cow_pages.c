@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "host/pages.h"
 
-#define PAGE_BYTES 4096
-#define ENTRIES    1024 /* read at once */
+#define ENTRIES 1024 /* read at once */
 
 /* Bits of an entry (Documentation/admin-guide/mm/pagemap.rst). */
 #define ENTRY_FILE    (UINT64_C(1) << 61)
@@ -20,18 +20,14 @@ static bool is_private(uint64_t entry)
 	return (entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) && !(entry & ENTRY_FILE);
 }
 
-bool private_pages_between(pid_t pid, uint64_t start, uint64_t end)
+bool private_pages_in(int pagemap_fd, uint64_t start, uint64_t end, uint64_t page_bytes)
 {
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)pid);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return true;
-	for (uint64_t page = start / PAGE_BYTES; page < (end + PAGE_BYTES - 1) / PAGE_BYTES;) {
+	uint64_t last = page_up(end, page_bytes) / page_bytes;
+	for (uint64_t page = start / page_bytes; page < last;) {
 		uint64_t entries[ENTRIES];
-		uint64_t wanted = (end + PAGE_BYTES - 1) / PAGE_BYTES - page;
+		uint64_t wanted = last - page;
 		size_t bytes = (wanted < ENTRIES ? wanted : ENTRIES) * sizeof entries[0];
-		ssize_t got = pread(fd, entries, bytes, (off_t)(page * sizeof entries[0]));
+		ssize_t got = pread(pagemap_fd, entries, bytes, (off_t)(page * sizeof entries[0]));
 		if (got < (ssize_t)sizeof entries[0])
 			return true;
 		for (ssize_t i = 0; i < got / (ssize_t)sizeof entries[0]; i++) {
@@ -41,6 +37,14 @@ bool private_pages_between(pid_t pid, uint64_t start, uint64_t end)
 		page += (uint64_t)got / sizeof entries[0];
 	}
 	return false;
+}
+
+bool private_pages_between(pid_t pid, uint64_t start, uint64_t end)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)pid);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || private_pages_in(fd, start, end, host_pages()->base_bytes);
 }
 
 void private_pages_note(struct image *image, size_t map_index, pid_t pid)

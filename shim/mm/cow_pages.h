@@ -17,5 +17,8 @@
 /* Whether PID has private pages, in memory or swapped out, between START and END. True where that cannot be told. */
 bool private_pages_between(pid_t pid, uint64_t start, uint64_t end);
 
+/* The same by what PAGEMAP_FD, a /proc/PID/pagemap, says of a system with base pages of PAGE_BYTES. */
+bool private_pages_in(int pagemap_fd, uint64_t start, uint64_t end, uint64_t page_bytes);
+
 /* Set `changed` in all read-only mappings of the object that MAP_INDEX is a mapping of. */
 void private_pages_note(struct image *image, size_t map_index, pid_t pid);

@@ -15,7 +15,6 @@
 #include "mm/file_view.h"
 
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-#define PAGE_BYTES 4096
 
 /* root may be refused a file that its own user may read: by a FUSE mount without allow_other, or a server of NFS. */
 static int open_exe(pid_t pid, struct error *err)
@@ -41,7 +40,7 @@ static int identify(int fd, struct mapping *file)
 {
 	struct image own;
 	int result = -1;
-	void *page = mmap(NULL, PAGE_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
+	void *page = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (page == MAP_FAILED)
 		return -1;
 	errno = ENOENT;
@@ -54,7 +53,7 @@ static int identify(int fd, struct mapping *file)
 		}
 		image_free(&own);
 	}
-	munmap(page, PAGE_BYTES);
+	munmap(page, 1);
 	return result;
 }
 
@@ -62,7 +61,7 @@ static int identify(int fd, struct mapping *file)
  */
 static int open_by_path(pid_t pid, const struct mapping *mapping, struct error *err)
 {
-	char path[4096 + 64];
+	char path[PATH_MAX + 64];
 	struct stat st;
 	struct file_view view;
 	snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, mapping->path);

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "host/pages.h"
 #include "mm/smaps.h"
 
 #define MAPS_LIMIT_BYTES (64 * MIB)
@@ -65,7 +66,8 @@ static void note_auxv(struct image *image, const uint64_t *auxv, size_t auxv_wor
 	}
 }
 
-int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struct image *out, struct error *err)
+int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint64_t page_bytes, struct image *out,
+                struct error *err)
 {
 	struct image image = {0};
 	size_t lines = count_lines(maps);
@@ -85,7 +87,7 @@ int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struc
 	int got;
 	while ((got = smaps_next(&cursor, &entry)) == 1) {
 		if (image.count == lines || entry.start < last_end || entry.end <= entry.start ||
-		    (entry.start | entry.end) & 4095) {
+		    (entry.start | entry.end) % page_bytes) {
 			got = -1;
 			break;
 		}
@@ -121,7 +123,7 @@ int image_read(pid_t pid, struct image *out, struct error *err)
 	ssize_t got = fd < 0 ? -1 : read(fd, auxv, sizeof auxv);
 	if (got < 0)
 		return error_set_errno(err, errno, "no-proc", "%s", path);
-	return image_parse(maps, auxv, (size_t)got / sizeof auxv[0], out, err);
+	return image_parse(maps, auxv, (size_t)got / sizeof auxv[0], host_pages()->base_bytes, out, err);
 }
 
 void image_free(struct image *image)

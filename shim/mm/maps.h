@@ -45,7 +45,8 @@ struct image {
 int image_read(pid_t pid, struct image *out, struct error *err);
 
 /* The same from the text of a maps file and the raw words of an auxv: no I/O. */
-int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, struct image *out, struct error *err);
+int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint64_t page_bytes, struct image *out,
+                struct error *err);
 
 void image_free(struct image *image);
 

@@ -32,10 +32,10 @@ enum segments_hold {
 
 /*
  * Read the PT_LOAD headers of the position-independent program that is open at EXE_FD and has its entry point at
- * ENTRY_ADDR. Returns 0, or -1 with ERR word "file-misaligned": it is not one, so it stays where it is; or
- * "rebase-refused": its headers make no sense.
+ * ENTRY_ADDR, on base pages of PAGE_BYTES. Returns 0, or -1 with ERR word "file-misaligned": it is not one, so it stays
+ * where it is; or "rebase-refused": its headers make no sense.
  */
-int segments_read(int exe_fd, uint64_t entry_addr, struct segments *out, struct error *err);
+int segments_read(int exe_fd, uint64_t entry_addr, uint64_t page_bytes, struct segments *out, struct error *err);
 
 /* Pure: how much of MAPPING lies in the segments. */
 enum segments_hold segments_hold(const struct segments *segments, const struct mapping *mapping);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,8 +21,9 @@ struct smaps_entry {
 	uint64_t shmem_pmd_bytes; /* ShmemPmdMapped */
 	uint64_t anon_huge_bytes; /* AnonHugePages */
 	uint64_t private_hugetlb_bytes, shared_hugetlb_bytes;
-	bool sealed;     /* VmFlags: sl. By mseal(2), Linux 6.10 */
-	char path[4096]; /* as the kernel shows it, with "\012" turned back into a newline; "" where there is none */
+	bool sealed; /* VmFlags: sl. By mseal(2), Linux 6.10 */
+	char
+	    path[PATH_MAX]; /* as the kernel shows it, with "\012" turned back into a newline; "" where there is none */
 };
 
 /* Where reading goes on. The text is borrowed. */

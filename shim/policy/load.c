@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 #include "policy/internal.h"
 
 #define DROP_INS_MAX 1024
-#define PATH_BYTES   4096
+#define PATH_BYTES   PATH_MAX
 
 /* Highest precedence first, as everywhere in systemd's world. */
 static const char *const directories[] = {"/etc/hugexec", "/run/hugexec", "/usr/lib/hugexec"};

@@ -52,8 +52,7 @@ static int parse_page_size(const struct parser *parser, const struct json_place 
 	int word;
 	if (parse_word(parser, place, value, words, &word) < 0)
 		return -1;
-	out->page_size_bytes = word == 0 ? 2 * MIB : GIB;
-	return 0;
+	return size_parse(words[word], &out->page_size_bytes);
 }
 
 static int parse_backing(const struct parser *parser, const struct json_place *place, json_object *value,

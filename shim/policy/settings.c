@@ -10,11 +10,10 @@
 void settings_default(struct settings *settings)
 {
 	*settings = (struct settings){
-	    .min_text_bytes = 2 * MIB,
+	    .min_text_bytes = 2 * MIB, /* by which nobody waits for a program that gains nothing */
 	    .max_text_bytes = UINT64_MAX,
 	    .backing = {BACKING_FILE, BACKING_HUGETLB, BACKING_THP},
 	    .backing_count = BACKING_COUNT,
-	    .page_size_bytes = 2 * MIB,
 	    .rebase = true,
 	    .follow = FOLLOW_BY_WRAPPER,
 	    .follow_timeout_s = 30,

@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 #include <string.h>
 
+#include "arch/elf_arch.h"
 #include "policy/policy.h"
 
 /* They become the program: what the same process executes later is looked at. */
@@ -16,8 +17,8 @@ static const char *const exec_wrappers[] = {
     "chrt", "eatmydata", "faketime", "hugexec", "ionice", "nice", "nohup", "numactl", "prlimit", "proxychains*",
     "schedtool", "setsid", "stdbuf", "taskset", "uclampset",
     /* users, privileges, roots, personality, cgroups */
-    "capsh", "cgexec", "chroot", "gosu", "i386", "linux32", "linux64", "setarch", "setpriv", "su-exec", "systemd-run",
-    "x86_64",
+    "capsh", "cgexec", "chroot", "gosu", "linux32", "linux64", "setarch", "setpriv", "su-exec", "systemd-run",
+    ARCH_SETARCH_NAMES,
     /* daemontools, runit, s6, execline: programs that end by executing the next one */
     "chpst", "envdir", "envuidgid", "pgrphack", "setlock", "setuidgid", "softlimit", "s6-*", "backtick", "background",
     "define", "elgetopt", "elgetpositionals", "emptyenv", "exec", "execlineb", "export", "fdblock", "fdclose", "fdmove",

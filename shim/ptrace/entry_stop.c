@@ -12,9 +12,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/size.h"
+#include "host/pages.h"
 #include "mm/maps.h"
 #include "ptrace/auxv.h"
 #include "ptrace/inject.h"
@@ -27,16 +29,14 @@
 #define F_SEAL_FUTURE_WRITE 0x10 /* Linux 5.1 */
 #endif
 
-#define PAGE_BYTES   UINT64_C(4096)
 #define LOADER_BYTES (256 * KIB) /* of ld.so's data; glibc's has some 12 KiB */
 
 /*
  * Where the page goes: above vm.mmap_min_addr as it is by default, below all that the kernel and ld.so map without
  * being told where, so that the addresses of everything else are those of a plain run.
  */
-#define LOWEST_ADDR  (64 * KIB)
-#define HIGHEST_ADDR (2 * MIB)
-#define PLACES_MAX   8
+#define LOWEST_ADDR (64 * KIB)
+#define PLACES_MAX  8
 
 /* Somewhere in the page, which the tracee has for reading and executing only; we have it writable. */
 struct placed_stub {
@@ -117,11 +117,12 @@ static uint64_t random_below(uint64_t limit)
 static int make_page(int memfd, struct entry_stop *stop, pid_t zombie_pid, struct error *err)
 {
 	void *page = MAP_FAILED;
-	if (ftruncate(memfd, PAGE_BYTES) == 0)
-		page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	uint64_t page_bytes = host_pages()->base_bytes;
+	if (ftruncate(memfd, (off_t)page_bytes) == 0)
+		page = mmap(NULL, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (page == MAP_FAILED)
 		return error_set_errno(err, errno, "no-breakpoint", "a page for its entry point");
-	uint64_t places = (PAGE_BYTES - sizeof *stop->placed) / sizeof(uint64_t);
+	uint64_t places = (page_bytes - sizeof *stop->placed) / sizeof(uint64_t);
 	stop->page = page;
 	stop->placed = (struct placed_stub *)((uint64_t *)page + 1 + random_below(places));
 	arch_make_entry_stub(&stop->placed->stub, stop->entry_addr, stop->slot_addr);
@@ -144,9 +145,11 @@ static int refused(int64_t result, const char *what, struct error *err)
 static int map_page(struct tracee *tracee, int64_t fd, struct entry_stop *stop, struct error *err)
 {
 	int64_t mapped = -EEXIST;
+	uint64_t page_bytes = host_pages()->base_bytes;
+	uint64_t places = (ARCH_LOADED_ABOVE - LOWEST_ADDR) / page_bytes;
 	for (int i = 0; i < PLACES_MAX && mapped < 0 && tracee->state == TRACEE_INJECTING; i++) {
-		uint64_t place = LOWEST_ADDR + random_below((HIGHEST_ADDR - LOWEST_ADDR) / PAGE_BYTES) * PAGE_BYTES;
-		mapped = remote_syscall(tracee, err, SYS_mmap, place, PAGE_BYTES, PROT_READ | PROT_EXEC,
+		uint64_t place = LOWEST_ADDR + random_below(places) * page_bytes;
+		mapped = remote_syscall(tracee, err, SYS_mmap, place, page_bytes, PROT_READ | PROT_EXEC,
 		                        MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)fd, 0);
 	}
 	if (mapped < 0)
@@ -184,7 +187,7 @@ static int place_stub(struct tracee *tracee, struct entry_stop *stop, pid_t zomb
 static void unmap_page(struct tracee *tracee, const struct entry_stop *stop)
 {
 	if (stop->page_addr && tracee->state == TRACEE_INJECTING)
-		remote_syscall(tracee, NULL, SYS_munmap, stop->page_addr, PAGE_BYTES, 0, 0, 0, 0);
+		remote_syscall(tracee, NULL, SYS_munmap, stop->page_addr, host_pages()->base_bytes, 0, 0, 0, 0);
 }
 
 static void free_stop(struct entry_stop *stop)
@@ -192,7 +195,7 @@ static void free_stop(struct entry_stop *stop)
 	if (stop->page) {
 		remove_from_robust(stop->placed);
 		__atomic_store_n(&stop->placed->stub.tracer, 0, __ATOMIC_SEQ_CST);
-		munmap(stop->page, PAGE_BYTES);
+		munmap(stop->page, host_pages()->base_bytes);
 	}
 	free(stop);
 }

@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/size.h"
+#include "host/pages.h"
 #include "mm/mapped_file.h"
 #include "mm/maps.h"
 
@@ -14,18 +14,17 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#define SLOT_BYTES (2 * MIB)
-
 /* Whether the kernel aligns large mappings of FD: two that would lie beside each other otherwise, and not a slot apart.
  */
 static bool is_aligned(int fd)
 {
-	const uint64_t bytes[] = {2 * SLOT_BYTES, 2 * SLOT_BYTES - 4096};
+	const struct page_sizes *pages = host_pages();
+	const uint64_t bytes[] = {2 * pages->huge_bytes, 2 * pages->huge_bytes - pages->base_bytes};
 	void *at[] = {MAP_FAILED, MAP_FAILED};
 	bool aligned = true;
 	for (int i = 0; i < 2; i++) {
 		at[i] = mmap(NULL, bytes[i], PROT_READ, MAP_PRIVATE, fd, 0);
-		aligned &= at[i] == MAP_FAILED || (uintptr_t)at[i] % SLOT_BYTES == 0;
+		aligned &= at[i] == MAP_FAILED || (uintptr_t)at[i] % pages->huge_bytes == 0;
 	}
 	for (int i = 0; i < 2; i++) {
 		if (at[i] != MAP_FAILED)
@@ -55,21 +54,22 @@ void map_hint_begin(const struct tracee *tracee, bool is_wanted, struct map_hint
 /* Whether ARGS, of mmap(2), map a large file at any place. */
 static bool is_free_to_lie(const uint64_t args[6])
 {
+	const struct page_sizes *pages = host_pages();
 	const uint64_t bound = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN;
-	return args[0] == 0 && args[1] >= SLOT_BYTES && args[1] < ARCH_USER_TOP &&
-	       (args[3] & MAP_TYPE) == MAP_PRIVATE && !(args[3] & bound) && args[5] % 4096 == 0;
+	return args[0] == 0 && args[1] >= pages->huge_bytes && args[1] < ARCH_USER_TOP &&
+	       (args[3] & MAP_TYPE) == MAP_PRIVATE && !(args[3] & bound) && args[5] % pages->base_bytes == 0;
 }
 
 /* A place for BYTES from OFFSET on, below all else that lies below ld.so, where the kernel would put it, too. */
 static uint64_t find_place(const struct tracee *tracee, const struct map_hint *hint, uint64_t bytes, uint64_t offset)
 {
 	struct image image;
-	uint64_t place = 0;
+	uint64_t place = 0, huge_bytes = host_pages()->huge_bytes;
 	if (image_read(tracee->pid, &image, NULL) < 0)
 		return 0;
 	ssize_t loader = image_find(&image, hint->loader_start);
 	if (loader >= 0)
-		place = image_find_gap(&image, (size_t)loader, bytes, SLOT_BYTES, offset % SLOT_BYTES);
+		place = image_find_gap(&image, (size_t)loader, bytes, huge_bytes, offset % huge_bytes);
 	image_free(&image);
 	return place;
 }

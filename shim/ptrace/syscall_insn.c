@@ -5,9 +5,9 @@
 #include <sys/auxv.h>
 
 #include "base/size.h"
+#include "host/pages.h"
 #include "mm/maps.h"
 
-#define VDSO_BYTES   4096
 #define CHUNK_BYTES  16384
 #define SEARCH_BYTES (4 * MIB) /* of a mapping: libc's first one stands within its first 200 KiB */
 
@@ -18,7 +18,7 @@ static uint64_t vdso_syscall_offset(void)
 	const uint8_t *vdso = (const uint8_t *)getauxval(AT_SYSINFO_EHDR); // NOLINT(performance-no-int-to-ptr)
 	if (offset || !vdso)
 		return offset;
-	const uint8_t *found = memmem(vdso, VDSO_BYTES, arch_syscall_insn, sizeof arch_syscall_insn);
+	const uint8_t *found = memmem(vdso, host_pages()->base_bytes, arch_syscall_insn, sizeof arch_syscall_insn);
 	return offset = found ? (uint64_t)(found - vdso) : 0;
 }
 

@@ -41,5 +41,8 @@ struct backing_copy {
 	bool (*can_move)(uint64_t page_bytes);
 };
 
+/* How large a page is that SETTINGS ask for of the hugetlb pool. */
+uint64_t hugetlb_page_bytes(const struct settings *settings);
+
 extern const struct backing_copy backing_hugetlb;
 extern const struct backing_copy backing_thp;

@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
-#include "base/size.h"
+#include "host/pages.h"
 #include "ptrace/inject.h"
 #include "remap/page_cache.h"
 #include "remap/plan_in_place.h"
@@ -57,7 +57,7 @@ static int plan_moved(const struct image *image, size_t map_index, uint64_t phas
 		moved[copy.count].start += own ? phase : 0;
 		moved[copy.count++].end += own ? phase : 0;
 	}
-	plan_in_place(&copy, moved_index, settings, file_bytes, plan);
+	plan_in_place(&copy, moved_index, settings, file_bytes, host_pages()->huge_bytes, plan);
 	if (plan->range_count > 0)
 		return 0;
 	*err = plan->reason;
@@ -201,11 +201,11 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return error_set_errno(err, errno, "file-unsupported", "looking at the file");
-	uint64_t phase = relocate_phase(text), file_bytes = (uint64_t)st.st_size;
+	uint64_t phase = relocate_phase(text, host_pages()->huge_bytes), file_bytes = (uint64_t)st.st_size;
 	if (plan_moved(image, map_index, phase, settings, file_bytes, plan, err) < 0)
 		return -1;
 	if (phase && (!may_move || !settings->rebase))
-		return error_set(err, "file-misaligned", "offset and address of its text differ modulo 2 MiB%s",
+		return error_set(err, "file-misaligned", "offset and address of its text differ modulo a huge page%s",
 		                 may_move ? ", and rebase is off" : "");
 	if (phase && relocate_check(tracee, image, fd, phase, err) < 0)
 		return -1;

@@ -12,8 +12,14 @@
 #include "base/retry.h"
 #include "base/size.h"
 #include "host/host.h"
+#include "host/pages.h"
 #include "ptrace/inject.h"
 #include "remap/backing.h"
+
+uint64_t hugetlb_page_bytes(const struct settings *settings)
+{
+	return settings->page_size_bytes ? settings->page_size_bytes : host_pages()->huge_bytes;
+}
 
 static unsigned hugetlb_memfd_flags(uint64_t page_bytes)
 {
@@ -57,7 +63,7 @@ static int check_limit(pid_t pid, uint64_t bytes, uint64_t page_bytes, struct er
 
 static int hugetlb_check(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err)
 {
-	uint64_t page_bytes = settings->page_size_bytes;
+	uint64_t page_bytes = hugetlb_page_bytes(settings);
 	uint64_t pages = bytes / page_bytes;
 	struct hugetlb_pool pool;
 	if (host_hugetlb_pool(page_bytes, &pool) < 0) {

@@ -11,6 +11,7 @@
 
 #include "base/size.h"
 #include "host/host.h"
+#include "host/pages.h"
 #include "ptrace/inject.h"
 #include "remap/backing.h"
 #include "remap/populate.h"
@@ -92,7 +93,7 @@ static int collapse_ended(int errnum, int64_t disabled, struct error *err)
 		return error_set(err, "thp-refused",
 		                 "the process has switched huge pages off for itself (PR_SET_THP_DISABLE)");
 	if (errnum == ENOMEM)
-		return error_set_errno(err, errnum, "thp-refused", "no 2 MiB page could be had");
+		return error_set_errno(err, errnum, "thp-refused", "no huge page could be had");
 	return error_set_errno(err, errnum, "thp-refused", "MADV_COLLAPSE of a memfd");
 }
 
@@ -104,7 +105,7 @@ static int collapse_ended(int errnum, int64_t disabled, struct error *err)
 static int thp_open_window(void *window, uint64_t bytes, struct error *err)
 {
 	madvise(window, bytes, MADV_HUGEPAGE);
-	for (uint64_t i = 0; i < bytes; i += 2 * MIB)
+	for (uint64_t i = 0; i < bytes; i += host_pages()->huge_bytes)
 		((volatile char *)window)[i] = 0;
 	for (int tries = 0;; tries++) {
 		if (madvise(window, bytes, MADV_COLLAPSE) == 0)
@@ -131,10 +132,11 @@ static int advise_inside(struct tracee *tracee, uint64_t addr, uint64_t bytes, i
 static int thp_allocate_mapped(struct tracee *tracee, uint64_t aside_addr, uint64_t bytes, struct error *err)
 {
 	int64_t result;
+	uint64_t base_bytes = host_pages()->base_bytes;
 	if (advise_inside(tracee, aside_addr, bytes, MADV_HUGEPAGE, &result, err) < 0)
 		return -1;
-	for (uint64_t i = 0; i < bytes; i += 2 * MIB) {
-		result = populate_read(tracee, aside_addr + i, 4096, 4096, err);
+	for (uint64_t i = 0; i < bytes; i += host_pages()->huge_bytes) {
+		result = populate_read(tracee, aside_addr + i, base_bytes, base_bytes, err);
 		if (result == INT64_MIN)
 			return -1;
 		if (result < 0)

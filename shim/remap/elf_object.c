@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/size.h"
+#include "host/pages.h"
 #include "mm/mapped_file.h"
+#include "remap/backing.h"
 #include "remap/backing_file.h"
 #include "remap/perf_map.h"
 #include "remap/plan.h"
@@ -50,7 +51,7 @@ static int try_backing(struct object *object, unsigned index, int fd, struct pla
 		object->map_index = object->may_move ? object->image->exe_index : object->map_index;
 		return result;
 	}
-	uint64_t page_bytes = backing == BACKING_HUGETLB ? settings->page_size_bytes : 2 * MIB;
+	uint64_t page_bytes = backing == BACKING_HUGETLB ? hugetlb_page_bytes(settings) : host_pages()->huge_bytes;
 	plan_make(object->image, object->map_index, settings, page_bytes, plan);
 	if (plan->range_count == 0) {
 		*refusal = plan->reason;
@@ -141,7 +142,7 @@ bool object_remap(struct object *object, struct report_object *out)
 		out->backing = applied;
 	/* A plan that came to nothing may be one for where the object would have been moved to. */
 	if (done < 0 && object->image->count > 0)
-		plan_make(object->image, object->map_index, settings, 2 * MIB, &plan);
+		plan_make(object->image, object->map_index, settings, host_pages()->huge_bytes, &plan);
 	note_extent(&plan, out);
 	return done == 0;
 }

@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,13 +16,13 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "host/pages.h"
 #include "mm/file_view.h"
 #include "remap/elf_object.h"
 #include "remap/text_blocks.h"
 
 #define PREPARED_MAX      48 /* libraries with large text; the report has room for 64 objects */
 #define ENVIRON_BYTES_MAX (8 * MIB)
-#define SMALL_PAGE        UINT64_C(4096)
 #define NAMES_MAX         16384 /* that are looked at for the policy's globs */
 
 /* A library with slots of text that is wanted. */
@@ -166,7 +167,7 @@ static int fill_request(const struct work *work, struct search_request *request,
 void library_judge(const struct settings *settings, const struct found_library *library, struct text_slots *out)
 {
 	char is[16], wanted[16];
-	text_slots_of(library->facts, true, out);
+	text_slots_of(library->facts, true, host_pages()->huge_bytes, out);
 	size_format(out->text_bytes, is, sizeof is);
 	struct error no = {0};
 	if (strcmp(out->reason.word, "no-text") == 0)
@@ -219,7 +220,7 @@ static bool is_placed_by_loader(const struct elf_facts *elf)
 	uint64_t align = 0;
 	for (unsigned i = 0; i < elf->segment_count; i++)
 		align = elf->segments[i].align > align ? elf->segments[i].align : align;
-	return align > SMALL_PAGE && align % PAGE_CACHE_SLOT_BYTES;
+	return align > host_pages()->base_bytes && align % host_pages()->huge_bytes;
 }
 
 /* As ld.so maps it first: as a whole. Twice, because one of 512 addresses agrees by chance. */
@@ -229,13 +230,13 @@ bool library_is_placed(int fd, const struct elf_facts *elf)
 		return false;
 	const struct elf_segment *first = &elf->segments[0];
 	const struct elf_segment *last = &elf->segments[elf->segment_count ? elf->segment_count - 1 : 0];
-	uint64_t file_off = first->file_off / SMALL_PAGE * SMALL_PAGE;
+	uint64_t file_off = page_down(first->file_off, host_pages()->base_bytes);
 	uint64_t bytes = last->vaddr > first->vaddr ? last->vaddr - first->vaddr + last->mem_bytes : first->mem_bytes;
 	void *at[2];
 	bool agrees = true;
 	for (int i = 0; i < 2; i++) {
 		at[i] = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, (off_t)file_off);
-		agrees &= at[i] != MAP_FAILED && ((uintptr_t)at[i] - file_off) % PAGE_CACHE_SLOT_BYTES == 0;
+		agrees &= at[i] != MAP_FAILED && ((uintptr_t)at[i] - file_off) % host_pages()->huge_bytes == 0;
 	}
 	for (int i = 0; i < 2; i++) {
 		if (at[i] != MAP_FAILED)
@@ -254,7 +255,7 @@ static void prepare(const struct work *work, const struct kept *kept, struct pre
 	prepared->is_placed = library_is_placed(kept->fd, &kept->elf);
 	if (!prepared->is_placed && !error_is_set(&prepared->reason))
 		error_set(&prepared->reason, "file-misaligned",
-		          "it is mapped at any address, so offset and address will differ modulo 2 MiB");
+		          "it is mapped at any address, so offset and address will differ modulo a huge page");
 }
 
 /* The child. It is a copy of the tracer that looks at files; see base/aside.h. */

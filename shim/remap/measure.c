@@ -1,3 +1,4 @@
+#include "host/pages.h"
 #include "remap/private_copy.h"
 
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include "mm/smaps.h"
 
 #define SMAPS_LIMIT_BYTES (64 * MIB)
-#define SMAPS_CHUNK_BYTES 4096 /* more is made at once of a few mappings that may take long */
 
 /* Whether TEXT has the line of a mapping at END_ADDR or above in or behind the line at FROM. */
 static bool reaches(const char *text, size_t from, uint64_t end_addr)
@@ -33,18 +33,21 @@ char *remap_read_smaps(pid_t pid, uint64_t end_addr)
 {
 	char path[64];
 	size_t used = 0, room = 0;
+	/* More would be made at once of mappings that may take long: the kernel fills a page and looks whether that is
+	 * enough. */
+	size_t chunk_bytes = host_pages()->base_bytes;
 	char *text = NULL;
 	snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	while (fd >= 0 && used < SMAPS_LIMIT_BYTES) {
-		if (room - used < SMAPS_CHUNK_BYTES + 1) {
-			room = room ? room * 2 : 8 * SMAPS_CHUNK_BYTES;
+		if (room - used < chunk_bytes + 1) {
+			room = room ? room * 2 : 8 * chunk_bytes;
 			char *larger = realloc(text, room);
 			if (!larger)
 				break;
 			text = larger;
 		}
-		ssize_t got = retry(read(fd, text + used, SMAPS_CHUNK_BYTES));
+		ssize_t got = retry(read(fd, text + used, chunk_bytes));
 		if (got < 0)
 			break;
 		text[used + (size_t)got] = '\0';

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "host/ext4.h"
+#include "host/pages.h"
 #include "remap/page_cache_blocks.h"
 #include "remap/populate.h"
 
@@ -249,9 +250,9 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 	if (huge == slots->count)
 		return;
 	if (huge + cut == slots->count)
-		error_set(err, "file-short", "the file ends before %u of its %u slots of 2 MiB", cut, slots->count);
+		error_set(err, "file-short", "the file ends before %u of its %u huge pages", cut, slots->count);
 	else if (outcome == OUTCOME_UNFINISHED || outcome == OUTCOME_TIME_SHORT)
-		error_set(err, "file-timeout", "%u of %u slots of 2 MiB could be read in %u ms", huge, slots->count,
+		error_set(err, "file-timeout", "%u of %u huge pages could be read in %u ms", huge, slots->count,
 		          timeout_ms);
 	else if (outcome == OUTCOME_ENDED)
 		error_set(err, "file-unsupported",
@@ -261,14 +262,13 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 		          "this ext4 has the feature %s, which keeps the kernel from large folios on all of it",
 		          findings->feature);
 	else if (outcome == OUTCOME_UNSUPPORTED)
-		error_set(
-		    err, "file-unsupported",
-		    "this filesystem and kernel read the file into small folios, or no memory is left in pieces of "
-		    "2 MiB");
+		error_set(err, "file-unsupported",
+		          "this filesystem and kernel read the file into small folios, or no memory is left in such "
+		          "large pieces");
 	else
 		error_set(err, "file-busy",
-		          "%u of %u slots of 2 MiB are huge; %u are dirty, or mapped in small pages by another process",
-		          huge, slots->count, slots->count - huge - cut);
+		          "%u of %u slots are huge; %u are dirty, or mapped in small pages by another process", huge,
+		          slots->count, slots->count - huge - cut);
 }
 
 static int look_and_make_huge(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,
@@ -301,12 +301,13 @@ static int make_ranges_huge(int fd, const struct file_range *ranges, unsigned co
 	    mmap(NULL, sizeof *findings, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (findings == MAP_FAILED)
 		return error_set_errno(err, errno, "address-space-limit", "no memory to look at the file");
-	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, findings->list, err);
+	int result =
+	    slots_of_ranges(ranges, count, (uint64_t)st.st_size, host_pages()->huge_bytes, findings->list, err);
 	if (result > 0) {
 		result = slots_open(&slots, fd, findings->list, (unsigned)result, err);
 		if (result == 0)
 			result = look_and_make_huge(&slots, findings, timeout_ms, may_wait, err);
-		*huge_bytes = slots_count(&slots, SLOT_HUGE) * PAGE_CACHE_SLOT_BYTES;
+		*huge_bytes = slots_count(&slots, SLOT_HUGE) * host_pages()->huge_bytes;
 		slots_close(&slots);
 	}
 	munmap(findings, sizeof *findings);
@@ -339,10 +340,10 @@ static int look_only(struct slots *slots, struct page_cache_state *out, struct e
 		}
 	}
 	*out = (struct page_cache_state){
-	    .huge_bytes = slots_count(slots, SLOT_HUGE) * PAGE_CACHE_SLOT_BYTES,
-	    .busy_bytes = slots_count(slots, SLOT_BUSY) * PAGE_CACHE_SLOT_BYTES,
-	    .small_bytes = slots_count(slots, SLOT_SMALL) * PAGE_CACHE_SLOT_BYTES,
-	    .short_bytes = slots_count(slots, SLOT_SHORT) * PAGE_CACHE_SLOT_BYTES,
+	    .huge_bytes = slots_count(slots, SLOT_HUGE) * host_pages()->huge_bytes,
+	    .busy_bytes = slots_count(slots, SLOT_BUSY) * host_pages()->huge_bytes,
+	    .small_bytes = slots_count(slots, SLOT_SMALL) * host_pages()->huge_bytes,
+	    .short_bytes = slots_count(slots, SLOT_SHORT) * host_pages()->huge_bytes,
 	};
 	return 0;
 }
@@ -357,7 +358,7 @@ int page_cache_look(int fd, const struct file_range *ranges, unsigned count, str
 	cleanup_free struct slot *list = calloc(PAGE_CACHE_SLOTS_MAX, sizeof *list);
 	if (!list)
 		return error_set_errno(err, ENOMEM, "file-unsupported", "looking at the file");
-	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, list, err);
+	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, host_pages()->huge_bytes, list, err);
 	if (result < 0)
 		return -1;
 	result = slots_open(&slots, fd, list, (unsigned)result, err);

@@ -1,5 +1,5 @@
 /*
- * page_cache.h - have the kernel hold parts of a file in its page cache as 2 MiB folios, so that text can be mapped in
+ * page_cache.h - have the kernel hold parts of a file in its page cache as huge folios, so that text can be mapped in
  * place by one entry each: no copy, one for all processes, and the mapping is still the file's.
  *
  * What a filesystem and kernel can do is found out by trying, slot by slot, the cheapest first:
@@ -30,7 +30,7 @@
  * Make the COUNT ranges of the file open at FD (read-only is enough) huge in the page cache, holding the caller for
  * TIMEOUT_MS at most where the disk is slow, and a tenth of a second more where it does not even let go of the child.
  *
- * Returns 0 with *HUGE_BYTES: what is on 2 MiB folios now. Where that is less than asked for, ERR says why:
+ * Returns 0 with *HUGE_BYTES: what is on huge folios now. Where that is less than asked for, ERR says why:
  *   "file-unsupported"  this filesystem and kernel keep the file in small folios (or no huge folio could be had)
  *   "file-busy"         mapped in small pages by another process, or dirty
  *   "file-timeout"      the disk was too slow

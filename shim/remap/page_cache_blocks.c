@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -20,38 +21,36 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
-#define SLOT              PAGE_CACHE_SLOT_BYTES
-#define SMALL_PAGE        UINT64_C(4096)
 #define SMAPS_LIMIT_BYTES (16 * MIB)
 #define PAGEMAP_PRESENT   (UINT64_C(1) << 63)
 
-/* Places are STRIDE apart, so that the kernel does not merge two mappings and smaps has an entry for each. */
-#define STRIDE        (2 * SLOT)
-#define RESERVE_BYTES (SLOTS_BATCH * STRIDE + SLOT)
+/* Places are two slots apart, so that the kernel does not merge two mappings and smaps has an entry for each. */
+#define STRIDE_SLOTS  2U
+#define RESERVE_SLOTS (SLOTS_BATCH * STRIDE_SLOTS + 1)
 
 /* So many fit the reserve side by side. Looked at together, they take half the system calls. */
-#define LOOK_BATCH (SLOTS_BATCH * (unsigned)(STRIDE / SLOT))
+#define LOOK_BATCH (SLOTS_BATCH * STRIDE_SLOTS)
 
-int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, struct slot *list,
-                    struct error *err)
+int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, uint64_t huge_bytes,
+                    struct slot *list, struct error *err)
 {
 	unsigned found = 0;
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t start = ranges[i].file_off, bytes = ranges[i].bytes;
-		if (start % SLOT || bytes % SLOT || bytes / SLOT > PAGE_CACHE_SLOTS_MAX - found)
-			return error_set(err, "file-unsupported", "more than %u slots, or not whole ones, of 2 MiB",
-			                 PAGE_CACHE_SLOTS_MAX);
-		for (uint64_t at = 0; at < bytes; at += SLOT) {
-			bool whole = start <= file_bytes && at + SLOT <= file_bytes - start;
+		if (start % huge_bytes || bytes % huge_bytes || bytes / huge_bytes > PAGE_CACHE_SLOTS_MAX - found)
+			return error_set(err, "file-unsupported",
+			                 "more than %u slots of a huge page, or not whole ones", PAGE_CACHE_SLOTS_MAX);
+		for (uint64_t at = 0; at < bytes; at += huge_bytes) {
+			bool whole = start <= file_bytes && at + huge_bytes <= file_bytes - start;
 			list[found++] = (struct slot){start + at, whole ? SLOT_SMALL : SLOT_SHORT};
 		}
 	}
-	return found > 0 ? (int)found : error_set(err, "file-unsupported", "no whole slot of 2 MiB to look at");
+	return found > 0 ? (int)found : error_set(err, "file-unsupported", "no whole slot of a huge page to look at");
 }
 
 static char *place(const struct slots *slots, unsigned number)
 {
-	return slots->window + number * STRIDE;
+	return slots->window + number * STRIDE_SLOTS * slots->pages.huge_bytes;
 }
 
 /*
@@ -62,11 +61,11 @@ static char *place(const struct slots *slots, unsigned number)
  */
 static char *map_slots(const struct slots *slots, unsigned index, unsigned count, unsigned number)
 {
-	char *at = mmap(place(slots, number), count * SLOT, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, slots->fd,
-	                (off_t)slots->list[index].file_off);
+	char *at = mmap(place(slots, number), count * slots->pages.huge_bytes, PROT_READ | PROT_EXEC,
+	                MAP_PRIVATE | MAP_FIXED, slots->fd, (off_t)slots->list[index].file_off);
 	if (at == MAP_FAILED)
 		return NULL;
-	madvise(at, count * SLOT, MADV_RANDOM);
+	madvise(at, count * slots->pages.huge_bytes, MADV_RANDOM);
 	return at;
 }
 
@@ -81,8 +80,8 @@ static int check_executable(const struct slots *slots, struct error *err)
 
 static void unmap_slots(const struct slots *slots, unsigned count, unsigned number)
 {
-	mmap(place(slots, number), count * SLOT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-	     0);
+	mmap(place(slots, number), count * slots->pages.huge_bytes, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 /*
@@ -93,13 +92,13 @@ static void unmap_slots(const struct slots *slots, unsigned count, unsigned numb
 static bool sees_cache(const struct slots *slots, uint64_t file_bytes)
 {
 	unsigned char cached = 1;
-	uint64_t behind = (file_bytes / SLOT + 2) * SLOT;
+	uint64_t behind = (file_bytes / slots->pages.huge_bytes + 2) * slots->pages.huge_bytes;
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) > 0)
 		return false;
-	if (file_bytes > INT64_MAX / 2 || mmap(place(slots, 0), SMALL_PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED,
-	                                       slots->fd, (off_t)behind) == MAP_FAILED)
+	if (file_bytes > INT64_MAX / 2 || mmap(place(slots, 0), slots->pages.base_bytes, PROT_READ,
+	                                       MAP_PRIVATE | MAP_FIXED, slots->fd, (off_t)behind) == MAP_FAILED)
 		return false;
-	int failed = mincore(place(slots, 0), SMALL_PAGE, &cached);
+	int failed = mincore(place(slots, 0), slots->pages.base_bytes, &cached);
 	unmap_slots(slots, 1, 0);
 	return !failed && !(cached & 1);
 }
@@ -107,13 +106,16 @@ static bool sees_cache(const struct slots *slots, uint64_t file_bytes)
 int slots_open(struct slots *slots, int fd, struct slot *list, unsigned count, struct error *err)
 {
 	struct stat st;
-	*slots = (struct slots){.fd = fd, .pagemap_fd = -1, .list = list, .count = count};
+	*slots = (struct slots){.fd = fd, .pages = *host_pages(), .pagemap_fd = -1, .list = list, .count = count};
 	if (fstat(fd, &st) < 0)
 		return error_set_errno(err, errno, "file-unsupported", "fstat");
-	slots->reserve = mmap(NULL, RESERVE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	slots->reserve = mmap(NULL, RESERVE_SLOTS * slots->pages.huge_bytes, PROT_NONE,
+	                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (slots->reserve == MAP_FAILED)
 		return error_set_errno(err, errno, "address-space-limit", "no address space to look at the file");
-	slots->window = slots->reserve + (SLOT - (uintptr_t)slots->reserve % SLOT) % SLOT;
+	slots->window =
+	    slots->reserve +
+	    (slots->pages.huge_bytes - (uintptr_t)slots->reserve % slots->pages.huge_bytes) % slots->pages.huge_bytes;
 	if (check_executable(slots, err) < 0)
 		return -1;
 	slots->sees_cache = sees_cache(slots, (uint64_t)st.st_size);
@@ -131,7 +133,7 @@ void slots_close(struct slots *slots)
 {
 	cleanup_close_p(&slots->pagemap_fd);
 	if (slots->reserve && slots->reserve != MAP_FAILED)
-		munmap(slots->reserve, RESERVE_BYTES);
+		munmap(slots->reserve, RESERVE_SLOTS * slots->pages.huge_bytes);
 }
 
 unsigned slots_count(const struct slots *slots, enum slot_state state)
@@ -146,24 +148,25 @@ unsigned slots_count(const struct slots *slots, enum slot_state state)
  * Touch those of the first BYTES at AT that are in the cache. Only mincore(2) can tell without changing anything: even
  * preadv2(RWF_NOWAIT) has small folios read ahead (mm/filemap.c, filemap_get_pages()).
  */
-static void touch_cached(char *at, uint64_t bytes)
+static void touch_cached(const struct slots *slots, char *at, uint64_t bytes)
 {
-	unsigned char cached[SLOT / SMALL_PAGE] = {0};
-	unsigned pages = (unsigned)(bytes / SMALL_PAGE);
-	if (mincore(at, bytes, cached) < 0)
+	uint64_t page_bytes = slots->pages.base_bytes;
+	unsigned pages = (unsigned)(bytes / page_bytes);
+	cleanup_free unsigned char *cached = calloc(pages, 1);
+	if (!cached || mincore(at, bytes, cached) < 0)
 		return;
 	for (unsigned first = 0, end; first < pages; first = end + 1) {
 		for (end = first; end < pages && (cached[end] & 1);)
 			end++;
 		if (end > first)
-			madvise(at + first * SMALL_PAGE, (end - first) * SMALL_PAGE, MADV_POPULATE_READ);
+			madvise(at + first * page_bytes, (end - first) * page_bytes, MADV_POPULATE_READ);
 	}
 }
 
 /* Touch the first BYTES of the slot mapped at AT, and have what is not in the cache read in whole folios. */
-static void read_huge(char *at, uint64_t bytes)
+static void read_huge(const struct slots *slots, char *at, uint64_t bytes)
 {
-	madvise(at, SLOT, MADV_HUGEPAGE);
+	madvise(at, slots->pages.huge_bytes, MADV_HUGEPAGE);
 	madvise(at, bytes, MADV_POPULATE_READ);
 }
 
@@ -175,11 +178,12 @@ static void read_huge(char *at, uint64_t bytes)
 static void look_at(struct slots *slots, unsigned index, char *at)
 {
 	if (slots->sees_cache)
-		touch_cached(at, SMALL_PAGE);
+		touch_cached(slots, at, slots->pages.base_bytes);
 	else
-		read_huge(at, SMALL_PAGE);
+		read_huge(slots, at, slots->pages.base_bytes);
 	uint64_t entry = 0;
-	off_t entry_off = (off_t)(((uintptr_t)at + SLOT - SMALL_PAGE) / SMALL_PAGE * sizeof entry);
+	off_t entry_off = (off_t)(((uintptr_t)at + slots->pages.huge_bytes - slots->pages.base_bytes) /
+	                          slots->pages.base_bytes * sizeof entry);
 	if (pread(slots->pagemap_fd, &entry, sizeof entry, entry_off) == sizeof entry && (entry & PAGEMAP_PRESENT))
 		slots->list[index].state = SLOT_HUGE;
 }
@@ -198,7 +202,7 @@ static unsigned run_length(const struct slots *slots, unsigned first)
 {
 	unsigned count = 0;
 	while (count < LOOK_BATCH && first + count < slots->count && slots->list[first + count].state == SLOT_SMALL &&
-	       slots->list[first + count].file_off == slots->list[first].file_off + count * SLOT)
+	       slots->list[first + count].file_off == slots->list[first].file_off + count * slots->pages.huge_bytes)
 		count++;
 	return count;
 }
@@ -209,15 +213,15 @@ void slots_look(struct slots *slots)
 		count = run_length(slots, first);
 		char *at = count ? map_slots(slots, first, count, 0) : NULL;
 		for (unsigned i = 0; at && i < count; i++)
-			look_at(slots, first + i, at + i * SLOT);
+			look_at(slots, first + i, at + i * slots->pages.huge_bytes);
 		if (at)
 			unmap_slots(slots, count, 0);
 	}
 }
 
-static enum slot_state state_of(const struct smaps_entry *entry)
+static enum slot_state state_of(const struct slots *slots, const struct smaps_entry *entry)
 {
-	if (entry->file_pmd_bytes + entry->shmem_pmd_bytes >= SLOT)
+	if (entry->file_pmd_bytes + entry->shmem_pmd_bytes >= slots->pages.huge_bytes)
 		return SLOT_HUGE;
 	/* A memory filesystem's pages are always dirty, but then they cannot be dropped either. */
 	return entry->shared_clean_bytes + entry->shared_dirty_bytes + entry->private_dirty_bytes > 0 ? SLOT_BUSY
@@ -233,8 +237,9 @@ static void read_states(struct slots *slots, const unsigned *indexes, unsigned c
 	struct smaps_entry entry;
 	while (smaps_next(&cursor, &entry) == 1) {
 		for (unsigned i = 0; i < count; i++) {
-			if (entry.start == (uintptr_t)place(slots, i) && entry.end == entry.start + SLOT)
-				slots->list[indexes[i]].state = state_of(&entry);
+			if (entry.start == (uintptr_t)place(slots, i) &&
+			    entry.end == entry.start + slots->pages.huge_bytes)
+				slots->list[indexes[i]].state = state_of(slots, &entry);
 		}
 	}
 }
@@ -246,9 +251,9 @@ void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count)
 		if (!at)
 			continue;
 		if (slots->sees_cache)
-			touch_cached(at, SLOT);
+			touch_cached(slots, at, slots->pages.huge_bytes);
 		else
-			read_huge(at, SLOT);
+			read_huge(slots, at, slots->pages.huge_bytes);
 	}
 	read_states(slots, indexes, count);
 	for (unsigned i = 0; i < count; i++)
@@ -258,20 +263,21 @@ void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count)
 int slot_collapse(struct slots *slots, unsigned index)
 {
 	char *at = map_slots(slots, index, 1, 0);
-	int failed = at && madvise(at, SLOT, MADV_COLLAPSE) == 0 ? 0 : errno;
+	int failed = at && madvise(at, slots->pages.huge_bytes, MADV_COLLAPSE) == 0 ? 0 : errno;
 	unmap_slots(slots, 1, 0);
 	return failed;
 }
 
 void slot_drop(struct slots *slots, unsigned index)
 {
-	posix_fadvise(slots->fd, (off_t)slots->list[index].file_off, (off_t)SLOT, POSIX_FADV_DONTNEED);
+	posix_fadvise(slots->fd, (off_t)slots->list[index].file_off, (off_t)slots->pages.huge_bytes,
+	              POSIX_FADV_DONTNEED);
 }
 
 void slot_read(struct slots *slots, unsigned index)
 {
 	char *at = map_slots(slots, index, 1, 0);
 	if (at)
-		read_huge(at, SLOT);
+		read_huge(slots, at, slots->pages.huge_bytes);
 	unmap_slots(slots, 1, 0);
 }

@@ -1,6 +1,6 @@
 /*
- * page_cache_blocks.h - the 2 MiB slots of a file in the page cache: which are huge, which are in use, and the three
- * ways to change that. page_cache.c decides what is done in which order.
+ * page_cache_blocks.h - the slots of a file, each of the size of a huge page, in the page cache: which are huge, which
+ * are in use, and the three ways to change that. page_cache.c decides what is done in which order.
  *
  * Our own mappings of the file are never read by a plain load: a file that somebody truncates would be a SIGBUS. Pages
  * are touched by MADV_POPULATE_READ, which returns an error instead (madvise(2), Linux 5.14).
@@ -11,14 +11,14 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "host/pages.h"
 
-/* A part of a file: offset and length are multiples of 2 MiB. */
+/* A part of a file: offset and length are multiples of a huge page. */
 struct file_range {
 	uint64_t file_off, bytes;
 };
 
-#define PAGE_CACHE_SLOT_BYTES (UINT64_C(2) << 20)
-#define PAGE_CACHE_SLOTS_MAX  2048 /* 4 GiB of text */
+#define PAGE_CACHE_SLOTS_MAX 2048 /* of huge pages of 2 MiB these are 4 GiB of text */
 
 enum slot_state {
 	SLOT_SMALL, /* in small folios that could be dropped, or not in the cache at all, or not looked at yet */
@@ -37,6 +37,7 @@ struct slot {
 
 struct slots {
 	int fd;
+	struct page_sizes pages;
 	int pagemap_fd;    /* of this process: a child opens its own */
 	bool sees_cache;   /* may ask which pages of the file are in the cache; to others mincore(2) says "all" */
 	unsigned count;    /* of LIST */
@@ -46,12 +47,12 @@ struct slots {
 };
 
 /*
- * Pure: write the slots of the COUNT ranges into LIST (room for PAGE_CACHE_SLOTS_MAX), those that do not lie within
- * FILE_BYTES as SLOT_SHORT. Returns their number, or -1 with ERR where there are none, too many, or a range is not
- * aligned.
+ * Pure: write the slots of HUGE_BYTES of the COUNT ranges into LIST (room for PAGE_CACHE_SLOTS_MAX), those that do not
+ * lie within FILE_BYTES as SLOT_SHORT. Returns their number, or -1 with ERR where there are none, too many, or a range
+ * is not aligned.
  */
-int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, struct slot *list,
-                    struct error *err);
+int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, uint64_t huge_bytes,
+                    struct slot *list, struct error *err);
 
 /*
  * Get ready to look at COUNT slots in LIST of the file open at FD (both borrowed), in this process.
@@ -66,7 +67,7 @@ void slots_reopen(struct slots *slots);
 unsigned slots_count(const struct slots *slots, enum slot_state state);
 
 /*
- * See whether slot INDEX is huge: where its first page is in the cache touch it, and where it is part of a 2 MiB folio
+ * See whether slot INDEX is huge: where its first page is in the cache touch it, and where it is part of a huge folio
  * the fault maps all of it. Sets the state to SLOT_HUGE, or leaves it. Where not sees_cache it may wait for a disk,
  * which then reads the slot as slot_read() does.
  */

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "base/size.h"
+#include "host/pages.h"
 
 /*
  * May a slot of text reach into this mapping? Only where it is the object's own, nobody can write to it, and nobody
@@ -13,16 +14,6 @@ static bool is_own_read_only(const struct mapping *mapping, const struct mapping
 {
 	return mapping_same_file(mapping, text) && !mapping->shared && !mapping->changed &&
 	       (mapping->prot & PROT_READ) && !(mapping->prot & PROT_WRITE);
-}
-
-static uint64_t align_down(uint64_t value, uint64_t align)
-{
-	return value & ~(align - 1);
-}
-
-static uint64_t align_up(uint64_t value, uint64_t align)
-{
-	return align_down(value + align - 1, align);
 }
 
 /* How far below TEXT (a mapping index) the object's own read-only memory goes on without a hole, not below LIMIT. */
@@ -83,11 +74,11 @@ static void add_whole_slots(const struct image *image, size_t text, bool round_o
 	uint64_t lowest = mapping->start;
 	uint64_t highest = mapping->end;
 	if (round_out) {
-		lowest = own_memory_start(image, text, align_down(mapping->start, page));
-		highest = own_memory_end(image, text, align_up(mapping->end, page));
+		lowest = own_memory_start(image, text, page_down(mapping->start, page));
+		highest = own_memory_end(image, text, page_up(mapping->end, page));
 	}
-	uint64_t start = align_up(lowest, page);
-	uint64_t end = align_down(highest, page);
+	uint64_t start = page_up(lowest, page);
+	uint64_t end = page_down(highest, page);
 	/* Two text mappings of one object may share a slot when rounding out: the first one has it. */
 	if (plan->range_count > 0 && start < plan->ranges[plan->range_count - 1].end)
 		start = plan->ranges[plan->range_count - 1].end;

@@ -3,7 +3,7 @@
  *
  * A position-independent program is loaded at a random page, so how many whole huge-page slots lie inside its text is a
  * matter of luck within bounds; the forecast gives both. The file backing leaves nothing to luck: it has its slots
- * where file offset and address agree modulo 2 MiB, and moves the program to make them agree.
+ * where file offset and address agree modulo a huge page, and moves the program to make them agree.
  */
 #pragma once
 
@@ -11,12 +11,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "host/pages.h"
 #include "mm/maps.h"
 #include "policy/policy.h"
 #include "sandbox/elf/elf_client.h"
 
 struct forecast {
-	uint64_t text_bytes;               /* all of the text, in whole small pages as it will be mapped */
+	uint64_t text_bytes;               /* all of the text, in whole base pages as it will be mapped */
 	uint64_t text_start, text_end;     /* its hull, as linked */
 	uint64_t fewest_bytes, most_bytes; /* on huge pages by a private copy; equal for a program at a fixed address */
 	uint64_t file_bytes; /* on huge pages by the file backing, which may rebase a program that moves */
@@ -24,19 +25,21 @@ struct forecast {
 	struct error reason; /* why there would be none, in the plan's words; unset otherwise */
 };
 
-/* Forecast the plan for the program with these ELF headers, under SETTINGS, with huge pages of PAGE_BYTES. Never fails.
+/*
+ * Forecast the plan for the program with these ELF headers, under SETTINGS, on a system with PAGES, and with private
+ * copies on huge pages of PAGE_BYTES, a multiple of the base page. Never fails.
  */
-void forecast_make(const struct elf_facts *elf, const struct settings *settings, uint64_t page_bytes,
-                   struct forecast *out);
+void forecast_make(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,
+                   uint64_t page_bytes, struct forecast *out);
 
 /*
  * The mappings that the kernel makes of the program headers when it loads the program BIAS bytes above its addresses,
- * into MAPPINGS (room for ELF_SEGMENTS_MAX). Returns how many.
+ * on base pages of BASE_BYTES, into MAPPINGS (room for ELF_SEGMENTS_MAX). Returns how many.
  */
-size_t elf_mappings(const struct elf_facts *elf, uint64_t bias, struct mapping *mappings);
+size_t elf_mappings(const struct elf_facts *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings);
 
-/* How far the largest text must be moved up for offset and address to agree modulo 2 MiB. */
-uint64_t elf_phase(const struct elf_facts *elf);
+/* How far the largest text must be moved up for offset and address to agree modulo a huge page. */
+uint64_t elf_phase(const struct elf_facts *elf, const struct page_sizes *pages);
 
 /* How long the file is at least: to the end of what is loaded of it. */
 uint64_t elf_file_bytes(const struct elf_facts *elf);

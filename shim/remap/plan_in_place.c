@@ -2,28 +2,16 @@
 
 #include <sys/mman.h>
 
-#include "base/size.h"
-#include "remap/page_cache_blocks.h"
-
-#define SLOT PAGE_CACHE_SLOT_BYTES
-
-static uint64_t slot_of(uint64_t addr)
-{
-	return addr / SLOT * SLOT;
-}
-
-static uint64_t slot_after(uint64_t addr)
-{
-	return slot_of(addr + SLOT - 1);
-}
+#include "host/pages.h"
 
 /* Which byte of the file is at ADDR if the mapping TEXT went on to there; false: none, or a slot there is cut short. */
-static bool slot_in_file(const struct mapping *text, uint64_t addr, uint64_t file_bytes, uint64_t *file_off)
+static bool slot_in_file(const struct mapping *text, uint64_t addr, uint64_t huge_bytes, uint64_t file_bytes,
+                         uint64_t *file_off)
 {
 	if (addr < text->start && text->start - addr > text->file_off)
 		return false;
 	*file_off = text->file_off + (addr - text->start);
-	return *file_off <= file_bytes && file_bytes - *file_off >= SLOT;
+	return *file_off <= file_bytes && file_bytes - *file_off >= huge_bytes;
 }
 
 /* Whether one mapping of the file in step with TEXT may stand in the place of this part of it. */
@@ -41,21 +29,21 @@ static bool may_be_replaced(const struct mapping *part, const struct mapping *te
  * Whether the slot at ADDR holds nothing but what may be replaced. Holes in it lie between the object's own mappings:
  * the linker made them, and nobody looks for room there.
  */
-static bool slot_may_be_replaced(const struct image *image, size_t text_index, uint64_t addr)
+static bool slot_may_be_replaced(const struct image *image, size_t text_index, uint64_t addr, uint64_t huge_bytes)
 {
 	const struct mapping *text = &image->mappings[text_index];
 	size_t i = text_index;
 	uint64_t at = addr;
 	while (i > 0 && image->mappings[i - 1].end > addr)
 		i--;
-	for (; at < addr + SLOT; i++) {
+	for (; at < addr + huge_bytes; i++) {
 		bool has_part = i < image->count;
 		const struct mapping *part = has_part ? &image->mappings[i] : NULL;
 		if (!has_part || part->start > at) { /* a hole */
 			if (!has_part || i == 0 || !mapping_same_file(part, text) ||
 			    !mapping_same_file(&image->mappings[i - 1], text))
 				return false;
-			if (part->start >= addr + SLOT)
+			if (part->start >= addr + huge_bytes)
 				return true;
 		}
 		if (!may_be_replaced(part, text))
@@ -91,9 +79,9 @@ static void add_end_slot(const struct image *image, size_t text_index, uint64_t 
 	const struct mapping *text = &image->mappings[text_index];
 	uint64_t file_off;
 	bool is_done = plan->range_count > 0 && plan->ranges[plan->range_count - 1].end > addr;
-	if (!is_done && slot_in_file(text, addr, file_bytes, &file_off) &&
-	    slot_may_be_replaced(image, text_index, addr))
-		add(plan, addr, addr + SLOT, file_off);
+	if (!is_done && slot_in_file(text, addr, plan->page_bytes, file_bytes, &file_off) &&
+	    slot_may_be_replaced(image, text_index, addr, plan->page_bytes))
+		add(plan, addr, addr + plan->page_bytes, file_off);
 }
 
 /* The slots of one text mapping, from the lowest to the highest. */
@@ -101,20 +89,21 @@ static void add_slots(const struct image *image, size_t text_index, bool round_o
                       struct plan *plan)
 {
 	const struct mapping *text = &image->mappings[text_index];
-	uint64_t first = slot_after(text->start), end = slot_of(text->end);
-	if ((text->start - text->file_off) % SLOT)
+	uint64_t huge_bytes = plan->page_bytes;
+	uint64_t first = page_up(text->start, huge_bytes), end = page_down(text->end, huge_bytes);
+	if ((text->start - text->file_off) % huge_bytes)
 		return;
-	if (round_out && slot_of(text->start) < text->start)
-		add_end_slot(image, text_index, slot_of(text->start), file_bytes, plan);
+	if (round_out && page_down(text->start, huge_bytes) < text->start)
+		add_end_slot(image, text_index, page_down(text->start, huge_bytes), file_bytes, plan);
 	add(plan, first, end, text->file_off + (first - text->start));
 	if (round_out && end < text->end && end >= first)
 		add_end_slot(image, text_index, end, file_bytes, plan);
 }
 
 void plan_in_place(const struct image *image, size_t map_index, const struct settings *settings, uint64_t file_bytes,
-                   struct plan *out)
+                   uint64_t huge_bytes, struct plan *out)
 {
-	if (!plan_begin(image, map_index, settings, SLOT, out))
+	if (!plan_begin(image, map_index, settings, huge_bytes, out))
 		return;
 	const struct mapping object = image->mappings[map_index];
 	for (size_t i = 0; i < image->count; i++) {
@@ -122,5 +111,5 @@ void plan_in_place(const struct image *image, size_t map_index, const struct set
 			add_slots(image, i, settings->round_out, file_bytes, out);
 	}
 	if (out->range_count == 0 && !error_is_set(&out->reason))
-		error_set(&out->reason, "no-huge-slot", "no whole 2 MiB slot of the file lies inside its text");
+		error_set(&out->reason, "no-huge-slot", "no whole huge page of the file lies inside its text");
 }

@@ -1,7 +1,7 @@
 /*
  * plan_in_place.h - which slots of addresses the file's own pages can fill where they are. Pure.
  *
- * The kernel maps a huge folio by one entry only where address and file offset agree modulo 2 MiB, and where one
+ * The kernel maps a huge folio by one entry only where address and file offset agree modulo a huge page, and where one
  * mapping spans the slot. Whole slots of text are so already. A slot at either end of the text is not; but where all
  * else in it is the same file's own read-only memory at offsets that agree, or nothing, one mapping of the file over
  * the whole slot shows the same bytes at each address that was readable before (widen.h). What is beside the text can
@@ -16,9 +16,10 @@
 #include "remap/plan.h"
 
 /*
- * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, a file of FILE_BYTES. Each range has one piece. Slots
+ * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, a file of FILE_BYTES, on huge pages of
+ * HUGE_BYTES. Each range has one piece. Slots
  * at the ends are in it if SETTINGS say so (round_out), and if the file does not end inside them: such a slot is
  * never one folio. Never fails: a plan with no range has a reason, as plan_make().
  */
 void plan_in_place(const struct image *image, size_t map_index, const struct settings *settings, uint64_t file_bytes,
-                   struct plan *out);
+                   uint64_t huge_bytes, struct plan *out);

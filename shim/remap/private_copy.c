@@ -27,7 +27,7 @@
 #endif
 
 /* No program has so much code; a sparse file that claims to would hold its launch for minutes. */
-#define COPY_MAX_BYTES (4096 * MIB)
+#define COPY_MAX_BYTES (4 * GIB)
 
 /* A copy in the making. */
 struct copy {

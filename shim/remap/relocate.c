@@ -11,10 +11,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "host/pages.h"
 #include "mm/cow_pages.h"
 #include "mm/pt_load.h"
 #include "ptrace/auxv.h"
@@ -25,17 +27,7 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#define SLOT (2 * MIB)
-
-/*
- * Where programs are moved to: above what the address sanitizer keeps for its shadow (up to 0x10007fff8000), above Go's
- * and Java's heaps, and below the 4 TiB at 0x500000000000 that the leak and address sanitizers' allocator takes without
- * asking (LLVM, kAllocatorSpace), with room for a program that begins right below. 48 TiB are 2^24.6 steps of 2 MiB.
- */
-#define BASE_LOWEST  UINT64_C(0x200000000000)
-#define BASE_HIGHEST UINT64_C(0x4ff000000000)
-#define BASE_STEPS   ((BASE_HIGHEST - BASE_LOWEST) / SLOT)
-#define BASE_TRIES   8
+#define BASE_TRIES 8
 
 #define MAPPINGS_MAX  32
 #define SCRATCH_BYTES 512
@@ -67,7 +59,7 @@ int relocate_check(const struct tracee *tracee, const struct image *image, int e
 	struct segments segments;
 	char path[64];
 	cleanup_free char *text = NULL;
-	if (segments_read(exe_fd, image->entry_addr, &segments, err) < 0)
+	if (segments_read(exe_fd, image->entry_addr, host_pages()->base_bytes, &segments, err) < 0)
 		return -1;
 	if (phase % segments.align) {
 		char align[16];
@@ -84,9 +76,9 @@ int relocate_check(const struct tracee *tracee, const struct image *image, int e
 	return 0;
 }
 
-uint64_t relocate_phase(const struct mapping *text)
+uint64_t relocate_phase(const struct mapping *text, uint64_t huge_bytes)
 {
-	return (text->file_off - text->start) % SLOT;
+	return (text->file_off - text->start) % huge_bytes;
 }
 
 /* The program's mappings: those of its file and anonymous ones (bss) in its segments. */
@@ -95,7 +87,7 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 	const struct image *image = move->image;
 	const struct mapping *exe = &image->mappings[image->exe_index];
 	struct segments segments;
-	if (segments_read(exe_fd, image->entry_addr, &segments, err) < 0)
+	if (segments_read(exe_fd, image->entry_addr, host_pages()->base_bytes, &segments, err) < 0)
 		return -1;
 	for (size_t i = 0; i < image->count; i++) {
 		const struct mapping *mapping = &image->mappings[i];
@@ -124,8 +116,9 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 /* Whether [START, END) and a page on either side is free in the image. */
 static bool is_free(const struct image *image, uint64_t start, uint64_t end)
 {
+	uint64_t page_bytes = host_pages()->base_bytes;
 	for (size_t i = 0; i < image->count; i++) {
-		if (image->mappings[i].start < end + 4096 && image->mappings[i].end + 4096 > start)
+		if (image->mappings[i].start < end + page_bytes && image->mappings[i].end + page_bytes > start)
 			return false;
 	}
 	return true;
@@ -135,12 +128,14 @@ static int choose_delta(struct move *move, uint64_t phase, struct error *err)
 {
 	uint64_t start = move->parts[0].mapping->start;
 	uint64_t end = move->parts[move->count - 1].mapping->end;
+	uint64_t huge_bytes = host_pages()->huge_bytes;
+	uint64_t steps = (ARCH_MOVE_HIGHEST - ARCH_MOVE_LOWEST) / huge_bytes;
 	for (int tries = 0; tries < BASE_TRIES; tries++) {
 		uint64_t random;
 		if (getrandom(&random, sizeof random, 0) != sizeof random)
 			return error_set_errno(err, errno, "rebase-refused", "getrandom");
-		/* The old base keeps its bits below 2 MiB, moved by the phase. */
-		uint64_t base = BASE_LOWEST + random % BASE_STEPS * SLOT + (start + phase) % SLOT;
+		/* The old base keeps its bits below a huge page, moved by the phase. */
+		uint64_t base = ARCH_MOVE_LOWEST + random % steps * huge_bytes + (start + phase) % huge_bytes;
 		move->delta = base - start;
 		if (is_free(move->image, base, end + move->delta))
 			return 0;

@@ -28,9 +28,10 @@
 int relocate_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase,
                    struct error *err);
 
-/* By how much (modulo 2 MiB) the text mapping TEXT would have to move for offset and address to agree. 0: it does not.
+/* By how much (modulo HUGE_BYTES) the text mapping TEXT would have to move for offset and address to agree. 0: it does
+ * not.
  */
-uint64_t relocate_phase(const struct mapping *text);
+uint64_t relocate_phase(const struct mapping *text, uint64_t huge_bytes);
 
 /*
  * Move the main program by PHASE plus a random multiple of 2 MiB.

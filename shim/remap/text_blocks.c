@@ -2,36 +2,35 @@
 
 #include <elf.h>
 
+#include "host/pages.h"
 #include "remap/plan_estimate.h"
 #include "remap/plan_in_place.h"
 
-#define SLOT PAGE_CACHE_SLOT_BYTES
-
 /* The whole slots inside SEGMENT into *RANGE; false where there is none. */
-static bool slots_inside(const struct elf_segment *segment, struct file_range *range)
+static bool slots_inside(const struct elf_segment *segment, uint64_t huge_bytes, struct file_range *range)
 {
 	uint64_t end;
-	if (segment->file_off > UINT64_MAX - SLOT ||
+	if (segment->file_off > UINT64_MAX - huge_bytes ||
 	    __builtin_add_overflow(segment->file_off, segment->file_bytes, &end))
 		return false;
-	uint64_t first = (segment->file_off + SLOT - 1) / SLOT * SLOT;
-	uint64_t last = end / SLOT * SLOT;
+	uint64_t first = page_up(segment->file_off, huge_bytes);
+	uint64_t last = page_down(end, huge_bytes);
 	if (last <= first)
 		return false;
 	*range = (struct file_range){first, last - first};
 	return true;
 }
 
-/* Whether address and offset of SEGMENT agree modulo 2 MiB, as far as the headers alone decide about it. */
-static bool agrees(const struct elf_facts *elf, const struct elf_segment *segment, bool is_library)
+/* Whether address and offset of SEGMENT agree modulo HUGE_BYTES, as far as the headers alone decide about it. */
+static bool agrees(const struct elf_facts *elf, const struct elf_segment *segment, bool is_library, uint64_t huge_bytes)
 {
 	const struct elf_segment *first = &elf->segments[0];
 	if (elf->type != ET_DYN)
-		return (segment->vaddr - segment->file_off) % SLOT == 0;
-	return !is_library || (segment->vaddr - segment->file_off - (first->vaddr - first->file_off)) % SLOT == 0;
+		return (segment->vaddr - segment->file_off) % huge_bytes == 0;
+	return !is_library || (segment->vaddr - segment->file_off - (first->vaddr - first->file_off)) % huge_bytes == 0;
 }
 
-void text_slots_of(const struct elf_facts *elf, bool is_library, struct text_slots *out)
+void text_slots_of(const struct elf_facts *elf, bool is_library, uint64_t huge_bytes, struct text_slots *out)
 {
 	bool misaligned = false;
 	*out = (struct text_slots){.count = 0};
@@ -40,9 +39,9 @@ void text_slots_of(const struct elf_facts *elf, bool is_library, struct text_slo
 		if ((segment->flags & (PF_X | PF_W)) != PF_X)
 			continue;
 		out->text_bytes += segment->file_bytes;
-		if (!slots_inside(segment, &out->ranges[out->count]))
+		if (!slots_inside(segment, huge_bytes, &out->ranges[out->count]))
 			continue;
-		if (!agrees(elf, segment, is_library)) {
+		if (!agrees(elf, segment, is_library, huge_bytes)) {
 			misaligned = true;
 			continue;
 		}
@@ -50,31 +49,31 @@ void text_slots_of(const struct elf_facts *elf, bool is_library, struct text_slo
 	}
 	if (misaligned && elf->type == ET_DYN)
 		error_set(&out->reason, "file-misaligned",
-		          "it was linked so that offset and address of its text differ modulo 2 MiB");
+		          "it was linked so that offset and address of its text differ modulo a huge page");
 	else if (misaligned)
 		error_set(&out->reason, "file-misaligned",
-		          "it has a fixed address that differs from the offset of its text modulo 2 MiB");
+		          "it has a fixed address that differs from the offset of its text modulo a huge page");
 	else if (out->text_bytes == 0)
 		error_set(&out->reason, "no-text", "it has no executable segment");
 	else if (out->count == 0)
-		error_set(&out->reason, "no-huge-slot", "no whole slot of 2 MiB lies inside its text");
+		error_set(&out->reason, "no-huge-slot", "no whole huge page lies inside its text");
 }
 
-void text_slots_rounded(const struct elf_facts *elf, struct text_slots *out)
+void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *out)
 {
 	struct mapping mappings[ELF_SEGMENTS_MAX];
 	struct settings settings;
 	struct plan plan;
-	uint64_t phase = elf_phase(elf);
-	text_slots_of(elf, false, out);
+	uint64_t phase = elf_phase(elf, pages);
+	text_slots_of(elf, false, pages->huge_bytes, out);
 	if (phase && elf->type != ET_DYN)
 		return;
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
 	settings.round_out = true;
 	struct image image = {.mappings = mappings};
-	image.count = elf_mappings(elf, phase, mappings);
-	plan_in_place(&image, 0, &settings, elf_file_bytes(elf), &plan);
+	image.count = elf_mappings(elf, phase, pages->base_bytes, mappings);
+	plan_in_place(&image, 0, &settings, elf_file_bytes(elf), pages->huge_bytes, &plan);
 	if (plan.range_bytes <= out->slot_bytes)
 		return;
 	*out = (struct text_slots){.text_bytes = out->text_bytes, .slot_bytes = plan.range_bytes};

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static int start_of(pid_t pid, uint64_t *start)
 	char path[32];
 	cleanup_free char *stat = NULL;
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	if (read_file_at(AT_FDCWD, path, 4096, &stat, NULL) < 0)
+	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &stat, NULL) < 0)
 		return -1;
 	const char *field = strrchr(stat, ')'); /* the end of field 2, which may contain anything; ' ' and field 3 */
 	if (!field || strlen(field) < 3 || strchr("ZXx", field[2])) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -207,7 +208,7 @@ struct journal_entry {
 __attribute__((format(printf, 3, 4))) static void add_field(struct journal_entry *entry, const char *name,
                                                             const char *format, ...)
 {
-	char value[4096];
+	char value[PATH_MAX];
 	va_list args;
 	va_start(args, format);
 	vsnprintf(value, sizeof value, format, args);

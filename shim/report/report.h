@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -19,7 +20,7 @@ enum outcome { OUTCOME_REMAPPED, OUTCOME_SKIPPED, OUTCOME_FAILED };
 
 /* One executable mapping of one ELF object. Addresses are the workload's. */
 struct report_object {
-	char path[4096];
+	char path[PATH_MAX];
 	char build_id[BUILD_ID_HEX_MAX]; /* empty: none, or not read */
 	uint64_t start, end;
 	uint64_t text_bytes;
@@ -35,7 +36,7 @@ struct report_object {
 
 struct report {
 	pid_t pid;
-	char exe[4096];
+	char exe[PATH_MAX];
 	enum via via;
 	char rule[128]; /* empty: none matched, or it has no name */
 	enum outcome outcome;

@@ -128,5 +128,5 @@ void reader_misbehave(const char *how)
 	else if (strcmp(how, "fork") == 0)
 		fork();
 	else if (strcmp(how, "exec-memory") == 0)
-		mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }

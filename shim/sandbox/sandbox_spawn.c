@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -45,7 +46,7 @@ static int set_up_files(posix_spawn_file_actions_t *actions, int file_fd, int an
 
 static int spawn_reader(pid_t *pid, const char *program, const char *const *words, int file_fd, int answer_fd)
 {
-	char path[4096], parent[16];
+	char path[PATH_MAX], parent[16];
 	char *argv[READER_WORDS_MAX + 3] = {(char *)program, parent};
 	char *const no_environment[] = {NULL};
 	posix_spawn_file_actions_t actions;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,12 @@
 #include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "host/pages.h"
 
 /* As many levels of #! as the kernel follows (fs/exec.c, exec_binprm()). */
 #define INTERPRETERS_MAX 5
 
-#define PAGE_BYTES 4096
+#define HEADERS_BYTES 8192 /* read of a file for its program headers, which stand at its beginning */
 
 #define HEAD_BYTES 256 /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
 
@@ -120,11 +122,14 @@ const char *program_called(const struct program *program)
 
 static enum program_kind kind_of(const unsigned char *head, size_t bytes)
 {
-	if (bytes >= 20 && memcmp(head, ELFMAG, SELFMAG) == 0) {
-		unsigned machine = (unsigned)head[18] | (unsigned)head[19] << 8;
-		return head[EI_CLASS] == ELFCLASS64 && machine == ARCH_ELF_MACHINE ? PROGRAM_ELF : PROGRAM_FOREIGN;
-	}
-	return PROGRAM_SCRIPT;
+	Elf64_Ehdr ehdr = {0};
+	size_t begin_bytes = offsetof(Elf64_Ehdr, e_machine) + sizeof ehdr.e_machine; /* where both classes are alike */
+	if (bytes < begin_bytes || memcmp(head, ELFMAG, SELFMAG) != 0)
+		return PROGRAM_SCRIPT;
+	memcpy(&ehdr, head, begin_bytes);
+	bool is_native = ehdr.e_ident[EI_CLASS] == ELFCLASS64 && ehdr.e_ident[EI_DATA] == ARCH_ELF_DATA &&
+	                 ehdr.e_machine == ARCH_ELF_MACHINE;
+	return is_native ? PROGRAM_ELF : PROGRAM_FOREIGN;
 }
 
 /* Sum of the executable segments that the file at FD promises, in whole pages, from the headers in its first page; 0
@@ -133,10 +138,10 @@ static uint64_t promised_text(int fd)
 {
 	union {
 		Elf64_Ehdr ehdr;
-		unsigned char bytes[4096];
+		unsigned char bytes[HEADERS_BYTES];
 	} page;
 	ssize_t got = pread(fd, &page, sizeof page, 0);
-	uint64_t text_bytes = 0;
+	uint64_t text_bytes = 0, page_bytes = host_pages()->base_bytes;
 	if (got < (ssize_t)sizeof page.ehdr || page.ehdr.e_phentsize != sizeof(Elf64_Phdr))
 		return 0;
 	for (unsigned i = 0; i < page.ehdr.e_phnum; i++) {
@@ -146,8 +151,7 @@ static uint64_t promised_text(int fd)
 			break;
 		memcpy(&phdr, page.bytes + at, sizeof phdr);
 		if (phdr.p_type == PT_LOAD && (phdr.p_flags & PF_X))
-			text_bytes +=
-			    (phdr.p_vaddr % PAGE_BYTES + phdr.p_memsz + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+			text_bytes += page_up(phdr.p_vaddr % page_bytes + phdr.p_memsz, page_bytes);
 	}
 	return text_bytes;
 }

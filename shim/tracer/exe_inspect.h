@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,11 +19,11 @@ enum program_kind {
 
 struct program {
 	enum program_kind kind;
-	int errnum;          /* of PROGRAM_NOT_FOUND: what execvp(3) will say */
-	uint64_t text_bytes; /* of an ELF file: whole pages of what its first program headers call executable; 0: not
-	                        known. A hint */
-	char path[4096];     /* resolved: absolute, without symbolic links */
-	char found[4096];    /* the file's name as execvp(3) would give it to execve(2) */
+	int errnum;           /* of PROGRAM_NOT_FOUND: what execvp(3) will say */
+	uint64_t text_bytes;  /* of an ELF file: whole pages of what its first program headers call executable; 0: not
+	                         known. A hint */
+	char path[PATH_MAX];  /* resolved: absolute, without symbolic links */
+	char found[PATH_MAX]; /* the file's name as execvp(3) would give it to execve(2) */
 	/*
 	 * Set-uid, set-gid, file capabilities, or not readable for us: while such a program is traced by someone
 	 * without CAP_SYS_PTRACE the kernel withholds its privileges (ptrace(2), "effects of execve"), so it must run

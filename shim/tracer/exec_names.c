@@ -1,10 +1,11 @@
 #include "tracer/exec_names.h"
 
 #include <elf.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 
-#define PAGE_BYTES 4096 /* or a part of a larger one */
+#include "host/pages.h"
 
 /*
  * For each level of "#!" the kernel puts two or three words before those that it was given: the interpreter, its
@@ -16,8 +17,9 @@
  */
 static bool read_string(const struct tracee *tracee, uint64_t tracee_addr, char *buf, size_t bytes)
 {
+	uint64_t page_bytes = host_pages()->base_bytes;
 	for (size_t used = 0; used < bytes;) {
-		size_t wanted = PAGE_BYTES - (tracee_addr + used) % PAGE_BYTES;
+		size_t wanted = page_bytes - (tracee_addr + used) % page_bytes;
 		if (wanted > bytes - used)
 			wanted = bytes - used;
 		ssize_t got = tracee_read(tracee, tracee_addr + used, buf + used, wanted);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -13,7 +14,7 @@
 
 struct gathered_input {
 	struct match_input facts; /* its strings are the store's */
-	char exe[4096];
+	char exe[PATH_MAX];
 	char build_id[129];
 	bool reading; /* READER is at work */
 	struct reader reader;

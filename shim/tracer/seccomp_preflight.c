@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "base/retry.h"
-#include "base/size.h"
+#include "host/pages.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -28,18 +28,20 @@
 #define MADV_POPULATE_READ 22
 #endif
 
+/* What is called here does not depend on sizes, so it is a page of each. */
 /* What the tracee will be made to do. The results do not matter, only that we live. */
 static void tracee_calls(void)
 {
 	int memfd = (int)syscall(SYS_memfd_create, "rehearsal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	void *text = mmap(NULL, 2 * MIB, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_NORESERVE, memfd, 0);
+	uint64_t page_bytes = host_pages()->base_bytes, huge_bytes = host_pages()->huge_bytes;
+	void *text = mmap(NULL, huge_bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_NORESERVE, memfd, 0);
 	/* What a tracer outside of our cgroup leaves to the tracee. */
 	if (ftruncate(memfd, 0) == 0)
-		fallocate(memfd, FALLOC_FL_KEEP_SIZE, 0, 4096);
+		fallocate(memfd, FALLOC_FL_KEEP_SIZE, 0, (off_t)page_bytes);
 	if (text != MAP_FAILED) {
-		madvise(text, 4096, MADV_POPULATE_READ);
-		void *moved = mremap(text, 2 * MIB, 2 * MIB, MREMAP_MAYMOVE);
-		munmap(moved == MAP_FAILED ? text : moved, 2 * MIB);
+		madvise(text, page_bytes, MADV_POPULATE_READ);
+		void *moved = mremap(text, huge_bytes, huge_bytes, MREMAP_MAYMOVE);
+		munmap(moved == MAP_FAILED ? text : moved, huge_bytes);
 	}
 	close(memfd);
 	int sockets[2] = {-1, -1};
@@ -61,17 +63,18 @@ static void tracer_calls(void)
 {
 	struct rlimit limit;
 	char byte;
+	uint64_t page_bytes = host_pages()->base_bytes;
 	struct iovec io = {&byte, 1};
 	int memfd = (int)syscall(SYS_memfd_create, "rehearsal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	close((int)syscall(SYS_pidfd_getfd, pidfd, memfd, 0));
 	close(pidfd);
-	if (ftruncate(memfd, 0) == 0 && fallocate(memfd, 0, 0, 4096) == 0)
+	if (ftruncate(memfd, 0) == 0 && fallocate(memfd, 0, 0, (off_t)page_bytes) == 0)
 		fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL);
 	close(memfd);
-	void *window = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	madvise(window, 4096, MADV_COLLAPSE);
-	munmap(window, 4096);
+	void *window = mmap(NULL, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	madvise(window, page_bytes, MADV_COLLAPSE);
+	munmap(window, page_bytes);
 	process_vm_readv(getpid(), &io, 1, &io, 1, 0);
 	process_vm_writev(getpid(), &io, 1, &io, 1, 0);
 	sendmsg(-1, &(struct msghdr){0}, MSG_DONTWAIT | MSG_NOSIGNAL);

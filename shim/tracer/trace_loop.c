@@ -254,7 +254,8 @@ static bool is_in_exit_group(pid_t tid)
 	char path[64];
 	cleanup_free char *call = NULL;
 	snprintf(path, sizeof path, "/proc/%d/syscall", (int)tid);
-	return read_file_at(AT_FDCWD, path, 4096, &call, NULL) == 0 && strtoull(call, NULL, 10) == SYS_exit_group;
+	return read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &call, NULL) == 0 &&
+	       strtoull(call, NULL, 10) == SYS_exit_group;
 }
 
 static bool any_thread_is_in_exit_group(pid_t pid)
@@ -274,7 +275,8 @@ static bool has_ended(pid_t tid)
 	char path[64];
 	cleanup_free char *stat = NULL;
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
-	const char *name_end = read_file_at(AT_FDCWD, path, 4096, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
+	const char *name_end =
+	    read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
 	return !name_end || strchr("ZX", name_end[strnlen(name_end, 2)]);
 }
 

@@ -6,25 +6,26 @@
 #include "remap/text_blocks.h"
 #include "sandbox/elf/elf_reply.h"
 
-static void check_forecast(const struct elf_facts *facts, const struct settings *settings, uint64_t page_bytes)
+static void check_forecast(const struct elf_facts *facts, const struct settings *settings,
+                           const struct page_sizes *pages, uint64_t page_bytes)
 {
 	struct forecast forecast;
-	forecast_make(facts, settings, page_bytes, &forecast);
+	forecast_make(facts, settings, pages, page_bytes, &forecast);
 	MUST(forecast.fewest_bytes <= forecast.most_bytes);
 	MUST(settings->round_out || forecast.most_bytes <= forecast.text_bytes);
-	MUST(forecast.most_bytes % page_bytes == 0 && forecast.file_bytes % PAGE_CACHE_SLOT_BYTES == 0);
+	MUST(forecast.most_bytes % page_bytes == 0 && forecast.file_bytes % pages->huge_bytes == 0);
 	MUST(forecast.most_bytes > 0 || forecast.file_bytes > 0 || error_is_set(&forecast.reason));
 }
 
-static void check_text_slots(const struct elf_facts *facts, bool is_library)
+static void check_text_slots(const struct elf_facts *facts, uint64_t huge_bytes, bool is_library)
 {
 	struct text_slots slots;
 	uint64_t bytes = 0;
-	text_slots_of(facts, is_library, &slots);
+	text_slots_of(facts, is_library, huge_bytes, &slots);
 	MUST(slots.count <= ELF_SEGMENTS_MAX && (slots.count > 0 || error_is_set(&slots.reason)));
 	for (unsigned i = 0; i < slots.count; i++) {
 		const struct file_range *range = &slots.ranges[i];
-		MUST(range->bytes > 0 && (range->file_off | range->bytes) % PAGE_CACHE_SLOT_BYTES == 0);
+		MUST(range->bytes > 0 && (range->file_off | range->bytes) % huge_bytes == 0);
 		bytes += range->bytes;
 	}
 	MUST(bytes == slots.slot_bytes);
@@ -48,9 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err = {0};
 	if (elf_answer_check(&answer, &facts, &err) < 0)
 		return 0;
-	check_forecast(&facts, &settings, UINT64_C(2) << 20);
-	check_forecast(&facts, &settings, UINT64_C(1) << 30);
-	check_text_slots(&facts, false);
-	check_text_slots(&facts, true);
+	for (uint64_t base = 4096; base <= 65536; base *= 4) {
+		struct page_sizes pages = pages_of_base(base);
+		check_forecast(&facts, &settings, &pages, pages.huge_bytes);
+		check_forecast(&facts, &settings, &pages, UINT64_C(1) << 30);
+		check_text_slots(&facts, pages.huge_bytes, false);
+		check_text_slots(&facts, pages.huge_bytes, true);
+	}
 	return 0;
 }

@@ -27,7 +27,7 @@ static void check_image(const char *text, const uint64_t auxv[AUXV_WORDS])
 {
 	struct image image;
 	struct error err = {0};
-	if (image_parse(text, auxv, AUXV_WORDS, &image, &err) < 0) {
+	if (image_parse(text, auxv, AUXV_WORDS, 4096, &image, &err) < 0) {
 		MUST(error_is_set(&err));
 		return;
 	}

@@ -168,7 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_plan(&image, &plan, &mappings[i], &settings);
 		else
 			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
-		plan_in_place(&image, i, &settings, page_bytes * 8, &plan);
+		plan_in_place(&image, i, &settings, page_bytes * 8, UINT64_C(2) << 20, &plan);
 		if (i < image.count)
 			check_in_place(&image, &plan, &mappings[i], page_bytes * 8, settings.round_out);
 		else

@@ -10,7 +10,8 @@ static void decide(const struct policy *policy, const struct match_input *facts)
 	policy_decide(policy, facts, &decision);
 	MUST(decision.action <= ACTION_UNDECIDED);
 	MUST(decision.settings.backing_count <= BACKING_COUNT);
-	MUST(decision.settings.page_size_bytes == UINT64_C(2) << 20 || decision.settings.page_size_bytes == 1U << 30);
+	MUST(decision.settings.page_size_bytes == 0 || decision.settings.page_size_bytes == UINT64_C(2) << 20 ||
+	     decision.settings.page_size_bytes == 1U << 30);
 	MUST(!decision.settings.keep_free_pages || !decision.settings.keep_free_percent);
 	MUST(decision.settings.keep_free_percent <= 100);
 }

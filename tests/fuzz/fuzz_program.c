@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MUST(program.kind != PROGRAM_NOT_FOUND && strcmp(program.path, path) == 0);
 	MUST(program.kind == PROGRAM_ELF || program.text_bytes == 0);
 
-	if (segments_read(fd, entry_addr, &segments, &err) < 0) {
+	if (segments_read(fd, entry_addr, PAGE, &segments, &err) < 0) {
 		MUST(strcmp(err.word, "rebase-refused") == 0 || strcmp(err.word, "file-misaligned") == 0);
 	} else {
 		MUST(segments.count <= SEGMENTS_MAX && segments.align >= PAGE &&

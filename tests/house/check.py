@@ -5,6 +5,7 @@
     lengths     no file over 500 lines, no function over 60, in the tests neither
     imports     tests import from tests/lib, not from one another nor from a conftest.py
     processor   nothing outside of arch/ knows the processor or the byte order
+    pages       nothing outside of host/pages knows how large a page is
 """
 import ast
 import pathlib
@@ -15,9 +16,28 @@ import sys
 ROOMS = ("base", "arch", "policy", "host", "sandbox", "mm", "ptrace", "report", "remap", "tracer", "launch", "helper", "ctl")
 FILE_LINES, FUNCTION_LINES = 500, 60
 
-# What only a file about the processor may say.
-PROCESSOR = re.compile(r"\b(x86|amd64|r[abcd]x|r[sd]i|rip|rsp|r8|r9|r1[0-5]|eflags|DR[0-7]|PTRACE_(GET|SET)REGS|__x86_64__|EM_X86_64|EM_AARCH64)\b")
-BYTE_ORDER = re.compile(r"\b(__BYTE_ORDER__?|htole\d+|le\d+toh|htobe\d+|be\d+toh)\b")
+# What only a file about the processor may say, in code or in a string.
+PROCESSOR = re.compile(r"\b(x86(_64)?|amd64|[re]([abcd]x|[sd]i|[sbi]p)|r8|r9|r1[0-5]|orig_rax|eflags|DR[0-7]|PTRACE_(GET|SET)REGS|user_regs_struct"
+                       r"|__x86_64__|__i386__|__aarch64__|EM_(X86_64|AARCH64|386)|AUDIT_ARCH_\w+)(?![\w/])|x86[-_]64|ld-linux")
+BYTE_ORDER = re.compile(r"\b(__BYTE_ORDER(__)?|__LITTLE_ENDIAN|ELFDATA2[LM]SB|(htole|htobe)\d+|(le|be)\d+toh|bswap_\d+|__builtin_bswap\d+)\b")
+# Sizes of pages: of 4 KiB (and their masks) and of 2 MiB, however they are written.
+PAGE_SIZE = re.compile(r"\b(4096|4095|0x0*(1000|f{3})U?L{0,2}|4\s*\*\s*(KIB|1024)|1UL{0,2}\s*<<\s*12|2\s*\*\s*MIB|2\s*\*\s*1024\s*\*\s*1024|2097152|2097151|0x0*(200000|1f{5})U?L{0,2}"
+                       r"|1UL{0,2}\s*<<\s*21|PAGE_SI[ZS]E|PAGE_SHIFT|PMD_\w+|_SC_PAGE_?SIZE|getpagesize|AT_PAGESZ|hpage_pmd_size)\b"
+                       r"|\bU?INT64_C\((4096|4095|2)\)\s*(<<\s*20)?|[^\w.]2(U?L{0,2})\s*<<\s*20\b|/ *512\b|\* *512\b")
+# Lines that have such a number for another reason: file, what the line says, why.
+OTHER_NUMBERS = (
+    ("shim/policy/settings.c", ".min_text_bytes = 2 * MIB", "a default of the policy's, told in the manual"),
+    ("shim/helper/hugexecd.c", "parse_count(optarg, 1, 4096", "a number of clients"),
+    ("shim/tracer/seize_threads.h", "SEIZE_THREADS_MAX 4096", "a number of threads"),
+)
+# Lines that each of these rules must find, or it looks for nothing.
+PLANTED = {
+    PROCESSOR: ("at = regs->gpr.rip;", "#if defined(__x86_64__)", "machine != EM_X86_64", 'open("/lib64/ld-linux-x86-64.so.2")', "info.arch == AUDIT_ARCH_X86_64"),
+    BYTE_ORDER: ("le64toh(entry)", "htole32(word)", "#if __BYTE_ORDER == __LITTLE_ENDIAN", "ident[EI_DATA] == ELFDATA2LSB"),
+    PAGE_SIZE: ("page / 4096", "at & ~0xfffULL", "(at + 4095) & ~UINT64_C(4095)", "UINT64_C(2) << 20", "at += 2 * MIB", "bytes % 0x200000", "1UL << 21",
+                "sysconf(_SC_PAGESIZE)", "getpagesize()", "pages / 512"),
+}
+KNOWS_PAGES = ("shim/host/pages.c", "shim/host/pages.h")
 
 
 def sources(root):
@@ -33,9 +53,9 @@ def test_sources(root):
 
 
 def without_comments(text):
-    """TEXT with comments and strings blanked, lines kept."""
+    """TEXT with comments blanked, lines kept."""
     def blank(match):
-        return re.sub(r"[^\n]", " ", match[0]) if match[0].startswith("/") else '""'
+        return re.sub(r"[^\n]", " ", match[0]) if match[0].startswith("/") else match[0]
     return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', blank, text, flags=re.S)
 
 
@@ -123,18 +143,35 @@ def check_imports(root):
                 yield f"{path.relative_to(root)}:{number}: imports from {found[1]}: what tests share belongs into tests/lib"
 
 
-def check_processor(root):
+def code_lines(root):
+    """Each line of code outside of arch/, without comments: its file, its number, its text."""
     for path in sources(root):
         where = str(path.relative_to(root))
-        if where.startswith("shim/arch/"):
+        if not where.startswith("shim/arch/"):
+            yield from ((where, number, line) for number, line in enumerate(without_comments(path.read_text()).splitlines(), 1))
+
+
+def check_processor(root):
+    for where, number, line in code_lines(root):
+        for what, pattern in (("the processor", PROCESSOR), ("the byte order", BYTE_ORDER)):
+            if pattern.search(line):
+                yield f"{where}:{number}: knows {what}: {line.strip()}"
+
+
+def check_pages(root):
+    unused = set(OTHER_NUMBERS)
+    for where, number, line in code_lines(root):
+        if where in KNOWS_PAGES or not PAGE_SIZE.search(re.sub(r'"(?:\\.|[^"\\])*"', '""', line)):
             continue
-        for number, line in enumerate(without_comments(path.read_text()).splitlines(), 1):
-            for what, pattern in (("the processor", PROCESSOR), ("the byte order", BYTE_ORDER)):
-                if pattern.search(line):
-                    yield f"{where}:{number}: knows {what}: {line.strip()}"
+        other = [entry for entry in OTHER_NUMBERS if entry[0] == where and entry[1] in line]
+        unused.difference_update(other)
+        if not other:
+            yield f"{where}:{number}: knows the size of a page, which only host/pages may: {line.strip()}"
+    yield from (f"no rule finds {line!r}" for pattern, lines in PLANTED.items() for line in lines if not pattern.search(line))
+    yield from (f"OTHER_NUMBERS has {said!r} of {where}, which is not there" for where, said, _ in sorted(unused))
 
 
-CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports, "processor": check_processor}
+CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports, "processor": check_processor, "pages": check_pages}
 
 
 def main():

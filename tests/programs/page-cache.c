@@ -36,7 +36,8 @@ static unsigned read_ranges(int argc, char **argv, uint64_t file_bytes, struct f
 	for (int i = 0; i + 1 < argc && count < RANGES_MAX; i += 2)
 		ranges[count++] = (struct file_range){strtoull(argv[i], NULL, 0), strtoull(argv[i + 1], NULL, 0)};
 	if (argc == 0)
-		ranges[count++] = (struct file_range){0, file_bytes / PAGE_CACHE_SLOT_BYTES * PAGE_CACHE_SLOT_BYTES};
+		ranges[count++] =
+		    (struct file_range){0, file_bytes / host_pages()->huge_bytes * host_pages()->huge_bytes};
 	return count;
 }
 

@@ -12,7 +12,7 @@
 #include "remap/page_cache.h"
 #include "remap/page_cache_blocks.h"
 
-#define SLOT PAGE_CACHE_SLOT_BYTES
+#define SLOT host_pages()->huge_bytes
 
 static struct slot list[PAGE_CACHE_SLOTS_MAX];
 
@@ -21,7 +21,7 @@ static void test_slots_of_ranges(void **state)
 	(void)state;
 	const struct file_range ranges[] = {{SLOT, 2 * SLOT}, {0, 0}, {8 * SLOT, SLOT}};
 	struct error err = {0};
-	assert_int_equal(slots_of_ranges(ranges, 3, 9 * SLOT, list, &err), 3);
+	assert_int_equal(slots_of_ranges(ranges, 3, 9 * SLOT, SLOT, list, &err), 3);
 	assert_int_equal(list[0].file_off, SLOT);
 	assert_int_equal(list[1].file_off, 2 * SLOT);
 	assert_int_equal(list[2].file_off, 8 * SLOT);
@@ -34,14 +34,14 @@ static void test_slots_that_the_file_ends_in(void **state)
 {
 	(void)state;
 	const struct file_range range = {SLOT, 4 * SLOT};
-	assert_int_equal(slots_of_ranges(&range, 1, 3 * SLOT + SLOT - 1, list, NULL), 4);
+	assert_int_equal(slots_of_ranges(&range, 1, 3 * SLOT + SLOT - 1, SLOT, list, NULL), 4);
 	assert_int_equal(list[0].state, SLOT_SMALL);
 	assert_int_equal(list[1].state, SLOT_SMALL);
 	assert_int_equal(list[2].state, SLOT_SHORT);
 	assert_int_equal(list[3].state, SLOT_SHORT);
-	assert_int_equal(slots_of_ranges(&range, 1, 3 * SLOT + SLOT, list, NULL), 4);
+	assert_int_equal(slots_of_ranges(&range, 1, 3 * SLOT + SLOT, SLOT, list, NULL), 4);
 	assert_int_equal(list[2].state, SLOT_SMALL);
-	assert_int_equal(slots_of_ranges(&range, 1, 0, list, NULL), 4);
+	assert_int_equal(slots_of_ranges(&range, 1, 0, SLOT, list, NULL), 4);
 	assert_int_equal(list[0].state, SLOT_SHORT);
 }
 
@@ -51,16 +51,16 @@ static void test_absurd_ranges(void **state)
 	const struct file_range unaligned[] = {{4096, SLOT}, {0, SLOT + 1}, {1, 0}};
 	struct error err = {0};
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(slots_of_ranges(&unaligned[i], 1, UINT64_MAX, list, &err), -1);
+		assert_int_equal(slots_of_ranges(&unaligned[i], 1, UINT64_MAX, SLOT, list, &err), -1);
 	assert_string_equal(err.word, "file-unsupported");
 	const struct file_range most[] = {{0, (PAGE_CACHE_SLOTS_MAX - 1) * SLOT}, {0, SLOT}, {0, SLOT}};
-	assert_int_equal(slots_of_ranges(most, 2, UINT64_MAX, list, NULL), PAGE_CACHE_SLOTS_MAX);
-	assert_int_equal(slots_of_ranges(most, 3, UINT64_MAX, list, NULL), -1);
+	assert_int_equal(slots_of_ranges(most, 2, UINT64_MAX, SLOT, list, NULL), PAGE_CACHE_SLOTS_MAX);
+	assert_int_equal(slots_of_ranges(most, 3, UINT64_MAX, SLOT, list, NULL), -1);
 	const struct file_range endless = {0, UINT64_MAX / SLOT * SLOT};
-	assert_int_equal(slots_of_ranges(&endless, 1, UINT64_MAX, list, NULL), -1);
+	assert_int_equal(slots_of_ranges(&endless, 1, UINT64_MAX, SLOT, list, NULL), -1);
 	/* Offset and length together beyond what 64 bits hold. */
 	const struct file_range around = {UINT64_MAX / SLOT * SLOT, 2 * SLOT};
-	assert_int_equal(slots_of_ranges(&around, 1, 16 * SLOT, list, NULL), 2);
+	assert_int_equal(slots_of_ranges(&around, 1, 16 * SLOT, SLOT, list, NULL), 2);
 	assert_int_equal(list[0].state, SLOT_SHORT);
 	assert_int_equal(list[1].state, SLOT_SHORT);
 }
@@ -90,7 +90,7 @@ static void test_memory_file(void **state)
 	uint64_t huge_bytes = 1;
 	int fd = memfd_create("test", MFD_CLOEXEC);
 	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, 3 * SLOT + 5), 0);
+	assert_int_equal(ftruncate(fd, 3 * (off_t)SLOT + 5), 0);
 	for (uint64_t at = 0; at < 3 * SLOT; at += 4096)
 		assert_int_equal(pwrite(fd, &at, sizeof at, (off_t)at), sizeof at);
 	assert_int_equal(page_cache_make_huge(fd, ranges, 0, 1000, &huge_bytes, &err), -1);

@@ -1,6 +1,8 @@
 /*
  * maps.c and plan.c: what is mapped, and which addresses go on huge pages. Pure functions, so no process is needed.
  */
+#include <elf.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,11 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "arch/arch.h"
 #include "base/size.h"
+#include "host/pages.h"
+#include "mm/cow_pages.h"
 #include "mm/maps.h"
+#include "mm/pt_load.h"
 #include "remap/plan.h"
 
 static const uint64_t entry_only[] = {9 /* AT_ENTRY */, 0x555555602000, 0, 0};
@@ -22,7 +29,7 @@ static struct image parse(const char *maps)
 {
 	struct image image;
 	struct error err = {0};
-	assert_int_equal(image_parse(maps, entry_only, 4, &image, &err), 0);
+	assert_int_equal(image_parse(maps, entry_only, 4, 4096, &image, &err), 0);
 	return image;
 }
 
@@ -82,7 +89,7 @@ static void test_hostile_maps(void **state)
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		struct image image;
 		struct error err = {0};
-		assert_int_equal(image_parse(texts[i], entry_only, 4, &image, &err), -1);
+		assert_int_equal(image_parse(texts[i], entry_only, 4, 4096, &image, &err), -1);
 		assert_string_equal(err.word, "image");
 	}
 }
@@ -247,6 +254,96 @@ static void test_random_images(void **state)
 	}
 }
 
+/* The same text on every size of page that a kernel may have: whole huge pages, from whole base pages of the file. */
+static void test_other_page_sizes(void **state)
+{
+	(void)state;
+	struct settings settings = any_size();
+	for (uint64_t base = 4096; base <= 65536; base *= 4) {
+		char maps[256];
+		struct page_sizes pages = pages_of_base(base);
+		uint64_t huge = pages.huge_bytes, start = (0x555555602000 / huge) * huge + 3 * base;
+		snprintf(maps, sizeof maps, "%" PRIx64 "-%" PRIx64 " r-xp %08" PRIx64 " fe:00 42 /bin/x\n", start,
+		         start + 4 * huge, base);
+		struct image image = parse(maps);
+		struct plan plan;
+		plan_make(&image, 0, &settings, huge, &plan);
+		image_free(&image);
+		assert_int_equal(plan.range_count, 1);
+		assert_int_equal(plan.ranges[0].start, start - 3 * base + huge);
+		assert_int_equal(plan.range_bytes, 3 * huge);
+		assert_int_equal(plan.pieces[0].file_off % base, 0);
+		assert_int_equal(plan.pieces[0].file_off, huge - 2 * base);
+	}
+}
+
+/* A program of segments that begin and end anywhere: the kernel maps whole pages of its own size. */
+static void test_segments_are_whole_pages(void **state)
+{
+	(void)state;
+	const Elf64_Phdr phdrs[] = {
+	    {.p_type = PT_LOAD, .p_memsz = 0x12345, .p_align = 0x1000},
+	    {.p_type = PT_LOAD, .p_vaddr = 0x212345, .p_memsz = 0x20000, .p_align = 0x10000},
+	};
+	Elf64_Ehdr ehdr = {.e_type = ET_DYN, .e_phoff = sizeof ehdr, .e_phnum = 2};
+	memcpy(ehdr.e_ident, ELFMAG, SELFMAG);
+	ehdr.e_ident[EI_CLASS] = ELFCLASS64;
+	ehdr.e_ident[EI_DATA] = ARCH_ELF_DATA;
+	int fd = memfd_create("segments", MFD_CLOEXEC);
+	assert_int_equal(write(fd, &ehdr, sizeof ehdr), sizeof ehdr);
+	assert_int_equal(write(fd, phdrs, sizeof phdrs), sizeof phdrs);
+	static const struct {
+		uint64_t page, end, start, align;
+	} cases[] = {{4096, 0x13000, 0x212000, 0x10000},
+	             {16384, 0x14000, 0x210000, 0x10000},
+	             {65536, 0x20000, 0x210000, 0x10000}};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct segments segments;
+		assert_int_equal(segments_read(fd, 0, cases[i].page, &segments, NULL), 0);
+		assert_int_equal(segments.count, 2);
+		assert_int_equal(segments.list[0].start, 0);
+		assert_int_equal(segments.list[0].end, cases[i].end);
+		assert_int_equal(segments.list[1].start, cases[i].start);
+		assert_int_equal(segments.align, cases[i].align);
+	}
+	close(fd);
+}
+
+/* A pagemap has an entry for each base page: an address is looked up by the size that the system has. */
+static void test_private_pages(void **state)
+{
+	(void)state;
+	for (uint64_t base = 4096; base <= 65536; base *= 4) {
+		uint64_t entries[64] = {0}, own = UINT64_C(1) << 63, of_file = UINT64_C(5) << 61;
+		int fd = memfd_create("pagemap", MFD_CLOEXEC);
+		for (unsigned i = 0; i < 64; i++)
+			entries[i] = i == 40 ? own : of_file;
+		assert_int_equal(write(fd, entries, sizeof entries), sizeof entries);
+		assert_true(private_pages_in(fd, 40 * base, 41 * base, base));
+		assert_true(private_pages_in(fd, 30 * base, 40 * base + 1, base));
+		assert_false(private_pages_in(fd, 0, 40 * base, base));
+		assert_false(private_pages_in(fd, 41 * base, 64 * base, base));
+		assert_true(private_pages_in(fd, 60 * base, 65 * base, base)); /* the map ends: not known */
+		close(fd);
+	}
+}
+
+static void test_sizes(void **state)
+{
+	(void)state;
+	assert_int_equal(pages_of_base(4096).huge_bytes, 2 * MIB);
+	assert_int_equal(pages_of_base(16384).huge_bytes, 32 * MIB);
+	assert_int_equal(pages_of_base(65536).huge_bytes, 512 * MIB);
+	assert_int_equal(host_pages()->base_bytes, sysconf(_SC_PAGESIZE));
+	assert_true(host_pages()->huge_bytes % host_pages()->base_bytes == 0);
+	uint64_t sizes[8], pool = 0;
+	unsigned count = host_hugetlb_sizes(sizes, 8);
+	for (unsigned i = 0; i < count; i++) {
+		assert_true(sizes[i] > pool);
+		pool = sizes[i];
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +357,10 @@ int main(void)
 	    cmocka_unit_test(test_reasons),
 	    cmocka_unit_test(test_gigabyte_pages),
 	    cmocka_unit_test(test_random_images),
+	    cmocka_unit_test(test_other_page_sizes),
+	    cmocka_unit_test(test_segments_are_whole_pages),
+	    cmocka_unit_test(test_private_pages),
+	    cmocka_unit_test(test_sizes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,11 +25,11 @@ static struct plan plan_of(const char *maps, bool round_out, uint64_t file_bytes
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
 	settings.round_out = round_out;
-	assert_int_equal(image_parse(maps, entry_only, 4, &image, &err), 0);
+	assert_int_equal(image_parse(maps, entry_only, 4, 4096, &image, &err), 0);
 	size_t text = 0;
 	while (text < image.count && !mapping_is_text(&image.mappings[text]))
 		text++;
-	plan_in_place(&image, text, &settings, file_bytes, &plan);
+	plan_in_place(&image, text, &settings, file_bytes, 2 * MIB, &plan);
 	image_free(&image);
 	return plan;
 }
@@ -157,9 +157,9 @@ static void what_was_changed_is_not_covered(void **state)
 	struct error err = {0};
 	settings_default(&settings);
 	settings.round_out = true;
-	assert_int_equal(image_parse(usual, entry_only, 4, &image, &err), 0);
+	assert_int_equal(image_parse(usual, entry_only, 4, 4096, &image, &err), 0);
 	image.mappings[2].changed = true;
-	plan_in_place(&image, 1, &settings, WHOLE, &plan);
+	plan_in_place(&image, 1, &settings, WHOLE, 2 * MIB, &plan);
 	assert_int_equal(plan.range_count, 1);
 	expect(&plan, 0, 0x400000, 0xc00000, 0);
 	image_free(&image);

@@ -9,7 +9,9 @@
 
 #include "remap/text_blocks.h"
 
-#define SLOT PAGE_CACHE_SLOT_BYTES
+#define SLOT (UINT64_C(2) << 20)
+
+static const struct page_sizes usual = {4096, SLOT};
 
 static struct elf_facts program(uint16_t type, uint64_t vaddr, uint64_t file_off, uint64_t file_bytes, uint32_t flags)
 {
@@ -24,7 +26,7 @@ static void test_whole_slots_inside(void **state)
 	(void)state;
 	struct text_slots out;
 	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 3 * SLOT, PF_R | PF_X);
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 1);
 	assert_int_equal(out.ranges[0].file_off, SLOT);
 	assert_int_equal(out.ranges[0].bytes, 2 * SLOT);
@@ -32,7 +34,7 @@ static void test_whole_slots_inside(void **state)
 	assert_int_equal(out.slot_bytes, 2 * SLOT);
 	assert_false(error_is_set(&out.reason));
 	elf = program(ET_DYN, 0, 0, 2 * SLOT, PF_R | PF_X);
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 1);
 	assert_int_equal(out.ranges[0].file_off, 0);
 	assert_int_equal(out.ranges[0].bytes, 2 * SLOT);
@@ -52,7 +54,7 @@ static void test_rounded(void **state)
 	                                       .mem_bytes = SLOT,
 	                                       .flags = PF_R};
 	elf.segment_count = 3;
-	text_slots_rounded(&elf, &out);
+	text_slots_rounded(&elf, &usual, &out);
 	assert_int_equal(out.count, 1);
 	assert_int_equal(out.ranges[0].file_off, 0);
 	assert_int_equal(out.ranges[0].bytes, 4 * SLOT);
@@ -60,9 +62,9 @@ static void test_rounded(void **state)
 	assert_int_equal(out.text_bytes, 3 * SLOT);
 	/* With writable data behind it there is one less. */
 	elf.segments[2].flags |= PF_W;
-	text_slots_rounded(&elf, &out);
+	text_slots_rounded(&elf, &usual, &out);
 	assert_int_equal(out.slot_bytes, 3 * SLOT);
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.slot_bytes, 2 * SLOT);
 }
 
@@ -71,18 +73,18 @@ static void test_fixed_address(void **state)
 	(void)state;
 	struct text_slots out;
 	struct elf_facts elf = program(ET_EXEC, 0x400000 + 0x3000, 0x3000, 3 * SLOT, PF_R | PF_X);
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 1);
 	assert_false(error_is_set(&out.reason));
 	elf.segments[0].vaddr += 0x1000;
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
 	assert_string_equal(out.reason.word, "file-misaligned");
 	assert_int_equal(out.text_bytes, 3 * SLOT);
 	assert_int_equal(out.slot_bytes, 0);
 	/* One that can be moved is moved to agree. */
 	elf.type = ET_DYN;
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 1);
 }
 
@@ -95,16 +97,16 @@ static void test_library_out_of_step(void **state)
 	elf.segment_count = 2;
 	elf.segments[1] = elf.segments[0];
 	elf.segments[0] = (struct elf_segment){.file_bytes = 0x800, .mem_bytes = 0x800, .flags = PF_R};
-	text_slots_of(&elf, true, &out);
+	text_slots_of(&elf, true, SLOT, &out);
 	assert_int_equal(out.count, 1);
 	elf.segments[1].vaddr += 0x1000;
-	text_slots_of(&elf, true, &out);
+	text_slots_of(&elf, true, SLOT, &out);
 	assert_int_equal(out.count, 0);
 	assert_string_equal(out.reason.word, "file-misaligned");
-	text_slots_of(&elf, false, &out); /* as a program it is moved */
+	text_slots_of(&elf, false, SLOT, &out); /* as a program it is moved */
 	assert_int_equal(out.count, 1);
 	elf.segments[0].vaddr += 0x1000; /* the same step for both */
-	text_slots_of(&elf, true, &out);
+	text_slots_of(&elf, true, SLOT, &out);
 	assert_int_equal(out.count, 1);
 }
 
@@ -115,12 +117,12 @@ static void test_what_is_no_text(void **state)
 	const uint32_t flags[] = {PF_R, PF_R | PF_W, PF_R | PF_W | PF_X};
 	for (unsigned i = 0; i < 3; i++) {
 		struct elf_facts elf = program(ET_DYN, 0, 0, 4 * SLOT, flags[i]);
-		text_slots_of(&elf, false, &out);
+		text_slots_of(&elf, false, SLOT, &out);
 		assert_int_equal(out.count, 0);
 		assert_string_equal(out.reason.word, "no-text");
 	}
 	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 2 * SLOT - 0x1001, PF_X);
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
 	assert_string_equal(out.reason.word, "no-huge-slot");
 }
@@ -130,15 +132,15 @@ static void test_absurd_headers(void **state)
 	(void)state;
 	struct text_slots out;
 	struct elf_facts elf = program(ET_DYN, 0, UINT64_MAX - 0x1000, 4 * SLOT, PF_X);
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
 	elf = program(ET_DYN, 0, SLOT, UINT64_MAX, PF_X);
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
 	elf.segment_count = UINT16_MAX;
 	for (unsigned i = 0; i < ELF_SEGMENTS_MAX; i++)
 		elf.segments[i] = (struct elf_segment){.file_off = i * SLOT, .file_bytes = SLOT, .flags = PF_X};
-	text_slots_of(&elf, false, &out);
+	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, ELF_SEGMENTS_MAX);
 }
 

@@ -2,6 +2,7 @@
 
 #include <gelf.h>
 #include <libelf.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,7 +10,7 @@
 #include "base/size.h"
 
 #define DYNAMIC_BYTES_MAX (64 * KIB)
-#define STRING_BYTES_MAX  4096 /* of a path; glibc has no limit */
+#define STRING_BYTES_MAX  PATH_MAX /* of a path; glibc has no limit */
 #define PATHS_BYTES_MAX   (16 * KIB)
 
 /* The string at FILE_OFF, LIMIT bytes at most, in fresh memory; NULL where there is none, or it is longer. */

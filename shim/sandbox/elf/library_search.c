@@ -20,8 +20,6 @@
 #define FOLDERS_MAX         256
 #define MUSL_NAME           "ld-musl-"
 #define MUSL_FOLDERS        "/lib:/usr/local/lib:/usr/lib"
-/* Those of Debian and of Fedora; what is not for this program is passed over, as ld.so does. */
-#define GLIBC_FOLDERS       "/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:/lib64:/usr/lib64:/lib:/usr/lib"
 
 /* Something that is loaded, or will be. */
 struct loaded {
@@ -264,7 +262,7 @@ static bool find_with_glibc(struct lookup *lookup)
 	if (loader->needs.no_default_lib)
 		return false;
 	const char *cached = ld_cache_find(&search->cache, lookup->name, search->level);
-	return (cached && try_file(lookup, cached)) || try_list(lookup, GLIBC_FOLDERS, ":", &search->list[0]);
+	return (cached && try_file(lookup, cached)) || try_list(lookup, LOADER_FOLDERS, ":", &search->list[0]);
 }
 
 static bool find_with_musl(struct lookup *lookup)

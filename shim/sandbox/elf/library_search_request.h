@@ -3,9 +3,10 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdint.h>
 
-#define SEARCH_PATH_MAX    4096
+#define SEARCH_PATH_MAX    PATH_MAX
 #define SEARCH_PATHS_MAX   (16 * 1024)
 #define SEARCH_OBJECTS_MAX 512  /* files that are loaded */
 #define SEARCH_OPENS_MAX   8192 /* files and folders asked for */
