@@ -67,9 +67,13 @@ static int time_to_tell_ms(int64_t until_us)
 	return left_ms > DELIVER_MS ? DELIVER_MS : left_ms > TELL_MIN_MS ? (int)left_ms : TELL_MIN_MS;
 }
 
-/* Report that nothing was done, for REASON, until UNTIL_US if files take so long. */
-static void report_untraced(const struct options *options, const char *exe, const struct decision *decision,
-                            enum outcome outcome, const struct error *reason, bool fails_launch, int64_t until_us)
+/*
+ * Report that nothing was done, for REASON, until UNTIL_US if files take so long. TEXT_BYTES: what EXE has; 0: not
+ * known.
+ */
+static void report_untraced(const struct options *options, const char *exe, uint64_t text_bytes,
+                            const struct decision *decision, enum outcome outcome, const struct error *reason,
+                            bool fails_launch, int64_t until_us)
 {
 	struct report report = {
 	    .pid = getpid(),
@@ -77,6 +81,7 @@ static void report_untraced(const struct options *options, const char *exe, cons
 	    .outcome = outcome,
 	    .reason = *reason,
 	    .backing = BACKING_NONE,
+	    .text_bytes = text_bytes,
 	};
 	snprintf(report.exe, sizeof report.exe, "%s", exe);
 	if (decision && decision->rule_name)
@@ -128,7 +133,7 @@ static int execute_traced(const struct options *options, struct trace_job *job, 
 		error_set_errno(&err, saved_errno, "exec-failed", "%s, the first of its name on the PATH",
 		                program->found);
 	if (error_is_set(&err))
-		report_untraced(options, program->path, NULL, OUTCOME_SKIPPED, &err, false, job->hold_until_us);
+		report_untraced(options, program->path, 0, NULL, OUTCOME_SKIPPED, &err, false, job->hold_until_us);
 	return execute(options);
 }
 
@@ -166,7 +171,8 @@ static int run_under(const struct policy *policy, const struct options *options)
 			facts_blame_user(&err);
 		/* A rule that hangs on the build id is not known to match. */
 		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
-		report_untraced(options, program.path, told, OUTCOME_SKIPPED, &err, false, INT64_MAX);
+		uint64_t looked_at_bytes = strcmp(err.word, "text-small") == 0 ? program.text_bytes : 0;
+		report_untraced(options, program.path, looked_at_bytes, told, OUTCOME_SKIPPED, &err, false, INT64_MAX);
 		return execute(options);
 	}
 
@@ -184,8 +190,8 @@ static int run_under(const struct policy *policy, const struct options *options)
 	if (begin(&job, &err) < 0) {
 		bool skips = launch_is_skipped(&err);
 		bool fails = !skips && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
-		report_untraced(options, program.path, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err, fails,
-		                job.hold_until_us);
+		report_untraced(options, program.path, 0, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
+		                fails, job.hold_until_us);
 		return fails ? EXIT_FAILED : execute(options);
 	}
 	return execute_traced(options, &job, &program);
@@ -219,7 +225,7 @@ __attribute__((noinline)) static int run(const struct options *options)
 	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
 	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
 		bool fails = on_error == ON_ERROR_FAIL;
-		report_untraced(options, options->command[0], NULL, OUTCOME_FAILED, &err, fails, INT64_MAX);
+		report_untraced(options, options->command[0], 0, NULL, OUTCOME_FAILED, &err, fails, INT64_MAX);
 		return fails ? EXIT_FAILED : execute(options);
 	}
 	int status = run_under(policy, options);

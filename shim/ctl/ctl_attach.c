@@ -38,11 +38,11 @@ static void print_attached(const struct attached *attached)
 {
 	const struct report *report = &attached->report;
 	char text[16], huge[16], shown[sizeof report->exe], why[sizeof report->reason + 2];
+	const char *between = report->exe[0] && error_is_set(&report->reason) ? ": " : "";
 	printf("%8d  %10s  %10s  %-7s  %7.1f ms  %7.1f ms  %s%s%s\n", (int)report->pid,
 	       size_format(report->text_bytes, text, sizeof text), size_format(report->huge_bytes, huge, sizeof huge),
 	       report->backing == BACKING_NONE ? "-" : backing_name(report->backing), (double)report->latency_us / 1000,
-	       (double)attached->all_held_us / 1000, text_printable(report->exe, shown, sizeof shown),
-	       error_is_set(&report->reason) ? ": " : "",
+	       (double)attached->all_held_us / 1000, text_printable(report->exe, shown, sizeof shown), between,
 	       error_is_set(&report->reason) ? error_text(&report->reason, why, sizeof why) : "");
 }
 

@@ -58,6 +58,7 @@ struct doctor {
 	bool works[BACKING_COUNT];
 	bool may_trace;
 	bool sees_proc;
+	bool has_policy;
 };
 
 __attribute__((format(printf, 5, 6))) static void fact(struct doctor *doctor, const char *topic, const char *name,
@@ -140,6 +141,24 @@ static uint64_t own_status(const char *name, int base, uint64_t fallback)
 	return line ? strtoull(line + strlen(name), NULL, base) : fallback;
 }
 
+static void look_at_helper(struct doctor *doctor)
+{
+	const char *path = helper_socket();
+	if (!path)
+		fact(doctor, "tracing", "hugexecd", MARK_FACT, "is not asked: HUGEXEC_HELPER=off");
+	else if (helper_is_there())
+		fact(doctor, "tracing", "hugexecd", MARK_GOOD,
+		     "its socket can be reached: it traces what may not be from inside");
+	else if (access(path, F_OK) == 0)
+		findings_add(&doctor->findings, "tracing", "hugexecd", MARK_BAD,
+		             "its socket is there, but this user may not write to it",
+		             "SocketMode= and SocketGroup= of hugexecd.socket say who may");
+	else
+		findings_add(&doctor->findings, "tracing", "hugexecd", MARK_FACT,
+		             "no socket: what may not be traced from inside stays on small pages",
+		             "systemctl enable --now hugexecd.socket, for units that filter system calls");
+}
+
 static void look_at_tracing(struct doctor *doctor)
 {
 	struct probe probe;
@@ -163,11 +182,35 @@ static void look_at_tracing(struct doctor *doctor)
 	static const char *const modes[] = {"none", "strict", "a filter is in force"};
 	uint64_t mode = own_status("\nSeccomp:", 10, 0);
 	fact(doctor, "tracing", "seccomp", MARK_FACT, "%s", mode < 3 ? modes[mode] : "unknown mode");
-	bool helped = helper_is_there();
-	findings_add(&doctor->findings, "tracing", "hugexecd", helped ? MARK_GOOD : MARK_FACT,
-	             helped ? "its socket is there, for who may not be traced from inside"
-	                    : "no socket: who may not be traced from inside runs on small pages",
-	             helped ? "" : "systemctl enable --now hugexecd.socket, for units that filter system calls");
+	look_at_helper(doctor);
+}
+
+static void add_policy_file(void *context, const char *file, size_t rule_count, const struct error *err)
+{
+	struct doctor *doctor = context;
+	char shown[300];
+	if (err)
+		findings_add(&doctor->findings, "policy", "broken", MARK_BAD,
+		             text_printable(err->detail, shown, sizeof shown), "");
+	else
+		fact(doctor, "policy", "file", MARK_GOOD, "%s: %zu rule%s", text_printable(file, shown, sizeof shown),
+		     rule_count, rule_count == 1 ? "" : "s");
+}
+
+/* As a launch by this user would have it. */
+static void look_at_policy(struct doctor *doctor)
+{
+	struct policy_sources sources = {
+	    .require_root_owned = geteuid() == 0, .observe = add_policy_file, .observe_context = doctor};
+	struct policy *policy = NULL;
+	struct error err = {0};
+	doctor->has_policy = policy_load(&sources, &policy, NULL, &err) == 0;
+	if (doctor->has_policy)
+		policy_free(policy);
+	else
+		findings_add(&doctor->findings, "policy", "in all", MARK_BAD,
+		             "it cannot be used: programs start, but none of them on huge pages",
+		             "hugexecctl check, after a change");
 }
 
 static void look_at_limit(struct doctor *doctor, const char *name, __rlimit_resource_t resource, uint64_t least,
@@ -276,10 +319,11 @@ static void print_verdict(const struct doctor *doctor, bool usable)
 	if (usable)
 		printf("\nhugexec works here; backings: %s.\n", list);
 	else
-		printf("\nhugexec cannot put text on huge pages here: %s.\n", !doctor->sees_proc ? "it needs /proc"
-		                                                              : !doctor->may_trace
-		                                                                  ? "it may not trace"
-		                                                                  : "no backing works");
+		printf("\nhugexec cannot put text on huge pages here: %s.\n",
+		       !doctor->has_policy  ? "the policy is broken"
+		       : !doctor->sees_proc ? "it needs /proc"
+		       : !doctor->may_trace ? "it may not trace"
+		                            : "no backing works");
 }
 
 int ctl_doctor(int argc, char **argv)
@@ -306,11 +350,12 @@ int ctl_doctor(int argc, char **argv)
 	uname(&host);
 	fact(&doctor, "host", "kernel", MARK_FACT, "%s %s, %s", host.sysname, host.release, host.machine);
 	look_at_tlb(&doctor);
+	look_at_policy(&doctor);
 	look_at_backings(&doctor, (const char *const *)argv + optind, argc - optind);
 	look_at_tracing(&doctor);
 	look_at_limits(&doctor);
 	look_at_switches(&doctor);
-	bool usable = doctor.may_trace && doctor.sees_proc;
+	bool usable = doctor.has_policy && doctor.may_trace && doctor.sees_proc;
 	usable &= doctor.works[BACKING_FILE] || doctor.works[BACKING_HUGETLB] || doctor.works[BACKING_THP];
 	if (json) {
 		print_json(&doctor, &host, usable);

@@ -7,11 +7,17 @@
 #include "base/cleanup.h"
 #include "mm/smaps.h"
 
+/* Of no file, and not one of the kernel's own, which have names: [vdso], [heap]. */
+static bool is_anonymous(const struct smaps_entry *entry)
+{
+	return entry->inode == 0 && entry->path[0] == '\0';
+}
+
 /* A memfd or a hugetlb file, whatever its name: unlinked, so that the kernel says so; or a copy that has no file at
  * all. */
 static bool is_copy(const struct smaps_entry *entry)
 {
-	return entry->inode == 0 || strncmp(entry->path, "/memfd:", 7) == 0 ||
+	return is_anonymous(entry) || strncmp(entry->path, "/memfd:", 7) == 0 ||
 	       strcmp(entry->path, "/anon_hugepage (deleted)") == 0;
 }
 
@@ -56,12 +62,28 @@ static void count_mapping(struct text_object *object, const struct smaps_entry *
 		object->backing = BACKING_FILE;
 }
 
+static bool is_file(const struct smaps_entry *entry)
+{
+	return entry->inode != 0 && !is_copy(entry);
+}
+
+static bool is_same_file(const struct smaps_entry *a, const struct smaps_entry *b)
+{
+	return a->inode == b->inode && a->dev_major == b->dev_major && a->dev_minor == b->dev_minor;
+}
+
 /* The object that the copy between BELOW and ABOVE stands for (either may be NULL): the file that it touches. */
 static const struct smaps_entry *owner_of_copy(const struct smaps_entry *copy, const struct smaps_entry *below,
                                                const struct smaps_entry *above)
 {
-	bool after_below = below && below->end == copy->start && !is_copy(below);
-	bool before_above = above && above->start == copy->end && !is_copy(above);
+	bool after_below = below && below->end == copy->start && is_file(below);
+	bool before_above = above && above->start == copy->end && is_file(above);
+	bool is_inside = after_below && before_above && is_same_file(below, above);
+	/* Code that a program makes while it runs may lie beside any file: a locale's, a font's. */
+	if (is_anonymous(copy) && !is_inside) {
+		after_below &= below && below->perms[2] == 'x';
+		before_above &= above && above->perms[2] == 'x';
+	}
 	/* Data ends a file's mappings: what comes right behind it belongs to the next file. */
 	if (after_below && !(before_above && below->perms[1] == 'w'))
 		return below;

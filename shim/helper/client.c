@@ -50,12 +50,18 @@ static int connect_to(const char *path, struct error *err)
 	cleanup_close int socket_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* Not in the place of a standard file that is closed: something may be said to that. */
 	cleanup_close int fd = socket_fd < 0 ? -1 : fcntl(socket_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		return error_set_errno(err, errno, "fd-limit", "a socket to ask it by");
 	if (fd < 0)
-		return error_set_errno(err, errno, "helper-refused", "no UNIX socket (RestrictAddressFamilies=?)");
+		return error_set_errno(err, errno, "helper-refused", "no UNIX socket%s",
+		                       errno == EAFNOSUPPORT ? " (RestrictAddressFamilies= without AF_UNIX?)" : "");
 	/* Never waits: what does not fit the listener's queue is EAGAIN (unix(7)). */
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
-		return error_set_errno(err, errno, errno == EAGAIN ? "helper-busy" : "helper-absent", "%s", path);
-	return steal_fd(&fd);
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+		return steal_fd(&fd);
+	const char *word = errno == EAGAIN                     ? "helper-busy"
+	                   : errno == EACCES || errno == EPERM ? "helper-refused"
+	                                                       : "helper-absent";
+	return error_set_errno(err, errno, word, "%s", path);
 }
 
 /* Room for the credentials and the files, aligned as the kernel wants it. */

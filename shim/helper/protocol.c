@@ -18,7 +18,7 @@ const char *helper_socket(void)
 bool helper_is_there(void)
 {
 	const char *path = helper_socket();
-	return path && access(path, F_OK) == 0;
+	return path && access(path, W_OK) == 0; /* what connect(2) asks for, unix(7) */
 }
 
 int helper_request_check(const void *data, size_t bytes, unsigned file_count, struct helper_request *out,

@@ -229,6 +229,13 @@ __attribute__((format(printf, 3, 4))) static void add_field(struct journal_entry
 	entry->bytes = (size_t)(at - entry->text);
 }
 
+static int priority_of(const struct report *report)
+{
+	if (report_blames_policy(report))
+		return LOG_ERR; /* no program comes on huge pages any more */
+	return report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO;
+}
+
 /* UNIT: the workload's, or NULL. UNWRITTEN: what could not be told elsewhere, or NULL. */
 static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit,
                        const char *unwritten)
@@ -237,7 +244,7 @@ static void fill_entry(struct journal_entry *entry, const struct report *report,
 	report_message(report, message, sizeof message);
 	add_field(entry, "MESSAGE", "%s", message);
 	add_field(entry, "MESSAGE_ID", MESSAGE_ID);
-	add_field(entry, "PRIORITY", "%d", report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO);
+	add_field(entry, "PRIORITY", "%d", priority_of(report));
 	add_field(entry, "SYSLOG_IDENTIFIER", "hugexec");
 	add_field(entry, "HUGEXEC_PID", "%d", (int)report->pid);
 	/* The tracer is not the workload: with this the journal files the entry under the workload's unit too. */
@@ -277,6 +284,11 @@ void report_to_journal(const struct report *report, const char *unwritten)
 	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
 	if (poll(&poll_fd, 1, JOURNAL_PATIENCE_MS) == 1)
 		send(fd, entry.text, entry.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+bool report_blames_policy(const struct report *report)
+{
+	return strncmp(report->reason.word, "policy-", strlen("policy-")) == 0;
 }
 
 struct report_object *report_add_object(struct report *report)

@@ -70,6 +70,9 @@ void report_to_journal(const struct report *report, const char *unwritten);
  */
 int report_to_human(int fd, const struct report *report, int timeout_ms);
 
+/* Whether it is the policy that cannot be used, so that no program comes on huge pages. */
+bool report_blames_policy(const struct report *report);
+
 /* A fresh object at the end of the report's list; NULL where there is no room. */
 struct report_object *report_add_object(struct report *report);
 

@@ -90,6 +90,12 @@ def test_process_of_somebody_else(nobody, hugexecctl, write_policy):
     assert done.returncode == 1 and report["reason"].startswith("ptrace-refused") and "Permission denied" in report["reason"], report
 
 
+def test_process_that_there_is_not(hugexecctl, write_policy):
+    """Of which the program is not known: the reason stands alone."""
+    done = run([hugexecctl, "attach", f"--policy={write_policy(policy_with())}", "2147483647"])
+    assert done.returncode == 1 and " ms  tracee-gone: process 2147483647: " in done.stdout, done.stdout
+
+
 def test_usage(hugexecctl, tmp_path):
     for words, text in (([], "no PID"), (["x"], "'x' is no PID"), (["--backing=y", "1"], "y"), (["0"], "'0' is no PID")):
         done = run([hugexecctl, "attach", *words])

@@ -1,6 +1,8 @@
 """The command line: what is printed where, exit statuses, options, the report file."""
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -64,6 +66,51 @@ def test_quiet_by_default(hugexec_run, bigtext):
             done, report = hugexec_run(program, backing=backing)
         assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, "", 9)
         assert report[0]["outcome"] == outcome
+
+
+def on_a_terminal(words):
+    """What WORDS write to a terminal, and their exit status."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(words[0], words)
+    said = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+        while chunk := os.read(terminal, 65536):
+            said += chunk
+    os.close(terminal)
+    return said.decode().replace("\r\n", "\n"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("kind, word", [("absent", "policy-unreadable"), ("broken", "policy-invalid"), ("untrusted", "policy-untrusted")])
+def test_policy_that_cannot_be_used_is_seen(hugexec, run_policy, kind, word):
+    """By whoever sits at a terminal, though nobody has asked; and the program runs."""
+    policy = run_policy(kind)
+    words = [hugexec, f"--policy={policy}", "--", "/bin/sh", "-c", "exit 9"]
+    said, status = on_a_terminal(words)
+    assert status == 9 and len(said.splitlines()) == 1 and word in said and policy in said, said
+    assert on_a_terminal([hugexec, "-q", *words[1:]]) == ("", 9)
+    done = run(words)
+    assert (done.returncode, done.stdout, done.stderr) == (9, "", "")
+
+
+@pytest.fixture
+def run_policy(write_policy):
+    def make(kind):
+        if kind == "absent":
+            return "/nonexistent/policy.json"
+        path = write_policy("{" if kind == "broken" else ALL)
+        if kind == "untrusted":
+            if os.geteuid() != 0:
+                pytest.skip("only root asks who owns a policy")
+            os.chmod(path, 0o666)
+        return path
+    return make
+
+
+def test_text_that_is_too_small_is_told(hugexec_run, bigtext):
+    """However early that is found out."""
+    _, (line,) = hugexec_run([bigtext(4)], {"version": 1, "rules": [{"match": {}, "min_text": "1G"}]})
+    assert line["reason"].startswith("text-small: ") and 4 * 2**20 <= line["text_bytes"] < 5 * 2**20, line
 
 
 def test_options_end_at_the_command(hugexec):

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import struct
 import subprocess
 
@@ -310,6 +311,43 @@ def test_doctor_under_a_filter_that_refuses_ptrace(hugexecctl, action, text):
     assert said["usable"] is False
     assert one["mark"] == "bad" and text in one["text"] and "SystemCallFilter" in one["advice"]
     assert "filter" in finding(said, "tracing", "seccomp")["text"]
+
+
+def doctor_with_policy(hugexecctl, text, mode=0o644):
+    """Of a host whose policy is TEXT: in a mount namespace of its own. (exit status, text, JSON)"""
+    if os.geteuid() != 0:
+        pytest.skip("mounts")
+    script = """mount -t tmpfs -o mode=755 none /etc && mkdir /etc/hugexec && echo root:x:0:0::/: >/etc/passwd &&
+printf %s "$2" >/etc/hugexec/policy.json && chmod "$3" /etc/hugexec/policy.json; shift 3; exec "$@" """
+    inside = ["unshare", "--mount", "sh", "-c", script, "sh", "-", text, f"{mode:o}", hugexecctl, "doctor"]
+    done = run(inside)
+    return done.returncode, done.stdout, json.loads(run([*inside, "--json"]).stdout)
+
+
+@pytest.mark.parametrize("text, mode, word", [('{"version": 1', 0o644, "the JSON ends too early"),
+                                              ('{"version": 1, "rules": []}', 0o666, "chmod go-w")])
+def test_doctor_fails_where_the_policy_cannot_be_used(hugexecctl, text, mode, word):
+    status, said, as_json = doctor_with_policy(hugexecctl, text, mode)
+    assert status == 1 and "the policy is broken" in said.splitlines()[-1] and word in said
+    assert as_json["usable"] is False and "bad" in [one["mark"] for one in as_json["findings"] if one["topic"] == "policy"]
+
+
+def test_doctor_sees_a_policy(hugexecctl):
+    _, said, as_json = doctor_with_policy(hugexecctl, '{"version": 1, "rules": [{"match": {}}]}')
+    assert "/etc/hugexec/policy.json: 1 rule" in said and {one["mark"] for one in as_json["findings"] if one["topic"] == "policy"} == {"good"}
+
+
+@pytest.mark.usefixtures("public_folder")
+def test_doctor_sees_that_a_socket_cannot_be_reached(hugexecctl, nobody, tmp_path):
+    path = tmp_path / "hugexecd.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for mode, mark in ((0o666, "good"), (0o600, "bad")):
+            path.chmod(mode)
+            done = run([*nobody, hugexecctl, "doctor", "--json"], env={**os.environ, "HUGEXEC_HELPER": str(path)})
+            one = finding(json.loads(done.stdout), "tracing", "hugexecd")
+            assert one["mark"] == mark and (mark == "good" or "SocketMode" in one["advice"]), one
 
 
 # pool

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 
@@ -184,6 +185,39 @@ def test_absent(hugexec_command, bigtext, tmp_path):
     assert reason.startswith("seccomp: ") and "; hugexecd: helper-absent: " in reason
     reason, _ = fails_open(hugexec_command, bigtext, asking("off"))
     assert "; hugexecd: helper-absent: " in reason
+
+
+@pytest.mark.usefixtures("public_folder")
+def test_no_descriptor_for_the_socket(hugexec_command, nobody, tmp_path):
+    """That is a limit of this process', and no setting of its unit's that is guessed at."""
+    path = tmp_path / "hugexecd.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        words, report = hugexec_command(["sh", "-c", "exit 9"], backing="thp")
+        report.touch()
+        report.chmod(0o666)
+        few_files = ["sh", "-c", 'ulimit -n 4; exec "$@"', "sh"]
+        assert run([*nobody, *few_files, *words], env=asking(path))[0] == 9
+    line, = read_report(report)
+    assert "; hugexecd: fd-limit: " in line["reason"] and "Restrict" not in line["reason"], line
+
+
+@pytest.mark.usefixtures("public_folder")
+def test_socket_that_this_user_may_not_open(hugexec_command, bigtext, nobody, tmp_path):
+    """It is there: that is another word."""
+    path = tmp_path / "hugexecd.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0o600)
+        words, report = hugexec_command(["sh", "-c", "exit 9"], backing="thp")
+        report.touch()
+        report.chmod(0o666)
+        assert run([*nobody, *words], env=asking(path))[0] == 9
+    line, = read_report(report)
+    assert line["reason"].startswith("unprivileged-wrapper: ") and "; hugexecd: helper-refused: " in line["reason"], line
+    assert "Permission denied" in line["reason"]
 
 
 def test_nobody_listens(hugexec_command, bigtext, start_daemon):

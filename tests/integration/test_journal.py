@@ -50,6 +50,15 @@ def test_journal_gets_the_fields(hugexec_command, journal, bigtext):
     assert fields["MESSAGE"].startswith(pathlib.Path(line["exe"]).name)
 
 
+def test_a_policy_that_cannot_be_used_is_an_error(hugexec, journal, write_policy):
+    """No program comes on huge pages any more: that is more than a warning about one of them."""
+    listener, inside = journal
+    for policy in ("/nonexistent/policy.json", write_policy("{")):
+        assert run([*inside, hugexec, f"--policy={policy}", "true"]).returncode == 0
+        fields = dict(field.split("=", 1) for field in listener.recv(65536).decode().splitlines())
+        assert fields["PRIORITY"] == "3" and policy in fields["MESSAGE"], fields
+
+
 def test_a_stopped_journal_holds_nobody(hugexec_command, journal, bigtext):
     listener, inside = journal
     program = bigtext(8)

@@ -72,6 +72,23 @@ static void a_copy_behind_data_counts_for_what_follows(void **state)
 	text_objects_free(&objects);
 }
 
+/* The kernel's own, and what a program compiles while it runs, may lie beside a file that has no code at all. */
+static void a_file_without_code_has_no_text(void **state)
+{
+	(void)state;
+	struct text_objects objects =
+	    read_objects("00400000-00500000 r--p 00000000 fd:00 6 /usr/lib/locale/C.utf8/LC_CTYPE\n"
+	                 "00500000-00502000 r-xp 00000000 00:00 0 [vdso]\n"
+	                 "00600000-00700000 r--p 00000000 fd:00 6 /usr/lib/locale/C.utf8/LC_CTYPE\n"
+	                 "00700000-00900000 r-xp 00000000 00:00 0 \n"
+	                 "00a00000-00b00000 rw-p 00000000 00:00 0 [heap]\n"
+	                 "00b00000-00c00000 r-xp 00000000 00:00 0 \n");
+	assert_int_equal(objects.count, 1);
+	assert_string_equal(objects.list[0].path, "");
+	assert_int_equal(objects.list[0].text_bytes, 3 * MIB);
+	text_objects_free(&objects);
+}
+
 static void names_are_those_that_people_know(void **state)
 {
 	(void)state;
@@ -152,6 +169,7 @@ int main(void)
 	    cmocka_unit_test(a_copy_counts_for_the_file_around_it),
 	    cmocka_unit_test(a_copy_at_the_very_start_counts_for_what_follows),
 	    cmocka_unit_test(a_copy_behind_data_counts_for_what_follows),
+	    cmocka_unit_test(a_file_without_code_has_no_text),
 	    cmocka_unit_test(names_are_those_that_people_know),
 	    cmocka_unit_test(copies_in_a_row_count_for_one_file),
 	    cmocka_unit_test(huge_pages_of_the_page_cache_are_shared),
