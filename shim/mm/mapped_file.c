@@ -34,23 +34,22 @@ static int open_exe(pid_t pid, struct error *err)
 
 /*
  * What the kernel calls the file open at FD, its device and inode, in a list of mappings: device numbers of fstat(2)
- * are others on btrfs and overlayfs. So a mapping of our own is looked at. Returns 0, or -1 with errno.
+ * are others on btrfs and overlayfs. So a mapping of our own is looked at. Returns 0, or -1 with ERR.
  */
-static int identify(int fd, struct mapping *file)
+static int identify(int fd, struct mapping *file, struct error *err)
 {
 	struct image own;
-	int result = -1;
 	void *page = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (page == MAP_FAILED)
-		return -1;
-	errno = ENOENT;
-	if (image_read(getpid(), &own, NULL) == 0) {
+		return error_set_errno(err, errno, "text-unreadable", "mapping its file");
+	int result = image_read(getpid(), &own, err);
+	if (result == 0) {
 		ssize_t at = image_find(&own, (uintptr_t)page);
-		if (at >= 0) {
+		if (at >= 0)
 			*file = own.mappings[at];
-			file->path = "";
-			result = 0;
-		}
+		else
+			result = error_set(err, "image", "our mapping of its file is not listed");
+		file->path = "";
 		image_free(&own);
 	}
 	munmap(page, 1);
@@ -91,13 +90,13 @@ int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, 
 	int fd = is_program ? open_exe(pid, err) : open_library(pid, mapping, err);
 	if (fd < 0)
 		return -1;
-	int failed = identify(fd, &file) < 0 ? errno : 0;
-	if (!failed && mapping_same_file(&file, mapping))
+	int result = identify(fd, &file, err);
+	if (result == 0 && !mapping_same_file(&file, mapping))
+		result = error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+	if (result == 0)
 		return fd;
 	close(fd);
-	if (failed)
-		return error_set_errno(err, failed, "text-unreadable", "%s", mapping->path);
-	return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+	return -1;
 }
 
 int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err)
@@ -107,8 +106,8 @@ int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err)
 	image->has_exe = false;
 	if (fd < 0)
 		return -1;
-	if (identify(fd, &file) < 0)
-		return error_set_errno(err, errno, "text-unreadable", "mapping the program's file");
+	if (identify(fd, &file, err) < 0)
+		return -1;
 	for (size_t i = 0; i < image->count; i++) {
 		if (!mapping_same_file(&image->mappings[i], &file))
 			continue;

@@ -17,7 +17,7 @@
  * asks for CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE (Linux 5.9), else by its path in PID's root, with PID's own rights.
  * Whichever it was, the kernel is asked whether it is the file that is mapped (a process may change what /proc/PID/exe
  * leads to, prctl(2), PR_SET_MM_EXE_FILE). Returns a descriptor, or -1 with ERR word "no-proc" (there is no
- * /proc/PID/exe) or "text-unreadable".
+ * /proc/PID/exe) or "text-unreadable", or as image_read() if our own mappings cannot be read.
  */
 int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, struct error *err);
 

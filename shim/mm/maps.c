@@ -66,6 +66,19 @@ static void note_auxv(struct image *image, const uint64_t *auxv, size_t auxv_wor
 	}
 }
 
+/*
+ * A list that is longer than a page takes several reads, and a process that runs, ourselves included, may change its
+ * mappings between two of them. The kernel goes on at the address where it has left off: a mapping that has grown
+ * across it is told once more, whole (Linux 6.18).
+ */
+static void skip_what_was_listed(struct smaps_entry *entry, uint64_t last_end)
+{
+	if (entry->start >= last_end || entry->end <= last_end)
+		return;
+	entry->file_off += entry->inode ? last_end - entry->start : 0;
+	entry->start = last_end;
+}
+
 int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint64_t page_bytes, struct image *out,
                 struct error *err)
 {
@@ -86,6 +99,7 @@ int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint6
 	struct smaps_entry entry;
 	int got;
 	while ((got = smaps_next(&cursor, &entry)) == 1) {
+		skip_what_was_listed(&entry, last_end);
 		if (image.count == lines || entry.start < last_end || entry.end <= entry.start ||
 		    (entry.start | entry.end) % page_bytes) {
 			got = -1;

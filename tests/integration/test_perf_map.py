@@ -13,7 +13,6 @@ from lib.machine import HUGE, take_hugetlb_pool
 from lib.policies import policy_with
 from lib.process import Process, run, wait_for
 from lib.report import read_report
-from lib.sanitized import SANITIZED
 from lib.smaps import smaps
 
 POLICY = policy_with(perf_map=True)
@@ -191,8 +190,6 @@ def test_map_is_the_workloads_own(hugexec_command, bigtext, nobody, public_folde
         assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (NOBODY, NOBODY, 0o600)
 
 
-@pytest.mark.skipif(SANITIZED, reason="under AddressSanitizer the tracer does not find its own mapping of the file where the "
-                    "checkout is closed to others; the plain build does")
 def test_number_and_tmp_of_the_workloads_namespaces(hugexec_command, bigtext, tmp_path):
     if run(["unshare", "-pfm", "true"]).returncode != 0:
         pytest.skip("no namespaces can be made here")
