@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A thin front: meson builds, tests/run-checks tests. On a fresh Debian 12, as root, `make demo` and `make check` need
 # nothing else done before.
 BUILD ?= build

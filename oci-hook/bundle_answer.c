@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "bundle_answer.h"
 
 #include <stdbool.h>

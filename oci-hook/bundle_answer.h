@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bundle_answer.h - what hugexec-bundle-reader writes and bundle_ask.c reads: one flat struct, of which only as much of
  * TEXT is sent as is used, so that there is nothing to parse.

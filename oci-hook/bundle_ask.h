@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bundle_ask.h - have a config.json read by a process that can do nothing else.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bundle_parse.h - what hugexec-bundle-reader does with a config.json once it is locked up.
  */

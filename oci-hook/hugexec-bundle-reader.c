@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexec-bundle-reader - reads a container's config.json for someone who does not want to.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexec-oci-hook - a createRuntime (or prestart) hook: what the container will execute gets its text on huge pages.
  *

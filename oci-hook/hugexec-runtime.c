@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexec-runtime - an OCI runtime that is another one, with hugexec's hook in the containers that the policy wants.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * inject.h - add hugexec's hook to the config.json of a bundle, where the policy may want its container.
  *

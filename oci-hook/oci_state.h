@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * oci_state.h - the state of a container, as a runtime tells its hooks (OCI runtime specification, "State").
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * real_runtime.h - which program hugexec-runtime becomes, and never itself.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * runtime_call.h - what a command line of an OCI runtime asks for, as far as hugexec-runtime has to know.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexec - start a program with its machine code on huge pages, and be gone.
  *

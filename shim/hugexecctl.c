@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexecctl - the operator's view of hugexec: is the policy right, what would happen to this program, what can this
  * host do, what is running; and prepares the host: units, page cache, pool.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all tests share; loaded before any other module of theirs, so that these find the surroundings set."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 What of this machine the tests change for a while, and what could be left of them: machine_state.py FILE writes it to FILE;
 where FILE is there already, it tells what is different now. Exit 1: something is.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 What run-checks says at its end: sum_up.py FOLDER. There, results has a line "NAME<tab>passed or FAILED<tab>SECONDS" for each phase,
 and NAME.log what the phase has printed. Exit 1: some phase failed, or there was none.

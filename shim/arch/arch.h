@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * arch.h - picks the processor's header. Nothing outside this folder names a register.
  */

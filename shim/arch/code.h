@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * code.h - machine code that we write ourselves: a jump, and a return. x86-64; another processor is another such
  * header.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elf_arch.h - what files and names say of the processor: ELF headers, ld.so's search, setarch(8). x86-64; another
  * processor is another such header.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * x86_64.h - all that the engine knows of this processor: registers, the syscall instruction, syscall numbers by name.
  * A port is one more header with these names (see arch.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * aside.h - work that may hang or die, done by a child that the caller does not depend on.
  *

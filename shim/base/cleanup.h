@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cleanup.h - scope-bound release of memory, file descriptors and streams.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * clock.h - time that only goes forward (CLOCK_MONOTONIC), for deadlines and durations.
  */

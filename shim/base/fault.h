@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fault.h - named steps at which the tests kill or stop hugexec. In a build without -Dfaults=true they are nothing.
  *

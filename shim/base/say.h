@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * say.h - write what hugexec has to tell to somebody else's file, held by it no longer than asked, and killed by
  * nothing.

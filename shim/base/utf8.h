@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * utf8.h - bytes of unknown origin (paths, process names) made fit for JSON and for a terminal.
  */

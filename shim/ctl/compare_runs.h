@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * compare_runs.h - run a command plain and under hugexec in turn, and compare.
  */

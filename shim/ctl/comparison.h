@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * comparison.h - what `hugexecctl compare` has found out, and how it tells it.
  */

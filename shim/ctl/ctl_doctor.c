@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexecctl doctor: what this host, this cgroup and this user can do, and the setting that would change it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexecctl enable, disable: put hugexec before a unit's ExecStart= with a drop-in, and take it away.
  *

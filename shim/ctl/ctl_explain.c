@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexecctl explain: what would hugexec do with this program, and why.
  */

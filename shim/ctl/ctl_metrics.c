@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ctl_metrics.c - hugexecctl metrics: the host's counters in the text form of OpenMetrics 1.0.
  */

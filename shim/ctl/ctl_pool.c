@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexecctl pool: reserve the huge pages that pool.conf asks for, and say what there is. hugexec-pool.service runs it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexecctl warm: have the page cache hold the text of programs in huge folios before anyone starts them.
  */

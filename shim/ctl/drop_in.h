@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * drop_in.h - a file that hugexecctl writes below /etc/systemd/system, and knows again.
  *

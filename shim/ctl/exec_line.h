@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * exec_line.h - a unit's ExecStart= with hugexec before it, as text that systemd reads back as the same words.
  *

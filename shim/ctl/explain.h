@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * explain.h - what `hugexecctl explain` has found out about a program, and how it tells it. It runs, writes and takes
  * nothing: no file, no page, nothing of the page cache.

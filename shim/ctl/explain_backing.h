@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * explain_backing.h - what each backing could do for a program here, found out by looking: nothing is written, taken,
  * read from a disk or dropped. What only trying would tell is doctor's (probe.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * explain_libraries.h - which libraries a program would load, and what would become of their text.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From the name of a program to its explanation: what hugexecctl explain and hugexec --dry-run do.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * explanation.h - what `hugexecctl explain` has found out about a program.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * findings.h - what the doctor finds: a list of lines, shown to people or as JSON.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * launch_report.h - reads a file of reports, as `hugexec --report=FILE` writes them.
  */

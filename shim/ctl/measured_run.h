@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * measured_run.h - a command, run from start to end, and what it took.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * paired.h - by how much the second of two things that were measured in pairs differs from the first, and how sure
  * that is. Pure.

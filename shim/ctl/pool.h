@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pool.h - reserve hugetlb pages, as /etc/hugexec/pool.conf asks for.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * probe.h - does it work here? Found out by doing it in small, not from version numbers: distributions switch these
  * things on and off, and cgroups, limits and mounts decide with them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * text_objects.h - from the text of a smaps file to "this object, so much text, so much of it on huge pages". No I/O.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * unit.h - what the systemd that runs knows of a unit, over D-Bus (org.freedesktop.systemd1).
  */

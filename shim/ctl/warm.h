@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * warm.h - prepare the page cache for a program before anyone starts it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/warm_policy.h"
 
 #include <dirent.h>

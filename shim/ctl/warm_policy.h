@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * warm_policy.h - the files that a policy would have prepared: programs, their libraries, and what they load later.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexecd - traces, on their own request, processes that must not be traced from where they are.
  *

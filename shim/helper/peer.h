@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * peer.h - who asks, and for what: one connection's request, taken from the socket and believed only as far as the
  * kernel vouches for it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * worker.h - the life of a worker of hugexecd: one client, from its request until its program runs.
  */

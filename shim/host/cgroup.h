@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cgroup.h - where a process stands in the cgroup trees, and how much its limits still allow.
  *

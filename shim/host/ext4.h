@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ext4.h - why an ext4 has no large folios: features of the filesystem that exclude them, used or not.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * host.h - what this kernel, this cgroup and this pool offer. Reads files below /proc, /sys and the cgroup mounts;
  * changes nothing.

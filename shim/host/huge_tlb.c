@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "host/huge_tlb.h"
 
 /* Of the step that more pages cost on small pages: what a huge page may cost of it at most, and what it costs if split.

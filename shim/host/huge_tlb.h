@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * huge_tlb.h - does this machine's TLB hold 2 MiB pages as such? Found out by timing, in a few milliseconds and without
  * counters.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pages.h - how large pages are on this system. The one place that knows: nothing else has a number for them.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * handshake.h - the memory that P and T share until P executes COMMAND (see spawn_tracer.h).
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * plain_heap.h - a heap on ordinary pages for hugexec itself, whatever GLIBC_TUNABLES asks of the command.
  *

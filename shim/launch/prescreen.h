@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * prescreen.h - what is clear of COMMAND before it is executed. A launch asks, and so does who foretells a launch.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "launch/spawn_tracer.h"
 
 #include <errno.h>

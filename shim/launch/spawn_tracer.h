@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * spawn_tracer.h - two processes on the way to one: the tale of P and T.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stack_rlimit.h - room on the main thread's stack, for hugexec itself and for the tracer that it clones.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tracer_main.h - the life of T, the tracer of spawn_tracer.h: prepare, attach, follow, leave.
  */

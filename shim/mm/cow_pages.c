@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "mm/cow_pages.h"
 
 #include <fcntl.h>

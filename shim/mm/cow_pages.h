@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cow_pages.h - text that is no longer what its file says.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * file_view.h - files as a process sees them: below its root, in its mount namespace, with its user's rights.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mapped_file.h - the file that a tracee has mapped, for reading.
  *

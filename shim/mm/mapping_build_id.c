@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "mm/mapping_build_id.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mm/mapping_build_id.h - the build ID of a mapped file, as the kernel reads it: no process, no parser of our own.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * maps.h - what is mapped in a stopped process, as the kernel tells it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "mm/pt_load.h"
 
 #include <elf.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pt_load.h - where the kernel has put the segments of the main program, by the program headers that it went by.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * smaps.h - the lines of /proc/PID/maps and /proc/PID/smaps, one mapping at a time. No I/O.
  */

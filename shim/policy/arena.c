@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The memory of a policy: everything its rules point to is freed with it, at once.
  */

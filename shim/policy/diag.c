@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Complaints about a policy file: FILE:LINE:COLUMN: what is wrong and what was expected. One line, fit for a terminal
  * whatever the file holds.

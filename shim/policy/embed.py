@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write a text file as a C header with one string: embed.py INPUT OUTPUT NAME."""
 import json
 import sys

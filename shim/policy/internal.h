@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * internal.h - how a loaded policy looks inside shim/policy/. Nobody else includes this.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_position.h - where in a JSON text something stands. json-c does not keep positions, so they are looked for when
  * there is something to complain about.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_strict.h - from text to a json-c tree, with what json-c lets pass even when told to be strict refused:
  * single-quoted keys, NaN and Infinity, "1.", raw control characters and \u0000 in strings, and keys that are there

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lint.h - what is valid in a policy and still is not what somebody can have meant: a rule that is never asked or never
  * matches, a setting without effect. hugexecctl check tells it; programs are started all the same.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Matching: facts against rules. No I/O: a user's name that is not known is asked for, once all else of a rule holds.
  */

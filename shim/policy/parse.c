@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One policy file's text to rules. The shape is that of config/policy.schema.json; a test holds the two together.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * parse.h - what the parse_*.c share: a document being read, and how to complain about it.
  *

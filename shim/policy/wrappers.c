@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which programs are wrappers: those that people put before a program, told by their names.
  */

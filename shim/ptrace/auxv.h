@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * auxv.h - the auxiliary vector that the kernel laid on a new program's stack, and what says the same elsewhere.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * entry_stop.h - have a program wait for its tracer at its entry point, where ld.so has mapped its libraries.
  *

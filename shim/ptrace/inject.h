@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * inject.h - run system calls in a tracee: borrow its registers, call, give them back; or hand off.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "ptrace/map_hint.h"
 
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * map_hint.h - have ld.so map large libraries at addresses that agree with their offsets in the file modulo 2 MiB.
  *

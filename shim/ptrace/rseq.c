@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "ptrace/rseq.h"
 
 #include <linux/rseq.h>

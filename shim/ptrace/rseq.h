@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rseq.h - what a thread that runs may have agreed on with the kernel, and calls made in its place would upset.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * syscall_insn.h - where in a tracee a syscall instruction stands, so that calls can be run in it without changing a
  * byte.

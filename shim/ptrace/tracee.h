@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tracee.h - the whole tracer: seize, wait, borrow the registers, run system calls in the tracee, give them back, let
  * go.

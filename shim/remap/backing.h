@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * backing.h - where a private copy of text comes from: hugetlb pages or transparent huge pages, both in a memfd.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * backing_file.h - the backing that copies nothing: the file's own pages, in huge folios, mapped in place.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Private copy on hugetlb pages: taken from the pool that the operator reserved, never split, never swapped.
  */

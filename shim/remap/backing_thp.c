@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Private copy on transparent huge pages: plain shared memory, made huge before it is filled.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "remap/copy_fill.h"
 
 #include <errno.h>

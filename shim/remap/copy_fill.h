@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * copy_fill.h - the bytes of a private copy: from the object's file into a memfd on huge pages.
  *

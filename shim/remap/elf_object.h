@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elf_object.h - one ELF object of a stopped process (the program itself, or a library): its backings in order until
  * one holds.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libraries.h - libraries in place without a stop: found out beforehand, and prepared before ld.so maps them.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * page_cache.h - have the kernel hold parts of a file in its page cache as huge folios, so that text can be mapped in
  * place by one entry each: no copy, one for all processes, and the mapping is still the file's.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * page_cache_blocks.h - the slots of a file, each of the size of a huge page, in the page cache: which are huge, which
  * are in use, and the three ways to change that. page_cache.c decides what is done in which order.

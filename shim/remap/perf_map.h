@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * perf_map.h - /tmp/perf-PID.map: which function is where, for tools that would look into the mapping's file for it and
  * find a copy without symbols there (perf, bcc, bpftrace; the format is that of Linux's

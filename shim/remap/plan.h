@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * plan.h - which addresses go on huge pages. A pure function of image and settings: no process, no I/O.
  *

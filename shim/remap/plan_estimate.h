@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * plan_estimate.h - what the plan for a program would be, from its ELF headers alone. Pure: no process, no I/O.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * plan_in_place.h - which slots of addresses the file's own pages can fill where they are. Pure.
  *

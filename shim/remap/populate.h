@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * populate.h - have pages of a tracee mapped now, so that no fault on them can fail later.
  */

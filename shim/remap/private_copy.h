@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * private_copy.h - carry a plan out on a stopped tracee, or leave the tracee as it was.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * relocate.h - move a position-independent program, at the exec stop, to where file offset and address of its text
  * agree modulo 2 MiB.

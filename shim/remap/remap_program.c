@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "remap/remap_program.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * remap_program.h - from a decision and a stopped process to text on huge pages.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * text_blocks.h - which parts of an ELF file can be mapped as text by huge pages of the page cache. Pure.
  */

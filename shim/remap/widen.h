@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * widen.h - have the slots at the ends of the text mapped by one mapping of the file each, together with what lies
  * beside the text in them (plan_in_place.h says which may be).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * report/container_state.h - which container, and which pod, a process on this host belongs to.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * report/counters.h - how often what happened on this host: counters that every launch adds to, and `hugexecctl
  * metrics` reads.

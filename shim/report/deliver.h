@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * deliver.h - where a finished report goes: the report file, standard error, the journal, the counters.
  *

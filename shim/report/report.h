@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * report/report.h - what was done, told three ways: a JSON line, journal fields, one line for people.
  *

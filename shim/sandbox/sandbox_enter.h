@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sandbox_enter.h - a reader's side: what a process that reads a stranger's bytes does before it looks at them.
  *

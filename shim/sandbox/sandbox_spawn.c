@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/sandbox_spawn.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sandbox_spawn.h - have a stranger's bytes read by a process that can do nothing else (sandbox_enter.h), and wait for
  * its answer.

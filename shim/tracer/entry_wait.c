@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tracer/entry_wait.h"
 
 #include <sys/ptrace.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * entry_wait.h - the time between exec and a program's entry point, while ld.so maps its libraries (entry_stop.h).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * exe_inspect.h - what COMMAND is, found out before it is executed: the file that execvp(3) would run, and whether
  * tracing it could hurt.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * exec_event.h - one followed process at one exec: facts, decision, engine, report, and what becomes of it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * exec_names.h - by which name a program was executed, read from the stack that the kernel has just made for it.
  */

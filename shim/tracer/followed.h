@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * followed.h - the processes that a tracer follows: what trace_loop.c, exec_event.c and entry_wait.c know of each.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tracer/match_input.h - what the policy may ask about a process, gathered from /proc, and only what it does ask.
  */

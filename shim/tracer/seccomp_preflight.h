@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * seccomp_preflight.h - find out, before anything is at stake, whether a seccomp filter lets the engine's system calls
  * through.

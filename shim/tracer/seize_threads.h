@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * seize_threads.h - attach to all threads of a process that is no relative of ours, so that it does not matter which
  * one executes the program that it will become.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stop_threads.h - a process that runs: one of its threads held, and for moments all of them.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trace_job.h - what a tracer has to do for one target, whichever door it came through.
  */

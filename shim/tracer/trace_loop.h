@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trace_loop.h - the tracer's loop: pass events on, ask the policy at each exec, let go when a rule has matched.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * baseline - the least that a private copy can cost: fresh huge pages, and memcpy() of a file's bytes into them.
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """What hugexec costs: paired, interleaved runs; everything is told as a ratio or difference to something run beside it.
 
 bench.py [--rounds N] [--check]: writes BUILD/bench/results.json and prints a table. With --check it fails where a target is

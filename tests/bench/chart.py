@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """chart.py RESULTS.json OUTPUT.svg: draw what bench.py has measured: added start-up time over size of text."""
 import json
 import sys

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """How random the base of a rebased program is: entropy.py [--starts N]. Fails where it is less than 24 bits.
 
 Every start of a program that has to be moved is reported with the address that its text got. All of them agree modulo

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """peak.py COMMAND...: run COMMAND, watch the processes that hugexec starts, print their peak memory as JSON.
 
 The kernel keeps each process's peak itself (VmHWM); it is looked at until the process is gone, so what can be missed is

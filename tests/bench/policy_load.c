@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * policy_load [RULES] - what a policy costs a launch: reading and parsing a file of that many rules (200), and asking
  * all of them about a program that none matches. Prints microseconds, the median of many rounds.

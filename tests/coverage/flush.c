@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Linked into everything of a coverage build (-Wl,--wrap=...): hugexec's processes end by _exit() and by the SIGKILL of
  * a fault point, at which nothing is written down by itself. Who is about to write the counts says so, to nobody but

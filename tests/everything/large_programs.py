@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Large real programs at work, plain and under hugexec: cases.py BUILD [SECONDS [CASE...]]
 
 Self-tests of python3, perl and sqlite3 at work, a compile of this project with its compilers remapped, PostgreSQL and MariaDB

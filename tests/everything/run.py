@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every program of this machine, plain and under hugexec: run.py BUILD [PATTERN]
 
 Every executable ELF file below /usr/bin, /usr/sbin and /usr/lib that answers --version or --help within two seconds is run

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which errors a system call can return here: by its man page, for those that hugexec makes itself or injected."""
 import errno
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * inject - run COMMAND and make one system call of hugexec's fail, once:
  *

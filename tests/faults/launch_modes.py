@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Launch modes: how a program comes to be remapped, each run under the injector (inject.c) and compared with a plain run."""
 import collections
 import contextlib

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * malloc_fail.so - a libc that says no, once: preloaded (LD_PRELOAD), it lets the Nth piece of memory that hugexec asks
  * for be refused, or hides the vDSO from it. In other programs it does nothing.

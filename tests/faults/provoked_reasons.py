@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reasons for which the engine leaves a program alone that are no failed call: what is not there, too small, too large, not
 allowed. Each is provoked for real; the program must run as without hugexec, and the report must name the reason."""
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each system call that hugexec makes, itself and in the workload, fails once with each error that it can return:
 
     run.py BUILD all            every call and error, in every launch mode

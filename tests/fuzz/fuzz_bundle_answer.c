@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An answer of any bytes about a config.json of any bytes, as a reader that was taken over might give it: what passes
  * the check can be read, shown and written by.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The bytes of a stranger's file, through what hugexec-elf-reader does with them, and what is then done with its
  * answer.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An ld.so.cache of any bytes, as that of a container's root may be.
  */

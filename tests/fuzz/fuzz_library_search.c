@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A world of files of any bytes, in which the libraries of a program are searched: a few files, one of which each name
  * leads to.

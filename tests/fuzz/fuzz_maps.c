@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Texts of /proc: maps, smaps, stat, cgroup and mountinfo, and the words of an auxiliary vector in front of them.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A container's config.json as a runtime writes it, or a stranger: the hook is added once, what was there is still
  * there, and the reader takes the result. And the command line of an OCI runtime.

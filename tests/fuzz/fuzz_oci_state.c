@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a runtime tells a hook on standard input, and the annotations of a config.json beside it (after a NUL).
  */

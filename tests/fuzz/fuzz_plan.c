@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Random images and decisions: a plan never covers an address twice, never leaves the object's own read-only memory,
  * has the right byte of the file for each byte that it covers, and leaves no whole slot of text out without a reason.

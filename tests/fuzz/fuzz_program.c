@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What hugexec and its tracer look at in a stranger's file themselves: its first bytes, whether it is a program, a
  * script or neither, and the fixed-size entries of its program headers; and what is then said of the mappings of the

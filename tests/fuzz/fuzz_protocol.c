@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What arrives on the helper's socket, from a hostile client and from a hostile helper: checked messages are what they
  * say.

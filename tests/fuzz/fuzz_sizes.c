@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Words: sizes, globs with a slow and simple matcher beside the real one, lists of backings, and text of any bytes for
  * JSON and terminals. The input's lines: a size or list, a glob, a path.

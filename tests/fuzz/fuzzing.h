@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzzing.h - what the fuzzers share: input read piece by piece, and a check that no build leaves out.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Run a fuzzer's function on the files below the folders given: what was found once stays found, in every build.
  */

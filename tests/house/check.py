@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """What CONTRIBUTING.md asks of the code's form, as far as a program can tell. check.py [ROOT]; exit 1: something is wrong.
 
     layers      a room of shim/ includes only rooms below it
     cycles      no module (a .c file and its header) needs itself by way of others
     lengths     no file over 500 lines, no function over 60, in the tests neither
     imports     tests import from tests/lib, not from one another nor from a conftest.py
+    license     each file of code says at its top which license it has
     processor   nothing outside of arch/ knows the processor or the byte order
     pages       nothing outside of host/pages knows how large a page is
 """
@@ -151,6 +153,16 @@ def code_lines(root):
             yield from ((where, number, line) for number, line in enumerate(without_comments(path.read_text()).splitlines(), 1))
 
 
+def check_license(root):
+    """The line that LICENSE is about."""
+    line = "SPDX-License-Identifier: Apache-2.0"
+    builds = [path for name in ("meson.build", "meson_options.txt") for path in root.rglob(name) if not path.relative_to(root).parts[0].startswith("build")]
+    scripts = [path for path in root.glob("oci-hook/kubernetes/image/*") if path.open("rb").read(2) == b"#!"]
+    for path in [*sources(root), *test_sources(root), *root.glob("shim/**/*.py"), *builds, *scripts, root / ".ci/run"]:
+        if "corpus" not in path.parts and line not in "".join(path.open(errors="replace").readlines()[:2]):
+            yield f"{path.relative_to(root)}: \"{line}\" is not in its first line (after #!)"
+
+
 def check_processor(root):
     for where, number, line in code_lines(root):
         for what, pattern in (("the processor", PROCESSOR), ("the byte order", BYTE_ORDER)):
@@ -171,7 +183,8 @@ def check_pages(root):
     yield from (f"OTHER_NUMBERS has {said!r} of {where}, which is not there" for where, said, _ in sorted(unused))
 
 
-CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports, "processor": check_processor, "pages": check_pages}
+CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports,
+          "license": check_license, "processor": check_processor, "pages": check_pages}
 
 
 def main():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What integration tests share: fixtures. What is no fixture is in tests/lib."""
 import contextlib
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl explain says what a launch does: a table of cases, each asked of both, by root and by a user."""
 import json
 import os

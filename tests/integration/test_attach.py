@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl attach: text of a program that runs is put on huge pages, and the program does not notice."""
 import contextlib
 import os

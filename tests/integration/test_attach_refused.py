@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl attach where it must not or cannot do anything: it says why, and the process runs on as before."""
 import contextlib
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Policies that cannot be read or are wrong: the workload runs as if hugexec were not there, and the report says why."""
 import os
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """While registers are borrowed no signal can arrive: seen from outside, at every step at which the tracer can be held."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl check: all mistakes of a policy, what the launch refuses, and what nobody can have meant."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: what is printed where, exit statuses, options, the report file."""
 import contextlib
 import json

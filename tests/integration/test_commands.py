@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that cannot be executed, and those of another kind: as env(1) does with them."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl compare: what differs is told, and what does not is not."""
 import json
 import os

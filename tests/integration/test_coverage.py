@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 How much text of real programs is on huge pages, by smaps, beside what TiExec and iodlr would have there: whole slots of addresses,
 computed from the same file. A program is looked at while it writes to a pipe that is full.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl, as an operator uses it: the command line, doctor, check."""
 import ctypes
 import json

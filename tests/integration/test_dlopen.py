@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Code that programs load when they run, with dlopen(3): in place on huge pages by policy, without a stop and without attach."""
 import base64
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entry points as container images have them, each as PID 1 of a PID namespace: the server is on huge pages by the shipped policy."""
 import os
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped policy and each of config/examples do what they are there for (opt-in-pods.json: tests/oci/test_hook.py)."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl explain and hugexec --dry-run: what would be done, and that it is what is done."""
 import contextlib
 import json

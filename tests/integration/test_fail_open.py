@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever cannot be done, the workload runs as if hugexec were not there, and the report has the right reason.
 
 With "on_error": "fail" the same is exit status 125, and the workload has not run.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that change, are mounted otherwise, or come from a slow disk while hugexec uses them: nothing worse than plain exec."""
 import contextlib
 import os

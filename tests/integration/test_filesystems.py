@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file backing by filesystem: every whole 2 MiB slot of the text on huge pages in place, or a reason and the next one."""
 import contextlib
 import json

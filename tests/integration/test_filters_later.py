@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seccomp filters that are set after hugexec has tried its calls: by a wrapper, or by a library's constructor."""
 import os
 import shutil

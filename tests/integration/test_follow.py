@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Following a launch through wrapper scripts, exec chains and fork trees until a rule matches."""
 import os
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Go panic, an uncaught C++ exception and a Rust panic print the same frames plain and with each backing."""
 import os
 import re

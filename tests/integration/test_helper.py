@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecd: where a process may not be traced from where it is, its text comes on huge pages all the same."""
 import json
 import os

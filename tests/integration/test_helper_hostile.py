@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecd among clients that lie, stall, come in crowds or send rubbish: refusals, nothing lost, nobody delayed."""
 import contextlib
 import os

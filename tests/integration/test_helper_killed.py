@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecd or its worker is killed: the workload completes normally or is killed; never wrong code, never a hang."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing but its own work holds the workload: full or dead places to write to, a name service that does not answer, slow disks."""
 import contextlib
 import os

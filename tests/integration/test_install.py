@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """make install: below PREFIX, also of a build that was configured for another, and where hugexec and systemd look."""
 import os
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 bench-itlb's own correctness: the model against a second implementation, by made traces and by a real program's; a real
 program twice; the layouts against what hugexec does to real programs. tests/unit/test_itlb.c has what can be computed by hand.

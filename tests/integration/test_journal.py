@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The journal, as hugexec writes to it."""
 import contextlib
 import os

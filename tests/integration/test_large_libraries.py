@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs whose code is in libraries, or has large ones beside it: all whole slots on huge pages by each backing, breakpoints or not."""
 import glob
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whoever starts hugexec sees one process that becomes the workload: same PID, nothing left, privileges kept."""
 import contextlib
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs that are no wrappers are let go at their first exec stop: nobody traces them after that, and they are no slower."""
 import os
 import pathlib

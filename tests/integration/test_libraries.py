@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Libraries loaded at start: DT_NEEDED and LD_PRELOAD, glibc and musl, in place where address and offset agree, else a copy."""
 import os
 import re

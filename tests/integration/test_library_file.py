@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whoever traces may have more rights than the program: a library's file must be the one that is mapped, whatever its path leads to."""
 import os
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where libraries are mapped: on overlayfs, which aligns nothing, ld.so is given places at which the page cache's huge pages can be mapped."""
 import os
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which libraries a program will load: found as its ld.so finds them, for programs that are there and made ones, glibc and musl."""
 import json
 import os

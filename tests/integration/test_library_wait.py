@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The time between exec and a program's entry point, where its libraries are waited for: nobody is needed there for it to go on."""
 import json
 import os

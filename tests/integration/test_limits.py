@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resource limits under which hugexec cannot do its work, or only just: the workload runs as if hugexec were not there."""
 import contextlib
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What programs that are root's are made of: nothing that they never call."""
 import re
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl metrics: what it prints is OpenMetrics, and says what happened."""
 import os
 

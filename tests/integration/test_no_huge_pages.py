@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Huge pages that are not there, or that the program may not have: it runs on small ones, with the reason in the report."""
 import os
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracing that is not allowed, by ptrace(2), Yama or a seccomp filter: the workload runs as if hugexec were not there."""
 import contextlib
 import json

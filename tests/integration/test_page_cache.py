@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Huge folios in the page cache, on real filesystems: what becomes huge."""
 import contextlib
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Huge folios in the page cache: what is left alone, what a slow disk may cost, and the reason that is told."""
 import contextlib
 import ctypes

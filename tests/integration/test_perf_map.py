@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """perf_map: /tmp/perf-PID.map names the functions of a private copy, for the workload's user alone, whatever /tmp holds."""
 import contextlib
 import os

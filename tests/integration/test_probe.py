@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The workload notices nothing: a probe that prints all it can know of itself says the same plain and under hugexec."""
 import ctypes
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real programs: the same output and exit status as plain, and their text on huge pages, by report and by smaps."""
 import os
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who reaps a tracer: PID 1 and subreapers that wait for the children they know only, and those that reap whatever comes."""
 import os
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program that was moved says the same about itself as one that was not, and so does one on a private copy."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl status names the container that a process is in, from the records that the hook leaves."""
 import json
 import os

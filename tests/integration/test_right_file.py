@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 What a program's text is replaced by is the file that the kernel executed or ld.so mapped, whatever names lead to by then.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """round_out: head and tail of the text too, over the object's own read-only memory and no more; every byte is the file's."""
 import pathlib
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals at every moment of a launch: none lost, none duplicated, none fatal that is not meant to be."""
 import contextlib
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What hugexec says on the workload's standard error, and when that is another file by then."""
 import os
 import pty

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl status: what is on huge pages, as smaps has it."""
 import contextlib
 import fcntl

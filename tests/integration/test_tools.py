@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tools that look at a program from outside see the same under the file backing: perf, gdb, cores, uprobes, ps."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GLIBC_TUNABLES that put heaps on hugetlb pages are for the command; hugexec and its tracer live on ordinary ones."""
 import os
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl warm, and the unit that runs it at boot."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a wrapper may do on the way from hugexec's exec to that of the program."""
 import os
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The backing "file" by filesystem and the state that the file is in. Part of guest.sh; prints a "cell" a combination, too.
 
 # The block device of the disk that run.py has given this serial number; nothing where there is none.

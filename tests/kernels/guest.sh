@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Runs as init in a virtual machine made by run.py: tries hugexec on this kernel and prints a line a case:
 # "ok NAME", "FAIL NAME: why", or "note ...". Then the machine is switched off.
 mount -t proc proc /proc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's kernels, older and newer than this machine's suite has, fetched and unpacked below a folder, never installed.
 
 An apt with folders of its own does it, so that the machine's lists, sources and packages stay as they are. What was unpacked once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Try hugexec on other kernels: run.py BUILD [SERIES...]
 
 Debian's cloud kernels are unpacked (not installed: packages.py) and booted in qemu without acceleration, with an initramfs of busybox,

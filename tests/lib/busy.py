@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """tests/programs/busy.c, which is at work while hugexecctl attaches to it."""
 import contextlib
 import os

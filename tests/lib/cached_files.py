@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filesystems of the tests' own, and files in the page cache seen by other means than hugexec's."""
 import contextlib
 import ctypes

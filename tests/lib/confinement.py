@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a workload may be confined by: cgroups, seccomp filters, resource limits."""
 import contextlib
 import os

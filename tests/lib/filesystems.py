@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filesystems of the tests' own."""
 import contextlib
 import shutil

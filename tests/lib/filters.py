@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A seccomp filter under which hugexec finds no breakpoints."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecd as a service manager starts it, and clients that speak to it without hugexec."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Libraries with much text, built for a test, and what becomes of them."""
 import os
 import subprocess

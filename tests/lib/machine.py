@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tests change on the machine (pools, switches, mounts), and give back; and how large huge pages are."""
 import contextlib
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """tests/programs/probe.c, which prints all it can know of itself."""
 import re
 import subprocess

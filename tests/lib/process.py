@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that tests start, wait for and find again."""
 import contextlib
 import pathlib

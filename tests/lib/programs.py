@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs that tests run: generated ones, and Debian's that tests/get-programs has fetched."""
 import contextlib
 import fcntl

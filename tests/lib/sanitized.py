@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What differs in a build with AddressSanitizer, which wants terabytes of address space, and looks for leaks with ptrace(2)."""
 import os
 

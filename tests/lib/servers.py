@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Servers that tests start, ask and end."""
 import os
 import pwd

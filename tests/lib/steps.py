@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps at which a build with -Dfaults=true can be stopped or killed."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 What all topics ask of the machine: whatever it is set to, whatever folder the checkout lies in and whoever made it, a test
 finds the same surroundings. Loaded before any other module, so that these find HUGEXEC_BUILD and HUGEXEC_PROGRAMS set.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Standard errors that take nothing, that end who writes to them, or that are not there."""
 import contextlib
 import fcntl

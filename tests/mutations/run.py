@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Break hugexec on purpose, promise by promise, and see the tests fail that are to hold them:
 
     run.py check              each patch applies to the code; takes a second

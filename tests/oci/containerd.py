@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 containerd in a mount sandbox: started for the tests with folders, sockets and a configuration of its own, and spoken to as ctr
 and as a kubelet do. The handlers are those that hugexec-node configures on a node.

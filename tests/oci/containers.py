@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Containers of real runtimes with hugexec's hook, in a mount sandbox (mount_sandbox.py) so that the host's policy is ours."""
 import json
 import os

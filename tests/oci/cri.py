@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 A small client of the CRI (runtime.v1), the interface by which a kubelet talks to containerd: the few messages that the
 tests send, described here as (number, name, type), and spoken over gRPC.

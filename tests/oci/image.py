@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A container image of a few files, as the archive (OCI image layout) that `ctr images import` takes."""
 import hashlib
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 A host of one's own for tests of the container pieces: a mount namespace in which /etc/hugexec is ours, /run is empty, and a
 hugexec that the machine has is not installed. Nothing that happens in it to these places can be seen outside, and nothing of it is left.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A container that was remapped can be checkpointed and restored."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """containerd with hugexec-runtime: through ctr, and through the CRI as a kubelet does it."""
 import concurrent.futures
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexec-oci-hook under real runtimes: what a container executes has its text on huge pages, and nothing else differs."""
 import contextlib
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Containers that mean no good, and one that looks closely at itself."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What hugexec-oci-hook is given may be anything: a clear word, status 0, in bounded time and memory."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hooks.d file that is installed for podman and CRI-O, as podman reads it, with a stand-in for the hook."""
 import contextlib
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 The Kubernetes pieces: manifests that say what they should, programs that need nothing of the node, and hugexec-node,
 which installs and removes them, on a node that is a folder.

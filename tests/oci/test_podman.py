@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """podman, which calls the hook by the hooks.d file that is installed."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexec-runtime: what it adds to a bundle, and that it is the real runtime in all else."""
 import json
 import os

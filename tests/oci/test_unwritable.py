@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hook and hugexec-runtime with a standard error that takes nothing, or ends who writes to it."""
 import json
 import os

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bigtext - a program with as much text as one likes, which knows when its text is wrong.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build a program with N MiB of text: bigtext.py MIB OUTPUT [COMPILER-AND-FLAGS...] (default: cc). See bigtext.c."""
 import os
 import subprocess

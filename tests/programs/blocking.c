@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * blocking - a library that blocks all signals before its program's entry point, and tells what was blocked before.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * busy - a program that notices whatever happens to it while it runs: linked with bigtext.py's text.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ELF programs made by hand, which no linker would make: each ends with status 9 (or STATUS) at once, if it runs at all."""
 import struct
 

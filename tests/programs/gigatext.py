@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 Write a program with 1 GiB of text that lies at a multiple of 1 GiB: gigatext.py OUTPUT [--head].
 

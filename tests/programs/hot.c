@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hot - a few nested functions beside big text (bigtext.py's assembly), for the tools that look at a program from
  * outside.

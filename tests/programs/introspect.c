@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * introspect - what a program finds out about itself, without a word that differs from run to run: its mappings by its
  * program headers, the auxiliary vector, and the names of the frames that it stands in. Built with big text around

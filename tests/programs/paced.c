@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * paced - a program whose speed depends on its pages, for those that measure: sleeps SMALL ms, or HUGE ms where any of
  * its text is on huge pages, and ends with STATUS. Built with bigtext.py's assembly, so that there is text.
@@ -11,8 +12,8 @@
 
 static int is_huge(void)
 {
-	static const char *const counts[] = {"FilePmdMapped:", "ShmemPmdMapped:", "AnonHugePages:", "Private_Hugetlb:",
-	                                     "Shared_Hugetlb:"};
+	static const char *const counts[] = {
+	    "FilePmdMapped:", "ShmemPmdMapped:", "AnonHugePages:", "Private_Hugetlb:", "Shared_Hugetlb:"};
 	char line[4096], perms[8];
 	int is_text = 0;
 	FILE *smaps = fopen("/proc/self/smaps", "r");

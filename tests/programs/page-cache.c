@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * page-cache - calls the page cache module on a file, for the tests, and prints what it says as one JSON line.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * probe - prints all that a process can know of itself, a line each. Run plain and under hugexec the output is the
  * same.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * service - a daemon with as much text as bigtext.py gives it, which does what the units of the tests ask for.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // throws - throws an exception through frames of big text and catches it: unwinding has to find its way in a copied text.
 // With an argument nobody catches it, and what std::terminate() calls prints the frames that it was thrown through.
 #include <cstdio>

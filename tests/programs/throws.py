@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build throws.cc: throws.py OUTPUT. Its frames lie 256 KiB apart, so that they are spread over several huge pages."""
 import os
 import subprocess

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """
 Many containers: containers.py [COUNT [AT_ONCE]] (default: 1000, 200 at once), with the hook and without in turn.
 

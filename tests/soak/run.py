@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many launches, several at once, under memory pressure; nothing is left of them: run.py BUILD [LAUNCHES [AT-ONCE]]
 
 The launches (20,000; 12 at once) run in a memory cgroup that is kept full by a process that fills and drops memory and page

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Become systemd, as PID 1 of namespaces that systemd_container.py has just made: boot.sh FOLDER [LAYER...]
 # FOLDER is an empty one of ours; each LAYER is a tree laid over /usr, /etc and /var, the first on top. Whatever systemd and
 # its units write stays in memory that ends with this mount namespace: in what it boots with, nothing of the machine's

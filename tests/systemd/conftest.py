@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One systemd for all tests of this folder, with this build installed; a unit ends with the test that made it."""
 import os
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of units ask the test program service (tests/programs/service.c), and what they see of it."""
 import contextlib
 import os

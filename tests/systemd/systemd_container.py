@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 A real systemd as PID 1 of namespaces of its own, with this build installed in /usr, for tests of what needs one.
 

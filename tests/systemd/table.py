@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 Put what test_sandbox.py has found out into docs/systemd.md: table.py BUILD. "make systemd-table" runs the test first.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The container itself: a systemd that has come up, and nothing of it outside."""
 import os
 import pathlib

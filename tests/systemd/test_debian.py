@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's own units, through hugexecctl enable --now and back: a real client is served before, with and after."""
 import os
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecctl enable and disable: the same words reach the program, and the unit is as before afterwards."""
 import re
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fifty units at once of every kind of type and program, started through hugexec: systemd knows the main process of each."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """hugexecd under a real systemd: units that may not trace have their text on huge pages through it."""
 import os
 import pathlib

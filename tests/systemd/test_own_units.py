@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What hugexec itself installs for systemd: its services, their sandboxes, the journal's catalog, templates."""
 import re
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 Each sandboxing option of systemd.exec(5) alone, and all together: the service runs and answers, and its text is on huge
 pages, or the journal says why not. What comes out is kept as JSON, of which table.py makes the table in docs/systemd.md.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Units of every type, with hugexec put before them by hugexecctl enable: systemd sees what it saw without."""
 import os
 import socket

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * "hugexecctl check" as a program of its own, for test_policy_schema.py.
  */

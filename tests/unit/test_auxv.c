@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The length of an auxiliary vector, which comes from a process that may hold anything there. */
 #include <elf.h>
 #include <setjmp.h>

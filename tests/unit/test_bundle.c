@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is told of a config.json: by the parser, by the reader that is locked up, and by one that was taken over.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Cgroup places and headroom, from texts and folders such as v1, v2 and hybrid hosts and containers have.
  */

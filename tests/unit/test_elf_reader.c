@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The sandboxed ELF reader: real programs, and files made to hurt it.
  */

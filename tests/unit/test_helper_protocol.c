@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a stranger sends to hugexecd, and what hugexecd may answer: nothing gets through that is not exactly right. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Does the TLB hold 2 MiB pages as such: what timings say of it.
  */

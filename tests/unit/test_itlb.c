@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The model of bench-itlb: TLBs, what a core does with them, layouts. All numbers were computed by hand.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ld.so.cache: what glibc's ldconfig writes, and bytes made to hurt whoever reads it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_mapping_build_id - what the kernel says about this program must be what its own note says.
  */

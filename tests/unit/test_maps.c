@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of mappings of a process that changes them while they are read. */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is said of two things that were measured in pairs: right about a gain, and silent about noise.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * maps.c and plan.c: what is mapped, and which addresses go on huge pages. Pure functions, so no process is needed.
  */

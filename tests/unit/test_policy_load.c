@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Loading: which files are read, in which order, what hides what, and which are refused. In a directory of its own that
  * stands for the root of a host.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Matching and deciding: each key, lists, order, what is not known.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading one policy text: every setting, every complaint with its line and column, limits, and JSON that is none.
  */

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """config/policy.schema.json and the validator say the same of every document here.
 
 POLICY_CHECK: the program under test, which is `hugexecctl check`.

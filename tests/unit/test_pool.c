@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pool.conf, and reserving what it asks for in a folder that looks like sysfs.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A switch that begins and cannot be finished, in a real process: a child whose seccomp filter refuses mremap(2), as
  * the kernel might for want of memory. Where the old text is still there the child goes on with it; where it has gone,

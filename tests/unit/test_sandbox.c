@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The readers' sandbox: what it stops, what a reader is left with, and what the ELF reader's client believes of it.
  */

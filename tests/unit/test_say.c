@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writing to files that take nothing, or whose writers the kernel kills; and work that is done aside.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/elf/elf_client.h"
 
 #include <elf.h>

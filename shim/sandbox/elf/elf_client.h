@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elf_client.h - read an ELF file's headers without trusting it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elf_facts.h - what an ELF file's headers and symbols say, as flat structs.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elf_needs.h - what an ELF file tells the loader: its interpreter, the libraries that it needs, where to look for
  * them.

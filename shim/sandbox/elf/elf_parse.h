@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elf_parse.h - what hugexec-elf-reader does once it is locked up; apart from it, so that it can be fuzzed.
  */

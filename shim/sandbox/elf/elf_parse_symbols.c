@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <gelf.h>
 #include <libelf.h>
 #include <stdbool.h>

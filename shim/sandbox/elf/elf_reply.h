@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elf_reply.h - what hugexec-elf-reader writes and elf_client.c reads: flat structs, so that there is nothing to parse.
  *

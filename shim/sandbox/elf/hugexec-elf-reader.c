@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexec-elf-reader - reads ELF files for someone who does not want to.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/elf/ld_cache.h"
 
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ld_cache.h - /etc/ld.so.cache, in which ld.so looks a library up by its name (glibc, sysdeps/generic/dl-cache.h).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * library_search.h - the search itself, as hugexec-elf-reader does it once it is locked up; apart from it, so that it
  * can be tested and fuzzed. And what the two sides say to each other.

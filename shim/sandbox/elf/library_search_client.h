@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * library_search.h - which libraries ld.so will load for a program, found as ld.so finds them, without running
  * anything.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/elf/library_search_paths.h"
 
 #include <stddef.h>

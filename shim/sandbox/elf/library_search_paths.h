@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * library_search_paths.h - the lists of folders that ld.so searches, with $ORIGIN, $LIB and $PLATFORM in them. Pure.
  */

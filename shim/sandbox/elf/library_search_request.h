@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * library_search_request.h - what a search for a program's libraries (library_search.h) is told, and its limits.
  */

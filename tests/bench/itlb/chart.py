@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/itlb.svg: misses and walks of each program, a bar a layout, on two processors."""
 import math
 import xml.etree.ElementTree as ElementTree

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * core - what one thread's fetches and data accesses do to the TLBs of every processor under every layout.
  *

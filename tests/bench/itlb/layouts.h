@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * layouts - which page a byte of text is in, plain and under each way of having text on huge pages.
  *

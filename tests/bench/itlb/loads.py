@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """
 The programs that bench-itlb looks at, and what they have to do. Each function prepares a folder and returns a Load; it raises
 Missing where this machine lacks the program.

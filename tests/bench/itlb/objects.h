@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * objects - the program and libraries of a process: where their text is in the file, and where Linux would have put it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pages - the pages that a guest of QEMU's executes code from, and what is mapped there.
  *

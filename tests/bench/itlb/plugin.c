@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * itlb - a plugin for QEMU's user mode that simulates instruction TLBs while a program runs.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* processors - the TLBs of named processors, as published. */
 #ifndef ITLB_PROCESSORS_H
 #define ITLB_PROCESSORS_H

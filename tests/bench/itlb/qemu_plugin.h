@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * qemu_plugin - what this plugin uses of QEMU's interface for TCG plugins, version 1 (as of QEMU 7.2 to 8.2). Debian's
  * qemu-user loads plugins but has no header for them.

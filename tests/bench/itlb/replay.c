@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * itlb-replay - simulate what a trace (trace.h) on standard input says, print the results as JSON.
  *

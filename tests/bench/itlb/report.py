@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of docs/itlb.md, made of bench-itlb's counts."""
 import re
 import statistics

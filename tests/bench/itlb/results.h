@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* results - what a simulation has counted, as JSON. */
 #ifndef ITLB_RESULTS_H
 #define ITLB_RESULTS_H

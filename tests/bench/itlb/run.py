@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """
 run.py BUILD [PROGRAM...]: bench-itlb. Run each program of loads.py once under QEMU with the plugin and write the raw counts to
 BUILD/bench-itlb/results.json; with all programs, also docs/itlb.md's tables and docs/itlb.svg.

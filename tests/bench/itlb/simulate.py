@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a program under QEMU's user mode with the plugin, the same way each time."""
 import json
 import os

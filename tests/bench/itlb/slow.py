@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """
 slow.py RESULTS.json <TRACE: the second, slower implementation of the TLB model. Prints what it counts, as itlb-replay does.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * steady - preloaded into a program, makes clocks and random numbers the same in each run: a clock goes on by a
  * microsecond each time that it is read.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tlb - one set-associative TLB that replaces the entry that was used least recently.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trace - what a simulation was fed with, as text, for a second implementation to compute the same from.
  *
