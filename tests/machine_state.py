@@ -4,6 +4,7 @@ What of this machine the tests change for a while, and what could be left of the
 where FILE is there already, it tells what is different now. Exit 1: something is.
 """
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -23,11 +24,24 @@ LOCKS = ("hugexec-test-pool.lock", "hugexec-test-switch.lock")
 
 
 def settings():
-    """A kernel setting and its value."""
-    for pattern in SETTINGS:
-        for path in pathlib.Path("/").glob(pattern.lstrip("/")):
-            with contextlib.suppress(OSError):
-                yield f"{path}: {path.read_text().strip()}"
+    """A kernel setting and its value, of those that we may change."""
+    with contextlib.ExitStack() as stack:
+        for name in LOCKS if os.geteuid() == 0 else ():  # another run, at work beside this one, changes them meanwhile
+            wait_for_lock(stack.enter_context(open(f"/tmp/{name}", "w", encoding="ascii")))
+        for pattern in SETTINGS:
+            for path in pathlib.Path("/").glob(pattern.lstrip("/")):
+                with contextlib.suppress(OSError):
+                    if os.access(path, os.W_OK):
+                        yield f"{path}: {path.read_text().strip()}"
+
+
+def wait_for_lock(file):
+    """For as long as a test may take; one that hangs holds nobody up for ever."""
+    for _ in range(9000):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.1)
+    return None
 
 
 def devices():

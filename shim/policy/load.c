@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/linkhash.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -291,6 +292,12 @@ static void note_missing_file(struct loader *loader)
 int policy_load(const struct policy_sources *sources, struct policy **out, enum on_error *on_error, struct error *err)
 {
 	struct loader loader = {.sources = sources, .policy = calloc(1, sizeof *loader.policy), .err = err};
+	/*
+	 * json-c's own choice is seeded with random numbers. For these glibc 2.41 masks signals and maps memory, and a
+	 * filter that kills for a call that the workload never makes may be on us already. Keys that collide are the
+	 * policy's own loss.
+	 */
+	json_global_set_string_hash(JSON_C_STR_HASH_PERLLIKE);
 	if (!loader.policy)
 		return error_set(err, "policy-unreadable", "out of memory");
 	if (!sources->file)

@@ -184,7 +184,7 @@ def test_doctor_sees_the_pool(hugexecctl, hugetlb_pool):
         assert int(free) == 2  # given back
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="makes cgroups")
+@pytest.mark.skipif(os.geteuid() != 0, reason="making a cgroup takes root")
 def test_doctor_sees_the_hugetlb_limit(hugexecctl, hugetlb_pool):
     root = next((pathlib.Path(line.split()[1]) for line in open("/proc/mounts", encoding="utf-8")
                  if line.split()[2] == "cgroup2"), None)
@@ -214,7 +214,7 @@ def test_doctor_sees_the_hugetlb_limit(hugexecctl, hugetlb_pool):
             control.write_text("-hugetlb", encoding="ascii")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="makes cgroups")
+@pytest.mark.skipif(os.geteuid() != 0, reason="making a cgroup takes root")
 def test_doctor_sees_the_memory_limit(hugexecctl):
     root = pathlib.Path("/sys/fs/cgroup/memory")
     if not (root / "memory.limit_in_bytes").exists():
@@ -240,7 +240,7 @@ def test_doctor_sees_limits_of_the_caller(hugexecctl):
     assert finding(said, "limits", "file size")["mark"] == "bad"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
 def test_doctor_for_a_user_without_rights(hugexecctl):
     said = doctor(hugexecctl, user=NOBODY, group=NOBODY, extra_groups=[])
     assert finding(said, "tracing", "CAP_SYS_PTRACE")["text"].startswith("no")
@@ -256,7 +256,7 @@ def doctor_in_namespace(script):
     return doctor("/mnt/shim/hugexecctl", before=[*NAMESPACE, script, BUILD / "shim"])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 def test_doctor_where_no_file_can_be_made(hugexecctl):
     """What is there already serves as well; where nothing large is, the question stays open."""
     usual = doctor(hugexecctl)["backings"]["file"]
@@ -267,7 +267,7 @@ def test_doctor_where_no_file_can_be_made(hugexecctl):
     assert one["mark"] == "unknown" and "Read-only file system" in one["text"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 def test_doctor_without_proc():
     said = doctor_in_namespace("mount -t tmpfs none /proc")
     assert said["usable"] is False
@@ -277,7 +277,7 @@ def test_doctor_without_proc():
         assert finding(said, "backings", name)["mark"] == "unknown"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 def test_doctor_sees_noexec():
     said = doctor_in_namespace("mount -t tmpfs -o noexec none /var/tmp")
     one = finding(said, "backings", "file, /var/tmp")

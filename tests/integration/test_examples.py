@@ -128,7 +128,7 @@ def test_everything_but_some_users(in_own_folders, hugexec, write_policy, bigtex
 
 @as_root
 @pytest.mark.parametrize("build, pages, status, outcome", [
-    ("5f3c09ab00", 20, 9, "remapped"), ("5f3c09ab00", 0, 125, "failed"), ("5f3c09ac00", 0, 9, "skipped")])
+    ("5f3c09ab00112233", 20, 9, "remapped"), ("5f3c09ab00112233", 0, 125, "failed"), ("5f3c09ac00112233", 0, 9, "skipped")])
 def test_strict(in_own_folders, hugexec, write_policy, bigtext, public_folder, build, pages, status, outcome):
     """This very build as this user, on reserved pages or not at all; any other build runs."""
     program = bigtext(4, f"build-{build}", ("cc", f"-Wl,--build-id=0x{build}"))

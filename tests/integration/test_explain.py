@@ -300,7 +300,7 @@ def test_explain_a_broken_program(hugexecctl, write_policy, tmp_path):
     assert said["would_remap"] is False and said["reason"].startswith("elf-invalid")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
 @pytest.mark.usefixtures("public_folder")
 def test_explain_a_program_that_cannot_be_looked_at(hugexecctl, write_policy, bigtext):
     """Then it is not known whether it would be started, either."""

@@ -88,6 +88,8 @@ def test_program(filesystem, hugexec_run, name):
     kind, target = filesystem
     path, arguments = PROGRAMS_TO_TRY[name]()
     copy = copy_to(target, path)
+    if not whole_slots(copy):
+        pytest.skip(f"{name} has its text in libraries here")
     plain = run([copy, *arguments])
     done, report = hugexec_run([copy, *arguments], policy=policy_with(), backing="file,thp")
     assert (done.stdout, done.stderr, done.returncode) == (plain.stdout, plain.stderr, plain.returncode)

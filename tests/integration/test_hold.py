@@ -179,7 +179,7 @@ JOURNAL = "/run/systemd/journal"
 @pytest.mark.parametrize("what", ["remapped", "left alone", "broken policy"])
 def test_journal_that_takes_nothing(hugexec, write_policy, bigtext, tmp_path, journal, what):
     if os.geteuid() != 0:
-        pytest.skip("mounts")
+        pytest.skip("mounts need root")
     path, put = tmp_path / "socket", f"mount -t tmpfs none /run && mkdir -p {JOURNAL} && "
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         if journal == "a folder":
@@ -215,7 +215,7 @@ def test_nothing_is_loaded_by_name(hugexec, write_policy, bigtext, compile_libra
         listener.bind(str(tmp_path / "socket"))
         listener.settimeout(HANG)
         if os.geteuid() != 0:
-            pytest.skip("mounts")
+            pytest.skip("mounts need root")
         put = (f"mount -t tmpfs none /run && mkdir -p {JOURNAL} && touch {JOURNAL}/socket && "
                f'mount --bind {tmp_path / "socket"} {JOURNAL}/socket && LD_LIBRARY_PATH={tmp_path} exec "$@"')
         words = [hugexec, f"--policy={write_policy(policy)}", "--backing=thp", "--", bigtext(8), "exit", "9"]
@@ -256,7 +256,7 @@ enum nss_status _nss_test_getpwnam_r(const char *name, struct passwd *out, char 
 def with_names(compile_library, tmp_path):
     """Words before a command for which the name service is a library of our own, behind /etc/passwd."""
     if os.geteuid() != 0:
-        pytest.skip("mounts")
+        pytest.skip("mounts need root")
     compile_library("libnss_test.so.2", NAMES)
     (tmp_path / "nsswitch.conf").write_text("passwd: files test\n")
     put = f'mount --bind {tmp_path}/nsswitch.conf /etc/nsswitch.conf && LD_LIBRARY_PATH={tmp_path} exec "$@"'

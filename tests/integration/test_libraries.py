@@ -40,7 +40,7 @@ def test_library(hugexec_command, built, way, backing):
         assert found["backing"] == backing and any(entry["path"].startswith("/memfd:") for entry in inside)
     elif agrees and found["backing"] == "file":
         assert {entry["path"] for entry in inside} == {str(library)}
-        assert sum(entry["FilePmdMapped"] for entry in inside) == found["huge_bytes"]
+        assert sum(entry["FilePmdMapped"] + entry["ShmemPmdMapped"] for entry in inside) == found["huge_bytes"]
     else:
         # musl's ld.so does not care for a segment's alignment; and no library is moved.
         assert found["backing"] == "thp" and found["reason"].startswith("file-misaligned"), found

@@ -129,7 +129,7 @@ def test_status_draws_bars_on_a_terminal_only(hugexecctl, hugexec_command, bigte
             assert bar not in run([hugexecctl, "status", process.pid], env={**os.environ, "LC_ALL": locale}).stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
 def test_status_counts_what_it_may_not_read(hugexecctl):
     done = run([hugexecctl, "status", "--json"], user=NOBODY, group=NOBODY, extra_groups=[])
     assert done.returncode == 0 and json.loads(done.stdout)["unreadable"] > 0

@@ -16,7 +16,7 @@ from lib.process import Process, run
 from lib.programs import BACKINGS, GENERATED
 from lib.report import read_report
 from lib.smaps import HUGE_COUNTS, huge_text_bytes, smaps
-from lib.surroundings import ROOT
+from lib.surroundings import ROOT, own_mounts
 from programs import bigtext as generator
 
 FRAMES = ["hot_innermost", "hot_middle", "hot_outer", "main"]
@@ -171,14 +171,16 @@ def test_perf_that_was_running_before(hugexec_command, hot, tmp_path):
     """A system-wide perf sees the rebased text's mapping as an event of its own."""
     needed("perf")
     data = tmp_path / "all.data"
-    words, report = hugexec_command([hot, "spin"], backing="file")
+    program = shutil.copy(hot, tmp_path / f"hot-{os.getpid()}")  # another may spin beside this run
+    os.sync()
+    words, report = hugexec_command([program, "spin"], backing="file")
     done = run(["perf", "record", "-q", "-a", "-e", "cpu-clock", "-o", data, "--", *words])
     if not data.exists():
         pytest.skip(f"perf record -a does not work here: {done.stderr}")
     if done.returncode != 0 and not read_report(report):
         pytest.skip(f"perf record -a is refused: {done.stderr}")
     assert read_report(report)[0]["rebased"] is True
-    told = run(["perf", "report", "-i", data, "--stdio", "--sort=sym", "--comm", "hot", "-g", "none"]).stdout
+    told = run(["perf", "report", "-i", data, "--stdio", "--sort=sym", "--comm", pathlib.Path(program).name, "-g", "none"]).stdout
     assert "hot_innermost" in told, told
 
 
@@ -196,24 +198,25 @@ def test_uprobe(hugexec_command, hot, backing, hits_expected):
     """A probe on a function of the file hits in the rebased, huge-mapped program; a copy is not the file."""
     tracing = pathlib.Path("/sys/kernel/tracing")
     mounted = False
-    if not (tracing / "uprobe_events").exists():
-        mounted = run(["mount", "-t", "tracefs", "tracefs", tracing]).returncode == 0
+    events = tracing / "uprobe_events"
+    if not os.access(events, os.W_OK):
+        mounted = own_mounts() and run(["mount", "-t", "tracefs", "tracefs", tracing]).returncode == 0
     try:
-        if not (tracing / "uprobe_events").exists():
-            pytest.skip("no tracefs with uprobes here")
+        if not os.access(events, os.W_OK):
+            pytest.skip("no tracefs with uprobes that we may set here")
         address = linked_address(hot, "hot_innermost")
-        events = tracing / "uprobe_events"
-        append(events, f"p:hugexec_test/hot {hot}:{address:#x}\n")
+        group = f"hugexec_test_{os.getpid()}"  # another run may be at work beside this one
+        append(events, f"p:{group}/hot {hot}:{address:#x}\n")
         try:
-            event = tracing / "events" / "hugexec_test" / "hot"
+            event = tracing / "events" / group / "hot"
             (event / "enable").write_text("1")
             words, report = hugexec_command([hot, "call", "7"], backing=backing)
             assert run(words).returncode == 0
             assert read_report(report)[0]["outcome"] == "remapped"
-            hits = (tracing / "uprobe_profile").read_text()
+            hits = "".join(line for line in (tracing / "uprobe_profile").open() if f"{hot} " in line)
             (event / "enable").write_text("0")
         finally:
-            append(events, "-:hugexec_test/hot\n")
+            append(events, f"-:{group}/hot\n")
         assert re.search(rf"\bhot\s+{hits_expected}\s", hits), hits
     finally:
         if mounted:
@@ -267,12 +270,12 @@ def test_libraries(hugexec_command, backing):
 
 def test_libraries_include_and_exclude(hugexec_command):
     needed("clang")
-    for libraries, wanted in ({"include": ["**/libLLVM*"]}, {"LLVM"}), ({"exclude": ["**/libLLVM*"]}, {"clang-cpp"}):
+    for libraries, wanted in ({"include": ["**/libLLVM*"]}, "LLVM"), ({"exclude": ["**/libLLVM*", "**/libz3*"]}, "clang-cpp"):
         policy = policy_with(libraries=libraries, min_text="20M", follow="none")
         words, report = hugexec_command(["clang", "--version"], policy, "thp")
         assert run(words).returncode == 0
         paths = [each["path"] for each in read_report(report)[0]["objects"][1:]]
-        assert len(paths) == 1 and all(any(word in path for path in paths) for word in wanted), paths
+        assert len(paths) == 1 and wanted in paths[0], paths
 
 
 # A probe with a semaphore, as USDT probes have that are asked whether anybody listens.
@@ -293,7 +296,7 @@ int main(void)
 }
 """
 IN_TRACEFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-              'mount -t tracefs none /sys/kernel/tracing && echo "$1" >>/sys/kernel/tracing/uprobe_events', "sh"]
+              '{ [ -e /sys/kernel/tracing/uprobe_events ] || mount -t tracefs none /sys/kernel/tracing; } && echo "$1" >>/sys/kernel/tracing/uprobe_events', "sh"]
 
 
 @pytest.fixture
@@ -315,7 +318,7 @@ def listened(tmp_path):
 
     def switch(value):
         subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                        'mount -t tracefs none /sys/kernel/tracing && echo "$1" >"/sys/kernel/tracing/events/$2/enable"', "sh", value, name], check=True)
+                        '{ [ -e /sys/kernel/tracing/uprobe_events ] || mount -t tracefs none /sys/kernel/tracing; } && echo "$1" >"/sys/kernel/tracing/events/$2/enable"', "sh", value, name], check=True)
 
     switch("1")
     yield tmp_path / "listened", switch

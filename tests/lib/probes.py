@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """tests/programs/probe.c, which prints all it can know of itself."""
+import os
 import re
 import subprocess
 
@@ -13,6 +14,7 @@ KINDS = {"pie": ["cc"], "no-pie": ["cc", "-no-pie"], "static": ["cc", "-static"]
 
 def build_probe(kind):
     """Its path, with 8 MiB of text beside its own code, so that there is something to remap."""
+    leave_small_pids()
     path, source = GENERATED / f"probe-{kind}", ROOT / "tests" / "programs" / "probe.c"
     with one_builder():
         if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
@@ -20,6 +22,16 @@ def build_probe(kind):
             text.write_text(bigtext.assembly(8))
             subprocess.run([*KINDS[kind], "-O1", "-w", "-o", path, source, text], check=True)
     return str(path)
+
+
+def leave_small_pids():
+    """In a PID namespace that has just begun a PID is one of the many numbers that the probe prints."""
+    pid = 0
+    while pid < 3000:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
 
 
 def lines_of(text, pid):

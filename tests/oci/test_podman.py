@@ -11,7 +11,7 @@ from lib.machine import HUGE
 from lib.process import wait_for
 from lib.surroundings import BUILD, ROOT
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("podman"), reason="podman, as root")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("podman"), reason="podman is not installed, or this is not root")
 
 
 @pytest.fixture(params=["runc", "crun"])

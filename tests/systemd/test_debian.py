@@ -13,6 +13,11 @@ def user(container, name):
     container.run(["sh", "-c", f"id -u {name} >/dev/null 2>&1 || useradd --system --home-dir /nonexistent --shell /bin/false {name}"])
 
 
+def fresh(container, owner, *folders):
+    """FOLDERS of OWNER's with nothing in them: the machine may have data of such a service. They are hidden in the container only."""
+    container.run(["sh", "-c", 'owner=$1; shift; rm -rf "$@"; exec install -d -o "$owner" -g "$owner" "$@"', "sh", owner, *folders])
+
+
 def http(container, url):
     program = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=120).read().decode())"
     return container.run(["/usr/bin/python3", "-c", program], check=False).stdout
@@ -21,8 +26,8 @@ def http(container, url):
 def mariadb(container):
     user(container, "mysql")
     # What the package does when it is installed.
-    container.run(["sh", "-c", "ln -sf mariadb.cnf /etc/mysql/my.cnf; install -d -o mysql -g mysql /var/lib/mysql /var/log/mysql /run/mysqld"
-                         " && printf '#!/bin/sh\\n' >/etc/mysql/debian-start"
+    fresh(container, "mysql", "/var/lib/mysql", "/var/log/mysql", "/run/mysqld")
+    container.run(["sh", "-c", "ln -sf mariadb.cnf /etc/mysql/my.cnf; printf '#!/bin/sh\\n' >/etc/mysql/debian-start"
                          " && printf '[mariadbd]\\ninnodb_log_file_size=8M\\ninnodb_buffer_pool_size=32M\\n' >/etc/mysql/conf.d/small.cnf"])
     container.run(["mariadb-install-db", "--user=mysql", "--skip-test-db"], seconds=120)
     # The unit starts its server by a shell, as a user: only hugexecd may follow that.
@@ -32,13 +37,13 @@ def mariadb(container):
 def postgresql(container):
     user(container, "postgres")
     container.run(["rm", "/etc/hugexec/policy.json"])  # the shipped policy follows pg_ctlcluster and pg_ctl to what they start
-    container.run(["sh", "-c", "install -d -o postgres -g postgres /var/lib/postgresql /var/log/postgresql /etc/postgresql /run/postgresql"])
+    fresh(container, "postgres", "/var/lib/postgresql", "/var/log/postgresql", "/etc/postgresql", "/run/postgresql")
     container.run(["pg_createcluster", "--port=5444", "15", "test", "--", "--no-sync"], seconds=120)
 
 
 def prometheus(container):
     user(container, "prometheus")
-    container.run(["install", "-d", "-o", "prometheus", "-g", "prometheus", "/var/lib/prometheus", "/var/lib/prometheus/metrics2"])
+    fresh(container, "prometheus", "/var/lib/prometheus", "/var/lib/prometheus/metrics2")
 
 
 def nginx(container):
