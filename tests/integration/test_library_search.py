@@ -39,7 +39,7 @@ def loaded(program, **options):
 
 @pytest.fixture
 def policy(write_policy):
-    return write_policy({"version": 1, "rules": [{"match": {}, "libraries": True}]})
+    return write_policy({"version": 1, "rules": [{"match": {}, "libraries": True, "follow": "none"}]})
 
 
 def dynamic_programs():
