@@ -295,8 +295,9 @@ int main(void)
 	return 0;
 }
 """
+MOUNT_TRACEFS = '{ [ -e /sys/kernel/tracing/uprobe_events ] || mount -t tracefs none /sys/kernel/tracing; } '
 IN_TRACEFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-              '{ [ -e /sys/kernel/tracing/uprobe_events ] || mount -t tracefs none /sys/kernel/tracing; } && echo "$1" >>/sys/kernel/tracing/uprobe_events', "sh"]
+              MOUNT_TRACEFS + '&& echo "$1" >>/sys/kernel/tracing/uprobe_events', "sh"]
 
 
 @pytest.fixture
@@ -318,7 +319,7 @@ def listened(tmp_path):
 
     def switch(value):
         subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                        '{ [ -e /sys/kernel/tracing/uprobe_events ] || mount -t tracefs none /sys/kernel/tracing; } && echo "$1" >"/sys/kernel/tracing/events/$2/enable"', "sh", value, name], check=True)
+                        MOUNT_TRACEFS + '&& echo "$1" >"/sys/kernel/tracing/events/$2/enable"', "sh", value, name], check=True)
 
     switch("1")
     yield tmp_path / "listened", switch
