@@ -167,13 +167,14 @@ static int run_under(const struct policy *policy, const struct options *options)
 	struct decision decision;
 	facts_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
 
+	int64_t until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000;
 	if (command_is_settled(policy, &program, &decision, &err)) {
 		if (strcmp(err.word, "no-rule") == 0)
 			facts_blame_user(&err);
 		/* A rule that hangs on the build id is not known to match. */
 		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
 		uint64_t looked_at_bytes = strcmp(err.word, "text-small") == 0 ? program.text_bytes : 0;
-		report_untraced(options, program.path, looked_at_bytes, told, OUTCOME_SKIPPED, &err, false, INT64_MAX);
+		report_untraced(options, program.path, looked_at_bytes, told, OUTCOME_SKIPPED, &err, false, until_us);
 		return execute(options);
 	}
 
@@ -186,7 +187,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .libraries = decision.settings.libraries,
 	    .is_interpreted = command_is_interpreted(&program),
 	    .began_us = began_us,
-	    .hold_until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000,
+	    .hold_until_us = until_us,
 	};
 	if (begin(&job, &err) < 0) {
 		bool skips = launch_is_skipped(&err);

@@ -13,9 +13,91 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "mm/file_view.h"
 
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+
+#define MOUNTS_BYTES_MAX (4 << 20)
+
+static bool is_remote_type(const char *type, size_t bytes)
+{
+	static const char *const remote[] = {"nfs",      "nfs4", "cifs", "smb3", "fuse", "fuseblk",
+	                                     "virtiofs", "9p",   "afs",  "ceph", "coda"};
+	for (size_t i = 0; i < sizeof remote / sizeof remote[0]; i++) {
+		if (strlen(remote[i]) == bytes && memcmp(remote[i], type, bytes) == 0)
+			return true;
+	}
+	return bytes > 5 && memcmp(type, "fuse.", 5) == 0;
+}
+
+/*
+ * Whether the filesystem with this device number, as PID's mounts tell it, is a remote one. statfs(2) would ask the
+ * server. These have no block device, so that most programs need no look at the list (proc(5), mountinfo).
+ */
+static bool is_remote(pid_t pid, unsigned dev_major, unsigned dev_minor)
+{
+	char path[64];
+	cleanup_free char *mounts = NULL;
+	snprintf(path, sizeof path, "/proc/%d/mountinfo", (int)pid);
+	if (dev_major != 0 || read_file_at(AT_FDCWD, path, MOUNTS_BYTES_MAX, &mounts, NULL) < 0)
+		return false;
+	for (char *line = mounts, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		unsigned of_major, of_minor;
+		*end = '\0';
+		const char *type = strstr(line, " - ");
+		if (type && sscanf(line, "%*u %*u %u:%u ", &of_major, &of_minor) == 2 && of_major == dev_major &&
+		    of_minor == dev_minor)
+			return is_remote_type(type + 3, strcspn(type + 3, " "));
+	}
+	return false;
+}
+
+/* As stat(2), without asking a server. */
+static bool look_at(int dir_fd, const char *path, struct statx *out)
+{
+	return statx(dir_fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, out) == 0;
+}
+
+bool mapped_file_exe_is_remote(pid_t pid)
+{
+	char path[64];
+	struct statx about;
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	return look_at(AT_FDCWD, path, &about) && is_remote(pid, about.stx_dev_major, about.stx_dev_minor);
+}
+
+bool mapped_file_is_remote(int fd)
+{
+	return (fcntl(fd, F_GETFL) & O_PATH) != 0;
+}
+
+int mapped_file_readable(int fd)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return mapped_file_is_remote(fd) ? open(path, OPEN_FLAGS) : fd;
+}
+
+/* The place of a remote file, by the kernel's own link to it. What its path leads to the server would be asked. */
+static int open_remote(pid_t pid, const struct mapping *mapping, bool is_program, struct error *err)
+{
+	char path[128];
+	struct statx about;
+	if (is_program)
+		snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	else
+		snprintf(path, sizeof path, "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, mapping->start,
+		         mapping->end);
+	cleanup_close int there = open(path, O_PATH | O_CLOEXEC);
+	if (there < 0)
+		return error_set_errno(err, errno, "text-unreadable", "%s, which another computer or a process serves",
+		                       mapping->path);
+	if (!look_at(there, "", &about) || about.stx_ino != mapping->inode ||
+	    about.stx_dev_major != mapping->dev_major || about.stx_dev_minor != mapping->dev_minor)
+		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+	return steal_fd(&there);
+}
 
 /* root may be refused a file that its own user may read: by a FUSE mount without allow_other, or a server of NFS. */
 static int open_exe(pid_t pid, struct error *err)
@@ -88,6 +170,8 @@ static int open_library(pid_t pid, const struct mapping *mapping, struct error *
 int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, struct error *err)
 {
 	struct mapping file;
+	if (is_remote(pid, mapping->dev_major, mapping->dev_minor))
+		return open_remote(pid, mapping, is_program, err);
 	int fd = is_program ? open_exe(pid, err) : open_library(pid, mapping, err);
 	if (fd < 0)
 		return -1;

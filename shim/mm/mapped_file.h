@@ -19,8 +19,27 @@
  * Whichever it was, the kernel is asked whether it is the file that is mapped (a process may change what /proc/PID/exe
  * leads to, prctl(2), PR_SET_MM_EXE_FILE). Returns a descriptor, or -1 with ERR word "no-proc" (there is no
  * /proc/PID/exe) or "text-unreadable", or as image_read() if our own mappings cannot be read.
+ *
+ * Of a remote file it is a descriptor of a place (O_PATH), so that the caller waits for nobody, neither here nor when
+ * it closes it or ends: see mapped_file_readable().
  */
 int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, struct error *err);
+
+/* Whether FD, of mapped_file_open(), is that of a remote file. */
+bool mapped_file_is_remote(int fd);
+
+/*
+ * A descriptor to read the file of FD by, which is FD but for a remote file: then opening, reading and closing may last
+ * for ever, and the caller is one that may be killed (base/aside.h). Returns it (the caller closes it if it is
+ * another), or -1 with errno.
+ */
+int mapped_file_readable(int fd);
+
+/*
+ * Whether PID's program is a remote file: another computer (NFS, CIFS) or a process (FUSE) serves it, which may not
+ * answer. Told by the kernel alone.
+ */
+bool mapped_file_exe_is_remote(pid_t pid);
 
 /*
  * Have the image's program be what /proc/PID/exe leads to, of a program that runs: AT_ENTRY may lie in a copy by now,

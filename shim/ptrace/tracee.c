@@ -218,6 +218,12 @@ int tracee_time_left_ms(const struct tracee *tracee, int most_ms)
 	return left_ms > 0 ? (int)left_ms : 0;
 }
 
+int tracee_hold_is_over(const struct tracee *tracee, struct error *err)
+{
+	return error_set(err, "hold-timeout", "the limit of %d ms is over (hold_timeout, file_timeout, size of text)",
+	                 (int)((tracee->held_until_us - tracee->held_since_us) / 1000));
+}
+
 struct errand {
 	int (*work)(void *context, struct error *err);
 	void *context;
@@ -239,8 +245,7 @@ static int run_aside(const struct tracee *tracee, struct errand *errand)
 	if (result < 0 && errno == EAGAIN)
 		return run_errand(errand);
 	if (result < 0 && errno == ETIMEDOUT)
-		error_set(errand->err, "hold-timeout", "held for %d ms, which is the limit",
-		          (int)((now_us() - tracee->held_since_us) / 1000));
+		tracee_hold_is_over(tracee, errand->err);
 	else if (result < 0)
 		error_set(errand->err, "remap", "the process that was to do this was killed");
 	return result;

@@ -139,6 +139,9 @@ void tracee_kill(struct tracee *tracee);
 /* How much of MOST_MS is left until TRACEE is to be let go. */
 int tracee_time_left_ms(const struct tracee *tracee, int most_ms);
 
+/* Set ERR to what a tracee is let go for whose time is over: word "hold-timeout" and the limit. Returns -1. */
+int tracee_hold_is_over(const struct tracee *tracee, struct error *err);
+
 /*
  * Have a child (base/aside.h) do WORK(CONTEXT), which returns 0, or -1 with ERR, as long as TRACEE may be held, and
  * lives; in place where there is no child to be had. Returns 0; -1 with ERR: WORK's, or words "hold-timeout",

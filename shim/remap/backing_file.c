@@ -10,7 +10,9 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/size.h"
 #include "host/pages.h"
+#include "mm/mapped_file.h"
 #include "ptrace/inject.h"
 #include "remap/page_cache.h"
 #include "remap/plan_in_place.h"
@@ -199,6 +201,9 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 		error_set(err, "no-text", "it has no executable mapping");
 		return -1;
 	}
+	if (mapped_file_is_remote(fd))
+		return error_set(err, "file-unsupported",
+		                 "another computer or a process serves it, and may not answer");
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return error_set_errno(err, errno, "file-unsupported", "looking at the file");

@@ -89,7 +89,7 @@ static int is_in_time(const struct tracee *tracee, struct error *err)
 {
 	if (tracee_time_left_ms(tracee, 1) > 0)
 		return 0;
-	return error_set(err, "hold-timeout", "no time is left for it");
+	return tracee_hold_is_over(tracee, err);
 }
 
 struct map_errand {
@@ -102,7 +102,11 @@ struct map_errand {
 static int write_map(void *context, struct error *err)
 {
 	const struct map_errand *errand = context;
-	return perf_map_write(errand->object->tracee->pid, errand->plan, errand->fd, errand->object->has_perf_map, err);
+	int fd = mapped_file_readable(errand->fd);
+	int result = perf_map_write(errand->object->tracee->pid, errand->plan, fd, errand->object->has_perf_map, err);
+	if (fd != errand->fd)
+		close(fd);
+	return result;
 }
 
 bool object_remap(struct object *object, struct report_object *out)

@@ -19,6 +19,7 @@
 #include "base/size.h"
 #include "host/pages.h"
 #include "mm/file_view.h"
+#include "mm/mapped_file.h"
 #include "remap/elf_object.h"
 #include "remap/text_blocks.h"
 
@@ -341,6 +342,8 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 	if (!settings->libraries || tracee_auxv(tracee, AT_BASE) == 0)
 		return LIBRARIES_NEED_NOTHING;
 	if (only_later && (!settings->library_prepare || !uses_file(settings)))
+		return LIBRARIES_NEED_STOP;
+	if (mapped_file_exe_is_remote(tracee->pid)) /* it names them, and is opened here */
 		return LIBRARIES_NEED_STOP;
 	struct preparation *out =
 	    mmap(NULL, sizeof *out, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

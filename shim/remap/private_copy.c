@@ -16,6 +16,7 @@
 #include "base/retry.h"
 #include "base/size.h"
 #include "mm/cow_pages.h"
+#include "mm/mapped_file.h"
 #include "mm/smaps.h"
 #include "ptrace/inject.h"
 #include "ptrace/tracee_files.h"
@@ -163,7 +164,13 @@ static int allocate_and_fill(void *context, struct error *err)
 	    backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
 		return -1;
 	fault_point("allocated");
-	return fill_copy(copy->memfd, copy->plan, backing, copy->page_bytes, filling->text_fd, err);
+	int text_fd = mapped_file_readable(filling->text_fd);
+	if (text_fd < 0)
+		return error_set_errno(err, errno, "text-unreadable", "%s", copy->text->path);
+	int result = fill_copy(copy->memfd, copy->plan, backing, copy->page_bytes, text_fd, err);
+	if (text_fd != filling->text_fd)
+		close(text_fd);
+	return result;
 }
 
 static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)

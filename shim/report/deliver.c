@@ -19,6 +19,8 @@
 #include "base/utf8.h"
 #include "report/counters.h"
 
+#define REPORT_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
 #define CHILD_MS 50 /* more than its writing, for a child to begin and end */
 
 /* The workload's files, as they were when it was launched. */
@@ -83,7 +85,7 @@ int deliver_open_report(const struct report_target *target)
 {
 	if (strcmp(target->path, "-") == 0)
 		return open_stderr(0, true);
-	return open(target->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	return open(target->path, REPORT_FLAGS | O_CREAT, 0644);
 }
 
 int deliver_open_stderr(void)
@@ -97,9 +99,32 @@ static bool may_be_open_file(const char *path)
 	return strcmp(path, "-") == 0 || strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
 }
 
+/* Open anew, by FLAGS, the file that is open at FD. */
+static int open_again(int fd, int flags)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return open(path, flags);
+}
+
+/*
+ * Of a plain file keep the place (O_PATH) instead: to close a file for writing may be to wait for a server, also at our
+ * end, which the workload waits for.
+ */
+static void keep_place_only(int *fd)
+{
+	struct stat st;
+	int there = fstat(*fd, &st) == 0 && S_ISREG(st.st_mode) ? open_again(*fd, O_PATH | O_CLOEXEC) : -1;
+	if (there < 0)
+		return;
+	close(*fd);
+	*fd = there;
+}
+
 static int open_at_launch(const struct report_target *target)
 {
 	cleanup_close int fd = deliver_open_report(target);
+	keep_place_only(&fd);
 	at_launch.report_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	at_launch.report_errno = at_launch.report_fd < 0 ? errno : 0;
 	return at_launch.report_fd;
@@ -124,7 +149,8 @@ static int open_report(const struct telling *telling)
 	if (strcmp(telling->target->path, "-") == 0)
 		return open_stderr(telling->stderr_of, false);
 	if (at_launch.report_fd >= 0)
-		return fcntl(at_launch.report_fd, F_DUPFD_CLOEXEC, 0);
+		return fcntl(at_launch.report_fd, F_GETFL) & O_PATH ? open_again(at_launch.report_fd, REPORT_FLAGS)
+		                                                    : fcntl(at_launch.report_fd, F_DUPFD_CLOEXEC, 0);
 	errno = at_launch.report_errno;
 	return errno ? -1 : deliver_open_report(telling->target);
 }

@@ -195,6 +195,12 @@ static void stop_at_exit(struct tracee *tracee, bool stops)
 	ptrace(PTRACE_SETOPTIONS, tracee->pid, 0, tracee->options);
 }
 
+/* How long the policy lets TRACEE be held; the engine adds what its text needs. */
+static void limit_hold(struct tracee *tracee, const struct settings *settings)
+{
+	tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(settings, 0) * 1000;
+}
+
 /*
  * FOLLOWED stands still from BEGAN_US on, which is now, and nobody may have it wait for long. SIGKILL ends it at once,
  * whatever we are about.
@@ -207,7 +213,7 @@ static void begin_hold(const struct following *following, struct followed *follo
 	settings_default(&settings);
 	stop_at_exit(tracee, false);
 	tracee->held_since_us = began_us - (int64_t)followed->held_us - spent_us;
-	tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(&settings, 0) * 1000;
+	limit_hold(tracee, &settings);
 }
 
 /* It will run on, followed. */
@@ -235,9 +241,10 @@ static enum exec_outcome conclude(struct following *following, struct followed *
 enum exec_outcome exec_event_at_entry(struct following *following, struct followed *followed)
 {
 	int64_t began_us = now_us();
-	begin_hold(following, followed, began_us);
 	struct report *report = followed->waiting;
 	struct settings settings = followed->waiting_settings;
+	begin_hold(following, followed, began_us);
+	limit_hold(&followed->tracee, &settings);
 	settings.on_error = ON_ERROR_CONTINUE; /* it has begun: constructors have run */
 	followed->waiting = NULL;
 	fault_point("library-stop");
@@ -284,6 +291,7 @@ enum exec_outcome exec_event_handle(struct following *following, struct followed
 	report_begin(&report, following, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
 	report.reason = reason;
 	*settings = decision.settings;
+	limit_hold(&followed->tracee, settings);
 	bool is_wrapper = decided == 0 && look_at_names(&followed->tracee, store.exe, &names, settings);
 	bool may_follow = settings->follow != FOLLOW_NONE;
 	bool run_on = false;

@@ -8,18 +8,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "host/host.h"
 #include "host/users.h"
+#include "mm/mapped_file.h"
 #include "mm/mapping_build_id.h"
 
 /* Reading a few headers takes a millisecond; a disk that has fallen asleep must not hold a workload for long. */
 #define BUILD_ID_TIMEOUT_MS 500
+
+/* To ask a server whether a path leads to the program. */
+#define CALLED_TIMEOUT_MS 200
 
 /* A user's name, of which there is more than one to ask for now and then; a server that is there answers sooner. */
 #define USER_TIMEOUT_MS 500
@@ -71,18 +77,34 @@ static int stat_as(pid_t pid, const char *path, enum via via, struct stat *st)
 	return fd < 0 ? -1 : fstat(fd, st);
 }
 
-/* Keep CALLED where it is an absolute path, another than the resolved one, of the file that PID runs. */
-static void note_called(struct gathered_input *store, pid_t pid, const char *called)
+struct called {
+	pid_t pid;
+	const char *path;
+	enum via via;
+};
+
+/* Whether the path names the file that the process runs. */
+static int is_of_its_file(void *context)
 {
+	const struct called *called = context;
 	char exe[64];
 	struct stat about, named;
-	if (!called || *called != '/' || strcmp(called, store->exe) == 0)
+	aside_die_with_caller();
+	snprintf(exe, sizeof exe, "/proc/%d/exe", (int)called->pid);
+	return stat(exe, &about) == 0 && stat_as(called->pid, called->path, called->via, &named) == 0 &&
+	       about.st_dev == named.st_dev && about.st_ino == named.st_ino;
+}
+
+/* Keep PATH where it is an absolute one, another than the resolved one, of the file that PID runs. */
+static void note_called(struct gathered_input *store, pid_t pid, const char *path)
+{
+	struct called called = {pid, path, store->facts.via};
+	if (!path || *path != '/' || strcmp(path, store->exe) == 0)
 		return;
-	snprintf(exe, sizeof exe, "/proc/%d/exe", (int)pid);
-	if (stat(exe, &about) < 0 || stat_as(pid, called, store->facts.via, &named) < 0 ||
-	    about.st_dev != named.st_dev || about.st_ino != named.st_ino)
-		return;
-	store->facts.called = called;
+	bool is_its = mapped_file_exe_is_remote(pid) ? aside(is_of_its_file, &called, CALLED_TIMEOUT_MS, -1) == 1
+	                                             : is_of_its_file(&called);
+	if (is_its)
+		store->facts.called = path;
 }
 
 int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, unsigned needs, struct error *err)
@@ -106,17 +128,24 @@ int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, un
 	return 0;
 }
 
-void match_input_begin_build_id(struct gathered_input *store, pid_t pid, uint64_t entry_addr)
+static bool start_reader(struct reader *reader, pid_t pid)
 {
 	char path[64];
-	if (store->facts.build_id)
-		return;
-	if (entry_addr && mapping_build_id(pid, entry_addr, store->build_id, sizeof store->build_id) == 0 &&
-	    store->build_id[0])
-		return;
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	store->reading = fd >= 0 && elf_reader_start(&store->reader, fd, NULL) == 0;
+	return fd >= 0 && elf_reader_start(reader, fd, NULL) == 0;
+}
+
+void match_input_begin_build_id(struct gathered_input *store, pid_t pid, uint64_t entry_addr)
+{
+	if (store->facts.build_id)
+		return;
+	bool is_remote = mapped_file_exe_is_remote(pid);
+	if (!is_remote && entry_addr &&
+	    mapping_build_id(pid, entry_addr, store->build_id, sizeof store->build_id) == 0 && store->build_id[0])
+		return;
+	store->asked_of = is_remote ? pid : 0;
+	store->reading = !store->asked_of && start_reader(&store->reader, pid);
 }
 
 static int left_ms(int64_t until_us, int most_ms)
@@ -125,12 +154,43 @@ static int left_ms(int64_t until_us, int most_ms)
 	return left > most_ms ? most_ms : left > 0 ? (int)left : 0;
 }
 
+/* Of a remote file, whose server may not answer whoever opens or closes it. */
+struct remote_build_id {
+	pid_t pid;
+	char *build_id; /* shared with who waits */
+};
+
+static int read_remote_build_id(void *context)
+{
+	const struct remote_build_id *remote = context;
+	struct reader reader;
+	struct elf_facts elf;
+	aside_die_with_caller();
+	if (start_reader(&reader, remote->pid) && elf_reader_finish(&reader, BUILD_ID_TIMEOUT_MS, &elf, NULL) == 0)
+		elf_build_id_hex(&elf, remote->build_id);
+	return 0;
+}
+
+static void ask_remote_build_id(struct gathered_input *store, int timeout_ms)
+{
+	char *told = mmap(NULL, sizeof store->build_id, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (told == MAP_FAILED)
+		return;
+	struct remote_build_id remote = {store->asked_of, told};
+	if (aside(read_remote_build_id, &remote, timeout_ms, -1) == 0)
+		memcpy(store->build_id, told, sizeof store->build_id);
+	munmap(told, sizeof store->build_id);
+}
+
 void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
 {
 	struct elf_facts elf;
-	if (store->reading &&
-	    elf_reader_finish(&store->reader, left_ms(until_us, BUILD_ID_TIMEOUT_MS), &elf, NULL) == 0)
+	if (store->asked_of)
+		ask_remote_build_id(store, left_ms(until_us, BUILD_ID_TIMEOUT_MS));
+	else if (store->reading &&
+	         elf_reader_finish(&store->reader, left_ms(until_us, BUILD_ID_TIMEOUT_MS), &elf, NULL) == 0)
 		elf_build_id_hex(&elf, store->build_id);
+	store->asked_of = 0;
 	store->reading = false;
 	store->facts.build_id = store->build_id;
 }

@@ -17,7 +17,8 @@ struct gathered_input {
 	struct match_input facts; /* its strings are the store's */
 	char exe[PATH_MAX];
 	char build_id[129];
-	bool reading; /* READER is at work */
+	bool reading;   /* READER is at work */
+	pid_t asked_of; /* a remote file's is read at the end, aside; 0 */
 	struct reader reader;
 	char *unit;
 	char *cgroup;
