@@ -174,3 +174,9 @@ def test_probe_sees_a_difference(probe, hugexec_command):
     command, _ = hugexec_command([probe("pie")], backing="thp")
     options = {"stdin": subprocess.DEVNULL}
     assert run_probe([probe("pie")], **options)[2] != run_probe(["nice", "-n", "3", *command], **options)[2]
+
+
+def test_numbers_that_are_no_pid():
+    """PIDs go round, and then one is the size of a page or of a mapping."""
+    text = "pid: 1000\nauxv 6: 1000\nmap: 1000 r--p 0 00:00 x\nfd 3: 1000\nstatus Tgid:\t1000"
+    assert lines_of(text, 1000) == ["pid: PID", "auxv 6: 1000", "map: 1000 r--p 0 00:00 x", "fd 3: 1000", "status Tgid:\tPID"]
