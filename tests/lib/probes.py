@@ -9,7 +9,7 @@ from lib.programs import GENERATED, one_builder
 from lib.surroundings import ROOT
 from programs import bigtext
 
-OF_PIDS = re.compile(r"(pid|pgid|sid|tty): |status (Pid|Tgid|NS\w+):")
+OF_PIDS = re.compile(r"(pid|pgid|sid|foreground): |status (Pid|Tgid|NS\w+):")
 KINDS = {"pie": ["cc"], "no-pie": ["cc", "-no-pie"], "static": ["cc", "-static"]}
 
 
