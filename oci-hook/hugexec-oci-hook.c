@@ -95,7 +95,7 @@ static int read_state(char *buf, size_t *bytes, struct error *err)
 		int64_t left_ms = deadline_ms - now_ms();
 		struct pollfd poll_fd = {.fd = STDIN_FILENO, .events = POLLIN};
 		if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
-			return error_set(err, "oci-state", "standard input does not end within %d ms", STATE_MS);
+			return error_set(err, "oci-state", "standard input did not end within %d ms", STATE_MS);
 		ssize_t got = read(STDIN_FILENO, buf + *bytes, OCI_STATE_MAX_BYTES + 1 - *bytes);
 		if (got < 0 && errno != EINTR && errno != EAGAIN)
 			return error_set_errno(err, errno, "oci-state", "standard input");
@@ -245,7 +245,7 @@ static int wait_for_word(int fd, struct error *err)
 	struct error word;
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 	if (retry(poll(&poll_fd, 1, TRACER_MS)) == 0)
-		return error_set(err, "ptrace-refused", "the tracer is not attached within %d ms", TRACER_MS);
+		return error_set(err, "ptrace-refused", "the tracer was not attached within %d ms", TRACER_MS);
 	/* Also where poll has failed: a hook that ended now would have the container begin beside an attaching tracer.
 	 */
 	if (retry(read(fd, &word, sizeof word)) != sizeof word)

@@ -48,7 +48,7 @@ static int find_program(const char *name, char *buf, size_t buf_bytes, struct er
 	if (strchr(name, '/')) {
 		if ((size_t)snprintf(buf, buf_bytes, "%s", name) < buf_bytes && is_usable(buf))
 			return 0;
-		return error_set(err, "runtime", "%s is no program that can be executed, or it is this one", name);
+		return error_set(err, "runtime", "%s cannot be executed, or is hugexec itself", name);
 	}
 	if (search(name, getenv("PATH"), buf, buf_bytes) || search(name, USUAL_FOLDERS, buf, buf_bytes))
 		return 0;
@@ -109,7 +109,7 @@ int real_runtime_find(const char *wanted, char *path_buf, size_t buf_bytes, stru
 	char name[PATH_MAX];
 	int round = count_round();
 	if (round > 1)
-		return error_set(err, "runtime", "the runtime that was chosen leads back to this program");
+		return error_set(err, "runtime", "the chosen runtime leads back to this program");
 	if (wanted && round == 0 && find_program(wanted, path_buf, buf_bytes, err) == 0)
 		return 0;
 	if (!wanted && round == 0 && read_config(name, sizeof name, err) > 0 &&

@@ -159,7 +159,7 @@ static void rule_out(const struct explanation *explanation, bool is_followed_wra
 	else if (is_followed_wrapper && error_is_set(no_follow))
 		*reason = *no_follow;
 	else if (is_followed_wrapper)
-		error_set(reason, "wrapper", "it is followed for what it executes, and left alone itself");
+		error_set(reason, "wrapper", "it is a wrapper: followed for what it executes, and left alone itself");
 }
 
 static void decide(const struct asking *asking, const char *backing, struct explanation *out)

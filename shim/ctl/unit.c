@@ -46,7 +46,7 @@ bool unit_is_name(const char *typed)
 int unit_any_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err)
 {
 	if (!unit_is_name(typed))
-		return error_set(err, "usage", "'%s' is no unit's name", typed);
+		return error_set(err, "usage", "'%s' is not a unit's name", typed);
 	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, strchr(typed, '.') ? "" : suffix);
 	return 0;
 }
@@ -69,9 +69,9 @@ int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error 
 	size_t length = strlen(typed), suffix_length = sizeof suffix - 1;
 	bool has_suffix = length > suffix_length && strcmp(typed + length - suffix_length, suffix) == 0;
 	if (!unit_is_name(typed))
-		return error_set(err, "usage", "'%s' is no unit's name", typed);
+		return error_set(err, "usage", "'%s' is not a unit's name", typed);
 	if (!has_suffix && is_other_type(typed))
-		return error_set(err, "usage", "'%s' is no service: only a service has a program to start", typed);
+		return error_set(err, "usage", "'%s' is not a service: only a service has a program to start", typed);
 	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, has_suffix ? "" : suffix);
 	return 0;
 }

@@ -134,7 +134,7 @@ static int receive_answer(int connection, int timeout_ms, struct error *err)
 	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
 	int ready = retry(poll(&poll_fd, 1, timeout_ms));
 	if (ready == 0)
-		return error_set(err, "helper-timeout", "no answer within %d ms", timeout_ms);
+		return error_set(err, "helper-timeout", "no answer came within %d ms", timeout_ms);
 	ssize_t got = ready < 0 ? -1 : recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
 	/* Said first where the helper closed without having read what we sent; an answer may be there all the same. */
 	if (got < 0 && errno == ECONNRESET)

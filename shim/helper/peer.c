@@ -86,11 +86,11 @@ static int check_identity(const struct peer *peer, struct error *err)
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &connected, &bytes) < 0)
 		return error_set_errno(err, errno, "helper-identity", "SO_PEERCRED");
 	if (pid <= 0 || connected.pid != pid)
-		return error_set(err, "helper-identity", "process %d sends what process %d has connected", (int)pid,
+		return error_set(err, "helper-identity", "process %d sends over a connection of process %d", (int)pid,
 		                 (int)connected.pid);
 	long named = described(peer->pidfd, "Pid:");
 	if (named != pid)
-		return error_set(err, "helper-identity", "what process %d sent is no pidfd of its own (%ld)", (int)pid,
+		return error_set(err, "helper-identity", "process %d did not send a pidfd of itself (%ld)", (int)pid,
 		                 named);
 	/* The connection's own pidfd is that very process, also where its PID has been used again since. */
 	int connected_pidfd = -1;
@@ -133,7 +133,7 @@ int peer_receive(struct peer *peer, int connection, int timeout_ms, struct error
 		return error_set_errno(err, errno, "helper-identity", "SO_PASSCRED");
 	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
 	if (retry(poll(&poll_fd, 1, timeout_ms)) == 0)
-		return error_set(err, "helper-timeout", "no request within %d ms", timeout_ms);
+		return error_set(err, "helper-timeout", "the client sent no request within %d ms", timeout_ms);
 	char data[sizeof peer->request];
 	struct attached attached = {0};
 	ssize_t got = receive(connection, data, sizeof data, &attached, err);

@@ -121,7 +121,7 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 	connection = settle_in(connection);
 	fault_point("helper-accepted");
 	if (too_many) {
-		error_set(&err, "helper-busy", "this user has as many clients as one may have");
+		error_set(&err, "helper-busy", "this user has as many clients as one user may have");
 		refuse(connection, &err);
 	}
 	if (prepare(options, connection, &tracee, &err) < 0)

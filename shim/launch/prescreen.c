@@ -24,7 +24,7 @@ int command_check_follow(struct error *err)
 {
 	if (!program_tracing_is_harmless())
 		return error_set(err, "unprivileged-wrapper",
-		                 "without CAP_SYS_PTRACE a tracer would take the privileges of a set-uid program that "
+		                 "without CAP_SYS_PTRACE, a tracer would take the privileges of a set-uid program that "
 		                 "it may execute");
 	return reaper_check(err);
 }

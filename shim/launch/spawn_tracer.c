@@ -73,7 +73,7 @@ static int tracer_died(int status, struct error *err)
 	if (status == -1)
 		return error_set(err, "tracer-killed", "the tracer has ended");
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-		return error_set(err, "ptrace-killed", "a seccomp filter kills whoever calls ptrace");
+		return error_set(err, "ptrace-killed", "a seccomp filter kills a process that calls ptrace");
 	if (WIFSIGNALED(status))
 		return error_set(err, "tracer-killed", "the tracer was killed by signal %d", WTERMSIG(status));
 	return error_set(err, "tracer-killed", "the tracer ended with status %d", WEXITSTATUS(status));
@@ -204,9 +204,9 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 		return error_set_errno(err, errno, "no-proc", "/proc/self/maps");
 	if (has_other_threads())
 		return error_set(err, "preloaded-threads",
-		                 "a library that is preloaded into hugexec has started a thread");
+		                 "a library that LD_PRELOAD loads into hugexec has started a thread");
 	if (!aside_is_possible())
-		return error_set(err, "pid-namespace", "the next child would be PID 1 of a new PID namespace");
+		return error_set(err, "pid-namespace", "a tracer would be PID 1 of a new PID namespace");
 	job->shared = mmap(NULL, sizeof *job->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (job->shared == MAP_FAILED)
 		return error_set_errno(err, errno, "fork", "shared memory");

@@ -201,5 +201,5 @@ int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err)
 		if (mapping_is_text(&image->mappings[i]))
 			break;
 	}
-	return image->has_exe ? 0 : error_set(err, "no-text", "nothing of the program's file is mapped");
+	return image->has_exe ? 0 : error_set(err, "no-text", "no part of the program's file is mapped");
 }

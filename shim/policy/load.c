@@ -63,10 +63,10 @@ static int check_file(const struct loader *loader, int fd, const char *path, str
 	if (!loader->sources->require_root_owned)
 		return 0;
 	if (st.st_uid != 0)
-		return error_set(err, "policy-untrusted", "%s: belongs to uid %u, not to root: chown root it", path,
+		return error_set(err, "policy-untrusted", "%s: UID %u owns it, not root: chown root it", path,
 		                 (unsigned)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return error_set(err, "policy-untrusted", "%s: others than its owner may write it: chmod go-w it",
+		return error_set(err, "policy-untrusted", "%s: users other than its owner can write it: chmod go-w it",
 		                 path);
 	return 0;
 }
@@ -81,11 +81,11 @@ static int check_folder(const struct loader *loader, int dir_fd, const char *pat
 	if (!loader->sources->require_root_owned || fstat(dir_fd, &st) < 0)
 		return 0;
 	if (st.st_uid != 0)
-		return error_set(err, "policy-untrusted", "%s: belongs to uid %u, not to root: chown root it", path,
+		return error_set(err, "policy-untrusted", "%s: UID %u owns it, not root: chown root it", path,
 		                 (unsigned)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
 		return error_set(err, "policy-untrusted",
-		                 "%s: others than its owner may put files there: chmod go-w it", path);
+		                 "%s: users other than its owner can put files there: chmod go-w it", path);
 	return 0;
 }
 

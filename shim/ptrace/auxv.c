@@ -62,7 +62,7 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 	size_t bytes = out->word_count * sizeof out->words[0];
 	if (!out->tracee_addr || tracee_read(tracee, out->tracee_addr, out->words, bytes) != (ssize_t)bytes ||
 	    memcmp(out->words, kernels, bytes) != 0)
-		return error_set(err, "rebase-refused", "the stack is not that of a program just loaded");
+		return error_set(err, "rebase-refused", "the stack is not that of a program that was just loaded");
 	return 0;
 }
 

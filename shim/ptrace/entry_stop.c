@@ -204,7 +204,7 @@ static void free_stop(struct entry_stop *stop)
 int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err)
 {
 	if (would_starve_us(tracee->pid))
-		return error_set(err, "no-breakpoint", "it would keep the only processor to itself");
+		return error_set(err, "no-breakpoint", "it would occupy the only processor");
 	struct entry_stop *stop = calloc(1, sizeof *stop);
 	if (!stop)
 		return error_set_errno(err, ENOMEM, "no-breakpoint", "a page for its entry point");

@@ -256,7 +256,7 @@ int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, st
 {
 	struct error *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (told == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no memory to be told by a child");
+		return error_set_errno(err, errno, "address-space-limit", "no memory for a child's answer");
 	struct errand errand = {work, context, told};
 	int result = run_aside(tracee, &errand);
 	if (result != 0 && err)

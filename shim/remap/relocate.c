@@ -73,7 +73,7 @@ int relocate_check(const struct tracee *tracee, const struct image *image, int e
 		return error_set_errno(err, errno, "rebase-refused", "%s", path);
 	if (strtoul(text, NULL, 16) & ADDR_NO_RANDOMIZE)
 		return error_set(err, "rebase-refused",
-		                 "its addresses are not to be random (personality ADDR_NO_RANDOMIZE)");
+		                 "its addresses must not be random (personality ADDR_NO_RANDOMIZE)");
 	return 0;
 }
 
@@ -98,7 +98,8 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 		if (hold == SEGMENTS_NOTHING)
 			continue;
 		if (hold == SEGMENTS_PART || (!own && !bss) || move->count == MAPPINGS_MAX || mapping->shared) {
-			error_set(err, "rebase-refused", "its mappings are not those of a program just loaded");
+			error_set(err, "rebase-refused",
+			          "its mappings are not those of a program that was just loaded");
 			return -1;
 		}
 		move->parts[move->count].mapping = mapping;

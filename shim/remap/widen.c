@@ -95,7 +95,7 @@ int widen_text(struct tracee *tracee, const struct image *image, const struct pl
 		 */
 		if (private_pages_between(tracee->pid, range->start, range->end))
 			return error_set(err, "text-changed",
-			                 "in its text, or beside it, lies what is not in its file");
+			                 "its text, or the memory beside it, holds what is not in its file");
 	}
 	if (!is_needed)
 		return 0;

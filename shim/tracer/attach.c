@@ -32,7 +32,7 @@ static int stat_exe(pid_t pid, struct stat *st, struct error *err)
 	if (errno == ENOENT && kill(pid, 0) == 0)
 		return error_set(
 		    err, "no-text",
-		    "process %d runs no program of its own: it is the kernel's, or it (or its main thread) has ended",
+		    "process %d runs no program: it is a kernel thread, or it (or its main thread) has ended",
 		    (int)pid);
 	/* Who may not trace it may not know what it runs. */
 	return error_set_errno(err, errno,
@@ -52,7 +52,7 @@ static int check_identity(pid_t pid, int pidfd, const struct stat *decided, stru
 	if (stat_exe(pid, &now, err) < 0)
 		return -1;
 	if (now.st_dev != decided->st_dev || now.st_ino != decided->st_ino)
-		return error_set(err, "tracee-gone", "process %d has become another program meanwhile", (int)pid);
+		return error_set(err, "tracee-gone", "process %d executed another program meanwhile", (int)pid);
 	return 0;
 }
 

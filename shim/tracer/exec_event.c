@@ -300,7 +300,8 @@ enum exec_outcome exec_event_handle(struct following *following, struct followed
 		report.outcome = OUTCOME_FAILED;
 		may_follow = false;
 	} else if (decision.action == ACTION_REMAP && is_wrapper) {
-		error_set(&report.reason, "wrapper", "it is followed for what it executes, and left alone itself");
+		error_set(&report.reason, "wrapper",
+		          "it is a wrapper: followed for what it executes, and left alone itself");
 	} else if (decision.action == ACTION_REMAP) {
 		remap(following->job, followed, &decision, &store, &report);
 		may_follow &= report.outcome == OUTCOME_SKIPPED && followed->tracee.state == TRACEE_STOPPED;

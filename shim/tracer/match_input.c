@@ -231,7 +231,8 @@ void facts_blame_user(struct error *reason)
 {
 	if (untold_user)
 		error_set(reason, "user-unknown",
-		          "no rule matches, but the name service did not tell in time who %s is: write the uid",
+		          "no rule matches, but the name service did not answer in time who %s is: write the UID into "
+		          "the rule",
 		          untold_user);
 }
 

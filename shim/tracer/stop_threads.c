@@ -184,7 +184,7 @@ static int check_main(struct tracee *tracee, struct error *err)
 	if (got > 0 && WIFSTOPPED(status))
 		ptrace(PTRACE_DETACH, tracee->pid, 0, status >> 16 ? 0L : (long)WSTOPSIG(status));
 	tracee->state = TRACEE_GONE;
-	return error_set(err, "tracee-gone", "process %d has become another program meanwhile", (int)tracee->pid);
+	return error_set(err, "tracee-gone", "process %d executed another program meanwhile", (int)tracee->pid);
 }
 
 static int stop_others(struct tracee *tracee, struct error *err)
@@ -192,7 +192,7 @@ static int stop_others(struct tracee *tracee, struct error *err)
 	struct frozen *frozen = frozen_of(tracee);
 	/* One that did not stop the last time may do so at any moment, and is no longer known. */
 	if (frozen->failed)
-		return error_set(err, "threads-busy", "not all threads could be stopped");
+		return error_set(err, "threads-busy", "not all its threads stopped in time");
 	frozen->held_since_us = now_us();
 	bool stand = stop_all(frozen, err) == 0;
 	if (check_main(tracee, stand ? err : NULL) == 0 && stand) {

@@ -85,9 +85,9 @@ def test_check_names_what_is_no_json(hugexecctl, write_policy, text, offset, mes
 
 @IS_ROOT
 @pytest.mark.parametrize("change, text", [
-    (lambda path: os.chmod(path, 0o666), "others than its owner may write it: chmod go-w it"),
-    (lambda path: os.chmod(path, 0o664), "others than its owner may write it: chmod go-w it"),
-    (lambda path: os.chown(path, 65534, 0), "belongs to uid 65534, not to root: chown root it"),
+    (lambda path: os.chmod(path, 0o666), "users other than its owner can write it: chmod go-w it"),
+    (lambda path: os.chmod(path, 0o664), "users other than its owner can write it: chmod go-w it"),
+    (lambda path: os.chown(path, 65534, 0), "UID 65534 owns it, not root: chown root it"),
 ], ids=["mode 666", "mode 664", "owner"])
 def test_check_trusts_whom_the_launch_trusts(hugexecctl, hugexec, write_policy, tmp_path, change, text):
     file = write_policy({"version": 1, "rules": [{"match": {}}]})
@@ -121,10 +121,10 @@ done
 """
     done = run(["unshare", "--mount", "sh", "-c", script, "sh", hugexecctl])
     assert done.stderr == """\
-/etc/hugexec: others than its owner may put files there: chmod go-w it
-/etc/hugexec: belongs to uid 1, not to root: chown root it
-/etc/hugexec/policy.d: others than its owner may put files there: chmod go-w it
-/etc/hugexec/policy.d: belongs to uid 1, not to root: chown root it
+/etc/hugexec: users other than its owner can put files there: chmod go-w it
+/etc/hugexec: UID 1 owns it, not root: chown root it
+/etc/hugexec/policy.d: users other than its owner can put files there: chmod go-w it
+/etc/hugexec/policy.d: UID 1 owns it, not root: chown root it
 good
 """
 

@@ -62,7 +62,7 @@ def test_did_you_mean(hugexecctl, typed, meant):
 def test_enable_takes_services_only(hugexecctl):
     for name in ("x.timer", "x.socket", "x.target"):
         done = run([hugexecctl, "enable", name])
-        assert done.returncode == 2 and f"'{name}' is no service" in done.stderr
+        assert done.returncode == 2 and f"'{name}' is not a service" in done.stderr
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -83,7 +83,7 @@ def test_options_of_enable_are_not_those_of_disable(hugexecctl):
 def test_what_is_no_name_of_a_unit(hugexecctl, name):
     for words in (["status", f"--unit={name}"], ["enable", name]):
         done = run([hugexecctl, *words])
-        assert (done.returncode, done.stdout) == (2, "") and f"'{name}' is no unit's name" in done.stderr
+        assert (done.returncode, done.stdout) == (2, "") and f"'{name}' is not a unit's name" in done.stderr
 
 
 def test_status_of_a_unit_without_process(hugexecctl):

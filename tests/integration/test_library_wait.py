@@ -401,4 +401,4 @@ def test_real_time_on_one_processor(slow_program, hugexec_command, how):
         pytest.skip("real-time classes are refused here")
     assert (done.stdout, done.returncode) == ("ran\n", 7)
     [line] = read_report(report)
-    assert "it would keep the only processor to itself" in json.dumps(line)
+    assert "it would occupy the only processor" in json.dumps(line)

@@ -117,7 +117,7 @@ def test_silent_runtime(hook):
     finally:
         os.close(reader)
         os.close(writer)
-    assert done.returncode == 0 and "does not end" in lines[0]["reason"]
+    assert done.returncode == 0 and "did not end" in lines[0]["reason"]
 
 
 BUNDLES = {

@@ -302,13 +302,13 @@ static void untrusted(void **state)
 	static const mode_t writable[] = {0664, 0646, 0602};
 	for (size_t i = 0; i < 3; i++) {
 		assert_int_equal(chmod(path, writable[i]), 0);
-		refused(careful, "policy-untrusted", "policy: others than its owner may write it: chmod go-w it");
+		refused(careful, "policy-untrusted", "policy: users other than its owner can write it: chmod go-w it");
 		assert_int_equal(policy_load(&careless, &policy, NULL, NULL), 0);
 		policy_free(policy);
 	}
 	assert_int_equal(chmod(path, 0644), 0);
 	assert_int_equal(chown(path, 1234, 0), 0);
-	refused(careful, "policy-untrusted", "policy: belongs to uid 1234, not to root: chown root it");
+	refused(careful, "policy-untrusted", "policy: UID 1234 owns it, not root: chown root it");
 	free(path);
 }
 
