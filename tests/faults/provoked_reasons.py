@@ -272,6 +272,14 @@ def can_run(words):
     return shutil.which(words[0]) and subprocess.run([*words, "/bin/true"], capture_output=True, timeout=60, check=False).returncode == 0
 
 
+def runs_32_bits(folder):
+    """Kernels can be built, or booted, to refuse these programs."""
+    try:
+        return subprocess.run([folder / "made-32-bit"], check=False).returncode == ANSWER
+    except OSError:
+        return False
+
+
 def one(name, before, folder, build):
     """What is wrong: "" where nothing is."""
     settings, backing, _, program, reason = PROVOKED[name]
@@ -413,7 +421,7 @@ def run_all(folder, build, pool):
             if name in NEEDS_POOL:
                 stack.enter_context(pool(NEEDS_POOL[name]))
             words = words and [word.format(folder=folder) if "{folder}" in word else word for word in words]
-            if words is None or (words and not can_run(words)):
+            if words is None or (words and not can_run(words)) or ("32 bits" in name and not runs_32_bits(folder)):
                 print(f"passed over: circumstance, {name}: cannot be had here")
                 continue
             problem = one(name, words, folder, build)

@@ -45,10 +45,10 @@ def test_command_of_another_kind(hugexec_run, tmp_path, mark, name, status, word
         pytest.skip("no 32-bit assembler and linker")
     environment = {**os.environ, **without_leak_check(), "MARK": mark}
     plain = run(["env", *command], env=environment)
-    if name == "32-bit" and plain.returncode == 126:
-        pytest.skip("this kernel runs no 32-bit programs")
     done, report = hugexec_run(command, policy_with(follow="none"), env=environment)
     assert (done.stdout, done.returncode) == (plain.stdout, plain.returncode)
+    if name == "32-bit" and plain.returncode != status:  # execvp(3) tries sh, which cannot read it
+        pytest.skip("this kernel runs no 32-bit programs")
     assert status in (None, plain.returncode)
     assert len(done.stderr.splitlines()) == len(plain.stderr.splitlines())
     assert done.stderr.replace("hugexec: ", "") == plain.stderr.replace("env: ", "").replace("‘", "").replace("’", "") or \
@@ -62,7 +62,7 @@ def test_a_script_that_executes_a_32_bit_program(hugexec_run, tmp_path):
     """It is left alone as one that is named: nothing has failed, also where the policy ends what fails."""
     make_commands(tmp_path)
     program = tmp_path / "32-bit"
-    if not program.exists() or run(["env", program]).returncode == 126:
+    if not program.exists() or run(["env", program]).returncode != 7:
         pytest.skip("there are no 32-bit programs here")
     done, report = hugexec_run(["sh", "-c", f"exec {program}"], policy_with(on_error="fail"), "thp")
     assert done.returncode == 7
