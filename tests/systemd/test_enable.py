@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """hugexecctl enable and disable: the same words reach the program, and the unit is as before afterwards."""
+import functools
 import re
 
 import pytest
@@ -88,11 +89,12 @@ def test_dry_run_changes_nothing(container, make_unit):
 
 def test_output_keeps_its_name(container, make_unit):
     """What the program prints is in the journal under its own name, or the one that the unit gives."""
-    for more, expected in (("", "service-8"), ("SyslogIdentifier=mine", "mine")):
+    for runs, more, expected in ((1, "", "service-8"), (2, "SyslogIdentifier=mine", "mine")):
         name = make_unit("named.service", f"[Service]\nType=oneshot\nExecStart={PROGRAM} --say x\n{more}\n", enable=True)
         container.systemctl("start", name)
-        entries = wait_for(lambda: container.journal(f"_SYSTEMD_UNIT={name}", "_TRANSPORT=stdout"))
-        assert entries[-1]["SYSLOG_IDENTIFIER"] == expected
+        of_unit = functools.partial(container.journal, f"_SYSTEMD_UNIT={name}", "_TRANSPORT=stdout")
+        wait_for(lambda runs=runs: len({entry["_PID"] for entry in of_unit()}) == runs, what="what it says in the journal")
+        assert of_unit()[-1]["SYSLOG_IDENTIFIER"] == expected
 
 
 def test_runtime(container, make_unit):
