@@ -30,6 +30,18 @@ int ctl_warm(int argc, char **argv);
  */
 bool ctl_is_utf8(void);
 
+/* Columns of the terminal that standard output is; 0: it is none, and lines may be as long as they are. */
+unsigned ctl_columns(void);
+
+/* Columns that TEXT, valid UTF-8 without wide characters, takes. */
+unsigned ctl_width(const char *text);
+
+/* Print TEXT and a newline behind INDENT columns; on a terminal in lines that fit, the others indented as much. */
+void ctl_print_wrapped(unsigned indent, const char *text);
+
+/* The end of TEXT that fits into WIDTH columns: of a path that says most. */
+const char *ctl_shorten(const char *text, unsigned width);
+
 /*
  * Say on standard error what is wrong with the words that SELF ("hugexecctl VERB") was given, and where to read on.
  * With FORMAT NULL getopt(3) has said what. Returns CTL_USAGE.

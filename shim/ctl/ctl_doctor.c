@@ -273,10 +273,11 @@ static void look_at_switch(struct doctor *doctor, const char *name, const char *
 
 static void look_at_switches(struct doctor *doctor)
 {
-	look_at_switch(doctor, "THP enabled", THP_DIR "enabled", "about heaps; text can be huge with never too");
+	look_at_switch(doctor, "THP enabled", THP_DIR "enabled",
+	               "this is about heaps; text can be huge even with never");
 	look_at_switch(doctor, "THP shmem_enabled", THP_DIR "shmem_enabled", "");
 	look_at_switch(doctor, "THP defrag", THP_DIR "defrag", "");
-	look_at_switch(doctor, "vm.memfd_noexec", "/proc/sys/vm/memfd_noexec", "any value will do");
+	look_at_switch(doctor, "vm.memfd_noexec", "/proc/sys/vm/memfd_noexec", "hugexec works with any value");
 	look_at_switch(doctor, "vm.nr_hugepages", "/proc/sys/vm/nr_hugepages", "");
 }
 

@@ -19,15 +19,17 @@
 #include "base/size.h"
 #include "base/utf8.h"
 #include "ctl/ctl.h"
+#include "ctl/last_report.h"
+#include "ctl/status_table.h"
 #include "ctl/text_objects.h"
 #include "ctl/unit.h"
 #include "host/host.h"
 #include "report/container_state.h"
 
 #define SMAPS_LIMIT_BYTES (256 * MIB)
-#define BAR_CELLS         10
-#define COMM_BYTES        64
-#define CONTAINER_COLUMNS 30
+#define LABEL_BYTES       1024
+#define REPORT_BYTES      1024
+#define ROWS_OF_UNIT      20
 
 static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit NAME]\n"
                            "Show the processes whose text is on huge pages, with how much of it is; of PID,\n"
@@ -41,13 +43,14 @@ static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit NAM
                            "process; 2 for wrong usage.\n";
 
 struct status {
-	bool json, bar;
+	bool json;
 	pid_t only;       /* 0: all */
 	const char *unit; /* NULL: all */
 	unsigned in_unit; /* processes of UNIT */
 	json_object *processes;
 	struct records containers;
-	unsigned shown, unreadable;
+	struct status_table table;
+	unsigned unreadable;
 };
 
 struct process {
@@ -55,54 +58,6 @@ struct process {
 	const char *comm;
 	const struct record *container; /* NULL: in none that we know of */
 };
-
-static unsigned percent(const struct text_object *object)
-{
-	return object->text_bytes ? (unsigned)(object->huge_bytes * 100 / object->text_bytes) : 0;
-}
-
-/* "42 %", on a terminal with a bar before it. */
-static void format_share(const struct status *status, const struct text_object *object, char *buf, size_t buf_bytes)
-{
-	char bar[BAR_CELLS * 3 + 2] = "";
-	unsigned full = percent(object) * BAR_CELLS / 100;
-	for (unsigned i = 0; status->bar && i < BAR_CELLS; i++)
-		strcat(bar, ctl_is_utf8() ? (i < full ? "█" : "░") : (i < full ? "#" : "."));
-	snprintf(buf, buf_bytes, "%s%s%3u %%", bar, status->bar ? " " : "", percent(object));
-}
-
-/* The column of containers is there only where containers are. */
-static void print_container(const struct status *status, const char *label)
-{
-	if (status->containers.count)
-		printf("  %-*s", CONTAINER_COLUMNS, label);
-}
-
-static void print_heading(const struct status *status)
-{
-	printf("%7s  %-15s  %10s  %10s  %*s  %-7s  %-7s", "PID", "COMMAND", "TEXT", "HUGE",
-	       status->bar ? BAR_CELLS + 6 : 5, "SHARE", "BACKING", "COPY");
-	print_container(status, "CONTAINER");
-	puts("  OBJECT");
-}
-
-static void print_object(struct status *status, const struct process *process, const struct text_object *object)
-{
-	char name[COMM_BYTES], object_name[PATH_MAX], path[PATH_MAX], text[16], huge[16], share[64], label[1024];
-	text_object_name(object, object_name, sizeof object_name);
-	if (status->shown++ == 0)
-		print_heading(status);
-	format_share(status, object, share, sizeof share);
-	printf("%7d  %-15s  %10s  %10s  %s  %-7s  %-7s", (int)process->pid,
-	       text_printable(process->comm, name, sizeof name), size_format(object->text_bytes, text, sizeof text),
-	       size_format(object->huge_bytes, huge, sizeof huge), share,
-	       object->huge_bytes ? backing_name(object->backing) : "-",
-	       !object->huge_bytes             ? "-"
-	       : text_object_is_shared(object) ? "shared"
-	                                       : "private");
-	print_container(status, process->container ? record_label(process->container, label, sizeof label) : "-");
-	printf("  %s\n", *object_name ? text_printable(object_name, path, sizeof path) : "(no file)");
-}
 
 static json_object *object_to_json(const struct text_object *object)
 {
@@ -135,6 +90,7 @@ static void show_process(struct status *status, pid_t pid, const char *comm, con
 {
 	struct process shown = {.pid = pid, .comm = comm};
 	json_object *list = NULL;
+	char label[LABEL_BYTES];
 	for (size_t i = 0; i < objects->count; i++) {
 		const struct text_object *object = &objects->list[i];
 		if (!status->only && !status->unit && !object->huge_bytes)
@@ -142,7 +98,8 @@ static void show_process(struct status *status, pid_t pid, const char *comm, con
 		if (!shown.container)
 			shown.container = records_find(&status->containers, pid);
 		if (!status->json) {
-			print_object(status, &shown, object);
+			const char *in = shown.container ? record_label(shown.container, label, sizeof label) : NULL;
+			status_table_add(&status->table, pid, comm, in, object);
 			continue;
 		}
 		if (!list)
@@ -209,6 +166,28 @@ static int read_all_processes(struct status *status)
 	return CTL_OK;
 }
 
+static bool has_huge(const struct status_table *table)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		if (table->rows[i].huge_bytes > 0)
+			return true;
+	}
+	return false;
+}
+
+/* What it comes to first; and why it is nothing, as far as the journal knows. */
+static void print_unit(struct status *status)
+{
+	char report[REPORT_BYTES], line[REPORT_BYTES + 32], shown[REPORT_BYTES + 32];
+	status_table_print_sum(&status->table, status->unit, ROWS_OF_UNIT);
+	if (has_huge(&status->table))
+		return;
+	const char *last = last_report_of(status->unit, report, sizeof report);
+	snprintf(line, sizeof line, "Last report: %s",
+	         last ? last : "none in the journal: is it started through hugexec? see hugexecctl enable");
+	ctl_print_wrapped(0, text_printable(line, shown, sizeof shown));
+}
+
 static void finish(struct status *status)
 {
 	if (status->json) {
@@ -219,7 +198,12 @@ static void finish(struct status *status)
 		ctl_print_json(json);
 		return;
 	}
-	if (status->shown == 0 && !(status->unit && status->in_unit == 0))
+	status->table.has_containers = status->containers.count > 0;
+	if (status->unit && status->table.count > 0)
+		print_unit(status);
+	else
+		status_table_print(&status->table);
+	if (status->table.count == 0 && !(status->unit && status->in_unit == 0))
 		puts(status->only || status->unit ? "It has no text." : "No process has text on huge pages.");
 	if (status->unreadable)
 		printf("%u process%s could not be read%s.\n", status->unreadable, status->unreadable == 1 ? "" : "es",
@@ -234,7 +218,7 @@ int ctl_status(int argc, char **argv)
 	                                      {NULL, 0, NULL, 0}};
 	char unit[UNIT_NAME_MAX + 1];
 	struct error err = {0};
-	struct status status = {.bar = isatty(STDOUT_FILENO)};
+	struct status status = {.json = false};
 	int option;
 	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
@@ -270,6 +254,7 @@ int ctl_status(int argc, char **argv)
 		return CTL_NO;
 	}
 	finish(&status);
+	status_table_free(&status.table);
 	records_free(&status.containers);
 	return result;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,6 +90,16 @@ static void judge_part(const struct explanation *explanation, const struct page_
 	outlook->bytes = left_bytes < outlook->bytes ? left_bytes : outlook->bytes;
 }
 
+/* The folder that the program is in, into FOLDER. Returns FOLDER. */
+static const char *folder_of(const struct explanation *explanation, char folder[PATH_MAX])
+{
+	snprintf(folder, PATH_MAX, "%s", explanation->program.path);
+	char *slash = strrchr(folder, '/');
+	if (slash)
+		slash[slash == folder] = '\0';
+	return folder;
+}
+
 static void judge_cache(const struct explanation *explanation, int fd, const struct page_cache_state *state,
                         struct backing_outlook *outlook)
 {
@@ -96,6 +107,7 @@ static void judge_cache(const struct explanation *explanation, int fd, const str
 	const char *feature = ext4_feature_against_large_folios(fd);
 	if (feature && strcmp(feature, "verity") == 0 && kernel_version() >= VERITY_HAS_FOLIOS)
 		feature = NULL;
+	char folder[PATH_MAX];
 	bool is_tmpfs = filesystem && filesystem->magic == TMPFS_MAGIC; /* its pages are always dirty */
 	bool some_huge = state->huge_bytes > 0;
 	bool in_use_is_no_matter = filesystem && (is_tmpfs || kernel_version() >= COLLAPSES_IN_USE);
@@ -106,15 +118,17 @@ static void judge_cache(const struct explanation *explanation, int fd, const str
 	} else if (!some_huge && !filesystem) {
 		outlook->verdict = VERDICT_UNKNOWN;
 		error_set(&outlook->reason, "file-unsupported",
-		          "not known of this filesystem and kernel; \"hugexecctl doctor DIRECTORY\" tries");
+		          "not known of this filesystem and kernel; to test it: hugexecctl doctor %.200s",
+		          folder_of(explanation, folder));
 	} else if (state->short_bytes > 0 || (state->busy_bytes > 0 && !in_use_is_no_matter)) {
 		judge_part(explanation, state, outlook);
 	} else {
 		outlook->verdict = VERDICT_WORKS;
-		snprintf(outlook->note, sizeof outlook->note, "%s",
-		         state->small_bytes + state->busy_bytes == 0
-		             ? "on huge pages in the page cache already"
-		             : "not tried; \"hugexecctl doctor DIRECTORY\" does");
+		if (state->small_bytes + state->busy_bytes == 0)
+			snprintf(outlook->note, sizeof outlook->note, "on huge pages in the page cache already");
+		else
+			snprintf(outlook->note, sizeof outlook->note, "to test it: hugexecctl doctor %.200s",
+			         folder_of(explanation, folder));
 	}
 }
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/explain_libraries.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/size.h"
-#include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "remap/elf_object.h"
 #include "remap/libraries.h"
 #include "sandbox/elf/library_search_client.h"
+
+#define VALUE_BYTES (PATH_MAX + 1024)
 
 struct collecting {
 	const struct settings *settings;
@@ -69,33 +71,37 @@ enum libraries_hope explained_libraries_hope(const struct explained_libraries *l
 	return hope;
 }
 
+static void print_library(const struct explained_library *library)
+{
+	char value[VALUE_BYTES], text[16], huge[16], why[sizeof(struct error) + 2] = "";
+	if (error_is_set(&library->reason))
+		error_text(&library->reason, why, sizeof why);
+	size_format(library->text_bytes, text, sizeof text);
+	if (library->needs_stop)
+		snprintf(value, sizeof value, "%s: %s of text, put on huge pages when the program has loaded it%s%s",
+		         library->path, text, why[0] ? ": " : "", why);
+	else
+		snprintf(value, sizeof value, "%s: %s of %s of text on huge pages, once the page cache is prepared",
+		         library->path, size_format(library->huge_bytes, huge, sizeof huge), text);
+	explain_line(library->is_later ? "later" : "library", value);
+}
+
 void explained_libraries_print(const struct explained_libraries *libraries)
 {
-	char shown[4200], text[16], huge[16], why[sizeof(struct error) + 2];
+	char value[VALUE_BYTES];
 	unsigned small = 0;
 	for (unsigned i = 0; i < libraries->count; i++) {
 		const struct explained_library *library = &libraries->list[i];
-		if (library->huge_bytes == 0 && !library->needs_stop) {
+		if (library->huge_bytes == 0 && !library->needs_stop)
 			small++;
-			continue;
-		}
-		printf("%-10s %s: %s of text, ", library->is_later ? "later" : "library",
-		       text_printable(library->path, shown, sizeof shown),
-		       size_format(library->text_bytes, text, sizeof text));
-		if (library->needs_stop)
-			printf("put on huge pages when the program has loaded it%s%s\n",
-			       error_is_set(&library->reason) ? ": " : "",
-			       error_text(&library->reason, why, sizeof why));
 		else
-			printf("%s of it on huge pages by preparing the page cache\n",
-			       size_format(library->huge_bytes, huge, sizeof huge));
+			print_library(library);
 	}
+	snprintf(value, sizeof value, "%u%s, too small or not wanted", small, small < libraries->count ? " more" : "");
 	if (small > 0)
-		printf("%-10s %u%s, too small or not wanted\n", "libraries", small,
-		       small < libraries->count ? " more" : "");
+		explain_line("libraries", value);
 	if (error_is_set(&libraries->unknown))
-		printf("%-10s %s\n", "libraries",
-		       text_printable(error_text(&libraries->unknown, why, sizeof why), shown, sizeof shown));
+		explain_line("libraries", error_text(&libraries->unknown, value, sizeof value));
 }
 
 static json_object *to_json(const struct explained_library *library)

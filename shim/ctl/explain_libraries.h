@@ -32,6 +32,9 @@ struct explained_libraries {
 /* Find out what the program at EXE would load if the caller started it. Reads headers only, and changes nothing. */
 void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out);
 
+/* A line of the explanation: NAME in the first column, VALUE beside it. */
+void explain_line(const char *name, const char *value);
+
 enum libraries_hope explained_libraries_hope(const struct explained_libraries *libraries);
 void explained_libraries_print(const struct explained_libraries *libraries);
 json_object *explained_libraries_to_json(const struct explained_libraries *libraries);

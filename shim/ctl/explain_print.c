@@ -22,10 +22,11 @@ static const char *const action_names[] = {
     [ACTION_SKIP] = "skip", [ACTION_REMAP] = "remap", [ACTION_UNDECIDED] = "undecided"};
 static const char *const on_error_names[] = {[ON_ERROR_CONTINUE] = "continue", [ON_ERROR_FAIL] = "fail"};
 
-static void line(const char *name, const char *value)
+void explain_line(const char *name, const char *value)
 {
 	char shown[VALUE_BYTES];
-	printf("%-10s %s\n", name, text_printable(value, shown, sizeof shown));
+	printf("%-10s ", name);
+	ctl_print_wrapped(11, text_printable(value, shown, sizeof shown));
 }
 
 static void print_rule(const struct decision *decision)
@@ -33,12 +34,12 @@ static void print_rule(const struct decision *decision)
 	char value[VALUE_BYTES];
 	const char *action = action_names[decision->action];
 	if (!decision->rule_matched)
-		snprintf(value, sizeof value, "none matches: the default, %s", action);
+		snprintf(value, sizeof value, "none matches; the default is %s", action);
 	else
-		snprintf(value, sizeof value, "%s%s%s(rule %zu of all, from %s): %s", decision->rule_name ? "\"" : "",
-		         decision->rule_name ? decision->rule_name : "", decision->rule_name ? "\" " : "",
+		snprintf(value, sizeof value, "%s%s%srule %zu, in %s: %s", decision->rule_name ? "\"" : "",
+		         decision->rule_name ? decision->rule_name : "", decision->rule_name ? "\", " : "",
 		         decision->rule_index + 1, decision->rule_file, action);
-	line("rule", value);
+	explain_line("rule", value);
 }
 
 /* Add to the list of settings in BUF. */
@@ -89,7 +90,7 @@ static void print_settings(const struct settings *settings)
 	if (settings->follow_timeout_s != usual.follow_timeout_s)
 		also(value, ", follow_timeout %u", settings->follow_timeout_s);
 	also(value, "%s, on_error %s", settings->perf_map ? ", perf_map" : "", on_error_names[settings->on_error]);
-	line("settings", value);
+	explain_line("settings", value);
 }
 
 static void print_slots(const struct forecast *forecast, uint64_t page_bytes)
@@ -102,9 +103,9 @@ static void print_slots(const struct forecast *forecast, uint64_t page_bytes)
 		snprintf(value, sizeof value, "%" PRIu64 " whole slot%s of %s", most, most == 1 ? "" : "s", page);
 	else
 		snprintf(value, sizeof value,
-		         "%" PRIu64 " to %" PRIu64 " whole slots of %s, by where the kernel loads it", fewest, most,
-		         page);
-	line("slots", value);
+		         "%" PRIu64 " to %" PRIu64 " whole slots of %s; it depends on where the kernel loads it",
+		         fewest, most, page);
+	explain_line("slots", value);
 }
 
 static void print_forecast(const struct explanation *explanation)
@@ -115,7 +116,7 @@ static void print_forecast(const struct explanation *explanation)
 	snprintf(value, sizeof value, "%s at %#" PRIx64 "-%#" PRIx64 "%s%s",
 	         size_format(forecast->text_bytes, text, sizeof text), forecast->text_start, forecast->text_end,
 	         explanation->build_id[0] ? ", build id " : "", explanation->build_id);
-	line("text", value);
+	explain_line("text", value);
 	/* Text that the policy does not want was not divided into slots. */
 	bool wanted = !error_is_set(&explanation->ruled_out) &&
 	              (!error_is_set(&forecast->reason) || strcmp(forecast->reason.word, "no-huge-slot") == 0);
@@ -124,7 +125,7 @@ static void print_forecast(const struct explanation *explanation)
 	if (wanted && hugetlb_page_bytes(settings) != host_pages()->huge_bytes)
 		print_slots(&explanation->hugetlb_forecast, hugetlb_page_bytes(settings));
 	if (settings->libraries && !explanation->elf.has_interp && !error_is_set(&explanation->ruled_out))
-		line("libraries", "it loads none");
+		explain_line("libraries", "it loads none");
 	explained_libraries_print(&explanation->libraries);
 }
 
@@ -136,20 +137,20 @@ static void print_outlook(const struct explanation *explanation, const struct ba
 		error_text(&outlook->reason, text, sizeof text);
 	const char *remark = text[0] ? text : outlook->note;
 	if (outlook->verdict == VERDICT_WORKS)
-		snprintf(value, sizeof value, "could work here: %s%s%s%s",
+		snprintf(value, sizeof value, "should work here, for %s%s%s%s",
 		         size_format(outlook->bytes, size, sizeof size), moved ? ", by moving the program" : "",
 		         remark[0] ? "; " : "", remark);
 	else
 		error_text(&outlook->reason, value, sizeof value);
-	line(backing_name(outlook->backing), value);
+	explain_line(backing_name(outlook->backing), value);
 }
 
 static const char *what_comes(const struct conclusion *conclusion)
 {
 	if (conclusion->starts == VERDICT_FAILS)
-		return "it would not be started, as on_error asks: its text cannot come on huge pages";
+		return "it would not be started: its text cannot come on huge pages, and on_error is \"fail\"";
 	if (conclusion->starts == VERDICT_UNKNOWN)
-		return "its text may come on huge pages; where not it would not be started, as on_error asks";
+		return "its text may come on huge pages; if not, it would not be started: on_error is \"fail\"";
 	if (conclusion->libraries == HOPE_LIBRARIES)
 		return "its own text would be left alone; text of its libraries may come on huge pages";
 	if (conclusion->libraries == HOPE_LATER)
@@ -166,15 +167,17 @@ static void print_conclusion(const struct explanation *explanation)
 	char value[VALUE_BYTES];
 	struct conclusion conclusion;
 	explain_conclude(explanation, &conclusion);
-	line("so", what_comes(&conclusion));
+	explain_line("so", what_comes(&conclusion));
 	if (error_is_set(&conclusion.reason))
-		line("because", error_text(&conclusion.reason, value, sizeof value));
+		explain_line("because", error_text(&conclusion.reason, value, sizeof value));
 	bool goes_on = strcmp(conclusion.reason.word, "wrapper") == 0 ||
 	               strcmp(conclusion.reason.word, "no-rule") == 0 || is_nothing_to_do(&conclusion.reason);
 	if (explanation->program.kind == PROGRAM_FOREIGN)
-		line("then", "an emulator that binfmt_misc may have for it is decided about as a script's interpreter");
+		explain_line("then",
+		             "an emulator that binfmt_misc may have for it is decided about as a script's interpreter");
 	else if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follow != FOLLOW_NONE)
-		line("then", explanation->follow == FOLLOW_EXEC
+		explain_line("then",
+		             explanation->follow == FOLLOW_EXEC
 		                 ? "the program that it executes in its place is decided about in the same way"
 		                 : "the programs that it and its children execute are decided about in the same way");
 }
@@ -186,16 +189,16 @@ void explain_print(const struct explanation *explanation)
 		const char *next =
 		    i + 1 < explanation->script_count ? explanation->scripts[i + 1] : explanation->program.path;
 		snprintf(value, sizeof value, "%.2000s is run by %.2000s", explanation->scripts[i], next);
-		line("script", value);
+		explain_line("script", value);
 	}
 	if (explanation->called)
 		snprintf(value, sizeof value, "%.2000s, called %.2000s", explanation->program.path,
 		         explanation->called);
-	line("program", explanation->called ? value : explanation->program.path);
+	explain_line("program", explanation->called ? value : explanation->program.path);
 	snprintf(value, sizeof value, "uid %u, unit %s, cgroup %s", (unsigned)geteuid(),
 	         explanation->unit[0] ? explanation->unit : "none",
 	         explanation->cgroup[0] ? explanation->cgroup : "not known");
-	line("started by", value);
+	explain_line("started by", value);
 	print_rule(&explanation->decision);
 	print_settings(&explanation->decision.settings);
 	if (!error_is_set(&explanation->elf_error) && explanation->program.kind != PROGRAM_FOREIGN)

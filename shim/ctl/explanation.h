@@ -21,7 +21,7 @@ struct backing_outlook {
 	enum verdict verdict; /* unknown: only the program's start would tell */
 	uint64_t bytes;       /* at most on huge pages by it */
 	struct error reason;  /* set where it does not work, or that is not known, or some of it cannot be had */
-	char note[64];        /* how it is known that it works; "" */
+	char note[256];       /* how it is known that it works; "" */
 };
 
 struct explanation {

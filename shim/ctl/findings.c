@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/findings.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+
+#define NAME_ON_TERMINAL 24 /* columns; a longer name has a line of its own there */
 
 static const struct {
 	const char *utf8, *ascii, *colour, *word;
@@ -40,20 +43,31 @@ void findings_print(const struct findings *findings)
 {
 	bool colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	const char *topic = "";
-	int width = 0;
+	unsigned width = 0, most = ctl_columns() ? NAME_ON_TERMINAL : UINT_MAX;
 	for (size_t i = 0; i < findings->count; i++) {
-		int len = (int)strlen(findings->list[i].name);
-		width = len > width ? len : width;
+		unsigned name_width = ctl_width(findings->list[i].name);
+		width = name_width > width && name_width <= most ? name_width : width;
 	}
+	unsigned indent = 2 + 1 + 1 + width + 2;
 	for (size_t i = 0; i < findings->count; i++) {
 		const struct finding *finding = &findings->list[i];
 		if (strcmp(topic, finding->topic) != 0)
 			printf("%s%s\n", i ? "\n" : "", finding->topic);
 		topic = finding->topic;
-		printf("  %s%s%s %-*s  %s\n", colours ? marks[finding->mark].colour : "", mark_sign(finding->mark),
-		       colours && *marks[finding->mark].colour ? "\033[0m" : "", width, finding->name, finding->text);
-		if (finding->advice[0])
-			printf("    %-*s  -> %s\n", width, "", finding->advice);
+		printf("  %s%s%s ", colours ? marks[finding->mark].colour : "", mark_sign(finding->mark),
+		       colours && *marks[finding->mark].colour ? "\033[0m" : "");
+		unsigned name_width = ctl_width(finding->name);
+		if (name_width > width) {
+			ctl_print_wrapped(4, finding->name);
+			printf("%*s", (int)indent, "");
+		} else {
+			printf("%s%*s", finding->name, (int)(width - name_width + 2), "");
+		}
+		ctl_print_wrapped(indent, finding->text);
+		if (!finding->advice[0])
+			continue;
+		printf("%*s-> ", (int)indent, "");
+		ctl_print_wrapped(indent + 3, finding->advice);
 	}
 }
 

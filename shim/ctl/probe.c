@@ -215,7 +215,8 @@ void probe_hugetlb(uint64_t page_bytes, struct probe *out)
 	cleanup_close int fd = create_memfd(MFD_HUGETLB | (unsigned)__builtin_ctzll(page_bytes) << MFD_HUGE_SHIFT);
 	int failed = fd < 0 || fallocate(fd, 0, 0, (off_t)page_bytes) < 0 ? errno : 0;
 	snprintf(out->text, sizeof out->text,
-	         "%" PRIu64 " pages of %s, %" PRIu64 " free, %" PRIu64 " of these promised, %" PRIu64 " more on demand",
+	         "%" PRIu64 " pages of %s, %" PRIu64 " free, of which %" PRIu64 " are reserved; %" PRIu64
+	         " more on demand",
 	         pool.total, page, pool.free, pool.reserved, pool.overcommit_left);
 	if (!failed) {
 		out->verdict = VERDICT_WORKS;

@@ -41,7 +41,7 @@ def test_explain_names_the_rule(hugexecctl, write_policy, bigtext):
     said = explain(hugexecctl, policy, "ls")
     assert said["rule"] is None and said["reason"].startswith("no-rule")
     text = run([hugexecctl, "explain", f"--policy={policy}", program]).stdout
-    assert f"rule 2 of all, from {policy}" in text and "whole slots of 2.0 MiB" in text
+    assert f"rule 2, in {policy}" in text and "whole slots of 2.0 MiB" in text
 
 
 def test_explain_matches_by_build_id(hugexecctl, write_policy):
@@ -174,7 +174,7 @@ def test_explain_a_program_of_another_kind(hugexecctl, hugexec_run, write_policy
         said = explain(hugexecctl, write_policy(policy), foreign)
         assert said["reason"] == reason and reason.startswith("not-native") and said["backings"] == []
         text = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", foreign]).stdout
-        assert "could work" not in text and "emulator" in text and "decided about in the same way" not in text and "slots" not in text
+        assert "should work" not in text and "emulator" in text and "decided about in the same way" not in text and "slots" not in text
 
 
 def test_rule_that_leaves_everything_alone(hugexecctl, hugexec_run, write_policy, tmp_path):
@@ -344,7 +344,7 @@ def test_explain_changes_nothing(hugexec, hugexecctl, write_policy, bigtext, hug
     with hugetlb_pool(8):
         for words in ([hugexecctl, "explain", f"--policy={policy}", program], [hugexec, f"--policy={policy}", "--dry-run", program]):
             done = run(["strace", "-f", "-qq", "-o", trace, *words])
-            assert done.returncode == 0 and "hugetlb    could work" in done.stdout, done
+            assert done.returncode == 0 and "hugetlb    should work" in done.stdout, done
             assert "execve" in trace.read_text() and not changing_calls(trace.read_text())
     after = cached(program)
     assert all(now or not then for then, now in zip(before, after)) and sum(after) - sum(before) < 512, "but for its headers"

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """hugexecctl status: what is on huge pages, as smaps has it."""
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
-import pty
 import shutil
-import struct
-import subprocess
-import termios
 
 import pytest
 
+from lib.launched import remapped
 from lib.machine import MIB
 from lib.process import at_rest, run, wait_for
 from lib.report import read_report
+from lib.terminal import on_terminal
 
 NOBODY = 65534
 
@@ -65,7 +62,7 @@ def test_status_agrees_with_the_report(hugexecctl, hugexec_command, hugetlb_pool
             text = run([hugexecctl, "status"]).stdout
             row = next(row for row in text.splitlines() if row.split()[0] == str(process.pid))
             assert f"{100 * one['huge_bytes'] // one['text_bytes']} %" in row
-            assert ("shared" if backing == "file" else "private") in row
+            assert row.split()[-2:] == [backing, program]
         said = json.loads(run([hugexecctl, "status", "--json"]).stdout)
         assert process.pid not in [one["pid"] for one in said["processes"]]
 
@@ -74,18 +71,6 @@ def status_of(hugexecctl, pid, name):
     """The object NAME of a process, which is there."""
     entry, = json.loads(run([hugexecctl, "status", "--json", pid]).stdout)["processes"]
     return next(one for one in entry["objects"] if one["name"] == name)
-
-
-@contextlib.contextmanager
-def remapped(hugexec_command, command, **arguments):
-    """COMMAND, on huge pages and at rest; yields its Popen and its report."""
-    words, report = hugexec_command(command, **arguments)
-    with at_rest(words) as process:
-        lines = wait_for(lambda: read_report(report))
-        assert lines, process.poll()
-        if lines[0]["outcome"] != "remapped":
-            pytest.skip(f"not remapped: {lines[0]['reason']}")
-        yield process, lines[0]
 
 
 def test_status_of_node(hugexecctl, hugexec_command):
@@ -109,24 +94,15 @@ def test_status_of_a_program_that_was_deleted(hugexecctl, hugexec_command, bigte
         assert run([hugexecctl, "status", process.pid]).stdout.rstrip().splitlines()[-1].endswith(f" {program}")
 
 
-def test_status_draws_bars_on_a_terminal_only(hugexecctl, hugexec_command, bigtext):
-    def on_terminal(locale):
-        main, other = pty.openpty()
-        try:
-            fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-            subprocess.run([hugexecctl, "status", str(process.pid)], stdout=other, check=True, timeout=120,
-                           env={**os.environ, "LC_ALL": locale})
-            return os.read(main, 65536).decode()
-        finally:
-            os.close(main)
-            os.close(other)
-
+def test_status_draws_bars_on_a_wide_terminal_only(hugexecctl, hugexec_command, bigtext):
     with remapped(hugexec_command, [bigtext(8), "sleep"], backing="thp") as (process, line):
         tenths = 10 * line["huge_bytes"] // line["text_bytes"]
         bars = {"C.UTF-8": "█" * tenths + "░" * (10 - tenths), "C": "#" * tenths + "." * (10 - tenths)}
         for locale, bar in bars.items():
-            assert f"  {bar} " in on_terminal(locale)
-            assert bar not in run([hugexecctl, "status", process.pid], env={**os.environ, "LC_ALL": locale}).stdout
+            environment = {**os.environ, "LC_ALL": locale}
+            assert f"  {bar} " in on_terminal([hugexecctl, "status", process.pid], columns=120, env=environment)
+            assert bar not in on_terminal([hugexecctl, "status", process.pid], env=environment)
+            assert bar not in run([hugexecctl, "status", process.pid], env=environment).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
