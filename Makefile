@@ -4,6 +4,7 @@
 BUILD ?= build
 TIME ?= 60
 PREFIX ?= /usr
+SYSCONFDIR ?= /etc
 
 help:
 	@echo 'make demo         build, run prometheus plain and under hugexec, print what changed'
@@ -20,11 +21,12 @@ help:
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make bench-itlb   what huge pages bring named processors'\'' instruction TLBs, simulated: docs/itlb.md (five minutes)'
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
-	@echo 'make build        only build, into $(BUILD)'
-	@echo 'make install      install below $$DESTDIR$(PREFIX); policy and units where hugexec and systemd look for them'
-	@echo 'make deps         have the packages that building needs; make check-deps adds those of the tests'
+	@echo 'make build        only build, into $(BUILD); says which packages are missing'
+	@echo 'make install      install below $$DESTDIR$(PREFIX); your policy is in $(SYSCONFDIR)/hugexec; units go where systemd looks'
+	@echo 'make uninstall    remove what make install has installed'
+	@echo 'make deps         install the packages that building needs; make check-deps adds those of the tests'
 	@echo 'make clean        remove what the above have built'
-	@echo 'As root, packages that are missing are installed with apt-get; otherwise they are named.'
+	@echo 'Targets that test install packages that are missing, with apt-get and as root; otherwise they name them.'
 
 # What building needs; check-deps adds what the tests need. Installed with apt where it is missing and we are root.
 deps:
@@ -32,12 +34,14 @@ deps:
 check-deps:
 	@tests/deps build test
 
-build: deps
-	@test -e $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
-	@grep -qF '"$(PREFIX)/bin"' $(BUILD)/config.h || meson configure $(BUILD) -Dprefix=$(PREFIX)
+build:
+	@tests/deps missing build
+	@test -e $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX) --sysconfdir=$(SYSCONFDIR)
+	@grep -qF '"$(PREFIX)/bin"' $(BUILD)/config.h && grep -qF '"$(SYSCONFDIR)/hugexec"' $(BUILD)/config.h || \
+		meson configure $(BUILD) -Dprefix=$(PREFIX) -Dsysconfdir=$(SYSCONFDIR)
 	@ninja -C $(BUILD)
 
-demo: build
+demo: deps build
 	@tests/get-programs $(BUILD)/programs prometheus
 	@HUGEXEC_BUILD=$(BUILD) python3 tests/demo
 
@@ -74,7 +78,7 @@ check-faults: check-deps
 	@FAULT_SECONDS=all tests/run-checks faults
 
 # Break each promise's code on purpose: its test must fail.
-check-mutations: build check-deps
+check-mutations: check-deps build
 	@/usr/bin/python3 tests/mutations/run.py all
 
 # Which lines of shim/ and oci-hook/ all tests together run.
@@ -83,34 +87,37 @@ coverage: check-deps
 	@tests/coverage/run
 
 # 20,000 launches, 12 at once, under memory pressure.
-soak: build check-deps
+soak: check-deps build
 	@/usr/bin/python3 tests/soak/run.py $(BUILD)
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/soak/containers.py
 
 # Every program of this machine, and some large ones for longer, plain and under hugexec.
-check-everything: build check-deps
+check-everything: check-deps build
 	@tests/deps everything
 	@tests/get-programs $(BUILD)/programs
 	@/usr/bin/python3 tests/everything/run.py $(BUILD)
 	@/usr/bin/python3 tests/everything/large_programs.py $(BUILD)
 
-bench: build
-	@tests/deps test
+bench: check-deps build
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py
 	@/usr/bin/python3 tests/bench/chart.py $(BUILD)/bench/results.json $(BUILD)/bench/bench.svg
 
 # Real programs under QEMU, each processor's TLBs under each way of huge text; makes the tables and picture of docs/itlb.md.
-bench-itlb: build check-deps
+bench-itlb: check-deps build
 	@/usr/bin/python3 tests/bench/itlb/run.py $(BUILD)
 
 # 10,000 starts of a rebased program; fails below 24 bits.
-bench-entropy: build
+bench-entropy: deps build
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/entropy.py
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild
 
+uninstall:
+	@ninja -C $(BUILD) uninstall
+
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-entropy install clean
+.NOTPARALLEL:
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-entropy install uninstall clean

@@ -15,8 +15,9 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "config.h"
 
-#define RUNTIME_CONFIG "/etc/hugexec/runtime.json" /* {"version": 1, "runtime": "/usr/bin/crun"} */
+#define RUNTIME_CONFIG HUGEXEC_CONFDIR "/runtime.json" /* {"version": 1, "runtime": "/usr/bin/crun"} */
 
 /*
  * The runtime's absolute path into PATH_BUF. WANTED: by --runtime, or NULL. Returns 0, with ERR set where a choice was

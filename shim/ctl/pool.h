@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "config.h"
 
-#define POOL_CONF         "/etc/hugexec/pool.conf"
+#define POOL_CONF         HUGEXEC_CONFDIR "/pool.conf"
 #define POOL_REQUESTS_MAX 256
 #define POOL_PAGES_MAX    (UINT64_C(1) << 40)
 #define POOL_CONF_LIMIT   (UINT64_C(64) * 1024) /* bytes */

@@ -17,13 +17,14 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "builtin.h"
+#include "config.h"
 #include "policy/internal.h"
 
 #define DROP_INS_MAX 1024
 #define PATH_BYTES   PATH_MAX
 
 /* Highest precedence first, as everywhere in systemd's world. */
-static const char *const directories[] = {"/etc/hugexec", "/run/hugexec", "/usr/lib/hugexec"};
+static const char *const directories[] = {HUGEXEC_CONFDIR, "/run/hugexec", HUGEXEC_VENDORDIR};
 #define DIRECTORY_COUNT (sizeof directories / sizeof directories[0])
 
 /* A policy in the making. */

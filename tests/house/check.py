@@ -23,7 +23,8 @@ PROCESSOR = re.compile(r"\b(x86(_64)?|amd64|[re]([abcd]x|[sd]i|[sbi]p)|r8|r9|r1[
                        r"|__x86_64__|__i386__|__aarch64__|EM_(X86_64|AARCH64|386)|AUDIT_ARCH_\w+)(?![\w/])|x86[-_]64|ld-linux")
 BYTE_ORDER = re.compile(r"\b(__BYTE_ORDER(__)?|__LITTLE_ENDIAN|ELFDATA2[LM]SB|(htole|htobe)\d+|(le|be)\d+toh|bswap_\d+|__builtin_bswap\d+)\b")
 # Sizes of pages: of 4 KiB (and their masks) and of 2 MiB, however they are written.
-PAGE_SIZE = re.compile(r"\b(4096|4095|0x0*(1000|f{3})U?L{0,2}|4\s*\*\s*(KIB|1024)|1UL{0,2}\s*<<\s*12|2\s*\*\s*MIB|2\s*\*\s*1024\s*\*\s*1024|2097152|2097151|0x0*(200000|1f{5})U?L{0,2}"
+PAGE_SIZE = re.compile(r"\b(4096|4095|0x0*(1000|f{3})U?L{0,2}|4\s*\*\s*(KIB|1024)|1UL{0,2}\s*<<\s*12|2\s*\*\s*MIB|2\s*\*\s*1024\s*\*\s*1024|2097152|"
+                       r"2097151|0x0*(200000|1f{5})U?L{0,2}"
                        r"|1UL{0,2}\s*<<\s*21|PAGE_SI[ZS]E|PAGE_SHIFT|PMD_\w+|_SC_PAGE_?SIZE|getpagesize|AT_PAGESZ|hpage_pmd_size)\b"
                        r"|\bU?INT64_C\((4096|4095|2)\)\s*(<<\s*20)?|[^\w.]2(U?L{0,2})\s*<<\s*20\b|/ *512\b|\* *512\b")
 # Lines that have such a number for another reason: file, what the line says, why.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """make install: below PREFIX, also of a build that was configured for another, and where hugexec and systemd look."""
 import os
+import re
 
 import pytest
 
@@ -11,21 +12,30 @@ from lib.surroundings import ROOT
 pytestmark = pytest.mark.skipif(SANITIZED, reason="it is a build of its own")
 
 
-def test_another_prefix(tmp_path):
-    build, target = tmp_path / "build", tmp_path / "target"
-    quick = ["-Dtests=false", "-Doptimization=0", "-Ddebug=false"]
-    done = run(["meson", "setup", build, ROOT, "--prefix=/usr", *quick])
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("install") / "build"
+    done = run(["meson", "setup", folder, ROOT, "--prefix=/usr", "-Dtests=false", "-Doptimization=0", "-Ddebug=false"])
     assert done.returncode == 0, done.stdout
-    done = run(["make", "-C", ROOT, "install", f"BUILD={build}", "PREFIX=/opt/x"], timeout=280,
-               env={**os.environ, "DESTDIR": str(target)})
+    return folder
+
+
+def make(target, build, where, **variables):
+    done = run(["make", "-C", ROOT, target, f"BUILD={build}", *(f"{name}={value}" for name, value in variables.items())], timeout=280,
+               env={**os.environ, "DESTDIR": str(where)})
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_another_prefix(build, tmp_path):
+    target = tmp_path / "target"
+    make("install", build, target, PREFIX="/opt/x")
     files = {str(path.relative_to(target)) for path in target.rglob("*")}
     assert {"opt/x/bin/hugexec", "opt/x/bin/hugexecctl", "opt/x/sbin/hugexecd", "opt/x/libexec/hugexec/hugexec-oci-hook",
             "opt/x/share/man/man1/hugexec.1", "opt/x/share/containers/oci/hooks.d/hugexec.json",
             "opt/x/share/hugexec/examples/strict.json"} <= files
-    # What is read from one place only.
-    assert {"usr/lib/hugexec/policy.json", "etc/hugexec/policy.d"} <= files
-    assert not {path for path in files if path.startswith(("usr/bin", "usr/libexec", "usr/share", "opt/x/etc", "opt/x/lib/hugexec"))}
+    # The administrator's policy is in /etc unless SYSCONFDIR says something else.
+    assert {"opt/x/lib/hugexec/policy.json", "etc/hugexec/policy.d"} <= files
+    assert not {path for path in files if path.startswith(("usr/bin", "usr/libexec", "usr/share", "usr/lib/hugexec", "opt/x/etc"))}
     unit, = target.rglob("hugexecd.service")
     assert "\nExecStart=/opt/x/sbin/hugexecd" in unit.read_text()
     hook = target / "opt/x/share/containers/oci/hooks.d/hugexec.json"
@@ -33,3 +43,21 @@ def test_another_prefix(tmp_path):
     assert b"/opt/x/bin" in (target / "opt/x/bin/hugexecctl").read_bytes()
     folder = run(["pkg-config", "--variable=tmpfilesdir", "systemd"]).stdout.strip()
     assert not folder or f"{folder}/hugexec.conf".lstrip("/") in files
+    make("uninstall", build, target)
+    assert not [path for path in target.rglob("*") if not path.is_dir()]
+
+
+def test_all_of_it_in_one_folder(build, tmp_path):
+    """Programs, units and manuals name the folders that they are installed for."""
+    target = tmp_path / "target"
+    make("install", build, target, PREFIX="/opt/x", SYSCONFDIR="/opt/x/etc")
+    assert (target / "opt/x/etc/hugexec/policy.d").is_dir() and not (target / "etc").exists() and not (target / "usr/bin").exists()
+    installed = [path for path in target.rglob("*") if path.is_file() and "share/hugexec" not in str(path) and "share/doc" not in str(path)]
+    elsewhere = re.compile(rb"(?<!/opt/x)(/etc/hugexec|/usr/lib/hugexec|/usr/libexec/hugexec|/usr/s?bin/hugexec|/usr/share/hugexec)")
+    assert not [(path, found[0]) for path in installed if (found := elsewhere.search(path.read_bytes()))]
+    assert b"/opt/x/etc/hugexec" in (target / "opt/x/bin/hugexec").read_bytes()
+    assert b"/opt/x/lib/hugexec" in (target / "opt/x/bin/hugexec").read_bytes()
+    for name, says in (("hugexec-pool.service", "=/opt/x/etc/hugexec/pool.conf\n"), ("hugexec-warm.service", "=|/opt/x/lib/hugexec/policy.d\n"),
+                       ("hugexec-policy.5", "\n.I /opt/x/etc/hugexec/policy.json\n")):
+        path, = target.rglob(name)
+        assert says in path.read_text()

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """tests/programs/probe.c, which prints all it can know of itself."""
-import os
 import re
 import subprocess
 

@@ -107,7 +107,7 @@ def prepare():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy)
     if not (BUILD / "build.ninja").exists():
-        subprocess.run(["meson", "setup", BUILD, TREE, "--prefix=/usr", "-Dfaults=true", "-Dwerror=false"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["meson", "setup", BUILD, TREE, "--prefix=/usr", "-Dfaults=true"], check=True, stdout=subprocess.DEVNULL)
     fine, said = compile_tree()
     if not fine:
         sys.exit(f"the code as it is cannot be built:\n{said}")
