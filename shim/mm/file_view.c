@@ -10,7 +10,6 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -21,13 +20,6 @@
 
 #define STATUS_BYTES_MAX 65536
 #define DEPTH_MAX        24 /* folders below the one that ** stands in */
-
-/* The user or group, by KEY, with whose rights the process of STATUS opens files: the last of four numbers. */
-static bool read_fs_id(const char *status, const char *key, unsigned *id)
-{
-	const char *line = strstr(status, key);
-	return line && sscanf(line + strlen(key), "%*u %*u %*u %u", id) == 1;
-}
 
 /* Whether PID has the mount namespace and the root that we have, which is at ROOT_FD. */
 static bool has_own_root(pid_t pid, int root_fd)
@@ -44,16 +36,16 @@ int file_view_open(struct file_view *view, pid_t pid, struct error *err)
 {
 	char path[64];
 	cleanup_free char *status = NULL;
-	*view = (struct file_view){.root_fd = -1, .uid = geteuid(), .gid = getegid()};
+	*view = (struct file_view){.root_fd = -1};
+	rights_own(&view->rights);
 	snprintf(path, sizeof path, pid ? "/proc/%d/root" : "/", (int)pid);
 	cleanup_close int root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return error_set_errno(err, errno, "no-proc", "%s", path);
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	if (pid && (read_file_at(AT_FDCWD, path, STATUS_BYTES_MAX, &status, NULL) < 0 ||
-	            !read_fs_id(status, "\nUid:", &view->uid) || !read_fs_id(status, "\nGid:", &view->gid)))
+	            rights_parse(status, &view->rights) < 0))
 		return error_set(err, "no-proc", "%s tells no user", path);
-	view->is_other = view->uid != geteuid() || view->gid != getegid();
 	view->is_own_root = pid == 0 || has_own_root(pid, root_fd);
 	view->root_fd = steal_fd(&root_fd);
 	return 0;
@@ -61,30 +53,9 @@ int file_view_open(struct file_view *view, pid_t pid, struct error *err)
 
 void file_view_close(struct file_view *view)
 {
+	rights_free(&view->rights);
 	cleanup_close_p(&view->root_fd);
 	view->root_fd = -1;
-}
-
-/*
- * The view's rights for a moment. Root that becomes another loses root's; who has them already asks for nothing: a
- * filter might kill for it.
- */
-static void take_rights(const struct file_view *view)
-{
-	if (!view->is_other)
-		return;
-	setfsgid(view->gid);
-	setfsuid(view->uid);
-}
-
-static void give_rights_back(const struct file_view *view)
-{
-	int saved_errno = errno;
-	if (view->is_other) {
-		setfsuid(geteuid());
-		setfsgid(getegid());
-	}
-	errno = saved_errno;
 }
 
 /*
@@ -130,9 +101,8 @@ static int open_place(int there)
 
 int file_view_reopen(const struct file_view *view, int there)
 {
-	take_rights(view);
-	int fd = open_place(there);
-	give_rights_back(view);
+	int fd = rights_take(&view->rights) ? open_place(there) : -1;
+	rights_give_back(&view->rights);
 	return fd;
 }
 
@@ -151,9 +121,10 @@ static int open_plain(const struct file_view *view, const char *path)
 
 int file_view_open_file(const struct file_view *view, const char *path, bool is_folder)
 {
-	take_rights(view);
-	int fd = is_folder ? open_below(view, path, O_PATH | O_DIRECTORY) : open_plain(view, path);
-	give_rights_back(view);
+	int fd = -1;
+	if (rights_take(&view->rights))
+		fd = is_folder ? open_below(view, path, O_PATH | O_DIRECTORY) : open_plain(view, path);
+	rights_give_back(&view->rights);
 	if (fd < 0 || !is_folder)
 		return fd;
 	close(fd);
@@ -184,9 +155,10 @@ static void walk_into(struct walk *walk, const char *name, const char *rest, uns
 
 static DIR *open_folder(const struct walk *walk)
 {
-	take_rights(walk->view);
-	int fd = open_below(walk->view, walk->path[0] ? walk->path : "/", O_RDONLY | O_DIRECTORY | O_NONBLOCK);
-	give_rights_back(walk->view);
+	int fd = -1;
+	if (rights_take(&walk->view->rights))
+		fd = open_below(walk->view, walk->path[0] ? walk->path : "/", O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+	rights_give_back(&walk->view->rights);
 	DIR *folder = fd >= 0 && is_local(fd) ? fdopendir(fd) : NULL;
 	if (fd >= 0 && !folder)
 		close(fd);

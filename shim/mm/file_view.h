@@ -12,12 +12,11 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "mm/rights.h"
 
 struct file_view {
 	int root_fd;
-	uid_t uid;
-	gid_t gid;
-	bool is_other;    /* files are opened with another user's rights than ours */
+	struct rights rights;
 	bool is_own_root; /* names lead it where they lead us */
 };
 

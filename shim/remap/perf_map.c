@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "mm/rights.h"
 #include "sandbox/elf/elf_client.h"
 
 #define SYMBOLS_TIMEOUT_MS 1000
@@ -22,8 +22,7 @@
 
 /* Whose file it is to be, and its name. */
 struct owner {
-	uid_t uid;
-	gid_t gid;
+	struct rights rights;
 	char name[32];
 };
 
@@ -42,7 +41,7 @@ static int last_number(const char *status, const char *field, unsigned *out)
 	return at < length ? 0 : -1;
 }
 
-/* File system ids are the last of the four, the innermost namespace's PID the last of all. */
+/* The innermost namespace's PID is the last of all. rights_free() the owner's. */
 static int read_owner(pid_t pid, struct owner *out)
 {
 	char path[64];
@@ -50,8 +49,7 @@ static int read_owner(pid_t pid, struct owner *out)
 	unsigned inner_pid;
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	if (read_file_at(AT_FDCWD, path, STATUS_BYTES_MAX, &status, NULL) < 0 ||
-	    last_number(status, "\nUid:", &out->uid) < 0 || last_number(status, "\nGid:", &out->gid) < 0 ||
-	    last_number(status, "\nNStgid:", &inner_pid) < 0)
+	    last_number(status, "\nNStgid:", &inner_pid) < 0 || rights_parse(status, &out->rights) < 0)
 		return -1;
 	snprintf(out->name, sizeof out->name, "perf-%u.map", inner_pid);
 	return 0;
@@ -70,7 +68,7 @@ static int open_folder(pid_t pid)
 
 static bool is_own_file(const struct stat *st, const struct owner *owner)
 {
-	return S_ISREG(st->st_mode) && st->st_uid == owner->uid && st->st_nlink == 1;
+	return S_ISREG(st->st_mode) && st->st_uid == owner->rights.uid && st->st_nlink == 1;
 }
 
 /* Create the file, in the place of one that an earlier process of this number and user has left. */
@@ -105,20 +103,10 @@ static int reopen(int folder, const struct owner *owner)
 /* With the workload's rights: a tracer that is root may create files where the workload may not. */
 static int open_map(int folder, const struct owner *owner, bool add)
 {
-	uid_t own_uid = geteuid();
-	gid_t own_gid = getegid();
-	bool other_gid = owner->gid != own_gid, other_uid = owner->uid != own_uid;
-	if (other_gid)
-		setfsgid(owner->gid);
-	if (other_uid)
-		setfsuid(owner->uid);
-	int fd = add ? reopen(folder, owner) : create(folder, owner);
-	int saved_errno = errno;
-	if (other_uid)
-		setfsuid(own_uid);
-	if (other_gid)
-		setfsgid(own_gid);
-	errno = saved_errno;
+	int fd = -1;
+	if (rights_take(&owner->rights))
+		fd = add ? reopen(folder, owner) : create(folder, owner);
+	rights_give_back(&owner->rights);
 	return fd;
 }
 
@@ -146,26 +134,34 @@ static int write_symbol(const struct elf_symbol *symbol, void *context)
 	return 0;
 }
 
-int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, struct error *err)
+static int write_owned(pid_t pid, const struct owner *owner, const struct plan *plan, int text_fd, bool add,
+                       struct error *err)
 {
-	struct owner owner;
 	struct error unread = {0};
-	if (read_owner(pid, &owner) < 0)
-		return error_set(err, "perf-map", "the workload's ids cannot be read");
 	cleanup_close int folder = open_folder(pid);
 	if (folder < 0)
 		return error_set_errno(err, errno, "perf-map", "the workload's /tmp");
-	int fd = open_map(folder, &owner, add);
+	int fd = open_map(folder, owner, add);
 	if (fd < 0)
-		return error_set_errno(err, errno, "perf-map", "/tmp/%s", owner.name);
+		return error_set_errno(err, errno, "perf-map", "/tmp/%s", owner->name);
 	struct writer writer = {plan, fdopen(fd, "w")};
 	if (!writer.map) {
 		close(fd);
-		return error_set_errno(err, ENOMEM, "perf-map", "/tmp/%s", owner.name);
+		return error_set_errno(err, ENOMEM, "perf-map", "/tmp/%s", owner->name);
 	}
 	int result = elf_read_symbols(text_fd, SYMBOLS_TIMEOUT_MS, write_symbol, &writer, &unread);
 	bool is_written = !ferror(writer.map);
 	if (fclose(writer.map) != 0 || !is_written)
-		return error_set(err, "perf-map", "/tmp/%s could not be written to its end", owner.name);
+		return error_set(err, "perf-map", "/tmp/%s could not be written to its end", owner->name);
 	return result < 0 ? error_set(err, "perf-map", "%s", unread.detail) : 0;
+}
+
+int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, struct error *err)
+{
+	struct owner owner;
+	if (read_owner(pid, &owner) < 0)
+		return error_set(err, "perf-map", "the workload's ids cannot be read");
+	int result = write_owned(pid, &owner, plan, text_fd, add, err);
+	rights_free(&owner.rights);
+	return result;
 }

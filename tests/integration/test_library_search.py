@@ -262,6 +262,24 @@ def test_with_the_programs_rights(hugexec_command, built, nobody):
     assert prepared(report) == {str(open_one)}
 
 
+def test_without_the_groups_of_root(hugexec_command, built, nobody):
+    """What root's own supplementary groups may read is nothing for nobody's program."""
+    open_one, closed = built.library("open"), built.folder / "libclosed.so"
+    shutil.copy(open_one, closed)
+    os.sync()
+    os.chown(closed, 0, 54321)
+    closed.chmod(0o640)
+    program = built.program("program")
+    words, report = launch(hugexec_command, [*nobody, program], follow="exec", libraries={"prepare": [f"{built.folder}/lib*.so"]})
+    assert run(["setpriv", "--groups=0,54321", *words]).stdout == "no library\n"
+    needs_preparing(report)
+    assert prepared(report) == {str(open_one)}
+    # Its own groups count.
+    words, report = launch(hugexec_command, [*nobody[:-1], "--groups=54321", program], follow="exec",
+                           libraries={"prepare": [f"{built.folder}/lib*.so"]})
+    assert run(words).stdout == "no library\n" and prepared(report) == {str(open_one), str(closed)}
+
+
 def test_in_its_own_root(hugexec_command, built):
     """A path leads where it leads the program, links included."""
     if os.geteuid() != 0:
