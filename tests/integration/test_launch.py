@@ -135,7 +135,8 @@ def test_shell(hugexec_command, bigtext, shell):
 
 
 @ROOT_ONLY
-@pytest.mark.parametrize("policy", [policy_with(), policy_with(min_text="1G", follow_timeout=1)], ids=["remapped", "skipped"])
+@pytest.mark.parametrize("policy", [policy_with(), policy_with(libraries=True), policy_with(min_text="1G", follow_timeout=1)],
+                         ids=["remapped", "libraries", "skipped"])
 def test_pid_1_of_a_pid_namespace(hugexec_command, bigtext, mark, policy):
     """The workload is PID 1: nobody else there could reap the tracer."""
     words, report = hugexec_command([bigtext(4), "sleep"], policy, backing="thp")
@@ -263,6 +264,13 @@ def test_registers_at_entry(hugexec_command, tmp_path, how, libraries):
     ours, plain = seen(words), seen(["env", program])
     assert {name for name in REGISTERS if ours[name] != plain[name]} <= (OF_WAITING if waited else set())
     assert [read_report(path)[-1]["outcome"] for path in (report, behind)] == ["remapped"] * 2
+    # PID 1 is the parent of its orphans, so it reaps the tracer where ld.so hands over, too.
+    if os.geteuid() == 0:
+        first = ["unshare", "--fork", "--pid", "--mount-proc"]
+        words, report = hugexec_command([program], policy_with(libraries=libraries), "thp")
+        ours, plain = seen([*first, *words]), seen([*first, program])
+        assert {name for name in REGISTERS if ours[name] != plain[name]} <= (OF_WAITING if waited else OF_LAST_CALL)
+        assert read_report(report)[-1]["outcome"] == "remapped"
 
 
 AGENT = """
