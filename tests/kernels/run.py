@@ -57,11 +57,12 @@ def copy_modules(kernel, initramfs):
     for module in MODULES:
         listed = subprocess.run(["modprobe", "-d", base, "-S", version, "--show-depends", module], capture_output=True, text=True,
                                 check=False).stdout
-        for path in re.findall(r"^insmod (\S+)", listed, re.MULTILINE):
-            place = target / path.split(f"/modules/{version}/")[1]
+        # What is before that in the line may have a blank.
+        for path in re.findall(rf"^insmod .*?/modules/{re.escape(version)}/(\S+)", listed, re.MULTILINE):
+            place = target / path
             place.parent.mkdir(parents=True, exist_ok=True)
             if not place.with_suffix("" if place.suffix == ".xz" else place.suffix).exists():
-                shutil.copy(path, place)
+                shutil.copy(found / path, place)
                 if place.suffix == ".xz":
                     subprocess.run(["xz", "-d", place], check=True)
     for name in ("modules.order", "modules.builtin"):
