@@ -238,6 +238,13 @@ bool entry_stop_is_near(const struct tracee *tracee)
 	return tracee->entry_stop && read_slot(tracee) == tracee->entry_stop->entry_addr;
 }
 
+bool entry_stop_is_hidden(const struct tracee *tracee)
+{
+	uint64_t value;
+	return tracee->entry_stop && tracee_read(tracee, tracee->entry_stop->slot_addr, &value, sizeof value) < 0 &&
+	       errno == EPERM;
+}
+
 bool entry_stop_is_ahead(const struct tracee *tracee)
 {
 	return tracee->entry_stop && read_slot(tracee) == tracee->entry_stop->stub_addr;
@@ -297,6 +304,7 @@ bool entry_stop_take(struct tracee *tracee)
 		inject_end(tracee, NULL);
 	}
 	tracee->entry_stop = NULL;
+	stop->placed->stub.zombie = 0; /* a child that a constructor has forked has none to reap, by whatever number */
 	free_stop(stop);
 	return true;
 }

@@ -47,6 +47,12 @@ int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err);
  * it. */
 bool entry_stop_is_near(const struct tracee *tracee);
 
+/*
+ * Whether TRACEE's memory can no longer be read: a library has called prctl(PR_SET_DUMPABLE), or become another user,
+ * and we are not root. Nothing can be done about its libraries, nor be seen when it comes to its entry point.
+ */
+bool entry_stop_is_hidden(const struct tracee *tracee);
+
 /* Whether TRACEE, which runs, is still to come to its entry point: it has neither passed it nor become another program.
  */
 bool entry_stop_is_ahead(const struct tracee *tracee);

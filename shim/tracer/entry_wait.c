@@ -64,6 +64,8 @@ enum entry_wait entry_wait_look(struct followed *followed)
 	look_later(followed, now);
 	if (followed->tracee.state == TRACEE_DETACHED)
 		return look_from_afar(followed);
+	if (entry_stop_is_hidden(&followed->tracee))
+		return ENTRY_MISSED; /* else it would wait in vain, and spin for it */
 	if (entry_stop_is_near(&followed->tracee) || now - followed->entry_since_us > TRACED_US)
 		return stop(&followed->tracee);
 	return ENTRY_ON_THE_WAY;
