@@ -11,9 +11,7 @@
 #include "ptrace/tracee.h"
 
 /*
- * The address of a syscall instruction in TRACEE, or 0 with ERR word "no-vdso" or those of image_read(). In its vDSO at
- * VDSO_ADDR (0: there is none), which all native processes of a kernel have alike and which never moves; where there is
- * none (vdso=0 on the kernel's command line), in the text of the ELF interpreter or of the program, which every program
- * that can end has.
+ * The address of a syscall instruction in TRACEE, in its vDSO at VDSO_ADDR, or 0 with ERR word "no-vdso" (VDSO_ADDR is
+ * 0 for a kernel with vdso=0 on its command line).
  */
 uint64_t syscall_insn_find(const struct tracee *tracee, uint64_t vdso_addr, struct error *err);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * malloc_fail.so - a libc that says no, once: preloaded (LD_PRELOAD), it lets the Nth piece of memory that hugexec asks
- * for be refused, or hides the vDSO from it. In other programs it does nothing.
+ * for be refused. In other programs it does nothing.
  *
  * What is refused is said in the file that MALLOC_FAIL names, which whoever has it preloaded maps; hugexec's processes
  * count in it together. Refused by number, since libc has memory in store and asks the kernel for it now and then only:
  * failing system calls do not lead to the places where memory is missing.
  */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -24,9 +23,8 @@
 #define WRITES_COUNTS 0x67636f76
 
 struct shared {
-	uint64_t asked;      /* how many pieces of memory were asked for */
-	uint64_t refuse;     /* the one with this number is refused, from 1 on; 0: none */
-	uint64_t hides_vdso; /* 1: there is none, 2: one without a syscall instruction */
+	uint64_t asked;  /* how many pieces of memory were asked for */
+	uint64_t refuse; /* the one with this number is refused, from 1 on; 0: none */
 };
 
 static struct shared *shared;
@@ -85,22 +83,6 @@ int prctl(int option, ...)
 	if (option == WRITES_COUNTS)
 		shared = NULL;
 	return (int)syscall(SYS_prctl, option, a, b, c, d);
-}
-
-unsigned long getauxval(unsigned long type)
-{
-	static char without[4096];
-	if (shared && shared->hides_vdso && type == AT_SYSINFO_EHDR)
-		return shared->hides_vdso == 1 ? 0 : (unsigned long)(uintptr_t)without;
-	uint64_t words[128];
-	int fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? 0 : read(fd, words, sizeof words);
-	close(fd);
-	for (ssize_t i = 0; i + 1 < got / (ssize_t)sizeof words[0]; i += 2) {
-		if (words[i] == type)
-			return words[i + 1];
-	}
-	return 0;
 }
 
 __attribute__((constructor)) static void begin(void)

@@ -8,7 +8,6 @@ import pathlib
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from launch_modes import ROOT, LaunchMode
 
 sys.path.insert(0, str(ROOT / "tests"))
 from programs import bigtext
-from programs.elf import MOVABLE, elf32, elf64, exits, exits32, write
+from programs.elf import MOVABLE, elf32, elf64, write
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -387,20 +386,6 @@ def attach_overtaken(folder, build):
     return ""
 
 
-def without_vdso(folder, build):
-    """And without a syscall instruction anywhere else: the program ends by a 32-bit call. What is wrong: "" where nothing is."""
-    ended_by_32_bits = elf64([TEXT], status=ANSWER)[:-len(exits(ANSWER))] + exits32(ANSWER)
-    write(folder / "made-without", ended_by_32_bits, 8 * MIB)
-    if subprocess.run([folder / "made-without"], check=False).returncode != ANSWER:
-        print("circumstance, no syscall instruction: this kernel has no 32-bit calls")
-        return ""
-    (folder / "hidden").write_bytes(struct.pack("<QQQ", 0, 0, 1))
-    done = subprocess.run([build / "shim" / "hugexec", "--backing=thp", "--report=-", folder / "made-without"], capture_output=True, timeout=60, check=False,
-                          env={"LD_PRELOAD": str(folder / "malloc_fail.so"), "MALLOC_FAIL": str(folder / "hidden"), "HUGEXEC_HELPER": "off"})
-    told = json.loads(done.stderr)["reason"]
-    return "" if done.returncode == ANSWER and told.startswith("no-vdso") else f"status {done.returncode}, {told}"
-
-
 def explain(folder, build):
     """Programs whose headers are in no order, or that cannot be moved. What is wrong: "" where nothing is."""
     for program in ("made-40-segments", "made-pieces", "made-odds", "probe-fixed"):
@@ -422,18 +407,18 @@ def run_all(folder, build, pool):
                 stack.enter_context(pool(NEEDS_POOL[name]))
             words = words and [word.format(folder=folder) if "{folder}" in word else word for word in words]
             if words is None or (words and not can_run(words)) or ("32 bits" in name and not runs_32_bits(folder)):
-                print(f"passed over: circumstance, {name}: cannot be had here")
+                print(f"passed over: provoked reason, {name}: cannot be had here")
                 continue
             problem = one(name, words, folder, build)
         if problem:
-            print(f"DIFFERENT circumstance, {name}: {problem}")
+            print(f"DIFFERENT provoked reason, {name}: {problem}")
             wrong += 1
     for name, provoke in {"no room for a copy": attach, "attach to what is at work": attach_at_work,
-                          "attach is overtaken": attach_overtaken, "programs that are explained": explain, "no syscall instruction": without_vdso}.items():
+                          "attach is overtaken": attach_overtaken, "programs that are explained": explain}.items():
         problem = provoke(folder, build)
         if problem:
-            print(f"DIFFERENT circumstance, {name}: {problem}")
+            print(f"DIFFERENT provoked reason, {name}: {problem}")
             wrong += 1
     pathlib.Path(INTERPRETER).unlink()
-    print(f"provoked reasons: {len(PROVOKED) + 5}, {wrong} come out in another way than they should", flush=True)
+    print(f"provoked reasons: {len(PROVOKED) + 4}, {wrong} come out in another way than they should", flush=True)
     return wrong

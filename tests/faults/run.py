@@ -102,26 +102,26 @@ def run_launch(launch, names, seconds, chance, only=None):
 
 
 class Libc:
-    """What malloc_fail.c shares with us: how many pieces of memory hugexec has asked for, which is refused, whether there is a vDSO."""
+    """What malloc_fail.c shares with us: how many pieces of memory hugexec has asked for, and which is refused."""
 
     def __init__(self, folder):
         self.path = folder / "malloc_fail"
         self.environment = {"LD_PRELOAD": str(folder / "malloc_fail.so"), "MALLOC_FAIL": str(self.path)}
 
-    def run(self, launch, refused, hides_vdso=0):
-        self.path.write_bytes(struct.pack("<QQQ", 0, refused, hides_vdso))
+    def run(self, launch, refused):
+        self.path.write_bytes(struct.pack("<QQ", 0, refused))
         self.path.chmod(0o666)
         ours = launch.run(NO_FAULT, launch.ours)
-        return ours, struct.unpack("<QQQ", self.path.read_bytes())[0]
+        return ours, struct.unpack("<QQ", self.path.read_bytes())[0]
 
 
 def run_libc(launch, folder, seconds, chance, only=None):
-    """As run_way(), for memory that runs out, a piece at a time, and for a process without a vDSO."""
+    """As run_launch(), for memory that runs out, a piece at a time."""
     libc = Libc(folder)
     launch.preload = libc.environment
     launch.plain = launch.plain and launch.run(NO_FAULT, launch.program)
     pieces = max(libc.run(launch, 0)[1] for _ in range(2))
-    faults = [("libc", "vdso", 0, 1), ("libc", "vdso", 0, 2), *(("libc", "malloc", number, 0) for number in range(1, pieces + 1))]
+    faults = [("libc", "malloc", number, 0) for number in range(1, pieces + 1)]
     if seconds:
         chance.shuffle(faults)
     if only:
@@ -131,10 +131,8 @@ def run_libc(launch, folder, seconds, chance, only=None):
     for fault in faults:
         if deadline and time.monotonic() > deadline:
             break
-        ours, _ = libc.run(launch, fault[2], fault[3])
+        ours, _ = libc.run(launch, fault[2])
         tried += 1
-        if fault[1] == "vdso" and "static" not in str(launch.program[-1]):  # which cannot be moved then
-            launch.check_outcome()
         if not launch.is_right("libc", fault[1], "refused", ours):
             different.append((fault, ours))
     launch.preload = {}

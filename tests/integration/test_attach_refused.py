@@ -15,6 +15,7 @@ from lib.machine import HUGE, take_hugetlb_pool
 from lib.policies import policy_with
 from lib.process import Process, run, status_of, wait_for
 from lib.smaps import huge_text_bytes, smaps
+from programs import bigtext as bigtext_generator
 
 REFUSED = {
     "no rule": ({"version": 1, "rules": [{"match": {"exe": "/nowhere"}}]}, "skipped", "no-rule"),
@@ -174,3 +175,39 @@ def test_sealed_text(attach, bigtext, tmp_path, backing):
         assert report["reason"].count("text-sealed") == 1  # it was not tried again with another copy
         assert not [entry for entry in smaps(process.pid) if "memfd" in entry["path"]]
         assert status_of(process.pid)["State"].startswith("S") and status_of(process.pid)["TracerPid"] == "0"
+
+
+HIDES_VDSO = """
+#include <elf.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(void)
+{
+	unsigned long words[128];
+	ssize_t got = read(open("/proc/self/auxv", O_RDONLY), words, sizeof words);
+	for (ssize_t i = 0; i < got / 8; i += 2)
+		if (words[i] == AT_SYSINFO_EHDR)
+			words[i + 1] = 0;
+	puts(prctl(PR_SET_MM, PR_SET_MM_AUXV, words, got, 0) == 0 ? "hidden" : "refused");
+	puts("ready");
+	fflush(stdout);
+	pause();
+}
+"""
+
+
+def test_no_vdso(attach, tmp_path):
+    """As on a kernel with vdso=0: there is nothing to run a call from, and the process runs on."""
+    (tmp_path / "main.c").write_text(HIDES_VDSO)
+    (tmp_path / "text.s").write_text(bigtext_generator.assembly(4))
+    subprocess.run(["cc", "-o", "hides", "main.c", "text.s"], check=True, cwd=tmp_path)
+    with Process([tmp_path / "hides"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != "hidden\n":
+            pytest.skip("PR_SET_MM_AUXV takes CAP_SYS_RESOURCE")
+        assert process.stdout.readline() == "ready\n"
+        status, report, _ = attach(process.pid)
+        assert status == 1 and report["outcome"] == "failed" and report["reason"].startswith("no-vdso: "), report
+        assert status_of(process.pid)["State"].startswith("S") and status_of(process.pid)["TracerPid"] == "0"
+        process.kill()
