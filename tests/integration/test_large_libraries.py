@@ -80,6 +80,12 @@ def check(pid, line, backing):
     return large
 
 
+def has_report(pid, path):
+    """Whether PID, which has come to its own code by now, is reported; nobody traces it any more."""
+    assert status_of(pid)["TracerPid"] == "0"
+    return read_report(path)
+
+
 def is_reading(pid):
     """Its standard input: read(0, ...)."""
     return pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[:2] == ["0", "0x0"]
@@ -96,7 +102,7 @@ def test_compilers_and_node(hugexec_command, name, backing, surroundings, tmp_pa
     with pool_for(backing, mib):
         with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                      preexec_fn=SURROUNDINGS[surroundings], cwd=tmp_path) as process:
-            wait_for(lambda: is_reading(process.pid) and read_report(report), process=process)
+            wait_for(lambda: is_reading(process.pid) and has_report(process.pid, report), process=process)
             assert check(process.pid, read_report(report)[0], backing) >= large
             out, err = process.communicate(text, timeout=120)
     assert (out, err, process.returncode) == (plain.stdout, plain.stderr, 0)
@@ -111,7 +117,7 @@ def test_clang_on_overlayfs(hugexec_command, tmp_path):
         pytest.skip("no overlay can be mounted here")
     with Process(["unshare", "--mount", "sh", "-c", f'{mount.removeprefix("mkdir up work && ")} && exec "$@"', "sh", *words], stdin=subprocess.PIPE,
                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: is_reading(process.pid) and read_report(report), process=process)
+        wait_for(lambda: is_reading(process.pid) and has_report(process.pid, report), process=process)
         assert check(process.pid, read_report(report)[0], "file") >= 2
         out, err = process.communicate(text, timeout=120)
     assert (out, err, process.returncode) == (run(command(), input=text, stdin=None).stdout, "", 0)

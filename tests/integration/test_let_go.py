@@ -84,9 +84,14 @@ def fastest(words, times=4):
     return min(taken)
 
 
-def test_is_as_fast(nobody, watched):
-    """A user's program that makes many calls: with a stop at each of them it would take ten times as long."""
-    command = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=200000"]
+# Programs that make many calls: with a stop at each of them they would take ten times as long.
+MANY_CALLS = {"dd": ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=200000"], "find": ["find", "/usr/share", "-not", "-readable", "-prune", "-o", "-name", "nothing"]}
+
+
+@pytest.mark.parametrize("name", MANY_CALLS)
+def test_is_as_fast(nobody, watched, name):
+    """A user's, beside a plain run of the same."""
+    command = MANY_CALLS[name]
     plain, ours = fastest([*nobody, *command]), fastest([*nobody, *watched(command)[0]])
     assert ours < 2 * plain, (plain, ours)
 
