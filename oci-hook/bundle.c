@@ -15,13 +15,13 @@ static int read_in(int directory_fd, const char *name, char **text, size_t *byte
 	/* A link, or something else than a file, may be anything; it is the runtime's to complain about. */
 	cleanup_close int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_set_errno(err, errno, "bundle", "%s", name);
+		return error_set_errno(err, errno, REASON_BUNDLE, "%s", name);
 	if (!S_ISREG(st.st_mode))
-		return error_set(err, "bundle", "%s is no file", name);
+		return error_set(err, REASON_BUNDLE, "%s is no file", name);
 	if (st.st_size > BUNDLE_CONFIG_MAX_BYTES)
-		return error_set_errno(err, EFBIG, "bundle", "%s", name);
+		return error_set_errno(err, EFBIG, REASON_BUNDLE, "%s", name);
 	if (read_all(fd, BUNDLE_CONFIG_MAX_BYTES, text, bytes) < 0)
-		return error_set_errno(err, errno, "bundle", "%s", name);
+		return error_set_errno(err, errno, REASON_BUNDLE, "%s", name);
 	if (about)
 		*about = st;
 	return 0;
@@ -31,7 +31,7 @@ int bundle_read(const char *bundle, const char *name, char **text, size_t *bytes
 {
 	int directory_fd = open(bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory_fd < 0)
-		return error_set_errno(err, errno, "bundle", "%s", bundle);
+		return error_set_errno(err, errno, REASON_BUNDLE, "%s", bundle);
 	if (read_in(directory_fd, name, text, bytes, about, err) == 0)
 		return directory_fd;
 	close(directory_fd);

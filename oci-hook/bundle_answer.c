@@ -53,8 +53,8 @@ static bool holds_annotations(const struct bundle_answer *answer)
 static int refuse(const struct bundle_answer *answer, const char *name, size_t bytes, struct error *err)
 {
 	if (answer->offset > bytes)
-		return error_set(err, "config", "%s: %s", name, answer->message);
-	return error_set(err, "config", "%s at byte %llu: %s", name, (unsigned long long)answer->offset,
+		return error_set(err, REASON_CONFIG, "%s: %s", name, answer->message);
+	return error_set(err, REASON_CONFIG, "%s at byte %llu: %s", name, (unsigned long long)answer->offset,
 	                 answer->message);
 }
 
@@ -64,7 +64,7 @@ int bundle_answer_check(struct bundle_answer *answer, size_t answer_bytes, const
 	char message[BUNDLE_MESSAGE_MAX];
 	if (answer_bytes < offsetof(struct bundle_answer, text) || answer->magic != BUNDLE_ANSWER_MAGIC ||
 	    answer->text_bytes > BUNDLE_TEXT_MAX || answer_bytes != BUNDLE_ANSWER_BYTES(answer))
-		return error_set(err, "bundle-reader", "no answer about %s", name);
+		return error_set(err, REASON_BUNDLE_READER, "no answer about %s", name);
 	answer->message[sizeof answer->message - 1] = '\0';
 	text_printable(answer->message, message, sizeof message);
 	memcpy(answer->message, message, sizeof message);
@@ -76,7 +76,7 @@ int bundle_answer_check(struct bundle_answer *answer, size_t answer_bytes, const
 			makes_sense &= is_place(&answer->places[i], text, bytes);
 		makes_sense = makes_sense && agree(&answer->places[0], &answer->places[1]);
 	}
-	return makes_sense ? 0 : error_set(err, "bundle-reader", "the answer about %s makes no sense", name);
+	return makes_sense ? 0 : error_set(err, REASON_BUNDLE_READER, "the answer about %s makes no sense", name);
 }
 
 struct annotation *bundle_answer_annotations(const struct bundle_answer *answer)

@@ -25,7 +25,7 @@ static int make_file(const char *text, size_t bytes, struct error *err)
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
 		fd = memfd_create("config.json", MFD_CLOEXEC);
 	if (fd < 0 || write_all(fd, text, bytes) < 0 || lseek(fd, 0, SEEK_SET) < 0)
-		return error_set_errno(err, errno, "bundle-reader", "a file for it");
+		return error_set_errno(err, errno, REASON_BUNDLE_READER, "a file for it");
 	return steal_fd(&fd);
 }
 
@@ -49,10 +49,10 @@ struct bundle_answer *bundle_ask(const char *name, const char *text, size_t byte
 		return NULL;
 	struct bundle_answer *answer = malloc(sizeof *answer);
 	if (!answer) {
-		error_set(err, "bundle-reader", "out of memory");
+		error_set(err, REASON_BUNDLE_READER, "out of memory");
 		return NULL;
 	}
-	if (reader_start(&reader, READER, words, fd, "bundle-reader", err) == 0) {
+	if (reader_start(&reader, READER, words, fd, REASON_BUNDLE_READER, err) == 0) {
 		size_t got = read_answer(&reader, answer);
 		reader_end(&reader);
 		if (bundle_answer_check(answer, got, name, text, bytes, err) == 0)

@@ -95,15 +95,15 @@ static int read_state(char *buf, size_t *bytes, struct error *err)
 		int64_t left_ms = deadline_ms - now_ms();
 		struct pollfd poll_fd = {.fd = STDIN_FILENO, .events = POLLIN};
 		if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0)
-			return error_set(err, "oci-state", "standard input did not end within %d ms", STATE_MS);
+			return error_set(err, REASON_OCI_STATE, "standard input did not end within %d ms", STATE_MS);
 		ssize_t got = read(STDIN_FILENO, buf + *bytes, OCI_STATE_MAX_BYTES + 1 - *bytes);
 		if (got < 0 && errno != EINTR && errno != EAGAIN)
-			return error_set_errno(err, errno, "oci-state", "standard input");
+			return error_set_errno(err, errno, REASON_OCI_STATE, "standard input");
 		if (got == 0)
 			break;
 		*bytes += got > 0 ? (size_t)got : 0;
 		if (*bytes > OCI_STATE_MAX_BYTES)
-			return error_set(err, "oci-state", "more than %d bytes", OCI_STATE_MAX_BYTES);
+			return error_set(err, REASON_OCI_STATE, "more than %d bytes", OCI_STATE_MAX_BYTES);
 	}
 	buf[*bytes] = '\0';
 	return 0;
@@ -112,7 +112,7 @@ static int read_state(char *buf, size_t *bytes, struct error *err)
 /* Tell why nothing will be done, where the runtime would show it and where people look later. Returns our status. */
 static int give_up(const struct error *reason)
 {
-	char text[sizeof *reason + 2], shown[sizeof text];
+	char text[ERROR_TEXT_BYTES], shown[sizeof text];
 	struct report report = {.pid = container.state.pid,
 	                        .via = VIA_HOOK,
 	                        .outcome = OUTCOME_FAILED,
@@ -145,7 +145,7 @@ static int read_bundle(struct oci_state *state, struct error *err)
 		return -1;
 	annotations = bundle_answer_annotations(container.config);
 	if (!annotations)
-		return error_set(err, "bundle", "out of memory");
+		return error_set(err, REASON_BUNDLE, "out of memory");
 	return oci_state_add_annotations(state, annotations, container.config->annotation_count, err);
 }
 
@@ -153,9 +153,9 @@ static int read_bundle(struct oci_state *state, struct error *err)
 static int check_init(const struct oci_state *state, struct error *err)
 {
 	if (state->status == OCI_RUNNING)
-		return error_set(err, "oci-state", "the container runs already; use it as createRuntime hook");
+		return error_set(err, REASON_OCI_STATE, "the container runs already; use it as createRuntime hook");
 	if (host_shares(state->pid, "ns/mnt"))
-		return error_set(err, "oci-state", "process %d is in no container", (int)state->pid);
+		return error_set(err, REASON_OCI_STATE, "process %d is in no container", (int)state->pid);
 	return 0;
 }
 
@@ -198,7 +198,7 @@ static int attach(int pidfd, struct seized *seized, struct error *err)
 	if (seize_threads(container.state.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, seized, err) < 0)
 		return -1;
 	if (poll(&poll_fd, 1, 0) != 0)
-		return error_set(err, "tracee-gone", "the container has ended");
+		return error_set(err, REASON_TRACEE_GONE, "the container has ended");
 	bool may_suspend = tracee_may_suspend_seccomp();
 	for (size_t i = 0; i < seized->count; i++) {
 		seized->threads[i].suspends_seccomp = may_suspend;
@@ -245,11 +245,11 @@ static int wait_for_word(int fd, struct error *err)
 	struct error word;
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 	if (retry(poll(&poll_fd, 1, TRACER_MS)) == 0)
-		return error_set(err, "ptrace-refused", "the tracer was not attached within %d ms", TRACER_MS);
+		return error_set(err, REASON_PTRACE_REFUSED, "the tracer was not attached within %d ms", TRACER_MS);
 	/* Also where poll has failed: a hook that ended now would have the container begin beside an attaching tracer.
 	 */
 	if (retry(read(fd, &word, sizeof word)) != sizeof word)
-		return error_set(err, "tracer-killed", "the tracer has ended");
+		return error_set(err, REASON_TRACER_KILLED, "the tracer has ended");
 	if (!error_is_set(&word))
 		return 0;
 	*err = word;
@@ -264,7 +264,7 @@ _Noreturn static void run_between(int pidfd, int word_fd)
 	if (tracer == 0)
 		run_tracer(pidfd, word_fd);
 	if (tracer < 0) {
-		error_set_errno(&err, errno, "fork", "no process for the tracer");
+		error_set_errno(&err, errno, REASON_FORK, "no process for the tracer");
 		(void)!write(word_fd, &err, sizeof err);
 	}
 	_exit(0);
@@ -276,18 +276,18 @@ static int start_tracer(struct error *err)
 	int words[2];
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, container.state.pid, 0);
 	if (pidfd < 0)
-		return error_set_errno(err, errno, "tracee-gone", "process %d", (int)container.state.pid);
+		return error_set_errno(err, errno, REASON_TRACEE_GONE, "process %d", (int)container.state.pid);
 	if (check_init(&container.state, err) < 0)
 		return -1;
 	if (pipe2(words, O_CLOEXEC) < 0)
-		return error_set_errno(err, errno, "fork", "a pipe");
+		return error_set_errno(err, errno, REASON_FORK, "a pipe");
 	pid_t between = fork();
 	if (between == 0) {
 		close(words[0]);
 		run_between(pidfd, words[1]);
 	}
 	close(words[1]);
-	int result = between < 0 ? error_set_errno(err, errno, "fork", "no process for the tracer") : 0;
+	int result = between < 0 ? error_set_errno(err, errno, REASON_FORK, "no process for the tracer") : 0;
 	if (between > 0) {
 		retry(waitpid(between, NULL, 0));
 		result = wait_for_word(words[0], err);
@@ -317,7 +317,7 @@ static int run_hook(void)
 		return EXIT_SUCCESS;
 	bool has_annotations = state->annotation_count > 0;
 	if (read_bundle(state, &bundle) < 0 && !has_annotations) {
-		error_set(&err, bundle.word, "a rule asks for annotations, which the state does not have: %s",
+		error_set(&err, bundle.code, "a rule asks for annotations, which the state does not have: %s",
 		          bundle.detail);
 		return give_up(&err);
 	}

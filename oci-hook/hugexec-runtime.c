@@ -84,7 +84,7 @@ static int add_hook(const struct runtime_call *call, struct error *err)
 	struct policy_sources sources = {.require_root_owned = geteuid() == 0};
 	/* A hook that is not there would fail the container. */
 	if (access(hook_path(hook, sizeof hook), X_OK) < 0)
-		return error_set_errno(err, errno, "hook", "%s", hook);
+		return error_set_errno(err, errno, REASON_HOOK, "%s", hook);
 	if (policy_load(&sources, &policy, NULL, err) < 0)
 		return -1;
 	int result = 0;
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
 	argv[0] = runtime;
 	execv(runtime, argv);
 	int saved_errno = errno;
-	error_set_errno(&err, saved_errno, "runtime", "%s", runtime);
+	error_set_errno(&err, saved_errno, REASON_RUNTIME, "%s", runtime);
 	tell(&call, "error", &err);
 	return saved_errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
 }

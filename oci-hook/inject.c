@@ -186,10 +186,10 @@ static int replace_file(int directory_fd, const char *name, const char *text, si
 	cleanup_close int fd =
 	    openat(directory_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return error_set_errno(err, errno, "config", "a new file in the bundle");
+		return error_set_errno(err, errno, REASON_CONFIG, "a new file in the bundle");
 	if (write_all(fd, text, bytes) < 0 || fchown(fd, about->st_uid, about->st_gid) < 0 ||
 	    fchmod(fd, about->st_mode & 07777) < 0 || renameat(directory_fd, temporary, directory_fd, name) < 0) {
-		error_set_errno(err, errno, "config", "writing it");
+		error_set_errno(err, errno, REASON_CONFIG, "writing it");
 		unlinkat(directory_fd, temporary, 0);
 		return -1;
 	}
@@ -205,15 +205,15 @@ static int edit(const char *name, const char *text, size_t bytes, const char *ho
 	if (!answer)
 		return -1;
 	if (!annotations)
-		return error_set(err, "config", "out of memory");
+		return error_set(err, REASON_CONFIG, "out of memory");
 	if (!policy_may_remap_container(policy, annotations, answer->annotation_count))
 		return 0;
 	if (answer->status == BUNDLE_NO_PLACE)
-		return error_set(err, "config", "%s: %s", name, answer->message);
+		return error_set(err, REASON_CONFIG, "%s: %s", name, answer->message);
 	if (answer->places[0].shape == BUNDLE_THERE && answer->places[1].shape == BUNDLE_THERE)
 		return 0;
 	*changed = inject_hook(text, bytes, answer->places, hook, changed_bytes);
-	return *changed ? 1 : error_set(err, "config", "out of memory");
+	return *changed ? 1 : error_set(err, REASON_CONFIG, "out of memory");
 }
 
 int inject_into_bundle(const char *bundle, const char *config, const char *hook, const struct policy *policy,
@@ -225,7 +225,7 @@ int inject_into_bundle(const char *bundle, const char *config, const char *hook,
 	size_t bytes, changed_bytes = 0;
 	struct stat about;
 	if (strcmp(text_printable(hook, shown, sizeof shown), hook) != 0)
-		return error_set(err, "config", "the hook's path cannot be written in JSON");
+		return error_set(err, REASON_CONFIG, "the hook's path cannot be written in JSON");
 	cleanup_close int directory_fd = bundle_read(bundle, config, &text, &bytes, &about, err);
 	if (directory_fd < 0)
 		return -1;

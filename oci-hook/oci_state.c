@@ -13,7 +13,7 @@
 
 static int wrong(struct error *err, const char *key, const char *expected)
 {
-	return error_set(err, "oci-state", "\"%s\": expected %s", key, expected);
+	return error_set(err, REASON_OCI_STATE, "\"%s\": expected %s", key, expected);
 }
 
 /* The string KEY of JSON into BUF; -1 where there is none, or it is too long or has a NUL in it. */
@@ -25,7 +25,7 @@ static int read_string(json_object *json, const char *key, char *buf, size_t buf
 	const char *text = json_object_get_string(value);
 	size_t bytes = (size_t)json_object_get_string_len(value);
 	if (bytes == 0 || bytes >= buf_bytes || strlen(text) != bytes)
-		return error_set(err, "oci-state", "\"%s\": expected 1 to %zu bytes", key, buf_bytes - 1);
+		return error_set(err, REASON_OCI_STATE, "\"%s\": expected 1 to %zu bytes", key, buf_bytes - 1);
 	memcpy(buf, text, bytes + 1);
 	return 0;
 }
@@ -68,14 +68,14 @@ static bool has_annotation(const struct oci_state *state, const char *name)
 }
 
 /* Room for COUNT annotations more. */
-static int make_room(struct oci_state *state, size_t count, const char *word, struct error *err)
+static int make_room(struct oci_state *state, size_t count, enum reason reason, struct error *err)
 {
 	size_t most = state->annotation_count + count;
 	if (most > OCI_ANNOTATIONS_MAX)
-		return error_set(err, word, "\"annotations\": more than %d", OCI_ANNOTATIONS_MAX);
+		return error_set(err, reason, "\"annotations\": more than %d", OCI_ANNOTATIONS_MAX);
 	struct annotation *larger = realloc(state->annotations, (most + 1) * sizeof larger[0]);
 	if (!larger)
-		return error_set(err, word, "out of memory");
+		return error_set(err, reason, "out of memory");
 	state->annotations = larger;
 	return 0;
 }
@@ -86,12 +86,12 @@ static int read_annotations(struct oci_state *state, json_object *json, struct e
 		return 0;
 	if (!json_object_is_type(json, json_type_object))
 		return wrong(err, "annotations", "an object");
-	if (make_room(state, (size_t)json_object_object_length(json), "oci-state", err) < 0)
+	if (make_room(state, (size_t)json_object_object_length(json), REASON_OCI_STATE, err) < 0)
 		return -1;
 	json_object_object_foreach(json, name, value)
 	{
 		if (!json_object_is_type(value, json_type_string))
-			return error_set(err, "oci-state", "\"annotations\": \"%.60s\": expected a string", name);
+			return error_set(err, REASON_OCI_STATE, "\"annotations\": \"%.60s\": expected a string", name);
 		state->annotations[state->annotation_count++] =
 		    (struct annotation){name, json_object_get_string(value)};
 	}
@@ -102,7 +102,7 @@ static int read_all_keys(struct oci_state *state, struct error *err)
 {
 	json_object *root = state->root;
 	if (!json_object_is_type(root, json_type_object))
-		return error_set(err, "oci-state", "expected a JSON object");
+		return error_set(err, REASON_OCI_STATE, "expected a JSON object");
 	if (read_string(root, "id", state->id, sizeof state->id, err) < 0 ||
 	    read_status(root, &state->status, err) < 0 || read_pid(root, state->status, &state->pid, err) < 0 ||
 	    read_string(root, "bundle", state->bundle, sizeof state->bundle, err) < 0)
@@ -118,7 +118,7 @@ int oci_state_parse(const char *text, size_t bytes, struct oci_state *out, struc
 	const char *what;
 	*out = (struct oci_state){0};
 	if (strict_parse(text, bytes, &out->root, &offset, &what) < 0)
-		return error_set(err, "oci-state", "at byte %zu: %s", offset, what ? what : "out of memory");
+		return error_set(err, REASON_OCI_STATE, "at byte %zu: %s", offset, what ? what : "out of memory");
 	if (read_all_keys(out, err) == 0)
 		return 0;
 	oci_state_free(out);
@@ -128,7 +128,7 @@ int oci_state_parse(const char *text, size_t bytes, struct oci_state *out, struc
 int oci_state_add_annotations(struct oci_state *state, const struct annotation *annotations, size_t count,
                               struct error *err)
 {
-	if (make_room(state, count, "config", err) < 0)
+	if (make_room(state, count, REASON_CONFIG, err) < 0)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
 		if (!has_annotation(state, annotations[i].name))

@@ -48,11 +48,11 @@ static int find_program(const char *name, char *buf, size_t buf_bytes, struct er
 	if (strchr(name, '/')) {
 		if ((size_t)snprintf(buf, buf_bytes, "%s", name) < buf_bytes && is_usable(buf))
 			return 0;
-		return error_set(err, "runtime", "%s cannot be executed, or is hugexec itself", name);
+		return error_set(err, REASON_RUNTIME, "%s cannot be executed, or is hugexec itself", name);
 	}
 	if (search(name, getenv("PATH"), buf, buf_bytes) || search(name, USUAL_FOLDERS, buf, buf_bytes))
 		return 0;
-	return error_set(err, "runtime", "there is no %s", name);
+	return error_set(err, REASON_RUNTIME, "there is no %s", name);
 }
 
 /* Whether what FD is may name the program that root runs: root's, and nobody else may write it. */
@@ -72,21 +72,22 @@ static int read_config(char *name, size_t name_bytes, struct error *err)
 	const char *what;
 	cleanup_close int fd = open(RUNTIME_CONFIG, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : error_set_errno(err, errno, "runtime", RUNTIME_CONFIG);
+		return errno == ENOENT ? 0 : error_set_errno(err, errno, REASON_RUNTIME, RUNTIME_CONFIG);
 	if (!is_trusted(fd))
-		return error_set(err, "runtime", RUNTIME_CONFIG " is not root's file, or others may write it");
+		return error_set(err, REASON_RUNTIME, RUNTIME_CONFIG " is not root's file, or others may write it");
 	if (read_all(fd, CONFIG_MAX_BYTES, &text, &bytes) < 0)
-		return error_set_errno(err, errno, "runtime", RUNTIME_CONFIG);
+		return error_set_errno(err, errno, REASON_RUNTIME, RUNTIME_CONFIG);
 	json_object *json = NULL;
 	if (strict_parse(text, bytes, &json, &offset, &what) < 0)
-		return error_set(err, "runtime", RUNTIME_CONFIG ", byte %zu: %s", offset, what ? what : "no memory");
+		return error_set(err, REASON_RUNTIME, RUNTIME_CONFIG ", byte %zu: %s", offset,
+		                 what ? what : "no memory");
 	json_object *runtime =
 	    json_object_is_type(json, json_type_object) ? json_object_object_get(json, "runtime") : NULL;
 	int result = 1;
 	if (json_object_is_type(runtime, json_type_string))
 		snprintf(name, name_bytes, "%s", json_object_get_string(runtime));
 	else
-		result = error_set(err, "runtime", RUNTIME_CONFIG " has no \"runtime\" that is a string");
+		result = error_set(err, REASON_RUNTIME, RUNTIME_CONFIG " has no \"runtime\" that is a string");
 	json_object_put(json);
 	return result;
 }
@@ -109,7 +110,7 @@ int real_runtime_find(const char *wanted, char *path_buf, size_t buf_bytes, stru
 	char name[PATH_MAX];
 	int round = count_round();
 	if (round > 1)
-		return error_set(err, "runtime", "the chosen runtime leads back to this program");
+		return error_set(err, REASON_RUNTIME, "the chosen runtime leads back to this program");
 	if (wanted && round == 0 && find_program(wanted, path_buf, buf_bytes, err) == 0)
 		return 0;
 	if (!wanted && round == 0 && read_config(name, sizeof name, err) > 0 &&
@@ -119,5 +120,5 @@ int real_runtime_find(const char *wanted, char *path_buf, size_t buf_bytes, stru
 	if (find_program("runc", path_buf, buf_bytes, &last) == 0 ||
 	    find_program("crun", path_buf, buf_bytes, &last) == 0)
 		return 0;
-	return error_is_set(err) ? -1 : error_set(err, "runtime", "there is no runc and no crun");
+	return error_is_set(err) ? -1 : error_set(err, REASON_RUNTIME, "there is no runc and no crun");
 }

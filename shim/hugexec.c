@@ -129,9 +129,9 @@ static int execute_traced(const struct options *options, struct trace_job *job, 
 	stack_make_room();
 	launch_stop_tracer(job);
 	if (program->kind == PROGRAM_FOREIGN)
-		error_set(&err, "not-native", "not a program for this processor's 64-bit mode");
+		error_set(&err, REASON_NOT_NATIVE, "not a program for this processor's 64-bit mode");
 	else if (!strchr(options->command[0], '/'))
-		error_set_errno(&err, saved_errno, "exec-failed", "%s, the first of its name on the PATH",
+		error_set_errno(&err, saved_errno, REASON_EXEC_FAILED, "%s, the first of its name on the PATH",
 		                program->found);
 	if (error_is_set(&err))
 		report_untraced(options, program->path, 0, NULL, OUTCOME_SKIPPED, &err, false, job->hold_until_us);
@@ -142,7 +142,7 @@ static int begin(struct trace_job *job, struct error *err)
 {
 	uint64_t room = stack_room();
 	if (room < STACK_FOR_TRACER)
-		return error_set(err, "stack-limit", "RLIMIT_STACK leaves %ju KiB, the tracer needs %ju",
+		return error_set(err, REASON_STACK_LIMIT, "RLIMIT_STACK leaves %ju KiB, the tracer needs %ju",
 		                 (uintmax_t)(room / KIB), (uintmax_t)(STACK_FOR_TRACER / KIB));
 	return launch_begin(job, err);
 }
@@ -169,11 +169,11 @@ static int run_under(const struct policy *policy, const struct options *options)
 
 	int64_t until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000;
 	if (command_is_settled(policy, &program, &decision, &err)) {
-		if (strcmp(err.word, "no-rule") == 0)
+		if (err.code == REASON_NO_RULE)
 			facts_blame_user(&err);
 		/* A rule that hangs on the build id is not known to match. */
 		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
-		uint64_t looked_at_bytes = strcmp(err.word, "text-small") == 0 ? program.text_bytes : 0;
+		uint64_t looked_at_bytes = err.code == REASON_TEXT_SMALL ? program.text_bytes : 0;
 		report_untraced(options, program.path, looked_at_bytes, told, OUTCOME_SKIPPED, &err, false, until_us);
 		return execute(options);
 	}

@@ -5,31 +5,31 @@
 #include <stdio.h>
 #include <string.h>
 
-__attribute__((format(printf, 3, 0))) static void set_word_and_detail(struct error *err, const char *word,
-                                                                      const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void set_reason_and_detail(struct error *err, enum reason reason,
+                                                                        const char *format, va_list args)
 {
-	snprintf(err->word, sizeof err->word, "%s", word);
+	err->code = reason;
 	vsnprintf(err->detail, sizeof err->detail, format, args);
 }
 
-int error_set(struct error *err, const char *word, const char *format, ...)
+int error_set(struct error *err, enum reason reason, const char *format, ...)
 {
 	if (!err)
 		return -1;
 	va_list args;
 	va_start(args, format);
-	set_word_and_detail(err, word, format, args);
+	set_reason_and_detail(err, reason, format, args);
 	va_end(args);
 	return -1;
 }
 
-int error_set_errno(struct error *err, int errnum, const char *word, const char *format, ...)
+int error_set_errno(struct error *err, int errnum, enum reason reason, const char *format, ...)
 {
 	if (!err)
 		return -1;
 	va_list args;
 	va_start(args, format);
-	set_word_and_detail(err, word, format, args);
+	set_reason_and_detail(err, reason, format, args);
 	va_end(args);
 	size_t used = strlen(err->detail);
 	snprintf(err->detail + used, sizeof err->detail - used, ": %s", strerror(errnum));
@@ -39,8 +39,8 @@ int error_set_errno(struct error *err, int errnum, const char *word, const char 
 const char *error_text(const struct error *err, char *buf, size_t buf_bytes)
 {
 	if (err->detail[0])
-		snprintf(buf, buf_bytes, "%s: %s", err->word, err->detail);
+		snprintf(buf, buf_bytes, "%s: %s", reason_word(err->code), err->detail);
 	else
-		snprintf(buf, buf_bytes, "%s", err->word);
+		snprintf(buf, buf_bytes, "%s", reason_word(err->code));
 	return buf;
 }

@@ -38,7 +38,7 @@ static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
 static void print_attached(const struct attached *attached)
 {
 	const struct report *report = &attached->report;
-	char text[16], huge[16], shown[sizeof report->exe], why[sizeof report->reason + 2];
+	char text[16], huge[16], shown[sizeof report->exe], why[ERROR_TEXT_BYTES];
 	const char *between = report->exe[0] && error_is_set(&report->reason) ? ": " : "";
 	printf("%8d  %10s  %10s  %-7s  %7.1f ms  %7.1f ms  %s%s%s\n", (int)report->pid,
 	       size_format(report->text_bytes, text, sizeof text), size_format(report->huge_bytes, huge, sizeof huge),

@@ -65,7 +65,7 @@ static void warn_of_trust(void *context, const char *file, size_t rule_count, co
 {
 	char shown[SHOWN_MAX];
 	(void)context, (void)file, (void)rule_count;
-	if (err && strcmp(err->word, "policy-untrusted") == 0)
+	if (err && err->code == REASON_POLICY_UNTRUSTED)
 		fprintf(stderr, "warning: hugexec refuses this if root starts it: %s\n",
 		        text_printable(err->detail, shown, sizeof shown));
 }

@@ -57,9 +57,9 @@ struct options {
 
 static int complain(const struct error *err)
 {
-	char text[sizeof *err + 2];
+	char text[ERROR_TEXT_BYTES];
 	fprintf(stderr, "hugexecctl: %s\n", error_text(err, text, sizeof text));
-	return strcmp(err->word, "usage") == 0 ? CTL_USAGE : CTL_NO;
+	return err->code == REASON_USAGE ? CTL_USAGE : CTL_NO;
 }
 
 /* Run a program to its end, with what it says in OUTPUT (an fd; -1: as ours). Returns its status; 127: it is not there.
@@ -95,7 +95,7 @@ static int validate(const char *unit, const char *text, struct error *err)
 	struct drop_in trial;
 	cleanup_fclose FILE *output = tmpfile();
 	if (!output || !mkdtemp(folder))
-		return error_set_errno(err, errno, "verify", "/tmp");
+		return error_set_errno(err, errno, REASON_VERIFY, "/tmp");
 	drop_in_locate(&trial, folder, unit);
 	snprintf(unit_path, sizeof unit_path, "%s:", folder); /* and then the usual ones */
 	int result = drop_in_write(&trial, text, err);
@@ -105,7 +105,7 @@ static int validate(const char *unit, const char *text, struct error *err)
 		if (status != 0 && status != 127 && verify(unit, NULL, fileno(output)) == 0) {
 			ssize_t got = pread(fileno(output), said, sizeof said - 1, 0);
 			said[got > 0 ? got : 0] = '\0';
-			result = error_set(err, "verify", "systemd does not take the drop-in: %s", said);
+			result = error_set(err, REASON_VERIFY, "systemd does not take the drop-in: %s", said);
 		}
 	}
 	drop_in_remove(&trial, NULL);
@@ -122,7 +122,7 @@ static int check_file(const char *path, struct error *err)
 	if (!specifier)
 		return 0;
 	return error_set(
-	    err, "unit-unfit",
+	    err, REASON_UNIT_UNFIT,
 	    "ExecStart= in %s has %%%c, whose value changes, while a drop-in would keep that of today: write "
 	    "one by hand",
 	    path, specifier);
@@ -133,12 +133,14 @@ static int check_unit(const struct unit *unit, struct error *err)
 {
 	char inside[PATH_MAX];
 	if (*unit->root_image)
-		return error_set(err, "unit-unfit", "%s has a RootImage=: hugexec would have to be in it", unit->name);
+		return error_set(err, REASON_UNIT_UNFIT, "%s has a RootImage=: hugexec would have to be in it",
+		                 unit->name);
 	snprintf(inside, sizeof inside, "%s" HUGEXEC, unit->root_directory);
 	if (*unit->root_directory && access(inside, X_OK) < 0)
-		return error_set(err, "unit-unfit", "%s has a RootDirectory=, and there is no %s", unit->name, inside);
+		return error_set(err, REASON_UNIT_UNFIT, "%s has a RootDirectory=, and there is no %s", unit->name,
+		                 inside);
 	if (access(HUGEXEC, X_OK) < 0)
-		return error_set_errno(err, errno, "unit-unfit", "%s", HUGEXEC);
+		return error_set_errno(err, errno, REASON_UNIT_UNFIT, "%s", HUGEXEC);
 	if (check_file(unit->fragment, err) < 0)
 		return -1;
 	for (char **path = unit->drop_ins; path && *path; path++) {
@@ -195,7 +197,7 @@ static int put(sd_bus *bus, const struct unit *unit, const struct exec_commands 
 	if (result == 0)
 		result = unit_read_commands(bus, unit, &got, err);
 	if (result == 0 && !exec_commands_equal(&got, meant))
-		result = error_set(err, "not-taken",
+		result = error_set(err, REASON_NOT_TAKEN,
 		                   "systemd reads another ExecStart= from %s; has another drop-in the last word?",
 		                   drop_in->path);
 	exec_commands_free(&got);
@@ -255,7 +257,7 @@ static int enable(sd_bus *bus, const struct options *options, struct unit *unit,
 	cleanup_free char *text = compose(unit, &commands);
 	if (!text) {
 		exec_commands_free(&commands);
-		return error_set(err, "memory", "for the drop-in");
+		return error_set(err, REASON_MEMORY, "for the drop-in");
 	}
 	int result = validate(unit->name, text, err);
 	if (result == 0 && options->dry_run)
@@ -293,7 +295,7 @@ static int disable_unit(sd_bus *bus, const struct options *options, struct error
 	struct unit unit = {.name = NULL};
 	/* A unit that is gone, or broken, has its drop-in removed under the name that was given. */
 	if (unit_load(bus, options->name, &unit, NULL) < 0 && !(unit.name = strdup(options->name)))
-		return error_set(err, "memory", "for the unit's name");
+		return error_set(err, REASON_MEMORY, "for the unit's name");
 	int result = 0;
 	for (size_t i = 0; result == 0 && i < sizeof folders / sizeof folders[0]; i++) {
 		struct drop_in drop_in;

@@ -37,7 +37,7 @@ static int reserve(const struct pool_request *request, bool dry_run)
 	int (*act)(const char *, const struct pool_request *, uint64_t *, struct error *) =
 	    dry_run ? pool_look : pool_reserve;
 	if (act("/sys", request, &got, &err) < 0) {
-		char text[sizeof err + 2];
+		char text[ERROR_TEXT_BYTES];
 		fprintf(stderr, "hugexecctl: %s\n", error_text(&err, text, sizeof text));
 		return CTL_NO;
 	}

@@ -54,7 +54,7 @@ static void show_progress(void *context, uint64_t done_bytes, uint64_t all_bytes
 
 static json_object *warmed_to_json(const char *path, const struct warmed *warmed)
 {
-	char text[sizeof warmed->reason + 2];
+	char text[ERROR_TEXT_BYTES];
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "path", ctl_text(path));
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(warmed->text_bytes));
@@ -68,7 +68,7 @@ static json_object *warmed_to_json(const char *path, const struct warmed *warmed
 
 static void print_warmed(struct warm *warm, const char *path, const struct warmed *warmed)
 {
-	char text[16], huge[16], shown[PATH_MAX], why[sizeof warmed->reason + 2];
+	char text[16], huge[16], shown[PATH_MAX], why[ERROR_TEXT_BYTES];
 	if (warm->shown++ == 0)
 		printf("%10s  %10s  %s\n", "TEXT", "HUGE", "FILE");
 	printf("%10s  %10s  %s%s%s\n", size_format(warmed->text_bytes, text, sizeof text),
@@ -85,8 +85,7 @@ static void warm_one(void *context, const char *path)
 	if (warm->progress)
 		fputs("\r\033[K", stderr);
 	/* Text that is too small for a slot is as well as it can be; a misaligned program is not. */
-	bool nothing_to_do =
-	    strcmp(warmed.reason.word, "no-huge-slot") == 0 || strcmp(warmed.reason.word, "no-text") == 0;
+	bool nothing_to_do = warmed.reason.code == REASON_NO_HUGE_SLOT || warmed.reason.code == REASON_NO_TEXT;
 	if (error_is_set(&warmed.reason) && !nothing_to_do && !(warm->by_policy && warmed.missing))
 		warm->incomplete++;
 	if (warm->json)

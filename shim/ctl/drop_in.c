@@ -82,16 +82,17 @@ int drop_in_write(const struct drop_in *drop_in, const char *text, struct error 
 {
 	char temporary[sizeof drop_in->path + 32];
 	if (drop_in_look(drop_in, NULL) == DROP_IN_FOREIGN)
-		return error_set(err, "drop-in", "%s was not written by hugexecctl, or changed since", drop_in->path);
+		return error_set(err, REASON_DROP_IN, "%s was not written by hugexecctl, or changed since",
+		                 drop_in->path);
 	if (mkdir(drop_in->directory, 0755) < 0 && errno != EEXIST)
-		return error_set_errno(err, errno, "drop-in", "%s", drop_in->directory);
+		return error_set_errno(err, errno, REASON_DROP_IN, "%s", drop_in->directory);
 	/* systemd reads *.conf only, so a half-written one is no drop-in. */
 	snprintf(temporary, sizeof temporary, "%s.%d", drop_in->path, (int)getpid());
 	if (write_new(temporary, text) < 0 || rename(temporary, drop_in->path) < 0) {
 		int errnum = errno;
 		unlink(temporary);
 		rmdir(drop_in->directory);
-		return error_set_errno(err, errnum, "drop-in", "%s", drop_in->path);
+		return error_set_errno(err, errnum, REASON_DROP_IN, "%s", drop_in->path);
 	}
 	return 0;
 }
@@ -101,11 +102,12 @@ int drop_in_remove(const struct drop_in *drop_in, struct error *err)
 	switch (drop_in_look(drop_in, NULL)) {
 	case DROP_IN_NONE: return 0;
 	case DROP_IN_FOREIGN:
-		return error_set(err, "drop-in", "%s was not written by hugexecctl, or changed since", drop_in->path);
+		return error_set(err, REASON_DROP_IN, "%s was not written by hugexecctl, or changed since",
+		                 drop_in->path);
 	case DROP_IN_OURS: break;
 	}
 	if (unlink(drop_in->path) < 0)
-		return error_set_errno(err, errno, "drop-in", "%s", drop_in->path);
+		return error_set_errno(err, errno, REASON_DROP_IN, "%s", drop_in->path);
 	rmdir(drop_in->directory);
 	return 0;
 }

@@ -78,13 +78,13 @@ static int check_command(const struct exec_command *from, const char *hugexec, s
 {
 	const char *name = from->argv[0];
 	if (!name)
-		return error_set(err, "unit-unfit", "a command without a name");
+		return error_set(err, REASON_UNIT_UNFIT, "a command without a name");
 	if (strcmp(from->path, hugexec) == 0)
-		return error_set(err, "unit-unfit", "%s is before the command already", hugexec);
+		return error_set(err, REASON_UNIT_UNFIT, "%s is before the command already", hugexec);
 	/* A whole word "$NAME" becomes as many words as the variable has; in the middle of a word it is none. */
 	bool expands = !(from->flags & EXEC_NO_ENV_EXPAND) && strcmp(name, from->path) != 0;
 	if (expands && name[0] == '$' && name[1] != '$' && name[1] != '{')
-		return error_set(err, "unit-unfit", "the name after @ is the variable %s", name);
+		return error_set(err, REASON_UNIT_UNFIT, "the name after @ is the variable %s", name);
 	return 0;
 }
 
@@ -124,7 +124,7 @@ static int prefix_one(const struct exec_command *from, const char *hugexec, stru
 	if (!path || !argv) {
 		free(path);
 		free_words(argv);
-		return error_set(err, "memory", "for a command line");
+		return error_set(err, REASON_MEMORY, "for a command line");
 	}
 	*out = (struct exec_command){.path = path, .argv = argv, .flags = from->flags};
 	return 0;
@@ -135,10 +135,10 @@ int exec_commands_prefix(const struct exec_commands *from, const char *hugexec, 
 {
 	*out = (struct exec_commands){.list = calloc(from->count + 1, sizeof out->list[0])};
 	if (!out->list)
-		return error_set(err, "memory", "for %zu commands", from->count);
+		return error_set(err, REASON_MEMORY, "for %zu commands", from->count);
 	if (from->count == 0) {
 		exec_commands_free(out);
-		return error_set(err, "unit-unfit", "it has no ExecStart=");
+		return error_set(err, REASON_UNIT_UNFIT, "it has no ExecStart=");
 	}
 	for (size_t i = 0; i < from->count; i++) {
 		out->count++;

@@ -63,7 +63,7 @@ void explain_conclude(const struct explanation *explanation, struct conclusion *
 		out->reason = explanation->elf_error;
 		/* A reader that did not answer says nothing about the program; a broken one is the kernel's to refuse.
 		 */
-		bool is_broken = strcmp(out->reason.word, "elf-invalid") == 0;
+		bool is_broken = out->reason.code == REASON_ELF_INVALID;
 		out->remaps = is_broken ? VERDICT_FAILS : VERDICT_UNKNOWN;
 		out->starts = fails && !is_broken ? VERDICT_UNKNOWN : VERDICT_WORKS;
 		return;

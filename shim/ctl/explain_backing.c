@@ -79,9 +79,9 @@ static void judge_part(const struct explanation *explanation, const struct page_
 {
 	uint64_t left_bytes = state->huge_bytes + state->small_bytes, all_bytes = left_bytes + state->busy_bytes;
 	if (state->short_bytes > 0)
-		error_set(&outlook->reason, "file-short", "the file ends before all of its text");
+		error_set(&outlook->reason, REASON_FILE_SHORT, "the file ends before all of its text");
 	else
-		error_set(&outlook->reason, "file-busy",
+		error_set(&outlook->reason, REASON_FILE_BUSY,
 		          "%" PRIu64 " of %" PRIu64 " slots are dirty, or mapped in small pages by another process",
 		          state->busy_bytes / host_pages()->huge_bytes, all_bytes / host_pages()->huge_bytes);
 	if (left_bytes == 0 || !is_last(explanation, BACKING_FILE))
@@ -112,12 +112,12 @@ static void judge_cache(const struct explanation *explanation, int fd, const str
 	bool some_huge = state->huge_bytes > 0;
 	bool in_use_is_no_matter = filesystem && (is_tmpfs || kernel_version() >= COLLAPSES_IN_USE);
 	if (!some_huge && feature) {
-		error_set(&outlook->reason, "file-unsupported",
+		error_set(&outlook->reason, REASON_FILE_UNSUPPORTED,
 		          "this ext4 has the feature %s, which keeps the kernel from large folios on all of it",
 		          feature);
 	} else if (!some_huge && !filesystem) {
 		outlook->verdict = VERDICT_UNKNOWN;
-		error_set(&outlook->reason, "file-unsupported",
+		error_set(&outlook->reason, REASON_FILE_UNSUPPORTED,
 		          "not known of this filesystem and kernel; to test it: hugexecctl doctor %.200s",
 		          folder_of(explanation, folder));
 	} else if (state->short_bytes > 0 || (state->busy_bytes > 0 && !in_use_is_no_matter)) {
@@ -137,12 +137,12 @@ static int check_mapping(int fd, struct error *err)
 {
 	struct statvfs about;
 	if (fd < 0)
-		return error_set_errno(err, errno, "text-unreadable", "opening it");
+		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "opening it");
 	if (fstatvfs(fd, &about) == 0 && (about.f_flag & ST_NOEXEC))
-		return error_set(err, "file-unsupported", "mounted noexec: no program runs from it");
+		return error_set(err, REASON_FILE_UNSUPPORTED, "mounted noexec: no program runs from it");
 	/* Bit 1 alone would spare mappings with MADV_HUGEPAGE (PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18). */
 	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
-		return error_set(err, "file-unsupported",
+		return error_set(err, REASON_FILE_UNSUPPORTED,
 		                 "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
 	return 0;
 }
@@ -154,7 +154,7 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	struct page_cache_state state;
 	outlook->bytes = explanation->forecast.file_bytes;
 	if (outlook->bytes == 0) {
-		error_set(&outlook->reason, "file-misaligned",
+		error_set(&outlook->reason, REASON_FILE_MISALIGNED,
 		          "offset and address of its text differ modulo a huge page%s",
 		          settings->rebase ? ", or no whole slot lies inside" : ", and rebase is off");
 		return;
@@ -167,7 +167,7 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	else
 		text_slots_of(&explanation->elf, false, host_pages()->huge_bytes, &slots);
 	if (page_cache_look(fd, slots.ranges, slots.count, &state, &outlook->reason) < 0)
-		outlook->verdict = strcmp(outlook->reason.word, "file-hidden") == 0 ? VERDICT_UNKNOWN : VERDICT_FAILS;
+		outlook->verdict = outlook->reason.code == REASON_FILE_HIDDEN ? VERDICT_UNKNOWN : VERDICT_FAILS;
 	else
 		judge_cache(explanation, fd, &state, outlook);
 }
@@ -183,7 +183,7 @@ void explain_copy(const struct explanation *explanation, const struct forecast *
 	else if (backing->check(getpid(), outlook->bytes, &explanation->decision.settings, &outlook->reason) < 0)
 		return;
 	else if (is_thp && prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
-		error_set(&outlook->reason, "thp-refused",
+		error_set(&outlook->reason, REASON_THP_REFUSED,
 		          "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
 	else
 		outlook->verdict = VERDICT_WORKS;

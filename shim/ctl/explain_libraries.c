@@ -25,13 +25,13 @@ static void judge(const struct settings *settings, const struct found_library *l
 {
 	struct text_slots slots;
 	library_judge(settings, library, &slots);
-	bool wanted = !is_nothing_to_do(&slots.reason) && strcmp(slots.reason.word, "rule-skip") != 0;
+	bool wanted = !is_nothing_to_do(&slots.reason) && slots.reason.code != REASON_RULE_SKIP;
 	out->text_bytes = slots.text_bytes;
 	out->huge_bytes = slots.slot_bytes;
 	out->reason = slots.reason;
 	if (wanted && out->huge_bytes > 0 && !library_is_placed(fd, library->facts)) {
 		out->huge_bytes = 0;
-		error_set(&out->reason, "file-misaligned", "it is mapped at any address");
+		error_set(&out->reason, REASON_FILE_MISALIGNED, "it is mapped at any address");
 	}
 	if (wanted && settings->backing[0] != BACKING_FILE && !library->is_later)
 		out->huge_bytes = 0; /* a copy comes first */
@@ -73,7 +73,7 @@ enum libraries_hope explained_libraries_hope(const struct explained_libraries *l
 
 static void print_library(const struct explained_library *library)
 {
-	char value[VALUE_BYTES], text[16], huge[16], why[sizeof(struct error) + 2] = "";
+	char value[VALUE_BYTES], text[16], huge[16], why[ERROR_TEXT_BYTES] = "";
 	if (error_is_set(&library->reason))
 		error_text(&library->reason, why, sizeof why);
 	size_format(library->text_bytes, text, sizeof text);
@@ -106,7 +106,7 @@ void explained_libraries_print(const struct explained_libraries *libraries)
 
 static json_object *to_json(const struct explained_library *library)
 {
-	char why[sizeof library->reason + 2];
+	char why[ERROR_TEXT_BYTES];
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "path", ctl_text(library->path));
 	json_object_object_add(json, "loaded", ctl_text(library->is_later ? "later" : "start"));

@@ -119,7 +119,7 @@ static void print_forecast(const struct explanation *explanation)
 	explain_line("text", value);
 	/* Text that the policy does not want was not divided into slots. */
 	bool wanted = !error_is_set(&explanation->ruled_out) &&
-	              (!error_is_set(&forecast->reason) || strcmp(forecast->reason.word, "no-huge-slot") == 0);
+	              (!error_is_set(&forecast->reason) || forecast->reason.code == REASON_NO_HUGE_SLOT);
 	if (wanted)
 		print_slots(forecast, host_pages()->huge_bytes);
 	if (wanted && hugetlb_page_bytes(settings) != host_pages()->huge_bytes)
@@ -131,7 +131,7 @@ static void print_forecast(const struct explanation *explanation)
 
 static void print_outlook(const struct explanation *explanation, const struct backing_outlook *outlook)
 {
-	char value[VALUE_BYTES], size[16], text[sizeof outlook->reason + 2] = "";
+	char value[VALUE_BYTES], size[16], text[ERROR_TEXT_BYTES] = "";
 	bool moved = outlook->backing == BACKING_FILE && explanation->forecast.file_needs_rebase;
 	if (error_is_set(&outlook->reason))
 		error_text(&outlook->reason, text, sizeof text);
@@ -170,8 +170,8 @@ static void print_conclusion(const struct explanation *explanation)
 	explain_line("so", what_comes(&conclusion));
 	if (error_is_set(&conclusion.reason))
 		explain_line("because", error_text(&conclusion.reason, value, sizeof value));
-	bool goes_on = strcmp(conclusion.reason.word, "wrapper") == 0 ||
-	               strcmp(conclusion.reason.word, "no-rule") == 0 || is_nothing_to_do(&conclusion.reason);
+	bool goes_on = conclusion.reason.code == REASON_WRAPPER || conclusion.reason.code == REASON_NO_RULE ||
+	               is_nothing_to_do(&conclusion.reason);
 	if (explanation->program.kind == PROGRAM_FOREIGN)
 		explain_line("then",
 		             "an emulator that binfmt_misc may have for it is decided about as a script's interpreter");
@@ -210,7 +210,7 @@ void explain_print(const struct explanation *explanation)
 
 static json_object *error_to_json(const struct error *error)
 {
-	char text[sizeof *error + 2];
+	char text[ERROR_TEXT_BYTES];
 	return error_is_set(error) ? ctl_text(error_text(error, text, sizeof text)) : NULL;
 }
 

@@ -120,7 +120,7 @@ static void read_elf(struct explanation *out)
 	struct reader reader;
 	cleanup_close int fd = open(out->program.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
-		error_set_errno(&out->elf_error, errno, "elf-reader", "%s", out->program.path);
+		error_set_errno(&out->elf_error, errno, REASON_ELF_READER, "%s", out->program.path);
 	else if (elf_reader_start(&reader, fd, &out->elf_error) == 0 &&
 	         elf_reader_finish(&reader, READ_TIMEOUT_MS, &out->elf, &out->elf_error) == 0)
 		elf_build_id_hex(&out->elf, out->build_id);
@@ -149,17 +149,18 @@ static void rule_out(const struct explanation *explanation, bool is_followed_wra
 	else if (!program_may_be_traced(program))
 		program_privileged_error(program, reason);
 	else if (program->kind == PROGRAM_FOREIGN)
-		error_set(reason, "not-native", "not a program for this processor's 64-bit mode");
+		error_set(reason, REASON_NOT_NATIVE, "not a program for this processor's 64-bit mode");
 	else if (decision->action == ACTION_SKIP && decision->rule_matched)
-		error_set(reason, "rule-skip", "the rule says to leave it alone");
+		error_set(reason, REASON_RULE_SKIP, "the rule says to leave it alone");
 	else if (decision->action == ACTION_SKIP && error_is_set(no_follow))
 		*reason = *no_follow;
 	else if (decision->action == ACTION_SKIP)
-		error_set(reason, "no-rule", "no rule matches");
+		error_set(reason, REASON_NO_RULE, "no rule matches");
 	else if (is_followed_wrapper && error_is_set(no_follow))
 		*reason = *no_follow;
 	else if (is_followed_wrapper)
-		error_set(reason, "wrapper", "it is a wrapper: followed for what it executes, and left alone itself");
+		error_set(reason, REASON_WRAPPER,
+		          "it is a wrapper: followed for what it executes, and left alone itself");
 }
 
 static void decide(const struct asking *asking, const char *backing, struct explanation *out)
@@ -233,7 +234,7 @@ enum explained explain_program(const struct explain_request *request)
 		return EXPLAIN_NOT_EXECUTABLE;
 	}
 	if (policy_load(&sources, &policy, NULL, &err) < 0) {
-		char text[sizeof err];
+		char text[ERROR_TEXT_BYTES];
 		fprintf(stderr, "%s: %s\n", program_invocation_short_name, error_text(&err, text, sizeof text));
 		return EXPLAIN_NO_POLICY;
 	}

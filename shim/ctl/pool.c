@@ -26,7 +26,7 @@ struct place {
 
 static int complain(const struct place *place, struct error *err, const char *what, const char *word)
 {
-	return error_set(err, "pool-conf", "%s:%u: %s%s%.60s", place->name, place->line, what, word ? ": " : "",
+	return error_set(err, REASON_POOL_CONF, "%s:%u: %s%s%.60s", place->name, place->line, what, word ? ": " : "",
 	                 word ? word : "");
 }
 
@@ -127,11 +127,11 @@ int pool_look(const char *sys, const struct pool_request *request, uint64_t *got
 	int saved_errno = errno;
 	pools_folder(sys, request, folder);
 	if (saved_errno == ENOENT && request->node >= 0 && access(folder, F_OK) < 0)
-		return error_set(err, "pool-size", "there is no NUMA node %d", request->node);
+		return error_set(err, REASON_POOL_SIZE, "there is no NUMA node %d", request->node);
 	size_format(request->page_bytes, size, sizeof size);
 	if (saved_errno == ENOENT)
-		return error_set(err, "pool-size", "this kernel has no huge pages of %s", size);
-	return error_set_errno(err, saved_errno, "pool-size", "pages of %s: %.200s", size, path);
+		return error_set(err, REASON_POOL_SIZE, "this kernel has no huge pages of %s", size);
+	return error_set_errno(err, saved_errno, REASON_POOL_SIZE, "pages of %s: %.200s", size, path);
 }
 
 int pool_reserve(const char *sys, const struct pool_request *request, uint64_t *got, struct error *err)
@@ -144,7 +144,7 @@ int pool_reserve(const char *sys, const struct pool_request *request, uint64_t *
 	for (int i = 0; i < TRIES_MAX && *got < request->pages; i++) {
 		uint64_t before = *got;
 		if (write_number(path, request->pages) < 0 || read_number_file(path, got) < 0)
-			return error_set_errno(err, errno, "pool-refused", "%s", path);
+			return error_set_errno(err, errno, REASON_POOL_REFUSED, "%s", path);
 		if (*got <= before)
 			break;
 	}

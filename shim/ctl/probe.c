@@ -151,7 +151,7 @@ void probe_thp(struct probe *out)
 	int failed = backing_thp.open_window(window, huge_bytes, &err);
 	munmap(reserve, 2 * huge_bytes);
 	if (failed) {
-		char text[sizeof err];
+		char text[ERROR_TEXT_BYTES];
 		say(out, VERDICT_FAILS, error_text(&err, text, sizeof text),
 		    is_thp_disabled()
 		        ? thp_disabled_advice
@@ -283,7 +283,7 @@ static bool try_file(int fd, struct probe *out)
 	struct file_range range = {0, file_bytes()};
 	struct error err = {0};
 	uint64_t huge_bytes = 0;
-	char text[sizeof err];
+	char text[ERROR_TEXT_BYTES];
 	if (mount_is_noexec(fd)) {
 		say(out, VERDICT_FAILS, "mounted noexec: no program runs from it", "");
 	} else if (page_cache_make_huge(fd, &range, 1, FILE_TIMEOUT_MS, &huge_bytes, &err) == 0 &&
@@ -291,7 +291,7 @@ static bool try_file(int fd, struct probe *out)
 		say(out, VERDICT_WORKS, "huge pages of the page cache are mapped in place", "");
 	} else if (is_thp_disabled()) {
 		say(out, VERDICT_FAILS, error_text(&err, text, sizeof text), thp_disabled_advice);
-	} else if (strcmp(err.word, "file-unsupported") == 0) {
+	} else if (err.code == REASON_FILE_UNSUPPORTED) {
 		say(out, VERDICT_FAILS, error_text(&err, text, sizeof text),
 		    "a filesystem with large folios (xfs from Linux 5.18, ext4 from 6.16), or a kernel with "
 		    "CONFIG_READ_ONLY_THP_FOR_FS=y (6.1 to 7.1)");

@@ -67,7 +67,7 @@ static bool comes_to_entry(struct tracee *tracee)
 static void try_entry(struct tracee *tracee, int traced_fd, struct probe *out)
 {
 	struct error err = {0};
-	char text[sizeof err];
+	char text[ERROR_TEXT_BYTES];
 	out->verdict = VERDICT_UNKNOWN;
 	if (preflight(&err) < 0 ||
 	    tracee_seize(tracee, tracee->pid, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL, &err) < 0 ||

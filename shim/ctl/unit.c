@@ -14,12 +14,12 @@
 #define CALL_TIMEOUT_US (UINT64_C(90) * 1000 * 1000) /* a reload of a large host takes long */
 #define COMMANDS_MAX    1024
 
-static int fail(struct error *err, const char *word, const char *what, sd_bus_error *from, int result)
+static int fail(struct error *err, enum reason reason, const char *what, sd_bus_error *from, int result)
 {
 	if (sd_bus_error_is_set(from))
-		error_set(err, word, "%s: %s", what, from->message);
+		error_set(err, reason, "%s: %s", what, from->message);
 	else
-		error_set_errno(err, -result, word, "%s", what);
+		error_set_errno(err, -result, reason, "%s", what);
 	sd_bus_error_free(from);
 	return -1;
 }
@@ -28,7 +28,7 @@ int unit_connect(sd_bus **out, struct error *err)
 {
 	int result = sd_bus_open_system(out);
 	if (result < 0)
-		return error_set_errno(err, -result, "no-systemd", "the system's D-Bus");
+		return error_set_errno(err, -result, REASON_NO_SYSTEMD, "the system's D-Bus");
 	sd_bus_set_method_call_timeout(*out, CALL_TIMEOUT_US);
 	return 0;
 }
@@ -46,7 +46,7 @@ bool unit_is_name(const char *typed)
 int unit_any_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *err)
 {
 	if (!unit_is_name(typed))
-		return error_set(err, "usage", "'%s' is not a unit's name", typed);
+		return error_set(err, REASON_USAGE, "'%s' is not a unit's name", typed);
 	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, strchr(typed, '.') ? "" : suffix);
 	return 0;
 }
@@ -69,9 +69,10 @@ int unit_full_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error 
 	size_t length = strlen(typed), suffix_length = sizeof suffix - 1;
 	bool has_suffix = length > suffix_length && strcmp(typed + length - suffix_length, suffix) == 0;
 	if (!unit_is_name(typed))
-		return error_set(err, "usage", "'%s' is not a unit's name", typed);
+		return error_set(err, REASON_USAGE, "'%s' is not a unit's name", typed);
 	if (!has_suffix && is_other_type(typed))
-		return error_set(err, "usage", "'%s' is not a service: only a service has a program to start", typed);
+		return error_set(err, REASON_USAGE, "'%s' is not a service: only a service has a program to start",
+		                 typed);
 	snprintf(buf, UNIT_NAME_MAX + 1, "%s%s", typed, has_suffix ? "" : suffix);
 	return 0;
 }
@@ -92,7 +93,7 @@ static int get_text(sd_bus *bus, const struct unit *unit, const char *interface,
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	int result = sd_bus_get_property_string(bus, SERVICE, unit->object, interface, property, &error, out);
-	return result < 0 ? fail(err, "no-systemd", property, &error, result) : 0;
+	return result < 0 ? fail(err, REASON_NO_SYSTEMD, property, &error, result) : 0;
 }
 
 static int read_flags(sd_bus_message *message, unsigned *out)
@@ -159,7 +160,7 @@ int unit_read_commands(sd_bus *bus, const struct unit *unit, struct exec_command
 	if (result >= 0)
 		return 0;
 	exec_commands_free(out);
-	return fail(err, "no-systemd", "ExecStart", &error, result);
+	return fail(err, REASON_NO_SYSTEMD, "ExecStart", &error, result);
 }
 
 static int load(sd_bus *bus, const char *name, struct unit *unit, struct error *err)
@@ -175,7 +176,7 @@ static int load(sd_bus *bus, const char *name, struct unit *unit, struct error *
 	if (result >= 0 && !(unit->object = strdup(object)))
 		result = -ENOMEM;
 	sd_bus_message_unref(reply);
-	return result < 0 ? fail(err, "no-unit", name, &error, result) : 0;
+	return result < 0 ? fail(err, REASON_NO_UNIT, name, &error, result) : 0;
 }
 
 static int read_unit(sd_bus *bus, const char *name, struct unit *unit, struct error *err)
@@ -187,10 +188,10 @@ static int read_unit(sd_bus *bus, const char *name, struct unit *unit, struct er
 	    get_text(bus, unit, SERVICE ".Unit", "Id", &id, err) < 0)
 		return -1;
 	if (strcmp(state, "loaded") != 0)
-		return error_set(err, "no-unit", "%s: %s", name, state);
+		return error_set(err, REASON_NO_UNIT, "%s: %s", name, state);
 	unit->name = strdup(unit->is_template ? name : id);
 	if (!unit->name)
-		return error_set(err, "memory", "for the unit's name");
+		return error_set(err, REASON_MEMORY, "for the unit's name");
 	if (get_text(bus, unit, SERVICE ".Unit", "FragmentPath", &unit->fragment, err) < 0 ||
 	    get_text(bus, unit, SERVICE ".Service", "RootDirectory", &unit->root_directory, err) < 0 ||
 	    get_text(bus, unit, SERVICE ".Service", "RootImage", &unit->root_image, err) < 0 ||
@@ -199,7 +200,7 @@ static int read_unit(sd_bus *bus, const char *name, struct unit *unit, struct er
 	int result = sd_bus_get_property_strv(bus, SERVICE, unit->object, SERVICE ".Unit", "DropInPaths", &error,
 	                                      &unit->drop_ins);
 	if (result < 0)
-		return fail(err, "no-systemd", "DropInPaths", &error, result);
+		return fail(err, REASON_NO_SYSTEMD, "DropInPaths", &error, result);
 	return unit_read_commands(bus, unit, &unit->commands, err);
 }
 
@@ -216,7 +217,7 @@ int unit_reload_all(sd_bus *bus, struct error *err)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	int result = sd_bus_call_method(bus, SERVICE, MANAGER_OBJECT, MANAGER, "Reload", &error, NULL, "");
-	return result < 0 ? fail(err, "no-systemd", "reload", &error, result) : 0;
+	return result < 0 ? fail(err, REASON_NO_SYSTEMD, "reload", &error, result) : 0;
 }
 
 void unit_free(struct unit *unit)

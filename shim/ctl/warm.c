@@ -30,7 +30,7 @@ static void warm_ranges(int fd, const struct file_range *ranges, unsigned count,
 			done_bytes += step.bytes;
 			if (error_is_set(&err) && !error_is_set(&out->reason))
 				out->reason = err;
-			if (strcmp(err.word, "file-unsupported") == 0 || strcmp(err.word, "file-timeout") == 0)
+			if (err.code == REASON_FILE_UNSUPPORTED || err.code == REASON_FILE_TIMEOUT)
 				return;
 			if (observe)
 				observe(context, done_bytes, out->slot_bytes);
@@ -48,11 +48,11 @@ void warm_file(const char *path, warm_observer *observe, void *context, struct w
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		out->missing = errno == ENOENT || errno == ENOTDIR;
-		error_set_errno(&out->reason, errno, "text-unreadable", "opening it");
+		error_set_errno(&out->reason, errno, REASON_TEXT_UNREADABLE, "opening it");
 		return;
 	}
 	if (!S_ISREG(st.st_mode)) {
-		error_set(&out->reason, "text-unreadable", "it is not a plain file");
+		error_set(&out->reason, REASON_TEXT_UNREADABLE, "it is not a plain file");
 		return;
 	}
 	if (elf_reader_start(&reader, fd, &out->reason) < 0 ||

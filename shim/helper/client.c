@@ -46,23 +46,23 @@ static int connect_to(const char *path, struct error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof address.sun_path)
-		return error_set(err, "helper-absent", "%s is too long for a socket's name", path);
+		return error_set(err, REASON_HELPER_ABSENT, "%s is too long for a socket's name", path);
 	strcpy(address.sun_path, path);
 	cleanup_close int socket_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* Not in the place of a standard file that is closed: something may be said to that. */
 	cleanup_close int fd = socket_fd < 0 ? -1 : fcntl(socket_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
-		return error_set_errno(err, errno, "fd-limit", "a socket to ask it by");
+		return error_set_errno(err, errno, REASON_FD_LIMIT, "a socket to ask it by");
 	if (fd < 0)
-		return error_set_errno(err, errno, "helper-refused", "no UNIX socket%s",
+		return error_set_errno(err, errno, REASON_HELPER_REFUSED, "no UNIX socket%s",
 		                       errno == EAFNOSUPPORT ? " (RestrictAddressFamilies= without AF_UNIX?)" : "");
 	/* Never waits: what does not fit the listener's queue is EAGAIN (unix(7)). */
 	if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
 		return steal_fd(&fd);
-	const char *word = errno == EAGAIN                     ? "helper-busy"
-	                   : errno == EACCES || errno == EPERM ? "helper-refused"
-	                                                       : "helper-absent";
-	return error_set_errno(err, errno, word, "%s", path);
+	enum reason reason = errno == EAGAIN                     ? REASON_HELPER_BUSY
+	                     : errno == EACCES || errno == EPERM ? REASON_HELPER_REFUSED
+	                                                         : REASON_HELPER_ABSENT;
+	return error_set_errno(err, errno, reason, "%s", path);
 }
 
 /* Room for the credentials and the files, aligned as the kernel wants it. */
@@ -92,7 +92,7 @@ static int send_with(int connection, const void *data, size_t bytes, const int *
 	if (file_count > 0)
 		attach(&control, &message.msg_controllen, SCM_RIGHTS, files, file_count * sizeof files[0]);
 	if (sendmsg(connection, &message, MSG_NOSIGNAL) < 0)
-		return error_set_errno(err, errno, "helper-gone", "sending to it");
+		return error_set_errno(err, errno, REASON_HELPER_GONE, "sending to it");
 	return 0;
 }
 
@@ -103,7 +103,7 @@ static int send_request(int connection, const char *backing, struct error *err)
 		snprintf(request.backing, sizeof request.backing, "%s", backing);
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (pidfd < 0)
-		return error_set_errno(err, errno, "helper-refused", "pidfd_open");
+		return error_set_errno(err, errno, REASON_HELPER_REFUSED, "pidfd_open");
 	return send_with(connection, &request, sizeof request, &pidfd, 1, err);
 }
 
@@ -134,21 +134,19 @@ static int receive_answer(int connection, int timeout_ms, struct error *err)
 	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
 	int ready = retry(poll(&poll_fd, 1, timeout_ms));
 	if (ready == 0)
-		return error_set(err, "helper-timeout", "no answer came within %d ms", timeout_ms);
+		return error_set(err, REASON_HELPER_TIMEOUT, "no answer came within %d ms", timeout_ms);
 	ssize_t got = ready < 0 ? -1 : recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
 	/* Said first where the helper closed without having read what we sent; an answer may be there all the same. */
 	if (got < 0 && errno == ECONNRESET)
 		got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
 	if (got < 0)
-		return error_set_errno(err, errno, "helper-gone", "waiting for the answer");
+		return error_set_errno(err, errno, REASON_HELPER_GONE, "waiting for the answer");
 	if (got == 0)
-		return error_set(err, "helper-gone", "it has closed the connection");
-	if (helper_answer_check(&answer, (size_t)got, &answer, err) < 0)
+		return error_set(err, REASON_HELPER_GONE, "it has closed the connection");
+	enum helper_verdict verdict;
+	if (helper_answer_check(&answer, (size_t)got, &verdict, err) < 0)
 		return -1;
-	if (answer.verdict != HELPER_REFUSED)
-		return (int)answer.verdict;
-	*err = answer.reason;
-	return -1;
+	return verdict == HELPER_REFUSED ? -1 : (int)verdict;
 }
 
 int helper_ask(const char *backing, const struct report_target *target, bool is_filtered, int timeout_ms,
@@ -156,9 +154,9 @@ int helper_ask(const char *backing, const struct report_target *target, bool is_
 {
 	const char *path = helper_socket();
 	if (!path)
-		return error_set(err, "helper-absent", "HUGEXEC_HELPER=off");
+		return error_set(err, REASON_HELPER_ABSENT, "HUGEXEC_HELPER=off");
 	if (access(path, F_OK) < 0)
-		return error_set_errno(err, errno, "helper-absent", "%s", path);
+		return error_set_errno(err, errno, REASON_HELPER_ABSENT, "%s", path);
 	if (is_filtered && preflight_calls(calls, err) < 0)
 		return -1;
 	cleanup_close int connection = connect_to(path, err);

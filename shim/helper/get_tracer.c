@@ -53,7 +53,7 @@ static int ask(struct trace_job *job, bool filtered, struct error *err)
 static void add_reason(struct error *err, const struct error *helper)
 {
 	char both[sizeof err->detail];
-	char text[sizeof *helper + 2];
+	char text[ERROR_TEXT_BYTES];
 	if (snprintf(both, sizeof both, "%s; hugexecd: %s", err->detail, error_text(helper, text, sizeof text)) < 0)
 		return;
 	memcpy(err->detail, both, sizeof both);
@@ -61,12 +61,8 @@ static void add_reason(struct error *err, const struct error *helper)
 
 bool launch_is_skipped(const struct error *err)
 {
-	static const char *const words[] = {"followed-already", "unprivileged-wrapper", "no-reaper"};
-	for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
-		if (strcmp(err->word, words[i]) == 0)
-			return true;
-	}
-	return false;
+	return err->code == REASON_FOLLOWED_ALREADY || err->code == REASON_UNPRIVILEGED_WRAPPER ||
+	       err->code == REASON_NO_REAPER;
 }
 
 int launch_begin(struct trace_job *job, struct error *err)
@@ -76,7 +72,7 @@ int launch_begin(struct trace_job *job, struct error *err)
 	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0)
 		status = NULL;
 	if (is_followed(status))
-		return error_set(err, "followed-already", "the hugexec that has started this one decides");
+		return error_set(err, REASON_FOLLOWED_ALREADY, "the hugexec that has started this one decides");
 	bool filtered = may_be_filtered(status);
 	bool may_trace = !job->follows || command_check_follow(err) == 0;
 	bool asks_first = !may_trace || (filtered && helper_is_there());

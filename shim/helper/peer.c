@@ -84,26 +84,26 @@ static int check_identity(const struct peer *peer, struct error *err)
 	socklen_t bytes = sizeof connected;
 	pid_t pid = peer->sender.pid;
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &connected, &bytes) < 0)
-		return error_set_errno(err, errno, "helper-identity", "SO_PEERCRED");
+		return error_set_errno(err, errno, REASON_HELPER_IDENTITY, "SO_PEERCRED");
 	if (pid <= 0 || connected.pid != pid)
-		return error_set(err, "helper-identity", "process %d sends over a connection of process %d", (int)pid,
-		                 (int)connected.pid);
+		return error_set(err, REASON_HELPER_IDENTITY, "process %d sends over a connection of process %d",
+		                 (int)pid, (int)connected.pid);
 	long named = described(peer->pidfd, "Pid:");
 	if (named != pid)
-		return error_set(err, "helper-identity", "process %d did not send a pidfd of itself (%ld)", (int)pid,
-		                 named);
+		return error_set(err, REASON_HELPER_IDENTITY, "process %d did not send a pidfd of itself (%ld)",
+		                 (int)pid, named);
 	/* The connection's own pidfd is that very process, also where its PID has been used again since. */
 	int connected_pidfd = -1;
 	bytes = sizeof connected_pidfd;
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &connected_pidfd, &bytes) == 0) {
 		cleanup_close int owned = connected_pidfd;
 		if (!peer_is_alive(owned) || described(owned, "Pid:") != pid)
-			return error_set(err, "helper-identity", "the process that connected is gone");
+			return error_set(err, REASON_HELPER_IDENTITY, "the process that connected is gone");
 	} else if (errno != ENOPROTOOPT) {
-		return error_set_errno(err, errno, "helper-identity", "SO_PEERPIDFD");
+		return error_set_errno(err, errno, REASON_HELPER_IDENTITY, "SO_PEERPIDFD");
 	}
 	if (!peer_is_alive(peer->pidfd))
-		return error_set(err, "helper-identity", "process %d has ended", (int)pid);
+		return error_set(err, REASON_HELPER_IDENTITY, "process %d has ended", (int)pid);
 	return 0;
 }
 
@@ -116,12 +116,12 @@ static ssize_t receive(int connection, void *data, size_t capacity, struct attac
 	    .msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	ssize_t got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (got < 0)
-		return error_set_errno(err, errno, "helper-request", "receiving it");
+		return error_set_errno(err, errno, REASON_HELPER_REQUEST, "receiving it");
 	read_attached(&message, attached);
 	if (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC))
-		return error_set(err, "helper-request", "too much at once");
+		return error_set(err, REASON_HELPER_REQUEST, "too much at once");
 	if (!attached->has_sender)
-		return error_set(err, "helper-request", "it came without credentials");
+		return error_set(err, REASON_HELPER_REQUEST, "it came without credentials");
 	return got;
 }
 
@@ -130,10 +130,10 @@ int peer_receive(struct peer *peer, int connection, int timeout_ms, struct error
 	*peer = (struct peer){.connection = connection, .pidfd = -1, .report_fd = -1, .stderr_fd = -1};
 	static const int on = 1;
 	if (setsockopt(connection, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
-		return error_set_errno(err, errno, "helper-identity", "SO_PASSCRED");
+		return error_set_errno(err, errno, REASON_HELPER_IDENTITY, "SO_PASSCRED");
 	struct pollfd poll_fd = {.fd = connection, .events = POLLIN};
 	if (retry(poll(&poll_fd, 1, timeout_ms)) == 0)
-		return error_set(err, "helper-timeout", "the client sent no request within %d ms", timeout_ms);
+		return error_set(err, REASON_HELPER_TIMEOUT, "the client sent no request within %d ms", timeout_ms);
 	char data[sizeof peer->request];
 	struct attached attached = {0};
 	ssize_t got = receive(connection, data, sizeof data, &attached, err);

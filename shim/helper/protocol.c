@@ -27,22 +27,23 @@ int helper_request_check(const void *data, size_t bytes, unsigned file_count, st
 {
 	struct helper_request request;
 	if (bytes != sizeof request)
-		return error_set(err, "helper-request", "%zu bytes instead of %zu", bytes, sizeof request);
+		return error_set(err, REASON_HELPER_REQUEST, "%zu bytes instead of %zu", bytes, sizeof request);
 	memcpy(&request, data, sizeof request);
 	if (request.magic != HELPER_MAGIC)
-		return error_set(err, "helper-request", "not a request");
+		return error_set(err, REASON_HELPER_REQUEST, "not a request");
 	if (request.version != HELPER_VERSION)
-		return error_set(err, "helper-request", "version %u instead of %d", request.version, HELPER_VERSION);
+		return error_set(err, REASON_HELPER_REQUEST, "version %u instead of %d", request.version,
+		                 HELPER_VERSION);
 	if (file_count != 1)
-		return error_set(err, "helper-request", "%u files instead of a pidfd", file_count);
+		return error_set(err, REASON_HELPER_REQUEST, "%u files instead of a pidfd", file_count);
 	static const char zeros[sizeof request.backing];
 	size_t length = strnlen(request.backing, sizeof request.backing);
 	if (length == sizeof request.backing ||
 	    memcmp(request.backing + length, zeros, sizeof request.backing - length) != 0)
-		return error_set(err, "helper-request", "backing is no string");
+		return error_set(err, REASON_HELPER_REQUEST, "backing is no string");
 	struct settings settings = {0};
 	if (request.backing[0] && settings_override_backing(&settings, request.backing, NULL) < 0)
-		return error_set(err, "helper-request", "backing is no list of backings");
+		return error_set(err, REASON_HELPER_REQUEST, "backing is no list of backings");
 	*out = request;
 	return 0;
 }
@@ -51,31 +52,36 @@ int helper_word_check(const void *data, size_t bytes, unsigned file_count, struc
 {
 	struct helper_word word;
 	if (bytes != sizeof word)
-		return error_set(err, "helper-request", "%zu bytes instead of %zu", bytes, sizeof word);
+		return error_set(err, REASON_HELPER_REQUEST, "%zu bytes instead of %zu", bytes, sizeof word);
 	memcpy(&word, data, sizeof word);
 	if (word.magic != HELPER_MAGIC)
-		return error_set(err, "helper-request", "not the word");
+		return error_set(err, REASON_HELPER_REQUEST, "not the word");
 	if (word.flags & ~(uint32_t)(HELPER_REPORT | HELPER_STDERR | HELPER_VERBOSE))
-		return error_set(err, "helper-request", "unknown flags 0x%x", word.flags);
+		return error_set(err, REASON_HELPER_REQUEST, "unknown flags 0x%x", word.flags);
 	unsigned wanted = (word.flags & HELPER_REPORT ? 1U : 0U) + (word.flags & HELPER_STDERR ? 1U : 0U);
 	if (file_count != wanted)
-		return error_set(err, "helper-request", "%u files instead of %u", file_count, wanted);
+		return error_set(err, REASON_HELPER_REQUEST, "%u files instead of %u", file_count, wanted);
 	*out = word;
 	return 0;
 }
 
-int helper_answer_check(const void *data, size_t bytes, struct helper_answer *out, struct error *err)
+int helper_answer_check(const void *data, size_t bytes, enum helper_verdict *verdict, struct error *err)
 {
 	struct helper_answer answer;
 	if (bytes != sizeof answer)
-		return error_set(err, "helper-answer", "%zu bytes instead of %zu", bytes, sizeof answer);
+		return error_set(err, REASON_HELPER_ANSWER, "%zu bytes instead of %zu", bytes, sizeof answer);
 	memcpy(&answer, data, sizeof answer);
 	if (answer.magic != HELPER_MAGIC || answer.verdict < HELPER_SEIZED || answer.verdict > HELPER_REFUSED)
-		return error_set(err, "helper-answer", "not an answer");
-	answer.reason.word[sizeof answer.reason.word - 1] = '\0';
-	answer.reason.detail[sizeof answer.reason.detail - 1] = '\0';
-	*out = (struct helper_answer){.magic = answer.magic, .verdict = answer.verdict};
-	text_printable(answer.reason.word, out->reason.word, sizeof out->reason.word);
-	text_printable(answer.reason.detail, out->reason.detail, sizeof out->reason.detail);
+		return error_set(err, REASON_HELPER_ANSWER, "not an answer");
+	answer.word[sizeof answer.word - 1] = '\0';
+	answer.detail[sizeof answer.detail - 1] = '\0';
+	*verdict = (enum helper_verdict)answer.verdict;
+	if (*verdict != HELPER_REFUSED)
+		return 0;
+	/* A hugexecd of another version may have a word that we do not know. */
+	char detail[sizeof answer.detail];
+	enum reason reason = reason_find(answer.word);
+	error_set(err, reason ? reason : REASON_HELPER_REFUSED, "%s",
+	          text_printable(answer.detail, detail, sizeof detail));
 	return 0;
 }

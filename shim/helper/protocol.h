@@ -57,7 +57,8 @@ enum helper_verdict {
 struct helper_answer {
 	uint32_t magic;
 	uint32_t verdict;
-	struct error reason; /* where it is REFUSED */
+	char word[32]; /* where it is REFUSED: of the reason, and its detail; NUL-terminated */
+	char detail[480];
 };
 
 enum helper_flag {
@@ -81,5 +82,5 @@ int helper_request_check(const void *data, size_t bytes, unsigned file_count, st
                          struct error *err);
 int helper_word_check(const void *data, size_t bytes, unsigned file_count, struct helper_word *out, struct error *err);
 
-/* The same of an answer: a word and a detail that are terminated and printable come out. -1: "helper-answer". */
-int helper_answer_check(const void *data, size_t bytes, struct helper_answer *out, struct error *err);
+/* The same of an answer: *VERDICT, and of a refusal the reason in *ERR, printable. -1: "helper-answer". */
+int helper_answer_check(const void *data, size_t bytes, enum helper_verdict *verdict, struct error *err);

@@ -45,8 +45,8 @@ static int answer(int connection, enum helper_verdict verdict, const struct erro
 {
 	struct helper_answer message = {.magic = HELPER_MAGIC, .verdict = verdict};
 	if (reason) {
-		snprintf(message.reason.word, sizeof message.reason.word, "%s", reason->word);
-		snprintf(message.reason.detail, sizeof message.reason.detail, "%s", reason->detail);
+		snprintf(message.word, sizeof message.word, "%s", reason_word(reason->code));
+		snprintf(message.detail, sizeof message.detail, "%s", reason->detail);
 	}
 	return send(connection, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof message ? 0 : -1;
 }
@@ -66,7 +66,7 @@ static struct policy *load_policy(const struct worker_options *options, struct e
 		return NULL;
 	if (policy_may_remap(policy, VIA_SHIM))
 		return policy;
-	error_set(err, "no-rule", "no rule of the host's policy is about programs started through hugexec");
+	error_set(err, REASON_NO_RULE, "no rule of the host's policy is about programs started through hugexec");
 	policy_free(policy);
 	return NULL;
 }
@@ -105,7 +105,7 @@ static int prepare(const struct worker_options *options, int connection, struct 
 		return -1;
 	/* Alive still, so the PID has been its own all the time. */
 	if (!peer_is_alive(peer->pidfd))
-		return error_set(err, "helper-identity", "process %d has ended", (int)peer->sender.pid);
+		return error_set(err, REASON_HELPER_IDENTITY, "process %d has ended", (int)peer->sender.pid);
 	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
 	tracee->charges_itself = true;
 	int filters = tracee_filters(tracee->pid); /* under which the client tries them, where it has to */
@@ -121,7 +121,7 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 	connection = settle_in(connection);
 	fault_point("helper-accepted");
 	if (too_many) {
-		error_set(&err, "helper-busy", "this user has as many clients as one user may have");
+		error_set(&err, REASON_HELPER_BUSY, "this user has as many clients as one user may have");
 		refuse(connection, &err);
 	}
 	if (prepare(options, connection, &tracee, &err) < 0)

@@ -23,7 +23,7 @@ enum follow command_follow(const struct program *program, const struct decision 
 int command_check_follow(struct error *err)
 {
 	if (!program_tracing_is_harmless())
-		return error_set(err, "unprivileged-wrapper",
+		return error_set(err, REASON_UNPRIVILEGED_WRAPPER,
 		                 "without CAP_SYS_PTRACE, a tracer would take the privileges of a set-uid program that "
 		                 "it may execute");
 	return reaper_check(err);
@@ -35,7 +35,7 @@ static bool has_too_little(const struct program *program, const struct settings 
 	char have[16], want[16];
 	if (settings->libraries || program->text_bytes == 0 || program->text_bytes >= settings->min_text_bytes)
 		return false;
-	return error_set(reason, "text-small", "%s of text, the policy asks for %s",
+	return error_set(reason, REASON_TEXT_SMALL, "%s of text, the policy asks for %s",
 	                 size_format(program->text_bytes, have, sizeof have),
 	                 size_format(settings->min_text_bytes, want, sizeof want)) < 0;
 }
@@ -46,14 +46,14 @@ bool command_is_settled(const struct policy *policy, const struct program *progr
 	bool may_remap = policy_may_remap(policy, VIA_SHIM);
 	bool is_rules_skip = decision->rule_matched && decision->action == ACTION_SKIP;
 	if (is_rules_skip && (!command_is_interpreted(program) || !may_remap))
-		return error_set(reason, "rule-skip", "the rule says to leave it alone") < 0;
+		return error_set(reason, REASON_RULE_SKIP, "the rule says to leave it alone") < 0;
 	if (!may_remap)
-		return error_set(reason, "no-rule", "no rule is about programs started through hugexec") < 0;
+		return error_set(reason, REASON_NO_RULE, "no rule is about programs started through hugexec") < 0;
 	if (program->privileged && !program_may_be_traced(program))
 		return program_privileged_error(program, reason) < 0;
 	if (program->kind != PROGRAM_ELF || command_follow(program, decision) != FOLLOW_NONE)
 		return false;
 	if (decision->action == ACTION_SKIP)
-		return error_set(reason, "no-rule", "no rule matches") < 0;
+		return error_set(reason, REASON_NO_RULE, "no rule matches") < 0;
 	return decision->action == ACTION_REMAP && has_too_little(program, &decision->settings, reason);
 }

@@ -78,13 +78,13 @@ static int check_process(pid_t pid, struct error *err)
 		default: break;
 		}
 		return error_set(
-		    err, "no-reaper",
+		    err, REASON_NO_REAPER,
 		    "process %d (%s) takes no notice of SIGCHLD, so the tracer of a wrapper could stay its "
 		    "zombie; hugexecd.socket helps",
 		    (int)pid, name);
 	}
 	return error_set(
-	    err, "no-reaper",
+	    err, REASON_NO_REAPER,
 	    "it cannot be seen whether process %d would reap the tracer of a wrapper; hugexecd.socket helps", (int)pid);
 }
 

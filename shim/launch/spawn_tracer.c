@@ -71,12 +71,12 @@ static bool has_ended(const struct trace_job *job, int *status)
 static int tracer_died(int status, struct error *err)
 {
 	if (status == -1)
-		return error_set(err, "tracer-killed", "the tracer has ended");
+		return error_set(err, REASON_TRACER_KILLED, "the tracer has ended");
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-		return error_set(err, "ptrace-killed", "a seccomp filter kills a process that calls ptrace");
+		return error_set(err, REASON_PTRACE_KILLED, "a seccomp filter kills a process that calls ptrace");
 	if (WIFSIGNALED(status))
-		return error_set(err, "tracer-killed", "the tracer was killed by signal %d", WTERMSIG(status));
-	return error_set(err, "tracer-killed", "the tracer ended with status %d", WEXITSTATUS(status));
+		return error_set(err, REASON_TRACER_KILLED, "the tracer was killed by signal %d", WTERMSIG(status));
+	return error_set(err, REASON_TRACER_KILLED, "the tracer ended with status %d", WEXITSTATUS(status));
 }
 
 /*
@@ -121,7 +121,7 @@ static int wait_until_traced(struct trace_job *job, struct error *err)
 		if (now_ms() >= deadline_ms) {
 			bool is_late = now_us() >= job->hold_until_us;
 			kill_tracer(job);
-			return error_set(err, is_late ? "hold-timeout" : "tracer-killed",
+			return error_set(err, is_late ? REASON_HOLD_TIMEOUT : REASON_TRACER_KILLED,
 			                 "the tracer was not ready within %d ms",
 			                 (int)((now_us() - job->began_us) / 1000));
 		}
@@ -201,22 +201,22 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 	if (is_filtered && preflight_calls(calls, err) < 0)
 		return -1;
 	if (access("/proc/self/maps", R_OK) < 0)
-		return error_set_errno(err, errno, "no-proc", "/proc/self/maps");
+		return error_set_errno(err, errno, REASON_NO_PROC, "/proc/self/maps");
 	if (has_other_threads())
-		return error_set(err, "preloaded-threads",
+		return error_set(err, REASON_PRELOADED_THREADS,
 		                 "a library that LD_PRELOAD loads into hugexec has started a thread");
 	if (!aside_is_possible())
-		return error_set(err, "pid-namespace", "a tracer would be PID 1 of a new PID namespace");
+		return error_set(err, REASON_PID_NAMESPACE, "a tracer would be PID 1 of a new PID namespace");
 	job->shared = mmap(NULL, sizeof *job->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (job->shared == MAP_FAILED)
-		return error_set_errno(err, errno, "fork", "shared memory");
+		return error_set_errno(err, errno, REASON_FORK, "shared memory");
 
 	sigset_t all, before;
 	sigfillset(&all);
 	job->tracer_is_orphan = !reaper_is_self() && (job->follows || (job->libraries && reaper_check(NULL) == 0));
 	/* The tracer waits for SIGCHLD, which is lost where it is not blocked. */
 	if (sigprocmask(SIG_BLOCK, &all, &before) < 0) {
-		error_set_errno(err, errno, "fork", "blocking signals");
+		error_set_errno(err, errno, REASON_FORK, "blocking signals");
 		munmap(job->shared, sizeof *job->shared);
 		return -1;
 	}
@@ -226,9 +226,9 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	int result = -1;
 	if (shows) {
-		error_set(err, "sigchld-blocked", "the tracer's end would leave SIGCHLD pending");
+		error_set(err, REASON_SIGCHLD_BLOCKED, "the tracer's end would leave SIGCHLD pending");
 	} else if (tracer_pid < 0) {
-		error_set_errno(err, saved_errno, "fork", "no process for the tracer");
+		error_set_errno(err, saved_errno, REASON_FORK, "no process for the tracer");
 	} else {
 		job->tracer_pid = tracer_pid;
 		result = wait_until_traced(job, err);

@@ -41,11 +41,11 @@ int file_view_open(struct file_view *view, pid_t pid, struct error *err)
 	snprintf(path, sizeof path, pid ? "/proc/%d/root" : "/", (int)pid);
 	cleanup_close int root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
-		return error_set_errno(err, errno, "no-proc", "%s", path);
+		return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	if (pid && (read_file_at(AT_FDCWD, path, STATUS_BYTES_MAX, &status, NULL) < 0 ||
 	            rights_parse(status, &view->rights) < 0))
-		return error_set(err, "no-proc", "%s tells no user", path);
+		return error_set(err, REASON_NO_PROC, "%s tells no user", path);
 	view->is_own_root = pid == 0 || has_own_root(pid, root_fd);
 	view->root_fd = steal_fd(&root_fd);
 	return 0;

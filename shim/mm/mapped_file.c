@@ -91,11 +91,11 @@ static int open_remote(pid_t pid, const struct mapping *mapping, bool is_program
 		         mapping->end);
 	cleanup_close int there = open(path, O_PATH | O_CLOEXEC);
 	if (there < 0)
-		return error_set_errno(err, errno, "text-unreadable", "%s, which another computer or a process serves",
-		                       mapping->path);
+		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE,
+		                       "%s, which another computer or a process serves", mapping->path);
 	if (!look_at(there, "", &about) || about.stx_ino != mapping->inode ||
 	    about.stx_dev_major != mapping->dev_major || about.stx_dev_minor != mapping->dev_minor)
-		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+		return error_set(err, REASON_TEXT_UNREADABLE, "%s is another file by now", mapping->path);
 	return steal_fd(&there);
 }
 
@@ -110,9 +110,9 @@ static int open_exe(pid_t pid, struct error *err)
 	int failed = errno;
 	ssize_t got = readlink(path, name, sizeof name - 1);
 	if (got < 0)
-		return error_set_errno(err, failed, "no-proc", "%s", path);
+		return error_set_errno(err, failed, REASON_NO_PROC, "%s", path);
 	name[got] = '\0';
-	return error_set_errno(err, failed, "text-unreadable", "%s", name);
+	return error_set_errno(err, failed, REASON_TEXT_UNREADABLE, "%s", name);
 }
 
 /*
@@ -124,14 +124,14 @@ static int identify(int fd, struct mapping *file, struct error *err)
 	struct image own;
 	void *page = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (page == MAP_FAILED)
-		return error_set_errno(err, errno, "text-unreadable", "mapping its file");
+		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "mapping its file");
 	int result = image_read(getpid(), &own, err);
 	if (result == 0) {
 		ssize_t at = image_find(&own, (uintptr_t)page);
 		if (at >= 0)
 			*file = own.mappings[at];
 		else
-			result = error_set(err, "image", "our mapping of its file is not listed");
+			result = error_set(err, REASON_IMAGE, "our mapping of its file is not listed");
 		file->path = "";
 		image_free(&own);
 	}
@@ -149,14 +149,14 @@ static int open_by_path(pid_t pid, const struct mapping *mapping, struct error *
 	snprintf(path, sizeof path, "/proc/%d/root%s", (int)pid, mapping->path);
 	cleanup_close int there = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (there < 0)
-		return error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
+		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "%s", mapping->path);
 	if (fstat(there, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != mapping->inode)
-		return error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+		return error_set(err, REASON_TEXT_UNREADABLE, "%s is another file by now", mapping->path);
 	if (file_view_open(&view, pid, err) < 0)
 		return -1;
 	int fd = file_view_reopen(&view, there);
 	file_view_close(&view);
-	return fd >= 0 ? fd : error_set_errno(err, errno, "text-unreadable", "%s", mapping->path);
+	return fd >= 0 ? fd : error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "%s", mapping->path);
 }
 
 static int open_library(pid_t pid, const struct mapping *mapping, struct error *err)
@@ -177,7 +177,7 @@ int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, 
 		return -1;
 	int result = identify(fd, &file, err);
 	if (result == 0 && !mapping_same_file(&file, mapping))
-		result = error_set(err, "text-unreadable", "%s is another file by now", mapping->path);
+		result = error_set(err, REASON_TEXT_UNREADABLE, "%s is another file by now", mapping->path);
 	if (result == 0)
 		return fd;
 	close(fd);
@@ -201,5 +201,5 @@ int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err)
 		if (mapping_is_text(&image->mappings[i]))
 			break;
 	}
-	return image->has_exe ? 0 : error_set(err, "no-text", "no part of the program's file is mapped");
+	return image->has_exe ? 0 : error_set(err, REASON_NO_TEXT, "no part of the program's file is mapped");
 }

@@ -86,13 +86,13 @@ int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint6
 	struct image image = {0};
 	size_t lines = count_lines(maps);
 	if (lines == 0 || lines > IMAGE_MAPPINGS_MAX)
-		return error_set(err, "image", "%zu mappings", lines);
+		return error_set(err, REASON_IMAGE, "%zu mappings", lines);
 	/* A path in the text is never shorter than the same path unescaped, with its NUL for the newline. */
 	image.paths = malloc(strlen(maps) + lines + 1);
 	image.mappings = calloc(lines, sizeof image.mappings[0]);
 	if (!image.paths || !image.mappings) {
 		image_free(&image);
-		return error_set_errno(err, ENOMEM, "image", "reading the mappings");
+		return error_set_errno(err, ENOMEM, REASON_IMAGE, "reading the mappings");
 	}
 	size_t paths_used = 0;
 	uint64_t last_end = 0;
@@ -111,12 +111,12 @@ int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint6
 	}
 	if (got < 0) {
 		image_free(&image);
-		return error_set(err, "image", "the list of mappings makes no sense");
+		return error_set(err, REASON_IMAGE, "the list of mappings makes no sense");
 	}
 	note_auxv(&image, auxv, auxv_words);
 	if (!image.entry_addr) {
 		image_free(&image);
-		return error_set(err, "image", "the auxiliary vector makes no sense");
+		return error_set(err, REASON_IMAGE, "the auxiliary vector makes no sense");
 	}
 	ssize_t exe = image_find(&image, image.entry_addr);
 	image.has_exe = exe >= 0 && image.mappings[exe].inode != 0;
@@ -131,13 +131,13 @@ int image_read(pid_t pid, struct image *out, struct error *err)
 	cleanup_free char *maps = NULL;
 	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
 	if (read_file_at(AT_FDCWD, path, MAPS_LIMIT_BYTES, &maps, NULL) < 0)
-		return error_set_errno(err, errno, "no-proc", "%s", path);
+		return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
 	snprintf(path, sizeof path, "/proc/%d/auxv", (int)pid);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint64_t auxv[AUXV_WORDS_MAX];
 	ssize_t got = fd < 0 ? -1 : read(fd, auxv, sizeof auxv);
 	if (got < 0)
-		return error_set_errno(err, errno, "no-proc", "%s", path);
+		return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
 	return image_parse(maps, auxv, (size_t)got / sizeof auxv[0], host_pages()->base_bytes, out, err);
 }
 

@@ -32,10 +32,10 @@ int segments_read(int exe_fd, uint64_t entry_addr, uint64_t page_bytes, struct s
 	*out = (struct segments){.align = page_bytes};
 	if (pread(exe_fd, &ehdr, sizeof ehdr, 0) != sizeof ehdr || memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0 ||
 	    ehdr.e_ident[EI_CLASS] != ELFCLASS64 || ehdr.e_ident[EI_DATA] != ARCH_ELF_DATA)
-		return error_set(err, "rebase-refused", "its ELF header cannot be read");
+		return error_set(err, REASON_REBASE_REFUSED, "its ELF header cannot be read");
 	if (ehdr.e_type != ET_DYN)
 		return error_set(
-		    err, "file-misaligned",
+		    err, REASON_FILE_MISALIGNED,
 		    "offset and address of its text differ modulo a huge page, and it is not position-independent");
 	for (unsigned i = 0; i < ehdr.e_phnum; i++) {
 		Elf64_Phdr phdr;
@@ -43,7 +43,8 @@ int segments_read(int exe_fd, uint64_t entry_addr, uint64_t page_bytes, struct s
 		bool is_read = i < HEADERS_MAX && off >= 0 && pread(exe_fd, &phdr, sizeof phdr, off) == sizeof phdr;
 		if (!is_read || (phdr.p_type == PT_LOAD && phdr.p_memsz > 0 &&
 		                 add(out, &phdr, entry_addr - ehdr.e_entry, page_bytes) < 0))
-			return error_set(err, "rebase-refused", "its program headers are more than hugexec handles");
+			return error_set(err, REASON_REBASE_REFUSED,
+			                 "its program headers are more than hugexec handles");
 	}
 	return 0;
 }

@@ -24,8 +24,8 @@ int complain_at(const struct parser *parser, size_t offset, const char *message)
 	text_printable(message, text, sizeof text);
 	json_line_column(parser->text, parser->bytes, offset, &line, &column);
 	struct error mistake = {0};
-	error_set(&mistake, "policy-invalid", "%s%s:%u:%u: %s", end == parser->name ? "" : "...", name, line, column,
-	          text);
+	error_set(&mistake, REASON_POLICY_INVALID, "%s%s:%u:%u: %s", end == parser->name ? "" : "...", name, line,
+	          column, text);
 	if ((*parser->mistakes)++ == 0 && parser->err)
 		*parser->err = mistake;
 	if (parser->told && parser->told->observe)
@@ -36,7 +36,7 @@ int complain_at(const struct parser *parser, size_t offset, const char *message)
 bool parser_goes_on(const struct parser *parser)
 {
 	return parser->told && parser->told->observe && *parser->mistakes < MISTAKES_MAX &&
-	       !(parser->err && strcmp(parser->err->word, "policy-invalid") != 0);
+	       !(parser->err && parser->err->code != REASON_POLICY_INVALID);
 }
 
 int complain(const struct parser *parser, const struct json_place *place, enum json_point point, const char *format,
@@ -52,7 +52,7 @@ int complain(const struct parser *parser, const struct json_place *place, enum j
 
 int complain_memory(const struct parser *parser)
 {
-	return error_set(parser->err, "policy-unreadable", "%s: out of memory", parser->name);
+	return error_set(parser->err, REASON_POLICY_UNREADABLE, "%s: out of memory", parser->name);
 }
 
 int complain_unknown_key(const struct parser *parser, const struct json_place *place, const char *const *known)

@@ -55,20 +55,20 @@ static int check_file(const struct loader *loader, int fd, const char *path, str
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
-		return error_set_errno(err, errno, "policy-unreadable", "%s", path);
+		return error_set_errno(err, errno, REASON_POLICY_UNREADABLE, "%s", path);
 	if (!S_ISREG(st.st_mode))
-		return error_set(err, "policy-unreadable", "%s: is %s, not a plain file", path,
+		return error_set(err, REASON_POLICY_UNREADABLE, "%s: is %s, not a plain file", path,
 		                 kind_of_file(st.st_mode));
 	if ((uint64_t)st.st_size > POLICY_FILE_MAX_BYTES)
-		return error_set(err, "policy-too-large", "%s: is larger than 1 MiB", path);
+		return error_set(err, REASON_POLICY_TOO_LARGE, "%s: is larger than 1 MiB", path);
 	if (!loader->sources->require_root_owned)
 		return 0;
 	if (st.st_uid != 0)
-		return error_set(err, "policy-untrusted", "%s: UID %u owns it, not root: chown root it", path,
+		return error_set(err, REASON_POLICY_UNTRUSTED, "%s: UID %u owns it, not root: chown root it", path,
 		                 (unsigned)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return error_set(err, "policy-untrusted", "%s: users other than its owner can write it: chmod go-w it",
-		                 path);
+		return error_set(err, REASON_POLICY_UNTRUSTED,
+		                 "%s: users other than its owner can write it: chmod go-w it", path);
 	return 0;
 }
 
@@ -82,10 +82,10 @@ static int check_folder(const struct loader *loader, int dir_fd, const char *pat
 	if (!loader->sources->require_root_owned || fstat(dir_fd, &st) < 0)
 		return 0;
 	if (st.st_uid != 0)
-		return error_set(err, "policy-untrusted", "%s: UID %u owns it, not root: chown root it", path,
+		return error_set(err, REASON_POLICY_UNTRUSTED, "%s: UID %u owns it, not root: chown root it", path,
 		                 (unsigned)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return error_set(err, "policy-untrusted",
+		return error_set(err, REASON_POLICY_UNTRUSTED,
 		                 "%s: users other than its owner can put files there: chmod go-w it", path);
 	return 0;
 }
@@ -105,8 +105,8 @@ static int add_open_file(struct loader *loader, int fd, const char *path, struct
 	if (check_file(loader, fd, path, err) < 0)
 		return -1;
 	if (read_all(fd, POLICY_FILE_MAX_BYTES, &text, &bytes) < 0)
-		return error_set_errno(err, errno, errno == EFBIG ? "policy-too-large" : "policy-unreadable", "%s",
-		                       path);
+		return error_set_errno(err, errno, errno == EFBIG ? REASON_POLICY_TOO_LARGE : REASON_POLICY_UNREADABLE,
+		                       "%s", path);
 	return policy_add_text(loader->policy, text, bytes, path, loader->sources, &loader->said, err);
 }
 
@@ -120,14 +120,15 @@ static bool add_file(struct loader *loader, const char *path)
 		return false;
 	loader->found_any = true;
 	if (fd < 0)
-		error_set_errno(&err, errno, errno == EMFILE || errno == ENFILE ? "fd-limit" : "policy-unreadable",
-		                "%s", path);
+		error_set_errno(&err, errno,
+		                errno == EMFILE || errno == ENFILE ? REASON_FD_LIMIT : REASON_POLICY_UNREADABLE, "%s",
+		                path);
 	else
 		add_open_file(loader, fd, path, &err);
 	if (error_is_set(&err))
 		note_failure(loader, &err);
 	/* Mistakes in its text were told one by one. */
-	if (loader->sources->observe && strcmp(err.word, "policy-invalid") != 0)
+	if (loader->sources->observe && err.code != REASON_POLICY_INVALID)
 		loader->sources->observe(loader->sources->observe_context, path,
 		                         loader->policy->rule_count - rules_before, error_is_set(&err) ? &err : NULL);
 	return true;
@@ -218,16 +219,16 @@ static int collect_drop_ins(const struct loader *loader, size_t directory, struc
 	if (!dir && (errno == ENOENT || errno == ENOTDIR))
 		return 0;
 	if (!dir)
-		return error_set_errno(err, errno, "policy-unreadable", "%s", path);
+		return error_set_errno(err, errno, REASON_POLICY_UNREADABLE, "%s", path);
 	if (check_folder(loader, dirfd(dir), path, err) < 0)
 		return -1;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
 		if (!is_drop_in_name(entry->d_name) || has_name(drop_ins->list, from_higher, entry->d_name))
 			continue;
 		if (drop_ins->count == DROP_INS_MAX)
-			return error_set(err, "policy-too-large", "%s: more than %d drop-ins", path, DROP_INS_MAX);
+			return error_set(err, REASON_POLICY_TOO_LARGE, "%s: more than %d drop-ins", path, DROP_INS_MAX);
 		if (add_drop_in(drop_ins, entry->d_name, directory) < 0)
-			return error_set(err, "policy-unreadable", "%s: out of memory", path);
+			return error_set(err, REASON_POLICY_UNREADABLE, "%s: out of memory", path);
 	}
 	return 0;
 }
@@ -284,7 +285,7 @@ static void add_host_files(struct loader *loader)
 static void note_missing_file(struct loader *loader)
 {
 	struct error err = {0};
-	error_set(&err, "policy-unreadable", "%s: there is no such file", loader->sources->file);
+	error_set(&err, REASON_POLICY_UNREADABLE, "%s: there is no such file", loader->sources->file);
 	note_failure(loader, &err);
 	if (loader->sources->observe)
 		loader->sources->observe(loader->sources->observe_context, loader->sources->file, 0, &err);
@@ -300,7 +301,7 @@ int policy_load(const struct policy_sources *sources, struct policy **out, enum 
 	 */
 	json_global_set_string_hash(JSON_C_STR_HASH_PERLLIKE);
 	if (!loader.policy)
-		return error_set(err, "policy-unreadable", "out of memory");
+		return error_set(err, REASON_POLICY_UNREADABLE, "out of memory");
 	if (!sources->file)
 		add_host_files(&loader);
 	else if (!add_file(&loader, sources->file))
@@ -318,7 +319,7 @@ int policy_load(const struct policy_sources *sources, struct policy **out, enum 
 int policy_parse(const char *text, size_t text_bytes, const char *name, struct policy **out, struct error *err)
 {
 	if (text_bytes > POLICY_FILE_MAX_BYTES)
-		return error_set(err, "policy-too-large", "%s: is larger than 1 MiB", name);
+		return error_set(err, REASON_POLICY_TOO_LARGE, "%s: is larger than 1 MiB", name);
 	struct policy *policy = calloc(1, sizeof *policy);
 	char *copy = malloc(text_bytes + 1); /* TEXT need not end in a NUL */
 	int result;
@@ -326,7 +327,7 @@ int policy_parse(const char *text, size_t text_bytes, const char *name, struct p
 		*(char *)mempcpy(copy, text, text_bytes) = '\0';
 		result = policy_add_text(policy, copy, text_bytes, name, NULL, NULL, err);
 	} else {
-		result = error_set(err, "policy-unreadable", "%s: out of memory", name);
+		result = error_set(err, REASON_POLICY_UNREADABLE, "%s: out of memory", name);
 	}
 	free(copy);
 	if (result < 0) {

@@ -122,11 +122,11 @@ int settings_override_backing(struct settings *settings, const char *list, struc
 		size_t len = strcspn(word, ",");
 		int backing = backing_by_name(word, len);
 		if (backing < 0)
-			return error_set(err, "usage", "no backing '%.*s': choose from file, hugetlb, thp", (int)len,
-			                 word);
+			return error_set(err, REASON_USAGE, "no backing '%.*s': choose from file, hugetlb, thp",
+			                 (int)len, word);
 		for (unsigned i = 0; i < count; i++) {
 			if (chosen[i] == (enum backing)backing)
-				return error_set(err, "usage", "backing '%.*s' is named twice", (int)len, word);
+				return error_set(err, REASON_USAGE, "backing '%.*s' is named twice", (int)len, word);
 		}
 		chosen[count++] = (enum backing)backing;
 		word += len;

@@ -53,7 +53,7 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 	ssize_t got = fd < 0 ? -1 : read(fd, kernels, sizeof kernels);
 	out->word_count = auxv_word_count(kernels, got < 0 ? 0 : (size_t)got / sizeof kernels[0]);
 	if (out->word_count == 0)
-		return error_set(err, "rebase-refused", "%s makes no sense", path);
+		return error_set(err, REASON_REBASE_REFUSED, "%s makes no sense", path);
 
 	/* argc, then argv with its NULL, then envp with its NULL (System V ABI, process initialization). */
 	uint64_t argv_addr = arch_stack(&tracee->saved_regs) + sizeof(uint64_t);
@@ -62,7 +62,7 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 	size_t bytes = out->word_count * sizeof out->words[0];
 	if (!out->tracee_addr || tracee_read(tracee, out->tracee_addr, out->words, bytes) != (ssize_t)bytes ||
 	    memcmp(out->words, kernels, bytes) != 0)
-		return error_set(err, "rebase-refused", "the stack is not that of a program that was just loaded");
+		return error_set(err, REASON_REBASE_REFUSED, "the stack is not that of a program that was just loaded");
 	return 0;
 }
 
@@ -139,10 +139,10 @@ int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t
 	if (brk_addr == INT64_MIN)
 		return -1;
 	if (brk_addr < 0)
-		return error_set_errno(err, (int)-brk_addr, "rebase-refused", "brk in the workload");
+		return error_set_errno(err, (int)-brk_addr, REASON_REBASE_REFUSED, "brk in the workload");
 	if (fill_mm_map(tracee, auxv, delta, (uint64_t)brk_addr, &map) < 0 ||
 	    tracee_write(tracee, scratch_addr, &map, sizeof map) != sizeof map)
-		return error_set(err, "rebase-refused", "the addresses in /proc/%d/stat cannot be read",
+		return error_set(err, REASON_REBASE_REFUSED, "the addresses in /proc/%d/stat cannot be read",
 		                 (int)tracee->pid);
 	add_to_vector(auxv, delta);
 	int64_t result = -EFAULT;
@@ -155,5 +155,5 @@ int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t
 	if (result == INT64_MIN)
 		return -1;
 	write_vector(tracee, auxv);
-	return error_set_errno(err, (int)-result, "rebase-refused", "prctl(PR_SET_MM_MAP)");
+	return error_set_errno(err, (int)-result, REASON_REBASE_REFUSED, "prctl(PR_SET_MM_MAP)");
 }

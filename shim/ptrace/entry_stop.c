@@ -94,14 +94,14 @@ static int find_slot(struct tracee *tracee, struct entry_stop *stop, struct erro
 	struct auxv auxv;
 	struct error reason = {0};
 	if (auxv_find(tracee, &auxv, &reason) < 0)
-		return error_set(err, "no-breakpoint", "%s", reason.detail);
+		return error_set(err, REASON_NO_BREAKPOINT, "%s", reason.detail);
 	for (unsigned i = 0; i + 1 < auxv.word_count; i += 2) {
 		if (auxv.words[i] == AT_ENTRY) {
 			stop->slot_addr = auxv.tracee_addr + (i + 1) * sizeof auxv.words[0];
 			stop->entry_addr = auxv.words[i + 1];
 		}
 	}
-	return stop->entry_addr ? 0 : error_set(err, "no-breakpoint", "its auxiliary vector has no entry point");
+	return stop->entry_addr ? 0 : error_set(err, REASON_NO_BREAKPOINT, "its auxiliary vector has no entry point");
 }
 
 static uint64_t random_below(uint64_t limit)
@@ -122,7 +122,7 @@ static int make_page(int memfd, struct entry_stop *stop, pid_t zombie_pid, struc
 	if (ftruncate(memfd, (off_t)page_bytes) == 0)
 		page = mmap(NULL, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (page == MAP_FAILED)
-		return error_set_errno(err, errno, "no-breakpoint", "a page for its entry point");
+		return error_set_errno(err, errno, REASON_NO_BREAKPOINT, "a page for its entry point");
 	uint64_t places = (page_bytes - sizeof *stop->placed) / sizeof(uint64_t);
 	stop->page = page;
 	stop->placed = (struct placed_stub *)((uint64_t *)page + 1 + random_below(places));
@@ -131,14 +131,14 @@ static int make_page(int memfd, struct entry_stop *stop, pid_t zombie_pid, struc
 	stop->placed->stub.zombie = (uint32_t)zombie_pid;
 	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
 		return 0;
-	return error_set_errno(err, errno, "no-breakpoint", "sealing a page");
+	return error_set_errno(err, errno, REASON_NO_BREAKPOINT, "sealing a page");
 }
 
 static int refused(int64_t result, const char *what, struct error *err)
 {
 	if (result == INT64_MIN)
 		return -1;
-	error_set_errno(err, (int)-result, "no-breakpoint", "%s in the workload", what);
+	error_set_errno(err, (int)-result, REASON_NO_BREAKPOINT, "%s in the workload", what);
 	return -1;
 }
 
@@ -180,8 +180,8 @@ static int place_stub(struct tracee *tracee, struct entry_stop *stop, pid_t zomb
 	fault_point("entry-mapped");
 	if (!failed && tracee_write(tracee, stop->slot_addr, &stop->stub_addr, sizeof stop->stub_addr) !=
 	                   (ssize_t)sizeof stop->stub_addr)
-		failed =
-		    error_set_errno(err, errno, "no-breakpoint", "writing AT_ENTRY of process %d", (int)tracee->pid);
+		failed = error_set_errno(err, errno, REASON_NO_BREAKPOINT, "writing AT_ENTRY of process %d",
+		                         (int)tracee->pid);
 	return failed;
 }
 
@@ -204,10 +204,10 @@ static void free_stop(struct entry_stop *stop)
 int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err)
 {
 	if (would_starve_us(tracee->pid))
-		return error_set(err, "no-breakpoint", "it would occupy the only processor");
+		return error_set(err, REASON_NO_BREAKPOINT, "it would occupy the only processor");
 	struct entry_stop *stop = calloc(1, sizeof *stop);
 	if (!stop)
-		return error_set_errno(err, ENOMEM, "no-breakpoint", "a page for its entry point");
+		return error_set_errno(err, ENOMEM, REASON_NO_BREAKPOINT, "a page for its entry point");
 	if (inject_begin(tracee, err) < 0) {
 		free(stop);
 		return -1;

@@ -109,7 +109,7 @@ int64_t remote_syscall(struct tracee *tracee, struct error *err, long nr, uint64
 int inject_end(struct tracee *tracee, struct error *err)
 {
 	if (tracee->state == TRACEE_GONE)
-		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
+		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)tracee->pid);
 	if (tracee_set_regs(tracee, &tracee->saved_regs, err) < 0 ||
 	    tracee_set_mask(tracee, tracee->saved_mask, err) < 0 ||
 	    tracee_set_options(tracee, tracee->options, err) < 0) {

@@ -18,7 +18,7 @@ uint64_t syscall_insn_find(const struct tracee *tracee, uint64_t vdso_addr, stru
 	const uint8_t *found = got > 0 ? memmem(vdso, (size_t)got, arch_syscall_insn, sizeof arch_syscall_insn) : NULL;
 	if (found)
 		return vdso_addr + (uint64_t)(found - vdso);
-	error_set(err, "no-vdso", "process %d has no vDSO to run a system call from; boot the kernel without vdso=0",
-	          (int)tracee->pid);
+	error_set(err, REASON_NO_VDSO,
+	          "process %d has no vDSO to run a system call from; boot the kernel without vdso=0", (int)tracee->pid);
 	return 0;
 }

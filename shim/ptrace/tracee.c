@@ -31,14 +31,14 @@
 int tracee_lost(struct tracee *tracee, struct error *err)
 {
 	tracee->state = TRACEE_GONE;
-	return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
+	return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)tracee->pid);
 }
 
 int tracee_failed(struct tracee *tracee, const char *what, struct error *err)
 {
 	if (errno == ESRCH)
 		return tracee_lost(tracee, err);
-	return error_set_errno(err, errno, "ptrace", "%s of process %d", what, (int)tracee->pid);
+	return error_set_errno(err, errno, REASON_PTRACE, "%s of process %d", what, (int)tracee->pid);
 }
 
 int tracee_check_proc(struct error *err)
@@ -47,7 +47,7 @@ int tracee_check_proc(struct error *err)
 	snprintf(own, sizeof own, "%d", (int)getpid());
 	if (readlink("/proc/self", shown, sizeof shown - 1) > 0 && strcmp(own, shown) == 0)
 		return 0;
-	return error_set(err, "no-proc", "/proc is that of another PID namespace");
+	return error_set(err, REASON_NO_PROC, "/proc is that of another PID namespace");
 }
 
 int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err)
@@ -58,7 +58,7 @@ int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *e
 		return -1;
 	}
 	if (ptrace(PTRACE_SEIZE, pid, 0, tracee->options) < 0)
-		return error_set_errno(err, errno, "ptrace-refused", "cannot trace process %d", (int)pid);
+		return error_set_errno(err, errno, REASON_PTRACE_REFUSED, "cannot trace process %d", (int)pid);
 	return 0;
 }
 
@@ -108,7 +108,7 @@ int tracee_check_filter(struct tracee *tracee, struct error *err)
 		tracee->suspends_seccomp = tracee_may_suspend_seccomp();
 	if (is_known || tracee->suspends_seccomp)
 		return 0;
-	return error_set(err, "seccomp",
+	return error_set(err, REASON_SECCOMP,
 	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");
 }
 
@@ -151,7 +151,8 @@ int tracee_get_regs(struct tracee *tracee, struct arch_regs *regs, struct error 
 	if (ptrace(PTRACE_GETREGSET, tracee->pid, NT_PRSTATUS, &io) < 0)
 		return tracee_failed(tracee, "reading the registers", err);
 	if (io.iov_len != sizeof regs->gpr || !arch_is_native(regs))
-		return error_set(err, "not-native", "process %d does not run " ARCH_NAME " code", (int)tracee->pid);
+		return error_set(err, REASON_NOT_NATIVE, "process %d does not run " ARCH_NAME " code",
+		                 (int)tracee->pid);
 	return 0;
 }
 
@@ -220,7 +221,8 @@ int tracee_time_left_ms(const struct tracee *tracee, int most_ms)
 
 int tracee_hold_is_over(const struct tracee *tracee, struct error *err)
 {
-	return error_set(err, "hold-timeout", "the limit of %d ms is over (hold_timeout, file_timeout, size of text)",
+	return error_set(err, REASON_HOLD_TIMEOUT,
+	                 "the limit of %d ms is over (hold_timeout, file_timeout, size of text)",
 	                 (int)((tracee->held_until_us - tracee->held_since_us) / 1000));
 }
 
@@ -247,7 +249,7 @@ static int run_aside(const struct tracee *tracee, struct errand *errand)
 	if (result < 0 && errno == ETIMEDOUT)
 		tracee_hold_is_over(tracee, errand->err);
 	else if (result < 0)
-		error_set(errand->err, "remap", "the process that was to do this was killed");
+		error_set(errand->err, REASON_REMAP, "the process that was to do this was killed");
 	return result;
 }
 
@@ -256,7 +258,7 @@ int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, st
 {
 	struct error *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (told == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no memory for a child's answer");
+		return error_set_errno(err, errno, REASON_ADDRESS_SPACE_LIMIT, "no memory for a child's answer");
 	struct errand errand = {work, context, told};
 	int result = run_aside(tracee, &errand);
 	if (result != 0 && err)

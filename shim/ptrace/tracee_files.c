@@ -56,7 +56,7 @@ int tracee_fetch_fd(pid_t pid, int tracee_fd, struct error *err)
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, tracee_fd, 0);
 	if (fd < 0)
-		return error_set_errno(err, errno, "remap", "pidfd_getfd");
+		return error_set_errno(err, errno, REASON_REMAP, "pidfd_getfd");
 	return fd;
 }
 

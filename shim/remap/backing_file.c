@@ -48,7 +48,7 @@ static int plan_moved(const struct image *image, size_t map_index, uint64_t phas
 	struct image copy = {.mappings = moved};
 	size_t moved_index = 0;
 	if (!moved)
-		return error_set_errno(err, ENOMEM, "file-unsupported", "planning");
+		return error_set_errno(err, ENOMEM, REASON_FILE_UNSUPPORTED, "planning");
 	for (size_t i = 0; i < image->count; i++) {
 		const struct mapping *mapping = &image->mappings[i];
 		bool own = mapping_same_file(mapping, &image->mappings[map_index]);
@@ -102,7 +102,7 @@ static int refused(int64_t result, const char *what, struct error *err)
 {
 	if (result == INT64_MIN)
 		return -1;
-	return error_set_errno(err, (int)-result, "file-unsupported", "%s in the workload", what);
+	return error_set_errno(err, (int)-result, REASON_FILE_UNSUPPORTED, "%s in the workload", what);
 }
 
 /* All that is mapped as text from RANGE on downwards and upwards. */
@@ -198,20 +198,21 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 {
 	const struct mapping *text = largest_text(image, map_index);
 	if (!text) {
-		error_set(err, "no-text", "it has no executable mapping");
+		error_set(err, REASON_NO_TEXT, "it has no executable mapping");
 		return -1;
 	}
 	if (mapped_file_is_remote(fd))
-		return error_set(err, "file-unsupported",
+		return error_set(err, REASON_FILE_UNSUPPORTED,
 		                 "another computer or a process serves it, and may not answer");
 	struct stat st;
 	if (fstat(fd, &st) < 0)
-		return error_set_errno(err, errno, "file-unsupported", "looking at the file");
+		return error_set_errno(err, errno, REASON_FILE_UNSUPPORTED, "looking at the file");
 	uint64_t phase = relocate_phase(text, host_pages()->huge_bytes), file_bytes = (uint64_t)st.st_size;
 	if (plan_moved(image, map_index, phase, settings, file_bytes, plan, err) < 0)
 		return -1;
 	if (phase && (!may_move || !settings->rebase))
-		return error_set(err, "file-misaligned", "offset and address of its text differ modulo a huge page%s",
+		return error_set(err, REASON_FILE_MISALIGNED,
+		                 "offset and address of its text differ modulo a huge page%s",
 		                 may_move ? ", and rebase is off" : "");
 	if (phase && relocate_check(tracee, image, fd, phase, err) < 0)
 		return -1;

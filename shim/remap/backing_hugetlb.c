@@ -44,7 +44,7 @@ static int check_memory(pid_t pid, uint64_t bytes, struct error *err)
 	host_hugetlb_memory_headroom(pid, &headroom_bytes);
 	if (headroom_bytes >= bytes)
 		return 0;
-	return error_set(err, "memory-limit",
+	return error_set(err, REASON_MEMORY_LIMIT,
 	                 "the memory cgroup has %s left, a copy needs %s: hugetlb pages count there "
 	                 "(memory_hugetlb_accounting)",
 	                 size_format(headroom_bytes, left, sizeof left), size_format(bytes, wanted, sizeof wanted));
@@ -57,7 +57,7 @@ static int check_limit(pid_t pid, uint64_t bytes, uint64_t page_bytes, struct er
 	host_hugetlb_headroom(pid, page_bytes, &headroom_bytes);
 	if (headroom_bytes >= bytes)
 		return check_memory(pid, bytes, err);
-	return error_set(err, "hugetlb-limit", "the cgroup allows %s more of %s pages, %s are needed",
+	return error_set(err, REASON_HUGETLB_LIMIT, "the cgroup allows %s more of %s pages, %s are needed",
 	                 size_format(headroom_bytes, allowed, sizeof allowed),
 	                 size_format(page_bytes, page, sizeof page), size_format(bytes, wanted, sizeof wanted));
 }
@@ -69,16 +69,16 @@ static int hugetlb_check(pid_t pid, uint64_t bytes, const struct settings *setti
 	struct hugetlb_pool pool;
 	if (host_hugetlb_pool(page_bytes, &pool) < 0) {
 		char page[16];
-		return error_set_errno(err, errno, "hugetlb-pool", "no pool of %s pages",
+		return error_set_errno(err, errno, REASON_HUGETLB_POOL, "no pool of %s pages",
 		                       size_format(page_bytes, page, sizeof page));
 	}
 	uint64_t unreserved = pool.free > pool.reserved ? pool.free - pool.reserved : 0;
 	if (unreserved + pool.overcommit_left < pages)
-		return error_set(err, "hugetlb-pool", "%" PRIu64 " of the %" PRIu64 " pages needed are free",
+		return error_set(err, REASON_HUGETLB_POOL, "%" PRIu64 " of the %" PRIu64 " pages needed are free",
 		                 unreserved + pool.overcommit_left, pages);
 	uint64_t kept = kept_free(&pool, settings);
 	if (kept && unreserved < pages + kept)
-		return error_set(err, "hugetlb-reserved",
+		return error_set(err, REASON_HUGETLB_RESERVED,
 		                 "%" PRIu64 " pages are free, %" PRIu64 " needed, keep_free holds %" PRIu64 " back",
 		                 unreserved, pages, kept);
 	return check_limit(pid, bytes, page_bytes, err);
@@ -87,10 +87,10 @@ static int hugetlb_check(pid_t pid, uint64_t bytes, const struct settings *setti
 static int allocation_failed(int errnum, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
 {
 	if (errnum == EFBIG)
-		return error_set(err, "file-size-limit", "RLIMIT_FSIZE is below the size of the text");
+		return error_set(err, REASON_FILE_SIZE_LIMIT, "RLIMIT_FSIZE is below the size of the text");
 	if ((errnum == ENOSPC || errnum == ENOMEM) && check_limit(pid, bytes, page_bytes, err) < 0)
 		return -1;
-	return error_set_errno(err, errnum, "hugetlb-pool", "taking %" PRIu64 " pages", bytes / page_bytes);
+	return error_set_errno(err, errnum, REASON_HUGETLB_POOL, "taking %" PRIu64 " pages", bytes / page_bytes);
 }
 
 /* fallocate() takes and zeroes every page now: a shortage or a cgroup limit is an error here instead of a SIGBUS later.

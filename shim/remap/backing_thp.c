@@ -44,7 +44,7 @@ static int check_orders(struct error *err)
 	host_switch("/sys/kernel/mm/transparent_hugepage/shmem_enabled", chosen, sizeof chosen);
 	if (chosen[0] && strcmp(chosen, "never") != 0 && strcmp(chosen, "deny") != 0)
 		return 0;
-	return error_set(err, "thp-refused",
+	return error_set(err, REASON_THP_REFUSED,
 	                 "this kernel has no MADV_COLLAPSE (Linux 6.1), and transparent_hugepage/shmem_enabled is %s; "
 	                 "it would have to be advise",
 	                 chosen[0] ? chosen : "not there");
@@ -67,7 +67,7 @@ static int thp_check(pid_t pid, uint64_t bytes, const struct settings *settings,
 	if (left_bytes >= bytes + MEMORY_SLACK_BYTES)
 		return 0;
 	char left[16], wanted[16];
-	return error_set(err, "memory-limit", "%s has %s left, a copy needs %s",
+	return error_set(err, REASON_MEMORY_LIMIT, "%s has %s left, a copy needs %s",
 	                 is_limit ? "the memory cgroup" : "this machine", size_format(left_bytes, left, sizeof left),
 	                 size_format(bytes, wanted, sizeof wanted));
 }
@@ -78,8 +78,8 @@ static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_byte
 	if (ftruncate(memfd, (off_t)bytes) == 0)
 		return 0;
 	if (errno == EFBIG)
-		return error_set(err, "file-size-limit", "RLIMIT_FSIZE is below the size of the text");
-	return error_set_errno(err, errno, "thp-refused", "sizing the memfd");
+		return error_set(err, REASON_FILE_SIZE_LIMIT, "RLIMIT_FSIZE is below the size of the text");
+	return error_set_errno(err, errno, REASON_THP_REFUSED, "sizing the memfd");
 }
 
 /*
@@ -91,11 +91,11 @@ static int collapse_ended(int errnum, int64_t disabled, struct error *err)
 	if (errnum == EINVAL && !populate_knows_advice(MADV_COLLAPSE))
 		return 0;
 	if (disabled == 1)
-		return error_set(err, "thp-refused",
+		return error_set(err, REASON_THP_REFUSED,
 		                 "the process has switched huge pages off for itself (PR_SET_THP_DISABLE)");
 	if (errnum == ENOMEM)
-		return error_set_errno(err, errnum, "thp-refused", "no huge page could be had");
-	return error_set_errno(err, errnum, "thp-refused", "MADV_COLLAPSE of a memfd");
+		return error_set_errno(err, errnum, REASON_THP_REFUSED, "no huge page could be had");
+	return error_set_errno(err, errnum, REASON_THP_REFUSED, "MADV_COLLAPSE of a memfd");
 }
 
 /*
@@ -141,7 +141,7 @@ static int thp_allocate_mapped(struct tracee *tracee, uint64_t aside_addr, uint6
 		if (result == INT64_MIN)
 			return -1;
 		if (result < 0)
-			return error_set_errno(err, (int)-result, "thp-refused", "no page for the copy");
+			return error_set_errno(err, (int)-result, REASON_THP_REFUSED, "no page for the copy");
 	}
 	for (int tries = 0;; tries++) {
 		if (advise_inside(tracee, aside_addr, bytes, MADV_COLLAPSE, &result, err) < 0)

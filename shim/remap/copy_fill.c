@@ -41,9 +41,9 @@ static int fill_from_file(int text_fd, char *to, uint64_t bytes, uint64_t file_o
 	while (bytes > 0) {
 		ssize_t got = retry(pread(text_fd, to, bytes, (off_t)file_off));
 		if (got < 0)
-			return error_set_errno(err, errno, "text-unreadable", "reading the program's file");
+			return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "reading the program's file");
 		if (got == 0)
-			return error_set(err, "text-unreadable", "the program's file ends inside its text");
+			return error_set(err, REASON_TEXT_UNREADABLE, "the program's file ends inside its text");
 		to += got;
 		bytes -= (uint64_t)got;
 		file_off += (uint64_t)got;
@@ -77,12 +77,13 @@ static int fill_part(const struct filling *filling, const struct plan_range *ran
 	uint64_t align = filling->page_bytes;
 	char *reserve = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (reserve == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no address space to fill the copy from");
+		return error_set_errno(err, errno, REASON_ADDRESS_SPACE_LIMIT,
+		                       "no address space to fill the copy from");
 	char *window = reserve + (align - (uintptr_t)reserve % align) % align;
 	int result = 0;
 	if (mmap(window, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, filling->memfd, (off_t)copy_off) ==
 	    MAP_FAILED)
-		result = error_set_errno(err, errno, "remap", "mapping the copy to fill it");
+		result = error_set_errno(err, errno, REASON_REMAP, "mapping the copy to fill it");
 	if (!result && filling->backing)
 		result = filling->backing->open_window(window, bytes, err);
 	if (!result)
@@ -166,7 +167,7 @@ static int fill_shared(const struct filling *filling, unsigned parts, struct err
 		return -1;
 	}
 	if (progress->complete != parts)
-		return error_set(err, "remap", "the process that helped to fill the copy was killed");
+		return error_set(err, REASON_REMAP, "the process that helped to fill the copy was killed");
 	return 0;
 }
 
@@ -181,7 +182,7 @@ int fill_copy(int memfd, const struct plan *plan, const struct backing_copy *bac
 	struct progress *progress =
 	    mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (progress == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no memory to fill the copy");
+		return error_set_errno(err, errno, REASON_ADDRESS_SPACE_LIMIT, "no memory to fill the copy");
 	filling.progress = progress;
 	int result = fill_shared(&filling, parts, err);
 	munmap(progress, sizeof *progress);

@@ -15,13 +15,7 @@
 
 bool is_nothing_to_do(const struct error *reason)
 {
-	static const char *const words[] = {"text-small",   "text-large",    "no-text",
-	                                    "no-huge-slot", "text-writable", "not-native"};
-	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-		if (strcmp(reason->word, words[i]) == 0)
-			return true;
-	}
-	return false;
+	return reason_class(reason->code) == REASON_CLASS_NOTHING_TO_DO;
 }
 
 /* Keep the first refusal's word; add the others' to the detail, so that nothing that was tried goes untold. */
@@ -31,9 +25,9 @@ static void add_refusal(struct error *all, enum backing backing, const struct er
 		*all = *refusal;
 		return;
 	}
-	if (strcmp(all->word, refusal->word) == 0 && is_nothing_to_do(refusal))
+	if (all->code == refusal->code && is_nothing_to_do(refusal))
 		return;
-	char text[sizeof refusal->word + sizeof refusal->detail + 2];
+	char text[ERROR_TEXT_BYTES];
 	error_text(refusal, text, sizeof text);
 	size_t used = strlen(all->detail);
 	snprintf(all->detail + used, sizeof all->detail - used, "; %s: %s", backing_name(backing), text);
@@ -121,7 +115,7 @@ bool object_remap(struct object *object, struct report_object *out)
 	if (fd < 0)
 		return false;
 	if (is_changed(object))
-		return error_set(&out->reason, "text-changed", "its text is no longer what its file says") == 0;
+		return error_set(&out->reason, REASON_TEXT_CHANGED, "its text is no longer what its file says") == 0;
 	enum backing applied = BACKING_NONE;
 	int done = -1;
 	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
@@ -132,7 +126,7 @@ bool object_remap(struct object *object, struct report_object *out)
 		done = is_in_time(tracee, &refusal) < 0 ? -1 : try_backing(object, i, fd, &plan, &refusal);
 		if (done < 0)
 			add_refusal(&out->reason, settings->backing[i], &refusal);
-		if (strcmp(refusal.word, "text-sealed") == 0)
+		if (refusal.code == REASON_TEXT_SEALED)
 			break; /* to every copy */
 	}
 	if (done == 0 && !error_is_set(&out->reason))

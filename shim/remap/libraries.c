@@ -158,10 +158,10 @@ static int fill_request(const struct work *work, struct search_request *request,
 	request->is_secure = work->is_secure;
 	snprintf(path, sizeof path, "/proc/%d/environ", (int)work->pid);
 	if (read_file_at(AT_FDCWD, path, ENVIRON_BYTES_MAX, &environment, &bytes) < 0)
-		return error_set_errno(err, errno, "no-proc", "%s", path);
+		return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
 	if (!take_variable(environment, bytes, "LD_LIBRARY_PATH", request->library_path) ||
 	    !take_variable(environment, bytes, "LD_PRELOAD", request->preload))
-		return error_set(err, "library-unknown", "LD_LIBRARY_PATH or LD_PRELOAD is longer than %d KiB",
+		return error_set(err, REASON_LIBRARY_UNKNOWN, "LD_LIBRARY_PATH or LD_PRELOAD is longer than %d KiB",
 		                 SEARCH_PATHS_MAX / 1024);
 	return 0;
 }
@@ -172,18 +172,18 @@ void library_judge(const struct settings *settings, const struct found_library *
 	text_slots_of(library->facts, true, host_pages()->huge_bytes, out);
 	size_format(out->text_bytes, is, sizeof is);
 	struct error no = {0};
-	if (strcmp(out->reason.word, "no-text") == 0)
+	if (out->reason.code == REASON_NO_TEXT)
 		return;
 	if (!library_is_wanted(settings, library->path, library->is_later))
-		error_set(&no, "rule-skip", "the policy leaves this library alone");
+		error_set(&no, REASON_RULE_SKIP, "the policy leaves this library alone");
 	else if (out->text_bytes < settings->min_text_bytes)
-		error_set(&no, "text-small", "%s of text, the policy asks for %s", is,
+		error_set(&no, REASON_TEXT_SMALL, "%s of text, the policy asks for %s", is,
 		          size_format(settings->min_text_bytes, wanted, sizeof wanted));
 	else if (out->text_bytes > settings->max_text_bytes)
-		error_set(&no, "text-large", "%s of text, the policy allows %s", is,
+		error_set(&no, REASON_TEXT_LARGE, "%s of text, the policy allows %s", is,
 		          size_format(settings->max_text_bytes, wanted, sizeof wanted));
 	else if (library->has_text_relocations)
-		error_set(&no, "text-changed", "ld.so writes to its text (DT_TEXTREL)");
+		error_set(&no, REASON_TEXT_CHANGED, "ld.so writes to its text (DT_TEXTREL)");
 	if (!error_is_set(&no))
 		return;
 	out->reason = no;
@@ -200,7 +200,7 @@ static void on_found(void *context, const struct found_library *library, int fd)
 	if (work->only_later && !library->is_later)
 		return;
 	library_judge(work->settings, library, &slots);
-	if (is_nothing_to_do(&slots.reason) || strcmp(slots.reason.word, "rule-skip") == 0)
+	if (is_nothing_to_do(&slots.reason) || slots.reason.code == REASON_RULE_SKIP)
 		return;
 	if (out->count == PREPARED_MAX) {
 		out->is_cut = true;
@@ -256,7 +256,7 @@ static void prepare(const struct work *work, const struct kept *kept, struct pre
 	                          &prepared->huge_bytes, &prepared->reason);
 	prepared->is_placed = library_is_placed(kept->fd, &kept->elf);
 	if (!prepared->is_placed && !error_is_set(&prepared->reason))
-		error_set(&prepared->reason, "file-misaligned",
+		error_set(&prepared->reason, REASON_FILE_MISALIGNED,
 		          "it is mapped at any address, so offset and address will differ modulo a huge page");
 }
 
@@ -308,7 +308,7 @@ static void add_to_report(const struct preparation *out, bool only_later, struct
 		                                 .reason = prepared->reason};
 		memcpy(object->path, prepared->path, sizeof object->path);
 		if (!out->has_ended && huge_bytes < prepared->slot_bytes && !error_is_set(&object->reason))
-			error_set(&object->reason, "file-timeout", "there was no time left to prepare it");
+			error_set(&object->reason, REASON_FILE_TIMEOUT, "there was no time left to prepare it");
 		report->prepared_bytes += object->prepared_bytes;
 	}
 }
@@ -322,7 +322,7 @@ static void run(struct work *work, int exe_fd, int timeout_ms)
 	work->reader = &reader;
 	work->deadline_us = now_us() + (int64_t)timeout_ms * 1000;
 	if (aside(do_work, work, timeout_ms, -1) < 0 && errno == EAGAIN)
-		error_set(reason, "process-limit", "no process to prepare the libraries");
+		error_set(reason, REASON_PROCESS_LIMIT, "no process to prepare the libraries");
 	reader_end(&reader);
 }
 
@@ -378,7 +378,7 @@ int libraries_find(const char *exe, const struct settings *settings, bool with_e
 	cleanup_free struct search_request *request = NULL;
 	cleanup_close int exe_fd = open(exe, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (exe_fd < 0 || !(request = calloc(1, sizeof *request)))
-		return error_set_errno(err, errno, "text-unreadable", "%s", exe);
+		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "%s", exe);
 	snprintf(request->exe, sizeof request->exe, "%s", exe);
 	if (!getcwd(request->folder, sizeof request->folder))
 		request->folder[0] = '\0';

@@ -237,7 +237,7 @@ static int do_slow_part(struct slots *slots, struct findings *findings, unsigned
 	int timeout = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
 	int result = may_wait ? do_in_child(&task) : aside(do_in_child, &task, timeout, -1);
 	if (result < 0 && errno == EAGAIN)
-		return error_set(err, "process-limit", "no process to prepare the page cache");
+		return error_set(err, REASON_PROCESS_LIMIT, "no process to prepare the page cache");
 	bool in_time = result >= 0 || errno != ETIMEDOUT;
 	if (in_time && findings->outcome == OUTCOME_UNFINISHED)
 		findings->outcome = OUTCOME_ENDED; /* by a seccomp filter, or someone's kill(1) */
@@ -251,23 +251,23 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 	if (huge == slots->count)
 		return;
 	if (huge + cut == slots->count)
-		error_set(err, "file-short", "the file ends before %u of its %u huge pages", cut, slots->count);
+		error_set(err, REASON_FILE_SHORT, "the file ends before %u of its %u huge pages", cut, slots->count);
 	else if (outcome == OUTCOME_UNFINISHED || outcome == OUTCOME_TIME_SHORT)
-		error_set(err, "file-timeout", "%u of %u huge pages could be read in %u ms", huge, slots->count,
+		error_set(err, REASON_FILE_TIMEOUT, "%u of %u huge pages could be read in %u ms", huge, slots->count,
 		          timeout_ms);
 	else if (outcome == OUTCOME_ENDED)
-		error_set(err, "file-unsupported",
+		error_set(err, REASON_FILE_UNSUPPORTED,
 		          "the child that prepared the page cache was killed; by a seccomp filter?");
 	else if (outcome == OUTCOME_UNSUPPORTED && findings->feature)
-		error_set(err, "file-unsupported",
+		error_set(err, REASON_FILE_UNSUPPORTED,
 		          "this ext4 has the feature %s, which keeps the kernel from large folios on all of it",
 		          findings->feature);
 	else if (outcome == OUTCOME_UNSUPPORTED)
-		error_set(err, "file-unsupported",
+		error_set(err, REASON_FILE_UNSUPPORTED,
 		          "this filesystem and kernel read the file into small folios, or no memory is left in such "
 		          "large pieces");
 	else
-		error_set(err, "file-busy",
+		error_set(err, REASON_FILE_BUSY,
 		          "%u of %u slots are huge; %u are dirty, or mapped in small pages by another process", huge,
 		          slots->count, slots->count - huge - cut);
 }
@@ -291,17 +291,17 @@ static int make_ranges_huge(int fd, const struct file_range *ranges, unsigned co
 	struct slots slots;
 	*huge_bytes = 0;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_set(err, "file-unsupported", "not a plain file");
+		return error_set(err, REASON_FILE_UNSUPPORTED, "not a plain file");
 	if (!populate_knows_advice(MADV_POPULATE_READ))
-		return error_set(err, "file-unsupported", "this kernel has no MADV_POPULATE_READ (Linux 5.14)");
+		return error_set(err, REASON_FILE_UNSUPPORTED, "this kernel has no MADV_POPULATE_READ (Linux 5.14)");
 	/* Bit 1 alone would spare mappings with MADV_HUGEPAGE (PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18). */
 	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
-		return error_set(err, "file-unsupported",
+		return error_set(err, REASON_FILE_UNSUPPORTED,
 		                 "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
 	struct findings *findings =
 	    mmap(NULL, sizeof *findings, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (findings == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no memory to look at the file");
+		return error_set_errno(err, errno, REASON_ADDRESS_SPACE_LIMIT, "no memory to look at the file");
 	int result =
 	    slots_of_ranges(ranges, count, (uint64_t)st.st_size, host_pages()->huge_bytes, findings->list, err);
 	if (result > 0) {
@@ -331,7 +331,7 @@ static int look_only(struct slots *slots, struct page_cache_state *out, struct e
 {
 	unsigned batch[SLOTS_BATCH], count = 0;
 	if (!slots->sees_cache)
-		return error_set(err, "file-hidden",
+		return error_set(err, REASON_FILE_HIDDEN,
 		                 "the kernel tells only the file's owner what is in the page cache");
 	for (unsigned i = 0; i < slots->count; i++) {
 		if (slots->list[i].state == SLOT_SMALL)
@@ -356,10 +356,10 @@ int page_cache_look(int fd, const struct file_range *ranges, unsigned count, str
 	struct stat st;
 	struct slots slots;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_set(err, "file-unsupported", "not a plain file");
+		return error_set(err, REASON_FILE_UNSUPPORTED, "not a plain file");
 	cleanup_free struct slot *list = calloc(PAGE_CACHE_SLOTS_MAX, sizeof *list);
 	if (!list)
-		return error_set_errno(err, ENOMEM, "file-unsupported", "looking at the file");
+		return error_set_errno(err, ENOMEM, REASON_FILE_UNSUPPORTED, "looking at the file");
 	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, host_pages()->huge_bytes, list, err);
 	if (result < 0)
 		return -1;

@@ -39,14 +39,15 @@ int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t fi
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t start = ranges[i].file_off, bytes = ranges[i].bytes;
 		if (start % huge_bytes || bytes % huge_bytes || bytes / huge_bytes > PAGE_CACHE_SLOTS_MAX - found)
-			return error_set(err, "file-unsupported",
+			return error_set(err, REASON_FILE_UNSUPPORTED,
 			                 "more than %u slots of a huge page, or not whole ones", PAGE_CACHE_SLOTS_MAX);
 		for (uint64_t at = 0; at < bytes; at += huge_bytes) {
 			bool whole = start <= file_bytes && at + huge_bytes <= file_bytes - start;
 			list[found++] = (struct slot){start + at, whole ? SLOT_SMALL : SLOT_SHORT};
 		}
 	}
-	return found > 0 ? (int)found : error_set(err, "file-unsupported", "no whole slot of a huge page to look at");
+	return found > 0 ? (int)found
+	                 : error_set(err, REASON_FILE_UNSUPPORTED, "no whole slot of a huge page to look at");
 }
 
 static char *place(const struct slots *slots, unsigned number)
@@ -75,7 +76,7 @@ static char *map_slots(const struct slots *slots, unsigned index, unsigned count
 static int check_executable(const struct slots *slots, struct error *err)
 {
 	if (slots->count > 0 && !map_slots(slots, 0, 1, 0))
-		return error_set_errno(err, errno, "file-unsupported", "mapping it as text");
+		return error_set_errno(err, errno, REASON_FILE_UNSUPPORTED, "mapping it as text");
 	return 0;
 }
 
@@ -109,11 +110,11 @@ int slots_open(struct slots *slots, int fd, struct slot *list, unsigned count, s
 	struct stat st;
 	*slots = (struct slots){.fd = fd, .pages = *host_pages(), .pagemap_fd = -1, .list = list, .count = count};
 	if (fstat(fd, &st) < 0)
-		return error_set_errno(err, errno, "file-unsupported", "fstat");
+		return error_set_errno(err, errno, REASON_FILE_UNSUPPORTED, "fstat");
 	slots->reserve = mmap(NULL, RESERVE_SLOTS * slots->pages.huge_bytes, PROT_NONE,
 	                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (slots->reserve == MAP_FAILED)
-		return error_set_errno(err, errno, "address-space-limit", "no address space to look at the file");
+		return error_set_errno(err, errno, REASON_ADDRESS_SPACE_LIMIT, "no address space to look at the file");
 	slots->window =
 	    slots->reserve +
 	    (slots->pages.huge_bytes - (uintptr_t)slots->reserve % slots->pages.huge_bytes) % slots->pages.huge_bytes;

@@ -140,27 +140,27 @@ static int write_owned(pid_t pid, const struct owner *owner, const struct plan *
 	struct error unread = {0};
 	cleanup_close int folder = open_folder(pid);
 	if (folder < 0)
-		return error_set_errno(err, errno, "perf-map", "the workload's /tmp");
+		return error_set_errno(err, errno, REASON_PERF_MAP, "the workload's /tmp");
 	int fd = open_map(folder, owner, add);
 	if (fd < 0)
-		return error_set_errno(err, errno, "perf-map", "/tmp/%s", owner->name);
+		return error_set_errno(err, errno, REASON_PERF_MAP, "/tmp/%s", owner->name);
 	struct writer writer = {plan, fdopen(fd, "w")};
 	if (!writer.map) {
 		close(fd);
-		return error_set_errno(err, ENOMEM, "perf-map", "/tmp/%s", owner->name);
+		return error_set_errno(err, ENOMEM, REASON_PERF_MAP, "/tmp/%s", owner->name);
 	}
 	int result = elf_read_symbols(text_fd, SYMBOLS_TIMEOUT_MS, write_symbol, &writer, &unread);
 	bool is_written = !ferror(writer.map);
 	if (fclose(writer.map) != 0 || !is_written)
-		return error_set(err, "perf-map", "/tmp/%s could not be written to its end", owner->name);
-	return result < 0 ? error_set(err, "perf-map", "%s", unread.detail) : 0;
+		return error_set(err, REASON_PERF_MAP, "/tmp/%s could not be written to its end", owner->name);
+	return result < 0 ? error_set(err, REASON_PERF_MAP, "%s", unread.detail) : 0;
 }
 
 int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, struct error *err)
 {
 	struct owner owner;
 	if (read_owner(pid, &owner) < 0)
-		return error_set(err, "perf-map", "the workload's ids cannot be read");
+		return error_set(err, REASON_PERF_MAP, "the workload's ids cannot be read");
 	int result = write_owned(pid, &owner, plan, text_fd, add, err);
 	rights_free(&owner.rights);
 	return result;

@@ -86,7 +86,7 @@ static void add_whole_slots(const struct image *image, size_t text, bool round_o
 	if (start >= end)
 		return;
 	if (!add_range(image, text, start, end, plan) && !error_is_set(&plan->reason))
-		error_set(&plan->reason, "text-scattered", "the text is in more pieces than hugexec handles (%d)",
+		error_set(&plan->reason, REASON_TEXT_SCATTERED, "the text is in more pieces than hugexec handles (%d)",
 		          PLAN_PIECES_MAX);
 }
 
@@ -113,13 +113,13 @@ static bool measure_text(const struct image *image, const struct mapping *object
 	char have[16], want[16];
 	size_format(plan->text_bytes, have, sizeof have);
 	if (!plan->text_bytes)
-		error_set(&plan->reason, writable ? "text-writable" : "no-text",
+		error_set(&plan->reason, writable ? REASON_TEXT_WRITABLE : REASON_NO_TEXT,
 		          writable ? "its code is writable" : "no executable mapping of a file");
 	else if (plan->text_bytes < settings->min_text_bytes)
-		error_set(&plan->reason, "text-small", "%s of text, the policy asks for %s", have,
+		error_set(&plan->reason, REASON_TEXT_SMALL, "%s of text, the policy asks for %s", have,
 		          size_format(settings->min_text_bytes, want, sizeof want));
 	else if (plan->text_bytes > settings->max_text_bytes)
-		error_set(&plan->reason, "text-large", "%s of text, the policy allows %s", have,
+		error_set(&plan->reason, REASON_TEXT_LARGE, "%s of text, the policy allows %s", have,
 		          size_format(settings->max_text_bytes, want, sizeof want));
 	return !error_is_set(&plan->reason);
 }
@@ -134,7 +134,7 @@ bool plan_begin(const struct image *image, size_t map_index, const struct settin
 		const struct mapping object = image->mappings[map_index];
 		return measure_text(image, &object, settings, out);
 	}
-	error_set(&out->reason, "no-text", "no such mapping");
+	error_set(&out->reason, REASON_NO_TEXT, "no such mapping");
 	return false;
 }
 
@@ -150,7 +150,7 @@ void plan_make(const struct image *image, size_t map_index, const struct setting
 	}
 	if (out->range_count == 0 && !error_is_set(&out->reason)) {
 		char have[16], page[16];
-		error_set(&out->reason, "no-huge-slot", "no whole %s page lies inside its %s of text",
+		error_set(&out->reason, REASON_NO_HUGE_SLOT, "no whole %s page lies inside its %s of text",
 		          size_format(page_bytes, page, sizeof page), size_format(out->text_bytes, have, sizeof have));
 	}
 }

@@ -64,7 +64,7 @@ static void add(struct plan *plan, uint64_t start, uint64_t end, uint64_t file_o
 	    plan->pieces[last->first_piece].file_off + (start - last->start) == file_off) {
 		last->end = plan->pieces[last->first_piece].end = end;
 	} else if (plan->range_count == PLAN_RANGES_MAX) {
-		error_set(&plan->reason, "text-scattered", "the text is in more pieces than hugexec handles (%d)",
+		error_set(&plan->reason, REASON_TEXT_SCATTERED, "the text is in more pieces than hugexec handles (%d)",
 		          PLAN_RANGES_MAX);
 		return;
 	} else {
@@ -112,5 +112,5 @@ void plan_in_place(const struct image *image, size_t map_index, const struct set
 			add_slots(image, i, settings->round_out, file_bytes, out);
 	}
 	if (out->range_count == 0 && !error_is_set(&out->reason))
-		error_set(&out->reason, "no-huge-slot", "no whole huge page of the file lies inside its text");
+		error_set(&out->reason, REASON_NO_HUGE_SLOT, "no whole huge page of the file lies inside its text");
 }

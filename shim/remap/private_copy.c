@@ -55,10 +55,10 @@ static int call_failed(int64_t result, const char *what, struct error *err)
 	if (result == INT64_MIN)
 		return -1;
 	int errnum = (int)-result;
-	const char *word = errnum == EMFILE || errnum == ENFILE  ? "fd-limit"
-	                   : errnum == EPERM || errnum == EACCES ? "not-permitted"
-	                                                         : "remap";
-	return error_set_errno(err, errnum, word, "%s in the workload", what);
+	enum reason reason = errnum == EMFILE || errnum == ENFILE  ? REASON_FD_LIMIT
+	                     : errnum == EPERM || errnum == EACCES ? REASON_NOT_PERMITTED
+	                                                           : REASON_REMAP;
+	return error_set_errno(err, errnum, reason, "%s in the workload", what);
 }
 
 static int64_t advise_aside(struct copy *copy, int advice, struct error *err)
@@ -92,7 +92,7 @@ static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 	                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)tracee_fd, 0);
 	fault_point("aside");
 	if (mapped == -ENOMEM)
-		return error_set(err, "address-space-limit", "no address space for a second mapping of the text");
+		return error_set(err, REASON_ADDRESS_SPACE_LIMIT, "no address space for a second mapping of the text");
 	if (mapped < 0)
 		return call_failed(mapped, "mmap", err);
 	copy->aside_addr = (uint64_t)mapped;
@@ -105,7 +105,7 @@ static int set_size(struct copy *copy, struct error *err)
 {
 	if (ftruncate(copy->memfd, (off_t)copy->plan->range_bytes) == 0)
 		return 0;
-	return error_set_errno(err, errno, "remap", "sizing the copy");
+	return error_set_errno(err, errno, REASON_REMAP, "sizing the copy");
 }
 
 static int close_in_tracee(struct copy *copy, struct error *err)
@@ -166,7 +166,7 @@ static int allocate_and_fill(void *context, struct error *err)
 	fault_point("allocated");
 	int text_fd = mapped_file_readable(filling->text_fd);
 	if (text_fd < 0)
-		return error_set_errno(err, errno, "text-unreadable", "%s", copy->text->path);
+		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "%s", copy->text->path);
 	int result = fill_copy(copy->memfd, copy->plan, backing, copy->page_bytes, text_fd, err);
 	if (text_fd != filling->text_fd)
 		close(text_fd);
@@ -180,7 +180,7 @@ static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 		return -1;
 	fault_point("filled");
 	if (fcntl(copy->memfd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_set_errno(err, errno, "remap", "sealing the copy");
+		return error_set_errno(err, errno, REASON_REMAP, "sealing the copy");
 	fault_point("sealed");
 	return 0;
 }
@@ -205,13 +205,13 @@ static int populate(struct copy *copy, struct error *err)
 	fault_point("populated");
 	keep_from_core_files(copy, copy->aside_addr, copy->plan->range_bytes);
 	if (copy->tracee->state == TRACEE_GONE)
-		return error_set(err, "tracee-gone", "process %d has ended", (int)copy->tracee->pid);
+		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)copy->tracee->pid);
 	uint64_t end_addr = copy->aside_addr + copy->plan->range_bytes;
 	cleanup_free char *smaps = remap_read_smaps(copy->tracee->pid, end_addr);
 	uint64_t huge_bytes = remap_huge_bytes(smaps, copy->aside_addr, end_addr, NULL);
 	if (huge_bytes < copy->plan->range_bytes) {
 		char have[16], want[16];
-		return error_set(err, copy->backing->backing == BACKING_THP ? "thp-refused" : "hugetlb-pool",
+		return error_set(err, copy->backing->backing == BACKING_THP ? REASON_THP_REFUSED : REASON_HUGETLB_POOL,
 		                 "only %s of the copy's %s came on huge pages",
 		                 size_format(huge_bytes, have, sizeof have),
 		                 size_format(copy->plan->range_bytes, want, sizeof want));
@@ -254,7 +254,7 @@ static bool range_is_sealed(const struct copy *copy, const struct plan_range *ra
 static void switch_failed(const struct copy *copy, const struct plan_range *range, int64_t result, struct error *err)
 {
 	if (result == -EPERM && range_is_sealed(copy, range))
-		error_set(err, "text-sealed",
+		error_set(err, REASON_TEXT_SEALED,
 		          "the program or its loader has sealed the text (mseal): only backing file fits");
 	else
 		call_failed(result, "mremap", err);
@@ -353,7 +353,7 @@ static int check_ranges(const struct copy *copy, struct error *err)
 		    !private_pages_between(copy->tracee->pid, range->start, range->end))
 			continue;
 		if (tracee_check_native(copy->tracee, err) == 0) /* else it has gone, and has no text */
-			error_set(err, "text-changed", "its text was changed while it was copied");
+			error_set(err, REASON_TEXT_CHANGED, "its text was changed while it was copied");
 		return -1;
 	}
 	return 0;
@@ -434,11 +434,12 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 		copy.gap_addr = image_find_gap(image, image->count - 1, plan->range_bytes, plan->page_bytes, 0);
 	if (plan->range_bytes > COPY_MAX_BYTES) {
 		char text[16];
-		return error_set(err, "text-large", "no copy is made of %s",
+		return error_set(err, REASON_TEXT_LARGE, "no copy is made of %s",
 		                 size_format(plan->range_bytes, text, sizeof text));
 	}
 	if (!copy.gap_addr)
-		return error_set(err, "address-space-limit", "no free address range for a second mapping of the text");
+		return error_set(err, REASON_ADDRESS_SPACE_LIMIT,
+		                 "no free address range for a second mapping of the text");
 	if (copy.backing->check(tracee->pid, plan->range_bytes, settings, err) < 0)
 		return -1;
 	int result = make_copy_and_switch(&copy, text_fd, err);

@@ -64,15 +64,16 @@ int relocate_check(const struct tracee *tracee, const struct image *image, int e
 		return -1;
 	if (phase % segments.align) {
 		char align[16];
-		return error_set(err, "rebase-refused", "a segment of it asks for addresses that are multiples of %s",
+		return error_set(err, REASON_REBASE_REFUSED,
+		                 "a segment of it asks for addresses that are multiples of %s",
 		                 size_format(segments.align, align, sizeof align));
 	}
 	/* ld.so started as a program is ET_DYN too, but its own program is a file that it opens itself. */
 	snprintf(path, sizeof path, "/proc/%d/personality", (int)tracee->pid);
 	if (read_file_at(AT_FDCWD, path, 64, &text, NULL) < 0)
-		return error_set_errno(err, errno, "rebase-refused", "%s", path);
+		return error_set_errno(err, errno, REASON_REBASE_REFUSED, "%s", path);
 	if (strtoul(text, NULL, 16) & ADDR_NO_RANDOMIZE)
-		return error_set(err, "rebase-refused",
+		return error_set(err, REASON_REBASE_REFUSED,
 		                 "its addresses must not be random (personality ADDR_NO_RANDOMIZE)");
 	return 0;
 }
@@ -98,7 +99,7 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 		if (hold == SEGMENTS_NOTHING)
 			continue;
 		if (hold == SEGMENTS_PART || (!own && !bss) || move->count == MAPPINGS_MAX || mapping->shared) {
-			error_set(err, "rebase-refused",
+			error_set(err, REASON_REBASE_REFUSED,
 			          "its mappings are not those of a program that was just loaded");
 			return -1;
 		}
@@ -109,7 +110,7 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 		move->parts[move->count++].as_in_file = own && as_in_file;
 	}
 	if (move->count == 0) {
-		error_set(err, "rebase-refused", "none of its mappings is the program's");
+		error_set(err, REASON_REBASE_REFUSED, "none of its mappings is the program's");
 		return -1;
 	}
 	return 0;
@@ -135,14 +136,14 @@ static int choose_delta(struct move *move, uint64_t phase, struct error *err)
 	for (int tries = 0; tries < BASE_TRIES; tries++) {
 		uint64_t random;
 		if (getrandom(&random, sizeof random, 0) != sizeof random)
-			return error_set_errno(err, errno, "rebase-refused", "getrandom");
+			return error_set_errno(err, errno, REASON_REBASE_REFUSED, "getrandom");
 		/* The old base keeps its bits below a huge page, moved by the phase. */
 		uint64_t base = ARCH_MOVE_LOWEST + random % steps * huge_bytes + (start + phase) % huge_bytes;
 		move->delta = base - start;
 		if (is_free(move->image, base, end + move->delta))
 			return 0;
 	}
-	return error_set(err, "rebase-refused", "no free address range found");
+	return error_set(err, REASON_REBASE_REFUSED, "no free address range found");
 }
 
 /*
@@ -165,7 +166,7 @@ static int bring(struct move *move, unsigned i, struct error *err)
 	if (result == INT64_MIN)
 		return -1;
 	if (result < 0)
-		return error_set_errno(err, (int)-result, "rebase-refused", "mremap in the workload");
+		return error_set_errno(err, (int)-result, REASON_REBASE_REFUSED, "mremap in the workload");
 	move->parts[i].done = true;
 	if (move->parts[i].as_in_file && !move->parts[i].fresh)
 		remote_syscall(move->tracee, NULL, SYS_madvise, to_addr, bytes, MADV_DONTNEED, 0, 0, 0);
@@ -267,11 +268,11 @@ int relocate(struct tracee *tracee, const struct image *image, int exe_fd, uint6
 	move.scratch_addr = tracee_scratch(tracee, SCRATCH_BYTES);
 	int result;
 	if (moves_syscall_insn(&move))
-		result =
-		    error_set(err, "rebase-refused", "calls could not be run in it while it moves: it has no vDSO");
+		result = error_set(err, REASON_REBASE_REFUSED,
+		                   "calls could not be run in it while it moves: it has no vDSO");
 	else if (tracee_read(tracee, move.scratch_addr, before, sizeof before) != sizeof before ||
 	         memcmp(before, zero, sizeof zero) != 0)
-		result = error_set(err, "rebase-refused", "the memory below the stack is in use");
+		result = error_set(err, REASON_REBASE_REFUSED, "the memory below the stack is in use");
 	else
 		result = auxv_find(tracee, &move.auxv, err);
 	if (result == 0)

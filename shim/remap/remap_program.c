@@ -51,13 +51,13 @@ static void sum_up(struct report *report)
 	char size[16];
 	if (report->outcome == OUTCOME_SKIPPED && report->prepared_bytes > 0)
 		error_set(
-		    &report->reason, "libraries-prepared",
+		    &report->reason, REASON_LIBRARIES_PREPARED,
 		    "the page cache holds %s of its libraries in huge pages, which the kernel maps as they are used",
 		    size_format(report->prepared_bytes, size, sizeof size));
 	const struct report_object *refused = refused_library(report);
 	if (report->outcome == OUTCOME_SKIPPED && report->prepared_bytes == 0 && refused) {
 		report->outcome = OUTCOME_FAILED;
-		error_set(&report->reason, refused->reason.word, "%s: %s", basename(refused->path),
+		error_set(&report->reason, refused->reason.code, "%s: %s", basename(refused->path),
 		          refused->reason.detail);
 	}
 }
@@ -132,9 +132,9 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 		sum_up(report);
 		fault_point("verified");
 	} else if (image.has_exe) {
-		error_set_errno(&report->reason, ENOMEM, "image", "what is to be reported");
+		error_set_errno(&report->reason, ENOMEM, REASON_IMAGE, "what is to be reported");
 	} else if (!has_run) {
-		error_set(&report->reason, "no-text", "the program is no mapped file");
+		error_set(&report->reason, REASON_NO_TEXT, "the program is no mapped file");
 	}
 	image_free(&image);
 }
@@ -235,7 +235,8 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 	if (host_is_single_threaded(tracee->pid))
 		run_libraries(tracee, settings, report);
 	else if (report->outcome != OUTCOME_FAILED)
-		error_set(&report->reason, "threads-busy", "its libraries are left alone: one has started threads");
+		error_set(&report->reason, REASON_THREADS_BUSY,
+		          "its libraries are left alone: one has started threads");
 }
 
 void engine_run_frozen(struct tracee *tracee, const struct settings *settings, struct report *report)

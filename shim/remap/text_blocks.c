@@ -49,15 +49,15 @@ void text_slots_of(const struct elf_facts *elf, bool is_library, uint64_t huge_b
 		out->slot_bytes += out->ranges[out->count++].bytes;
 	}
 	if (misaligned && elf->type == ET_DYN)
-		error_set(&out->reason, "file-misaligned",
+		error_set(&out->reason, REASON_FILE_MISALIGNED,
 		          "it was linked so that offset and address of its text differ modulo a huge page");
 	else if (misaligned)
-		error_set(&out->reason, "file-misaligned",
+		error_set(&out->reason, REASON_FILE_MISALIGNED,
 		          "it has a fixed address that differs from the offset of its text modulo a huge page");
 	else if (out->text_bytes == 0)
-		error_set(&out->reason, "no-text", "it has no executable segment");
+		error_set(&out->reason, REASON_NO_TEXT, "it has no executable segment");
 	else if (out->count == 0)
-		error_set(&out->reason, "no-huge-slot", "no whole huge page lies inside its text");
+		error_set(&out->reason, REASON_NO_HUGE_SLOT, "no whole huge page lies inside its text");
 }
 
 void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *out)

@@ -54,7 +54,7 @@ static int map_ranges(struct tracee *tracee, const struct image *image, const st
 		if (result == INT64_MIN)
 			return -1;
 		if (result < 0) {
-			error_set_errno(err, (int)-result, "round-out", "mmap in the workload");
+			error_set_errno(err, (int)-result, REASON_ROUND_OUT, "mmap in the workload");
 			if (!is_untouched(tracee->pid, image, range))
 				tracee_kill(tracee);
 			return -1;
@@ -71,11 +71,11 @@ static int pass_and_map(struct tracee *tracee, const struct image *image, const 
 	char before[TRACEE_PASS_BYTES];
 	uint64_t scratch_addr = tracee_scratch(tracee, sizeof before);
 	if (tracee_read(tracee, scratch_addr, before, sizeof before) != sizeof before)
-		return error_set(err, "round-out", "the memory below the stack cannot be read");
+		return error_set(err, REASON_ROUND_OUT, "the memory below the stack cannot be read");
 	int tracee_fd = tracee_pass_file(tracee, fd, scratch_addr);
 	if (tracee->state == TRACEE_GONE)
-		return error_set(err, "tracee-gone", "process %d has ended", (int)tracee->pid);
-	int result = tracee_fd < 0 ? error_set(err, "round-out", "the file could not be passed to the workload")
+		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)tracee->pid);
+	int result = tracee_fd < 0 ? error_set(err, REASON_ROUND_OUT, "the file could not be passed to the workload")
 	                           : map_ranges(tracee, image, plan, tracee_fd, err);
 	if (tracee_fd >= 0 && tracee->state == TRACEE_INJECTING)
 		remote_syscall(tracee, NULL, SYS_close, (uint64_t)tracee_fd, 0, 0, 0, 0, 0);
@@ -94,7 +94,7 @@ int widen_text(struct tracee *tracee, const struct image *image, const struct pl
 		/* Breakpoints, or what else is not in the file; a uprobe would count the new mapping, but not the old.
 		 */
 		if (private_pages_between(tracee->pid, range->start, range->end))
-			return error_set(err, "text-changed",
+			return error_set(err, REASON_TEXT_CHANGED,
 			                 "its text, or the memory beside it, holds what is not in its file");
 	}
 	if (!is_needed)

@@ -204,12 +204,12 @@ int record_write(const char *directory, const char *id, pid_t init_pid, const st
 	struct record record = {.init_pid = init_pid};
 	char name[NAME_MAX + 1], pid[16];
 	if (!is_id(id))
-		return error_set(err, "record",
+		return error_set(err, REASON_RECORD,
 		                 "the container's id is too long or has other characters than A-Z a-z "
 		                 "0-9 _ + - .");
 	snprintf(record.id, sizeof record.id, "%s", id);
 	if (start_of(init_pid, &record.init_start) < 0)
-		return error_set_errno(err, errno, "record", "process %d", (int)init_pid);
+		return error_set_errno(err, errno, REASON_RECORD, "process %d", (int)init_pid);
 	snprintf(pid, sizeof pid, "%d", (int)init_pid);
 	record.mount_ns = mount_ns_of(pid);
 	if (record.mount_ns == mount_ns_of("self"))
@@ -219,14 +219,14 @@ int record_write(const char *directory, const char *id, pid_t init_pid, const st
 
 	cleanup_close int fd = open_directory(directory);
 	if (fd < 0)
-		return error_set_errno(err, errno, "record", "%s", directory);
+		return error_set_errno(err, errno, REASON_RECORD, "%s", directory);
 	visit_records(fd, NULL, NULL);
 	json_object *json = to_json(&record);
 	const char *text = json ? json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN) : NULL;
 	errno = ENOMEM;
 	int result = text ? write_file(fd, name, text) : -1;
 	if (result < 0)
-		error_set_errno(err, errno, "record", "%s/%s", directory, name);
+		error_set_errno(err, errno, REASON_RECORD, "%s/%s", directory, name);
 	json_object_put(json);
 	return result;
 }

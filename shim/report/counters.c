@@ -120,7 +120,7 @@ void metrics_add(const char *file, const struct report *report)
 	if (!table)
 		return;
 	if (has_magic(table)) {
-		memcpy(key.reason, report->reason.word, strnlen(report->reason.word, METRICS_REASON_BYTES - 1));
+		snprintf(key.reason, sizeof key.reason, "%s", reason_word(report->reason.code));
 		struct row *row = find_row(table, &key);
 		size_t bucket = 0;
 		while (bucket < METRICS_BUCKETS - 1 && report->latency_us > metrics_bucket_us[bucket])

@@ -157,7 +157,7 @@ static int open_report(const struct telling *telling)
 
 static int say_not_started(int fd, const struct report *report, int timeout_ms)
 {
-	char reason[sizeof report->reason + 2];
+	char reason[ERROR_TEXT_BYTES];
 	char exe[sizeof report->exe];
 	char line[sizeof reason + sizeof exe + 128];
 	int bytes =
@@ -290,7 +290,7 @@ void deliver_report(const struct report_target *target, const struct report *rep
 	const char *unwritten = tell_files(&telling);
 	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it; nor is what another
 	 * tells and counts. */
-	if (strcmp(report->reason.word, "no-rule") == 0 || strcmp(report->reason.word, "followed-already") == 0)
+	if (report->reason.code == REASON_NO_RULE || report->reason.code == REASON_FOLLOWED_ALREADY)
 		return;
 	report_to_journal(report, unwritten);
 	metrics_add(METRICS_FILE, report);

@@ -50,7 +50,7 @@ static json_object *text_or_empty(const char *text)
 
 static json_object *reason_or_null(const struct error *reason)
 {
-	char text[sizeof *reason + 2];
+	char text[ERROR_TEXT_BYTES];
 	return error_is_set(reason) ? text_or_null(error_text(reason, text, sizeof text)) : NULL;
 }
 
@@ -146,7 +146,7 @@ int report_append(int fd, const struct report *report, int timeout_ms)
 /* What of a program's text was put on huge pages only in part, or of its libraries not at all: " (...)", or "". */
 static void rest_message(const struct report *report, char *rest, size_t rest_bytes)
 {
-	char reason[sizeof report->reason + 2];
+	char reason[ERROR_TEXT_BYTES];
 	unsigned more = 0;
 	rest[0] = '\0';
 	if (error_is_set(&report->reason)) {
@@ -170,7 +170,7 @@ static void rest_message(const struct report *report, char *rest, size_t rest_by
 
 static void report_message(const struct report *report, char *message, size_t message_bytes)
 {
-	char huge[16], text[16], rest[512], reason[sizeof report->reason + 2];
+	char huge[16], text[16], rest[512], reason[ERROR_TEXT_BYTES];
 	const char *name = basename(report->exe);
 	error_text(&report->reason, reason, sizeof reason);
 	switch (report->outcome) {
@@ -241,7 +241,7 @@ static int priority_of(const struct report *report)
 static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit,
                        const char *unwritten)
 {
-	char message[1024], reason[sizeof report->reason + 2];
+	char message[1024], reason[ERROR_TEXT_BYTES];
 	report_message(report, message, sizeof message);
 	add_field(entry, "MESSAGE", "%s", message);
 	add_field(entry, "MESSAGE_ID", MESSAGE_ID);
@@ -289,7 +289,7 @@ void report_to_journal(const struct report *report, const char *unwritten)
 
 bool report_blames_policy(const struct report *report)
 {
-	return strncmp(report->reason.word, "policy-", strlen("policy-")) == 0;
+	return reason_class(report->reason.code) == REASON_CLASS_POLICY;
 }
 
 struct report_object *report_add_object(struct report *report)

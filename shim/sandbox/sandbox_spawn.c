@@ -72,7 +72,7 @@ static int spawn_reader(pid_t *pid, const char *program, const char *const *word
 
 /* Start PROGRAM with ENDS[1] for its answer; the reader keeps ENDS[0]. Both are closed where that fails. */
 static int start(struct reader *reader, const char *program, const char *const *words, int file_fd, const int ends[2],
-                 const char *word, struct error *err)
+                 enum reason reason, struct error *err)
 {
 	/* Out of the way of the numbers that the reader has them under. */
 	cleanup_close int high_file = fcntl(file_fd, F_DUPFD_CLOEXEC, 10);
@@ -83,28 +83,28 @@ static int start(struct reader *reader, const char *program, const char *const *
 		failed = spawn_reader(&reader->pid, program, words, high_file, high_answer);
 	if (failed) {
 		close(ends[0]);
-		return error_set_errno(err, failed, word, "starting %s", program);
+		return error_set_errno(err, failed, reason, "starting %s", program);
 	}
 	reader->answer_fd = ends[0];
 	return 0;
 }
 
-int reader_start(struct reader *reader, const char *program, const char *const *words, int file_fd, const char *word,
+int reader_start(struct reader *reader, const char *program, const char *const *words, int file_fd, enum reason reason,
                  struct error *err)
 {
 	int ends[2];
 	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_set_errno(err, errno, word, "pipe");
-	return start(reader, program, words, file_fd, ends, word, err);
+		return error_set_errno(err, errno, reason, "pipe");
+	return start(reader, program, words, file_fd, ends, reason, err);
 }
 
 int reader_start_with_socket(struct reader *reader, const char *program, const char *const *words, int file_fd,
-                             const char *word, struct error *err)
+                             enum reason reason, struct error *err)
 {
 	int ends[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return error_set_errno(err, errno, word, "socketpair");
-	return start(reader, program, words, file_fd, ends, word, err);
+		return error_set_errno(err, errno, reason, "socketpair");
+	return start(reader, program, words, file_fd, ends, reason, err);
 }
 
 size_t reader_read(const struct reader *reader, void *out, size_t bytes_wanted, int64_t deadline_ms)

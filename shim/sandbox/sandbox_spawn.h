@@ -32,7 +32,7 @@ struct reader {
  * at most READER_WORDS_MAX WORDS (NULL-terminated) behind our pid. Returns at once: 0, or -1 with ERR, whose word is
  * WORD; then nothing was left behind.
  */
-int reader_start(struct reader *reader, const char *program, const char *const *words, int file_fd, const char *word,
+int reader_start(struct reader *reader, const char *program, const char *const *words, int file_fd, enum reason reason,
                  struct error *err);
 
 /*
@@ -40,7 +40,7 @@ int reader_start(struct reader *reader, const char *program, const char *const *
  * one at a time, that it gets as READER_SENT_FD (reader_lock_up_for_files()).
  */
 int reader_start_with_socket(struct reader *reader, const char *program, const char *const *words, int file_fd,
-                             const char *word, struct error *err);
+                             enum reason reason, struct error *err);
 
 /* Read until BYTES_WANTED are in OUT, the reader is gone, or DEADLINE_MS (as now_ms()) is over. Returns the bytes got.
  */

@@ -31,14 +31,14 @@ static int stat_exe(pid_t pid, struct stat *st, struct error *err)
 		return 0;
 	if (errno == ENOENT && kill(pid, 0) == 0)
 		return error_set(
-		    err, "no-text",
+		    err, REASON_NO_TEXT,
 		    "process %d runs no program: it is a kernel thread, or it (or its main thread) has ended",
 		    (int)pid);
 	/* Who may not trace it may not know what it runs. */
 	return error_set_errno(err, errno,
-	                       errno == ENOENT || errno == ESRCH   ? "tracee-gone"
-	                       : errno == EACCES || errno == EPERM ? "ptrace-refused"
-	                                                           : "no-proc",
+	                       errno == ENOENT || errno == ESRCH   ? REASON_TRACEE_GONE
+	                       : errno == EACCES || errno == EPERM ? REASON_PTRACE_REFUSED
+	                                                           : REASON_NO_PROC,
 	                       "%s", path);
 }
 
@@ -48,11 +48,11 @@ static int check_identity(pid_t pid, int pidfd, const struct stat *decided, stru
 	struct stat now;
 	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
 	if (poll(&poll_fd, 1, 0) != 0)
-		return error_set(err, "tracee-gone", "process %d has ended", (int)pid);
+		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)pid);
 	if (stat_exe(pid, &now, err) < 0)
 		return -1;
 	if (now.st_dev != decided->st_dev || now.st_ino != decided->st_ino)
-		return error_set(err, "tracee-gone", "process %d executed another program meanwhile", (int)pid);
+		return error_set(err, REASON_TRACEE_GONE, "process %d executed another program meanwhile", (int)pid);
 	return 0;
 }
 
@@ -92,8 +92,8 @@ static int decide(pid_t pid, const struct policy *policy, const char *backing, s
 		return 0;
 	report->outcome = OUTCOME_SKIPPED;
 	if (decision->rule_matched)
-		return error_set(&report->reason, "rule-skip", "the rule says to leave it alone");
-	error_set(&report->reason, "no-rule", "no rule matches");
+		return error_set(&report->reason, REASON_RULE_SKIP, "the rule says to leave it alone");
+	error_set(&report->reason, REASON_NO_RULE, "no rule matches");
 	facts_blame_user(&report->reason);
 	return -1;
 }
@@ -115,7 +115,7 @@ void attach_run(pid_t pid, const struct policy *policy, const char *backing, str
 	settings_default(&decision.settings);
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
-		error_set_errno(&report->reason, errno, "tracee-gone", "process %d", (int)pid);
+		error_set_errno(&report->reason, errno, REASON_TRACEE_GONE, "process %d", (int)pid);
 	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
 	         decide(pid, policy, backing, &store, &decision, report) == 0)
 		remap_frozen(pid, pidfd, &exe, &decision.settings, out);

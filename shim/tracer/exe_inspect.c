@@ -110,7 +110,7 @@ bool program_may_be_traced(const struct program *program)
 
 int program_privileged_error(const struct program *program, struct error *reason)
 {
-	return error_set(reason, "privileged-program", "%s; run hugexec as root",
+	return error_set(reason, REASON_PRIVILEGED_PROGRAM, "%s; run hugexec as root",
 	                 program->unreadable ? "it may be executed but not read, and a tracer would change that"
 	                                     : "tracing it would withhold its privileges");
 }

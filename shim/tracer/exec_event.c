@@ -300,7 +300,7 @@ enum exec_outcome exec_event_handle(struct following *following, struct followed
 		report.outcome = OUTCOME_FAILED;
 		may_follow = false;
 	} else if (decision.action == ACTION_REMAP && is_wrapper) {
-		error_set(&report.reason, "wrapper",
+		error_set(&report.reason, REASON_WRAPPER,
 		          "it is a wrapper: followed for what it executes, and left alone itself");
 	} else if (decision.action == ACTION_REMAP) {
 		remap(following->job, followed, &decision, &store, &report);
@@ -308,10 +308,10 @@ enum exec_outcome exec_event_handle(struct following *following, struct followed
 		run_on = run_to_entry(following->job, followed, settings, &report);
 		may_follow &= report.prepared_bytes == 0;
 	} else if (decision.rule_matched) {
-		error_set(&report.reason, "rule-skip", "the rule says to leave it alone");
+		error_set(&report.reason, REASON_RULE_SKIP, "the rule says to leave it alone");
 		may_follow = false;
 	} else {
-		error_set(&report.reason, "no-rule", "no rule matches");
+		error_set(&report.reason, REASON_NO_RULE, "no rule matches");
 		facts_blame_user(&report.reason);
 	}
 	if (decided == 0)
@@ -359,7 +359,7 @@ static void note_missed(struct followed *followed)
 {
 	struct report *report = followed->waiting;
 	if (report && report->outcome != OUTCOME_FAILED)
-		error_set(&report->reason, "no-breakpoint",
+		error_set(&report->reason, REASON_NO_BREAKPOINT,
 		          "its libraries are left alone: process %d was not seen at its entry point",
 		          (int)followed->tracee.pid);
 }

@@ -55,7 +55,7 @@ static int read_exe_link(struct gathered_input *store, pid_t pid, struct error *
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
 	ssize_t got = readlink(path, store->exe, sizeof store->exe - 1);
 	if (got < 0)
-		return error_set_errno(err, errno, "no-proc", "%s", path);
+		return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
 	store->exe[got] = '\0';
 	/* The rule was written for the path that it had. */
 	if (is_marked_deleted(pid, store->exe))
@@ -118,7 +118,7 @@ int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, un
 		struct stat st;
 		snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)pid);
 		if (stat(path, &st) < 0)
-			return error_set_errno(err, errno, "no-proc", "%s", path);
+			return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
 		store->facts.uid = st.st_uid;
 	}
 	if (needs & FACT_CGROUP)
@@ -230,7 +230,7 @@ void facts_ask_policy(const struct policy *policy, const struct match_input *fac
 void facts_blame_user(struct error *reason)
 {
 	if (untold_user)
-		error_set(reason, "user-unknown",
+		error_set(reason, REASON_USER_UNKNOWN,
 		          "no rule matches, but the name service did not answer in time who %s is: write the UID into "
 		          "the rule",
 		          untold_user);

@@ -116,10 +116,10 @@ int preflight_calls(void (*calls)(void), struct error *err)
 	}
 	int status;
 	if (child < 0 || retry(wait_for_end((pid_t)child, &status)) < 0)
-		return error_set_errno(err, errno, "seccomp", "trying the system calls that are needed");
+		return error_set_errno(err, errno, REASON_SECCOMP, "trying the system calls that are needed");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	return error_set(err, "seccomp", "a seccomp filter kills system calls that are needed");
+	return error_set(err, REASON_SECCOMP, "a seccomp filter kills system calls that are needed");
 }
 
 int preflight(struct error *err)

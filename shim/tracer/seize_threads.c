@@ -25,10 +25,10 @@ static bool is_seized(const struct seized *seized, pid_t tid)
 static int add(struct seized *seized, const struct tracee *thread, struct error *err)
 {
 	if (seized->count == SEIZE_THREADS_MAX)
-		return error_set(err, "ptrace-refused", "more than %d threads", SEIZE_THREADS_MAX);
+		return error_set(err, REASON_PTRACE_REFUSED, "more than %d threads", SEIZE_THREADS_MAX);
 	struct tracee *larger = realloc(seized->threads, (seized->count + 1) * sizeof larger[0]);
 	if (!larger)
-		return error_set_errno(err, ENOMEM, "ptrace-refused", "attaching");
+		return error_set_errno(err, ENOMEM, REASON_PTRACE_REFUSED, "attaching");
 	seized->threads = larger;
 	seized->threads[seized->count++] = *thread;
 	return 0;
@@ -46,7 +46,7 @@ static int seize_new(struct seized *seized, pid_t pid, pid_t known, long options
 	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
 	cleanup_closedir DIR *tasks = opendir(path);
 	if (!tasks)
-		return error_set_errno(err, errno, "ptrace-refused", "%s", path);
+		return error_set_errno(err, errno, REASON_PTRACE_REFUSED, "%s", path);
 	for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
 		struct tracee thread;
 		pid_t tid = atoi(entry->d_name);

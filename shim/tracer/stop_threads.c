@@ -48,10 +48,10 @@ static int wait_for(pid_t pid, pid_t tid, int64_t deadline_us, int *status, stru
 		/* Not ours: it has ended, or was another tracer's before. */
 		if (got < 0 && errno != EINTR)
 			return is_alive(pid, tid)
-			           ? error_set(err, "ptrace-refused", "thread %d is traced already", (int)tid)
+			           ? error_set(err, REASON_PTRACE_REFUSED, "thread %d is traced already", (int)tid)
 			           : 0;
 		if (now_us() >= deadline_us)
-			return error_set(err, "threads-busy", "thread %d cannot be stopped just now", (int)tid);
+			return error_set(err, REASON_THREADS_BUSY, "thread %d cannot be stopped just now", (int)tid);
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
 	}
 }
@@ -184,7 +184,7 @@ static int check_main(struct tracee *tracee, struct error *err)
 	if (got > 0 && WIFSTOPPED(status))
 		ptrace(PTRACE_DETACH, tracee->pid, 0, status >> 16 ? 0L : (long)WSTOPSIG(status));
 	tracee->state = TRACEE_GONE;
-	return error_set(err, "tracee-gone", "process %d executed another program meanwhile", (int)tracee->pid);
+	return error_set(err, REASON_TRACEE_GONE, "process %d executed another program meanwhile", (int)tracee->pid);
 }
 
 static int stop_others(struct tracee *tracee, struct error *err)
@@ -192,7 +192,7 @@ static int stop_others(struct tracee *tracee, struct error *err)
 	struct frozen *frozen = frozen_of(tracee);
 	/* One that did not stop the last time may do so at any moment, and is no longer known. */
 	if (frozen->failed)
-		return error_set(err, "threads-busy", "not all its threads stopped in time");
+		return error_set(err, REASON_THREADS_BUSY, "not all its threads stopped in time");
 	frozen->held_since_us = now_us();
 	bool stand = stop_all(frozen, err) == 0;
 	if (check_main(tracee, stand ? err : NULL) == 0 && stand) {
@@ -217,7 +217,7 @@ int freeze(pid_t pid, unsigned timeout_ms, struct frozen *frozen, struct error *
 	frozen->main.wait = wait_for_main;
 	if (frozen->main.state == TRACEE_STOPPED)
 		return 0;
-	return error_set(err, "tracee-gone", "process %d has ended", (int)pid);
+	return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)pid);
 }
 
 void thaw(struct frozen *frozen)

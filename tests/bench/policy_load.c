@@ -82,7 +82,7 @@ int main(int argc, char **argv)
 	unlink(path);
 	close(fd);
 	if (failed) {
-		fprintf(stderr, "%s %s\n", err.word, err.detail);
+		fprintf(stderr, "%s %s\n", reason_word(err.code), err.detail);
 		return 1;
 	}
 	double first = load_us[0];

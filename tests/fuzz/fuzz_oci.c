@@ -22,7 +22,7 @@ static bool answer_about(const char *text, size_t bytes, struct bundle_answer *a
 	bundle_parse(text, bytes, HOOK, answer);
 	MUST(answer->status != BUNDLE_REFUSED || answer->offset <= bytes || answer->offset == BUNDLE_NO_OFFSET);
 	int result = bundle_answer_check(answer, BUNDLE_ANSWER_BYTES(answer), "config.json", text, bytes, &err);
-	MUST(result == 0 || strcmp(err.word, "config") == 0); /* never nonsense */
+	MUST(result == 0 || strcmp(reason_word(err.code), "config") == 0); /* never nonsense */
 	return result == 0;
 }
 

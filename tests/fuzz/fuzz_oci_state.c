@@ -23,7 +23,7 @@ static void add_config(struct oci_state *state, const char *text)
 	size_t bytes = strlen(text);
 	bundle_parse(text, bytes, NULL, &answer);
 	if (bundle_answer_check(&answer, BUNDLE_ANSWER_BYTES(&answer), "config.json", text, bytes, &err) < 0) {
-		MUST(strcmp(err.word, "config") == 0);
+		MUST(strcmp(reason_word(err.code), "config") == 0);
 		return;
 	}
 	struct annotation *annotations = bundle_answer_annotations(&answer);

@@ -59,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MUST(program.kind == PROGRAM_ELF || program.text_bytes == 0);
 
 	if (segments_read(fd, entry_addr, PAGE, &segments, &err) < 0) {
-		MUST(strcmp(err.word, "rebase-refused") == 0 || strcmp(err.word, "file-misaligned") == 0);
+		MUST(strcmp(reason_word(err.code), "rebase-refused") == 0 ||
+		     strcmp(reason_word(err.code), "file-misaligned") == 0);
 	} else {
 		MUST(segments.count <= SEGMENTS_MAX && segments.align >= PAGE &&
 		     (segments.align & (segments.align - 1)) == 0);

@@ -34,16 +34,15 @@ static void check_word(const void *data, size_t bytes, unsigned files)
 
 static void check_answer(const void *data, size_t bytes)
 {
-	struct helper_answer answer;
+	enum helper_verdict verdict;
 	struct error err = {0};
-	if (helper_answer_check(data, bytes, &answer, &err) < 0) {
+	if (helper_answer_check(data, bytes, &verdict, &err) < 0 || verdict == HELPER_REFUSED)
 		MUST(error_is_set(&err));
+	else
 		return;
-	}
 	/* It is shown on somebody's terminal. */
-	MUST(memchr(answer.reason.word, '\0', sizeof answer.reason.word));
-	MUST(memchr(answer.reason.detail, '\0', sizeof answer.reason.detail));
-	for (const char *at = answer.reason.detail; *at; at++)
+	MUST(memchr(err.detail, '\0', sizeof err.detail));
+	for (const char *at = err.detail; *at; at++)
 		MUST((unsigned char)*at >= 0x20 && *at != 0x7f);
 }
 

@@ -8,11 +8,14 @@
     license     each file of code says at its top which license it has
     processor   nothing outside of arch/ knows the processor or the byte order
     pages       nothing outside of host/pages knows how large a page is
+    reasons     the manual has the reasons of reason.def, and nothing else writes or compares their words
 """
 import ast
 import pathlib
 import re
 import sys
+
+import reasons
 
 # From the ground up: a room may include itself and what stands before it.
 ROOMS = ("base", "arch", "policy", "host", "sandbox", "mm", "ptrace", "report", "remap", "tracer", "launch", "helper", "ctl")
@@ -185,7 +188,7 @@ def check_pages(root):
 
 
 CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports,
-          "license": check_license, "processor": check_processor, "pages": check_pages}
+          "license": check_license, "processor": check_processor, "pages": check_pages, "reasons": reasons.check}
 
 
 def main():

@@ -5,13 +5,11 @@ With "on_error": "fail" the same is exit status 125, and the workload has not ru
 """
 import ctypes
 import os
-import re
 
 import pytest
 
 from lib.policies import policy_with
 from lib.process import run
-from lib.surroundings import ROOT
 
 MIB = 1 << 20
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -79,38 +77,3 @@ def test_no_whole_slot(hugexec_run):
     policy = policy_with(follow="none")
     done, report = hugexec_run(["/bin/true"], policy, "thp")
     assert done.returncode == 0 and report[0]["reason"].startswith("no-huge-slot: ")
-
-
-def arguments_of(text, start):
-    """The arguments of the call whose opening parenthesis ends at START."""
-    depth, begin, found = 1, start, []
-    for at in range(start, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[at], 0)
-        if depth == 0 or (depth == 1 and text[at] == ","):
-            found.append(text[begin:at])
-            begin = at + 1
-        if depth == 0:
-            return found
-    return found
-
-
-def words_of(source):
-    """Every word that a C source gives an error: the argument before the format, whatever it is chosen by."""
-    text = re.sub(r"/\*.*?\*/", "", source.read_text(), flags=re.DOTALL)
-    for call in re.finditer(r"\b(error_set|error_set_errno|reader_start|reader_start_with_socket)\(", text):
-        arguments = arguments_of(text, call.end())
-        place = {"error_set": 1, "error_set_errno": 2}.get(call[1], 4)
-        if len(arguments) > place:
-            # What is compared to decide is no word.
-            yield from re.findall(r'"([a-z][a-z-]+)"', re.sub(r"\bstrcmp\([^)]*\)", "", arguments[place]))
-
-
-def test_reason_words_are_documented():
-    """Every word that a report may have is in a manual."""
-    manuals = "".join(path.read_text() for path in (ROOT / "docs").iterdir() if path.suffix in (".1", ".5", ".8")).replace("\\-", "-")
-    sources = [ROOT / "shim/hugexec.c", *(ROOT / "oci-hook").glob("*.c"),
-               *(path for path in (ROOT / "shim").rglob("*.c") if path.parts[len(ROOT.parts) + 1] not in ("ctl", "base"))]
-    words = {word for source in sources for word in words_of(source)} | {"not-permitted"}
-    assert {"elf-invalid", "elf-reader", "helper-busy", "fd-limit", "policy-too-large", "bundle-reader"} <= words and len(words) > 70
-    internal = {"usage"}  # of a command line
-    assert not [word for word in sorted(words - internal) if not re.search(rf"(?<![\w-]){word}(?![\w-])", manuals)]

@@ -122,7 +122,7 @@ int main(int argc, char **argv)
 	}
 	json_object_object_add(json, "result", json_object_new_int(result));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(huge_bytes));
-	json_object_object_add(json, "word", text_or_null(err.word));
+	json_object_object_add(json, "word", text_or_null(reason_word(err.code)));
 	json_object_object_add(json, "detail", text_or_null(err.detail));
 	json_object_object_add(json, "leaked_files",
 	                       json_object_new_int((int)(count_entries("/proc/self/fd") - open_before)));

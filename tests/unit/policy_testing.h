@@ -22,7 +22,7 @@ static inline struct policy *policy_of(const char *text)
 	struct policy *policy = NULL;
 	struct error err = {0};
 	if (policy_parse(text, strlen(text), "p.json", &policy, &err) < 0)
-		fail_msg("%s: %s\n%s", err.word, err.detail, text);
+		fail_msg("%s: %s\n%s", reason_word(err.code), err.detail, text);
 	return policy;
 }
 

@@ -58,7 +58,7 @@ static void mistakes_are_told(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct error err;
 		assert_null(ask(cases[i].text, NULL, &err));
-		assert_string_equal(err.word, "config");
+		assert_string_equal(reason_word(err.code), "config");
 		assert_string_equal(err.detail, cases[i].detail);
 	}
 }
@@ -189,8 +189,9 @@ static void absurd_answers_are_refused(void **state)
 		struct error err = {0};
 		int result = bundle_answer_check(&answer, BUNDLE_ANSWER_BYTES(&answer) - less, "config.json", TEXT,
 		                                 strlen(TEXT), &err);
-		if (result != (kind == 0 ? 0 : -1) || (result < 0 && strcmp(err.word, "bundle-reader") != 0))
-			fail_msg("kind %d: %d %s", kind, result, err.word);
+		if (result != (kind == 0 ? 0 : -1) ||
+		    (result < 0 && strcmp(reason_word(err.code), "bundle-reader") != 0))
+			fail_msg("kind %d: %d %s", kind, result, reason_word(err.code));
 	}
 }
 
@@ -203,7 +204,7 @@ static void its_message_is_made_fit(void **state)
 	struct error err;
 	assert_int_equal(bundle_answer_check(&answer, BUNDLE_ANSWER_BYTES(&answer), "config.json", "{    }", 6, &err),
 	                 -1);
-	assert_string_equal(err.word, "config");
+	assert_string_equal(reason_word(err.code), "config");
 	assert_memory_equal(err.detail, "config.json at byte 3: ????", 27);
 	assert_null(strchr(err.detail, '\n'));
 	assert_int_equal(strlen(err.detail), strlen("config.json at byte 3: ") + BUNDLE_MESSAGE_MAX - 1);

@@ -60,8 +60,8 @@ static void assert_invalid(int fd, const char *what)
 	struct error err;
 	if (read_fd(fd, &facts, &err) == 0)
 		fail_msg("accepted: %s", what);
-	if (strcmp(err.word, "elf-invalid") != 0)
-		fail_msg("%s: %s: %s", what, err.word, err.detail);
+	if (strcmp(reason_word(err.code), "elf-invalid") != 0)
+		fail_msg("%s: %s: %s", what, reason_word(err.code), err.detail);
 	close(fd);
 }
 
@@ -289,9 +289,9 @@ static void absurd_notes_give_no_build_id(void **state)
 		if (read_fd(fd, &facts, &err) == 0)
 			assert_in_range(facts.build_id_bytes, 0, notes[i].bytes ? 20 : 0);
 		else if (in_the_file)
-			fail_msg("note %zu: %s: %s", i, err.word, err.detail);
+			fail_msg("note %zu: %s: %s", i, reason_word(err.code), err.detail);
 		else
-			assert_string_equal(err.word, "elf-invalid");
+			assert_string_equal(reason_word(err.code), "elf-invalid");
 		close(fd);
 	}
 }
@@ -336,8 +336,8 @@ static void survives_flipped_bytes(void **state)
 		struct elf_facts facts;
 		struct error err;
 		int fd = file_of(&elf, sizeof elf);
-		if (read_fd(fd, &facts, &err) < 0 && strcmp(err.word, "elf-invalid") != 0)
-			fail_msg("byte %zu: %s: %s", at, err.word, err.detail);
+		if (read_fd(fd, &facts, &err) < 0 && strcmp(reason_word(err.code), "elf-invalid") != 0)
+			fail_msg("byte %zu: %s: %s", at, reason_word(err.code), err.detail);
 		close(fd);
 	}
 }

@@ -102,7 +102,7 @@ static void refuses(void **state)
 		struct error err = {0};
 		assert_int_equal(exec_commands_prefix(&from, "/usr/bin/hugexec", &to, &err), cases[i].result);
 		if (cases[i].result < 0)
-			assert_string_equal(err.word, "unit-unfit");
+			assert_string_equal(reason_word(err.code), "unit-unfit");
 		exec_commands_free(&to);
 	}
 	struct exec_commands none = {.count = 0}, to;

@@ -122,12 +122,12 @@ static void small_text_has_a_reason(void **state)
 	struct elf_facts elf = program(ET_DYN, 0x1000, 3 * MIB);
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.most_bytes, 0);
-	assert_string_equal(forecast.reason.word, "text-small");
+	assert_string_equal(reason_word(forecast.reason.code), "text-small");
 	settings.min_text_bytes = 0;
 	elf = program(ET_DYN, 0x1000, MIB);
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.most_bytes, 0);
-	assert_string_equal(forecast.reason.word, "no-huge-slot");
+	assert_string_equal(reason_word(forecast.reason.code), "no-huge-slot");
 }
 
 /* Headers may say anything that the reader lets through. */

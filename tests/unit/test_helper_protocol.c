@@ -17,7 +17,7 @@ static void assert_refused(const struct helper_request *request, size_t bytes, u
 	struct helper_request out = {.magic = 7};
 	struct error err = {0};
 	assert_int_equal(helper_request_check(request, bytes, files, &out, &err), -1);
-	assert_string_equal(err.word, "helper-request");
+	assert_string_equal(reason_word(err.code), "helper-request");
 	assert_int_equal(out.magic, 7);
 }
 
@@ -88,16 +88,19 @@ static void test_word(void **state)
 static void test_answer(void **state)
 {
 	(void)state;
-	struct helper_answer out, answer = {HELPER_MAGIC, HELPER_REFUSED, {"helper-busy", "a\033[2Jb"}};
+	struct helper_answer answer = {HELPER_MAGIC, HELPER_REFUSED, "helper-busy", "a\033[2Jb"};
+	enum helper_verdict out;
 	struct error err = {0};
 	assert_int_equal(helper_answer_check(&answer, sizeof answer, &out, &err), 0);
-	assert_string_equal(out.reason.word, "helper-busy");
-	assert_string_equal(out.reason.detail, "a?[2Jb");
+	assert_string_equal(reason_word(err.code), "helper-busy");
+	assert_string_equal(err.detail, "a?[2Jb");
 	/* Never beyond the end, whoever answers. */
-	memset(&answer.reason, 'x', sizeof answer.reason);
+	memset(answer.word, 'x', sizeof answer.word);
+	memset(answer.detail, 'x', sizeof answer.detail);
 	assert_int_equal(helper_answer_check(&answer, sizeof answer, &out, &err), 0);
-	assert_true(strlen(out.reason.word) < sizeof out.reason.word);
-	assert_true(strlen(out.reason.detail) < sizeof out.reason.detail);
+	assert_int_equal(out, HELPER_REFUSED);
+	assert_int_equal(err.code, REASON_HELPER_REFUSED); /* not a word of ours */
+	assert_true(strlen(err.detail) < sizeof err.detail);
 	for (uint32_t verdict = 0; verdict < 6; verdict++) {
 		answer.verdict = verdict;
 		int expected = verdict >= HELPER_SEIZED && verdict <= HELPER_REFUSED ? 0 : -1;
@@ -105,7 +108,7 @@ static void test_answer(void **state)
 	}
 	answer.magic = 0;
 	assert_int_equal(helper_answer_check(&answer, sizeof answer, &out, &err), -1);
-	assert_string_equal(err.word, "helper-answer");
+	assert_string_equal(reason_word(err.code), "helper-answer");
 	assert_int_equal(helper_answer_check(&answer, 3, &out, &err), -1);
 }
 

@@ -77,7 +77,7 @@ static void assert_becomes(const char *before, const char *after)
 	struct error err = {0};
 	write_config(before, 0640);
 	if (inject("{}", &err) != 1)
-		fail_msg("%s: %s %s", before, err.word, err.detail);
+		fail_msg("%s: %s %s", before, reason_word(err.code), err.detail);
 	char *text = read_config();
 	assert_string_equal(text, after);
 	assert_int_equal(inject("{}", &err), 0);
@@ -170,7 +170,7 @@ static void odd_paths(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		write_config("{}", 0600);
 		assert_int_equal(inject_into_bundle(directory, "config.json", impossible[i], policy, &err), -1);
-		assert_string_equal(err.word, "config");
+		assert_string_equal(reason_word(err.code), "config");
 	}
 	/* The longest there is, of what has to be escaped. */
 	char path[4096];
@@ -205,8 +205,8 @@ static void what_cannot_be_kept_is_left_alone(void **state)
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		struct error err = {0};
 		write_config(texts[i], 0600);
-		if (inject("{}", &err) != -1 || strcmp(err.word, "config") != 0)
-			fail_msg("%s: %s", texts[i], err.word);
+		if (inject("{}", &err) != -1 || strcmp(reason_word(err.code), "config") != 0)
+			fail_msg("%s: %s", texts[i], reason_word(err.code));
 		char *after = read_config();
 		assert_string_equal(after, texts[i]);
 		free(after);
@@ -243,21 +243,21 @@ static void hostile_bundles(void **state)
 	snprintf(path, sizeof path, "%s/config.json", directory);
 	snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", directory);
 	assert_int_equal(inject("{}", &err), -1); /* none there */
-	assert_string_equal(err.word, "bundle");
+	assert_string_equal(reason_word(err.code), "bundle");
 	assert_int_equal(mkfifo(path, 0600), 0);
 	assert_int_equal(inject("{}", &err), -1);
-	assert_string_equal(err.word, "bundle");
+	assert_string_equal(reason_word(err.code), "bundle");
 	write_config("{}", 0600);
 	assert_int_equal(rename(path, elsewhere), 0);
 	assert_int_equal(symlink(elsewhere, path), 0);
 	assert_int_equal(inject("{}", &err), -1);
-	assert_string_equal(err.word, "bundle");
+	assert_string_equal(reason_word(err.code), "bundle");
 	unlink(path);
 	int fd = open(path, O_CREAT | O_WRONLY, 0600);
 	assert_int_equal(ftruncate(fd, (off_t)100 << 20), 0);
 	close(fd);
 	assert_int_equal(inject("{}", &err), -1);
-	assert_string_equal(err.word, "bundle");
+	assert_string_equal(reason_word(err.code), "bundle");
 	assert_non_null(strstr(err.detail, "too large"));
 }
 

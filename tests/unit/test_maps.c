@@ -52,7 +52,7 @@ static void test_told_out_of_order(void **state)
 		struct image image;
 		struct error err = {0};
 		assert_int_equal(image_parse(texts[i], entry_only, 4, PAGE, &image, &err), -1);
-		assert_string_equal(err.word, "image");
+		assert_string_equal(reason_word(err.code), "image");
 	}
 }
 

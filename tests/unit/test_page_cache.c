@@ -53,7 +53,7 @@ static void test_absurd_ranges(void **state)
 	struct error err = {0};
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(slots_of_ranges(&unaligned[i], 1, UINT64_MAX, SLOT, list, &err), -1);
-	assert_string_equal(err.word, "file-unsupported");
+	assert_string_equal(reason_word(err.code), "file-unsupported");
 	const struct file_range most[] = {{0, (PAGE_CACHE_SLOTS_MAX - 1) * SLOT}, {0, SLOT}, {0, SLOT}};
 	assert_int_equal(slots_of_ranges(most, 2, UINT64_MAX, SLOT, list, NULL), PAGE_CACHE_SLOTS_MAX);
 	assert_int_equal(slots_of_ranges(most, 3, UINT64_MAX, SLOT, list, NULL), -1);
@@ -75,7 +75,7 @@ static void test_what_is_no_file(void **state)
 	int fds[2];
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	assert_int_equal(page_cache_make_huge(fds[0], &range, 1, 1000, &huge_bytes, &err), -1);
-	assert_string_equal(err.word, "file-unsupported");
+	assert_string_equal(reason_word(err.code), "file-unsupported");
 	assert_int_equal(huge_bytes, 0);
 	close(fds[0]);
 	close(fds[1]);
@@ -100,7 +100,7 @@ static void test_memory_file(void **state)
 	assert_true(error_is_set(&err));
 	if (huge_bytes > 0) {
 		assert_int_equal(huge_bytes, 2 * SLOT);
-		assert_string_equal(err.word, "file-short");
+		assert_string_equal(reason_word(err.code), "file-short");
 	}
 	for (uint64_t at = 0, found; at < 3 * SLOT; at += 4096) {
 		assert_int_equal(pread(fd, &found, sizeof found, (off_t)at), sizeof found);

@@ -91,7 +91,7 @@ static void test_hostile_maps(void **state)
 		struct image image;
 		struct error err = {0};
 		assert_int_equal(image_parse(texts[i], entry_only, 4, 4096, &image, &err), -1);
-		assert_string_equal(err.word, "image");
+		assert_string_equal(reason_word(err.code), "image");
 	}
 }
 
@@ -173,20 +173,23 @@ static void test_reasons(void **state)
 	(void)state;
 	struct settings settings = any_size();
 	settings.min_text_bytes = 64 * MIB;
-	assert_string_equal(plan_of(program, &settings, 2 * MIB).reason.word, "text-small");
+	assert_string_equal(reason_word(plan_of(program, &settings, 2 * MIB).reason.code), "text-small");
 	settings = any_size();
 	settings.max_text_bytes = MIB;
-	assert_string_equal(plan_of(program, &settings, 2 * MIB).reason.word, "text-large");
+	assert_string_equal(reason_word(plan_of(program, &settings, 2 * MIB).reason.code), "text-large");
 	settings = any_size();
-	assert_string_equal(plan_of(program, &settings, GIB).reason.word, "no-huge-slot");
+	assert_string_equal(reason_word(plan_of(program, &settings, GIB).reason.code), "no-huge-slot");
 	assert_string_equal(
-	    plan_of("555555501000-555555c03000 rwxp 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.word,
+	    reason_word(
+	        plan_of("555555501000-555555c03000 rwxp 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.code),
 	    "text-writable");
 	assert_string_equal(
-	    plan_of("555555501000-555555c03000 r--p 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.word,
+	    reason_word(
+	        plan_of("555555501000-555555c03000 r--p 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.code),
 	    "no-text");
 	assert_string_equal(
-	    plan_of("555555501000-555555c03000 r-xs 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.word,
+	    reason_word(
+	        plan_of("555555501000-555555c03000 r-xs 00101000 fe:00 42 /bin/x\n", &settings, 2 * MIB).reason.code),
 	    "no-text");
 }
 

@@ -102,7 +102,7 @@ static void text_within_a_slot(void **state)
 	expect(&plan, 0, 0x400000, 0x600000, 0);
 	plan = plan_of(small, false, WHOLE);
 	assert_int_equal(plan.range_count, 0);
-	assert_string_equal(plan.reason.word, "no-huge-slot");
+	assert_string_equal(reason_word(plan.reason.code), "no-huge-slot");
 }
 
 /* Holes between the object's own mappings are filled, whether ld.so has mapped them as nothing or nobody has. */

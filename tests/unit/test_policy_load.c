@@ -68,7 +68,7 @@ static struct policy *load(void)
 	struct error err = {0};
 	struct policy_sources sources = {.root = root};
 	if (policy_load(&sources, &policy, NULL, &err) < 0)
-		fail_msg("%s: %s", err.word, err.detail);
+		fail_msg("%s: %s", reason_word(err.code), err.detail);
 	return policy;
 }
 
@@ -81,7 +81,7 @@ static enum on_error refused(struct policy_sources sources, const char *word, co
 	if (!sources.file)
 		sources.root = root;
 	assert_int_equal(policy_load(&sources, &policy, &on_error, &err), -1);
-	assert_string_equal(err.word, word);
+	assert_string_equal(reason_word(err.code), word);
 	if (!strstr(err.detail, part))
 		fail_msg("'%s' is not in: %s", part, err.detail);
 	return on_error;

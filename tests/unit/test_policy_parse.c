@@ -102,10 +102,10 @@ static void complaints(void **state)
 		struct policy *policy = NULL;
 		struct error err = {0};
 		int result = policy_parse(complained[i].text, strlen(complained[i].text), "p.json", &policy, &err);
-		if (result == 0 || strcmp(err.word, "policy-invalid") != 0 ||
+		if (result == 0 || strcmp(reason_word(err.code), "policy-invalid") != 0 ||
 		    strncmp(err.detail, complained[i].message, strlen(complained[i].message)) != 0)
-			fail_msg("%s\nsaid:     %s %s\nexpected: %s", complained[i].text, err.word, err.detail,
-			         complained[i].message);
+			fail_msg("%s\nsaid:     %s %s\nexpected: %s", complained[i].text, reason_word(err.code),
+			         err.detail, complained[i].message);
 	}
 }
 
@@ -145,9 +145,9 @@ static void json_that_is_none(void **state)
 		struct policy *policy = NULL;
 		struct error err = {0};
 		int result = policy_parse(cases[i].text, strlen(cases[i].text), "p.json", &policy, &err);
-		if (result == 0 || strcmp(err.word, "policy-invalid") != 0 ||
+		if (result == 0 || strcmp(reason_word(err.code), "policy-invalid") != 0 ||
 		    strncmp(err.detail, cases[i].message, strlen(cases[i].message)) != 0)
-			fail_msg("%s\nsaid:     %s %s\nexpected: %s", cases[i].text, err.word, err.detail,
+			fail_msg("%s\nsaid:     %s %s\nexpected: %s", cases[i].text, reason_word(err.code), err.detail,
 			         cases[i].message);
 	}
 	struct policy *policy = NULL;
@@ -307,7 +307,7 @@ static void limits(void **state)
 	assert_int_equal(policy_parse(large, mib, "p.json", &policy, &err), 0);
 	policy_free(policy);
 	assert_int_equal(policy_parse(large, mib + 1, "p.json", &policy, &err), -1);
-	assert_string_equal(err.word, "policy-too-large");
+	assert_string_equal(reason_word(err.code), "policy-too-large");
 	/* An object of very many keys, the last of them twice: found at once all the same. */
 	char *end = large + sprintf(large, "{\"version\":1,\"rules\":[{\"match\":{\"annotation\":{");
 	for (int i = 0; i < 60000; i++)
@@ -348,7 +348,7 @@ static void backing_override(void **state)
 	before = settings;
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		assert_int_equal(settings_override_backing(&settings, wrong[i], &err), -1);
-		assert_string_equal(err.word, "usage");
+		assert_string_equal(reason_word(err.code), "usage");
 		assert_memory_equal(&settings, &before, sizeof settings);
 	}
 	assert_string_equal(backing_name(BACKING_HUGETLB), "hugetlb");

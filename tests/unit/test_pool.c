@@ -56,7 +56,7 @@ static void refuses(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct error err = {0};
 		assert_int_equal(pool_parse(cases[i].text, "f", requests, &err), -1);
-		assert_string_equal(err.word, "pool-conf");
+		assert_string_equal(reason_word(err.code), "pool-conf");
 		assert_string_equal(err.detail, cases[i].detail);
 	}
 	char many[POOL_REQUESTS_MAX * 24] = "", *end = many;
@@ -123,10 +123,10 @@ static void reserves(void **state)
 	assert_int_equal(got, 12);
 	request.node = 0;
 	assert_int_equal(pool_reserve(folder, &request, &got, &err), -1);
-	assert_string_equal(err.word, "pool-size");
+	assert_string_equal(reason_word(err.code), "pool-size");
 	request = (struct pool_request){.page_bytes = GIB, .pages = 1, .node = -1};
 	assert_int_equal(pool_reserve(folder, &request, &got, &err), -1);
-	assert_string_equal(err.word, "pool-size");
+	assert_string_equal(reason_word(err.code), "pool-size");
 }
 
 int main(void)

@@ -192,7 +192,7 @@ static void ids_cannot_lead_elsewhere(void **state)
 	const char *const wrong[] = {"", ".", "..", "../up", "a/b", ".hidden", "line\nbreak", "a b", long_id};
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		assert_int_equal(record_write(place->directory, wrong[i], getpid(), NULL, 0, &err), -1);
-		assert_string_equal(err.word, "record");
+		assert_string_equal(reason_word(err.code), "record");
 	}
 	assert_int_equal(count_files(place), 2);
 	long_id[RECORD_ID_MAX] = '\0';
@@ -229,7 +229,7 @@ static void who_has_ended_leaves_no_record(void **state)
 	pid_t pid = start_idle();
 	end(pid);
 	assert_int_equal(record_write(place->directory, "late", pid, NULL, 0, &err), -1);
-	assert_string_equal(err.word, "record");
+	assert_string_equal(reason_word(err.code), "record");
 	assert_int_equal(count_files(place), 0);
 }
 

@@ -136,7 +136,7 @@ static int run_on(struct tracee *tracee, const struct text *text, int expected, 
 	plan_make(&image, (size_t)image_find(&image, (uintptr_t)text->addr), &settings, SLOT, &plan);
 	assert_int_equal(plan.range_bytes, SLOT);
 	int result = remap_copy(tracee, &image, &plan, &settings, BACKING_THP, text->fd, err);
-	if (!error_is_set(err) || strcmp(err->word, "thp-refused") != 0)
+	if (!error_is_set(err) || strcmp(reason_word(err->code), "thp-refused") != 0)
 		assert_int_equal(result, expected);
 	enum tracee_state ended = tracee->state;
 	tracee_detach(tracee);
@@ -164,9 +164,9 @@ static void test_text_is_still_there(void **state)
 	struct error err = {0};
 	enum tracee_state ended;
 	int status = try_to_remap(false, &ended, &err);
-	if (strcmp(err.word, "thp-refused") == 0)
+	if (strcmp(reason_word(err.code), "thp-refused") == 0)
 		skip(); /* no huge page to be had on this machine */
-	assert_string_equal(err.word, "remap");
+	assert_string_equal(reason_word(err.code), "remap");
 	assert_int_equal(ended, TRACEE_STOPPED);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 }
@@ -208,7 +208,7 @@ static void test_nobody_forks_meanwhile(void **state)
 		stops = starts = 0;
 		/* The other filter refuses the switch: until then the threads ran, but while the memfd was open. */
 		run_on(&tracee, &text, inherits ? 0 : -1, &err);
-		if (strcmp(err.word, "thp-refused") == 0)
+		if (strcmp(reason_word(err.code), "thp-refused") == 0)
 			skip(); /* no huge page to be had on this machine */
 		assert_int_equal(stops, inherits ? 1 : 2);
 		assert_int_equal(starts, stops);
@@ -222,7 +222,7 @@ static void test_text_has_gone(void **state)
 	struct error err = {0};
 	enum tracee_state ended;
 	int status = try_to_remap(true, &ended, &err);
-	if (strcmp(err.word, "thp-refused") == 0)
+	if (strcmp(reason_word(err.code), "thp-refused") == 0)
 		skip();
 	assert_int_equal(ended, TRACEE_GONE);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);

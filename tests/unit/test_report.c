@@ -62,7 +62,7 @@ static void json_says_null_for_what_there_is_not(void **state)
 {
 	(void)state;
 	struct report report = {.pid = 1, .via = VIA_HOOK, .outcome = OUTCOME_SKIPPED, .backing = BACKING_NONE};
-	error_set(&report.reason, "text-small", "%s", "1 MiB");
+	error_set(&report.reason, REASON_TEXT_SMALL, "%s", "1 MiB");
 	char *json = report_to_json(&report);
 	assert_string_equal(json, "{\"version\":1,\"pid\":1,\"exe\":\"\",\"via\":\"hook\",\"rule\":null,"
 	                          "\"outcome\":\"skipped\",\"reason\":\"text-small: 1 MiB\",\"backing\":null,"
@@ -78,7 +78,7 @@ static void hostile_names_stay_one_valid_line(void **state)
 	struct report_object object;
 	struct report report = sample(&object);
 	strcpy(report.exe, "/tmp/a\"\n\\\x01\xff\xc3\xbc");
-	error_set(&object.reason, "word", "%s", "{\"x\":1}\n");
+	error_set(&object.reason, REASON_THP_REFUSED, "%s", "{\"x\":1}\n");
 	char *json = report_to_json(&report);
 	assert_null(strchr(json, '\n'));
 	assert_null(strchr(json, '\xff'));
@@ -120,7 +120,7 @@ static void people_get_one_line(void **state)
 	assert_string_equal(capture(tell, &report), "hugexec: prometheus: 21.0 MiB of 21.1 MiB of text on huge "
 	                                            "pages (file), held for 2.3 ms\n");
 	report.outcome = OUTCOME_SKIPPED;
-	error_set(&report.reason, "text-small", "%s", "0.9 MiB");
+	error_set(&report.reason, REASON_TEXT_SMALL, "%s", "0.9 MiB");
 	assert_string_equal(capture(tell, &report), "hugexec: prometheus: left alone: text-small: 0.9 MiB\n");
 	report.outcome = OUTCOME_FAILED;
 	strcpy(report.exe, "/tmp/\033[2Jx\ny");

@@ -124,7 +124,7 @@ static void a_late_reader_is_killed(void **state)
 	struct elf_facts facts;
 	struct error err;
 	assert_int_equal(elf_reader_finish(&reader, 50, &facts, &err), -1);
-	assert_string_equal(err.word, "elf-reader");
+	assert_string_equal(reason_word(err.code), "elf-reader");
 	assert_int_equal(kill(child, 0), -1);
 	assert_int_equal(errno, ESRCH);
 	close(fds[1]);

@@ -80,7 +80,7 @@ static void test_fixed_address(void **state)
 	elf.segments[0].vaddr += 0x1000;
 	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
-	assert_string_equal(out.reason.word, "file-misaligned");
+	assert_string_equal(reason_word(out.reason.code), "file-misaligned");
 	assert_int_equal(out.text_bytes, 3 * SLOT);
 	assert_int_equal(out.slot_bytes, 0);
 	/* One that can be moved is moved to agree. */
@@ -103,7 +103,7 @@ static void test_library_out_of_step(void **state)
 	elf.segments[1].vaddr += 0x1000;
 	text_slots_of(&elf, true, SLOT, &out);
 	assert_int_equal(out.count, 0);
-	assert_string_equal(out.reason.word, "file-misaligned");
+	assert_string_equal(reason_word(out.reason.code), "file-misaligned");
 	text_slots_of(&elf, false, SLOT, &out); /* as a program it is moved */
 	assert_int_equal(out.count, 1);
 	elf.segments[0].vaddr += 0x1000; /* the same step for both */
@@ -120,12 +120,12 @@ static void test_what_is_no_text(void **state)
 		struct elf_facts elf = program(ET_DYN, 0, 0, 4 * SLOT, flags[i]);
 		text_slots_of(&elf, false, SLOT, &out);
 		assert_int_equal(out.count, 0);
-		assert_string_equal(out.reason.word, "no-text");
+		assert_string_equal(reason_word(out.reason.code), "no-text");
 	}
 	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 2 * SLOT - 0x1001, PF_X);
 	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
-	assert_string_equal(out.reason.word, "no-huge-slot");
+	assert_string_equal(reason_word(out.reason.code), "no-huge-slot");
 }
 
 static void test_absurd_headers(void **state)

@@ -15,7 +15,7 @@
 static int start(struct reader *reader, int file_fd, const char *mode, struct error *err)
 {
 	const char *const words[] = {mode, NULL};
-	return reader_start(reader, READER, words, file_fd, "elf-reader", err);
+	return reader_start(reader, READER, words, file_fd, REASON_ELF_READER, err);
 }
 
 int elf_reader_start(struct reader *reader, int file_fd, struct error *err)
@@ -44,11 +44,11 @@ static bool is_sane(const struct elf_facts *facts)
 int elf_answer_check(const struct elf_answer *answer, struct elf_facts *out, struct error *err)
 {
 	if (answer->magic != ELF_ANSWER_MAGIC)
-		return error_set(err, "elf-reader", "no answer from " READER);
+		return error_set(err, REASON_ELF_READER, "no answer from " READER);
 	if (answer->status == ELF_ANSWER_NOT_ELF)
-		return error_set(err, "elf-invalid", "not an ELF file");
+		return error_set(err, REASON_ELF_INVALID, "not an ELF file");
 	if (answer->status != ELF_ANSWER_OK || !is_sane(&answer->facts))
-		return error_set(err, "elf-invalid", "its ELF headers make no sense");
+		return error_set(err, REASON_ELF_INVALID, "its ELF headers make no sense");
 	*out = answer->facts;
 	return 0;
 }
@@ -59,7 +59,7 @@ int elf_reader_finish(struct reader *reader, int timeout_ms, struct elf_facts *o
 	size_t got = reader_read(reader, &answer, sizeof answer, now_ms() + timeout_ms);
 	reader_end(reader);
 	if (got < sizeof answer)
-		return error_set(err, "elf-reader", "no answer from " READER);
+		return error_set(err, REASON_ELF_READER, "no answer from " READER);
 	return elf_answer_check(&answer, out, err);
 }
 
@@ -106,7 +106,7 @@ int elf_read_symbols(int file_fd, int timeout_ms, int (*each)(const struct elf_s
 	int result = hand_on(&reader, deadline_ms, each, context);
 	reader_end(&reader);
 	if (result == 0)
-		error_set(err, "elf-invalid", "its symbols could not all be read in %d ms", timeout_ms);
+		error_set(err, REASON_ELF_INVALID, "its symbols could not all be read in %d ms", timeout_ms);
 	return result == 1 ? 0 : -1;
 }
 

@@ -17,7 +17,7 @@
 int library_search_start(struct reader *reader, int exe_fd, struct error *err)
 {
 	const char *const words[] = {SEARCH_MODE, NULL};
-	return reader_start_with_socket(reader, READER, words, exe_fd, "elf-reader", err);
+	return reader_start_with_socket(reader, READER, words, exe_fd, REASON_ELF_READER, err);
 }
 
 static int send_all(int socket_fd, const void *bytes, size_t count)
@@ -83,10 +83,10 @@ static int conclude(struct search_message *end, struct error *err)
 {
 	const struct search_result *result = &end->end.result;
 	if (end->end.status != ELF_ANSWER_OK)
-		return error_set(err, "elf-invalid", "what the program tells ld.so makes no sense");
+		return error_set(err, REASON_ELF_INVALID, "what the program tells ld.so makes no sense");
 	if (result->unknown == 0)
 		return 0;
-	return error_set(err, "library-unknown", "%u of its libraries cannot be found or not be read, %.*s first",
+	return error_set(err, REASON_LIBRARY_UNKNOWN, "%u of its libraries cannot be found or not be read, %.*s first",
 	                 result->unknown, (int)sizeof result->first_unknown - 1, result->first_unknown);
 }
 
@@ -112,5 +112,5 @@ int library_search_run(struct reader *reader, const struct search_request *reque
 		default: result = -1;
 		}
 	}
-	return error_set(err, "elf-reader", "the search for its libraries has ended early");
+	return error_set(err, REASON_ELF_READER, "the search for its libraries has ended early");
 }
