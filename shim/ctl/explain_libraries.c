@@ -31,7 +31,7 @@ static void judge(const struct settings *settings, const struct found_library *l
 	out->reason = slots.reason;
 	if (wanted && out->huge_bytes > 0 && !library_is_placed(fd, library->facts)) {
 		out->huge_bytes = 0;
-		error_set(&out->reason, REASON_FILE_MISALIGNED, "it is mapped at any address");
+		error_set(&out->reason, REASON_FILE_MISALIGNED, "the kernel maps it at any address");
 	}
 	if (wanted && settings->backing[0] != BACKING_FILE && !library->is_later)
 		out->huge_bytes = 0; /* a copy comes first */

@@ -257,7 +257,8 @@ static void prepare(const struct work *work, const struct kept *kept, struct pre
 	prepared->is_placed = library_is_placed(kept->fd, &kept->elf);
 	if (!prepared->is_placed && !error_is_set(&prepared->reason))
 		error_set(&prepared->reason, REASON_FILE_MISALIGNED,
-		          "it is mapped at any address, so offset and address will differ modulo a huge page");
+		          "the kernel maps it at any address: offset and address differ modulo a huge page, unless "
+		          "ld.so aligns it");
 }
 
 /* The child. It is a copy of the tracer that looks at files; see base/aside.h. */

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from lib.filesystems import overlay_above_ext4
 from lib.libraries import Built
 from lib.machine import HUGE
 from lib.policies import policy_with
@@ -53,10 +54,10 @@ def built_fixture(public_folder):
     return Built("cc", public_folder)
 
 
-def library(built, name, source):
+def library(built, name, source, *flags):
     """A library with 6 MiB of text, and SOURCE, which uses it."""
     (built.folder / "more.c").write_text(source)
-    path = built.library(name, "more.c")
+    path = built.library(name, "more.c", *flags)
     os.sync()
     return path
 
@@ -118,6 +119,33 @@ def test_extension_of_python(hugexec_command, built):
         huge, prepared = in_place(process, report, extension)
         assert huge == prepared >= 2 * HUGE
         process.kill()
+
+
+def glibc():
+    return tuple(map(int, os.confstr("CS_GNU_LIBC_VERSION").split()[1].split(".")))
+
+
+@pytest.mark.parametrize("aligned", [False, True], ids=["as linked by default", "linked for 2 MiB"])
+def test_on_overlayfs(hugexec_command, tmp_path, aligned):
+    """The kernel puts it anywhere there, as the report says; glibc (2.35) aligns one that was linked for it."""
+    python = shutil.which("python3", path="/usr/bin")
+    if not python:
+        pytest.skip("/usr/bin/python3 is not installed")
+    with overlay_above_ext4(tmp_path, 100) as folder:
+        extension = library(Built("cc", folder), "large", EXTENSION, *(["-Wl,-z,max-page-size=0x200000"] if aligned else []))
+        extension = extension.rename(folder / "large.so")
+        os.sync()
+        program = f"import sys; sys.path.insert(0, '{folder}'); import large; print('up', flush=True); import time; time.sleep(600)"
+        process, report = start(hugexec_command, python, [python, "-c", program], [f"{folder}/*.so"])
+        with process:
+            assert process.stdout.readline() == "up\n"
+            told, = [each for each in read_report(report)[0]["objects"] if each["path"] == str(extension)]
+            huge = sum(entry["FilePmdMapped"] for entry in smaps(process.pid) if entry["path"] == str(extension) and "x" in entry["perms"])
+            assert status_of(process.pid)["TracerPid"] == "0"
+            assert told["prepared_bytes"] == 0 and told["reason"].startswith("file-misaligned"), told  # whichever loader it will have
+            assert huge >= 2 * HUGE or not aligned or glibc() < (2, 35)
+            process.kill()
+            process.wait()
 
 
 def test_module_of_apache(hugexec_command, built):
