@@ -60,6 +60,8 @@ def mounts():
 
 
 def cgroups():
+    if os.readlink("/proc/self/ns/pid") != "pid:[4026531836]":
+        return  # cannot tell whose they are: the first PID namespace, which has that number, may have other runs
     for folder, _, _ in os.walk("/sys/fs/cgroup"):
         if any(name in folder for name in NAMES):
             yield f"cgroup: {folder}"

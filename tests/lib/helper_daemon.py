@@ -43,7 +43,8 @@ class Client(socket.socket):
         self.connect(str(path))
 
     def ask(self, data, *attached):
-        self.sendmsg([data], attached)
+        with contextlib.suppress(BrokenPipeError):  # it may have answered, and closed, unasked
+            self.sendmsg([data], attached)
         return self.answer()
 
     def answer(self):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """tests/programs/probe.c, which prints all it can know of itself."""
+import os
 import re
 import subprocess
 
@@ -20,6 +21,7 @@ def build_probe(kind):
             text = GENERATED / f"probe-{kind}.s"
             text.write_text(bigtext.assembly(8))
             subprocess.run([*KINDS[kind], "-O1", "-w", "-o", path, source, text], check=True)
+            os.sync()  # the file backing leaves dirty pages alone
     return str(path)
 
 
