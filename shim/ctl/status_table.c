@@ -16,7 +16,6 @@
 #define BAR_CELLS         10
 #define OBJECT_COLUMNS    13  /* at least; else another column is left out */
 #define BAR_FROM_COLUMNS  100 /* a terminal so wide has room for a bar */
-#define LABEL_BYTES       1024
 
 /* Which columns there is room for. */
 struct layout {

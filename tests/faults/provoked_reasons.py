@@ -282,7 +282,7 @@ def runs_32_bits(folder):
 def one(name, before, folder, build):
     """What is wrong: "" where nothing is."""
     settings, backing, _, program, reason = PROVOKED[name]
-    policy, report, path = folder / "circumstance.json", folder / "circumstance.report", folder / program
+    policy, report, path = folder / "provoked.json", folder / "provoked.report", folder / program
     policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(path)}, "min_text": 0, "follow": "none", **settings}]}))
     policy.chmod(0o644)
     report.write_text("")

@@ -85,7 +85,8 @@ def fastest(words, times=4):
 
 
 # Programs that make many calls: with a stop at each of them they would take ten times as long.
-MANY_CALLS = {"dd": ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=200000"], "find": ["find", "/usr/share", "-not", "-readable", "-prune", "-o", "-name", "nothing"]}
+MANY_CALLS = {"dd": ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=200000"],
+              "find": ["find", "/usr/share", "-not", "-readable", "-prune", "-o", "-name", "nothing"]}
 
 
 @pytest.mark.parametrize("name", MANY_CALLS)
