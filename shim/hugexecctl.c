@@ -20,7 +20,7 @@ static const struct verb {
 } verbs[] = {
     {"check", ctl_check},     {"explain", ctl_explain}, {"doctor", ctl_doctor},   {"status", ctl_status},
     {"metrics", ctl_metrics}, {"attach", ctl_attach},   {"warm", ctl_warm},       {"enable", ctl_enable},
-    {"disable", ctl_disable}, {"pool", ctl_pool},       {"compare", ctl_compare},
+    {"disable", ctl_disable}, {"pool", ctl_pool},       {"compare", ctl_compare}, {"advise", ctl_advise},
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
@@ -31,6 +31,7 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  doctor             what this host can do, and the setting that would change it\n"
                            "  status [PID]       processes whose text is on huge pages, and how much of it\n"
                            "  metrics            what was done since boot, counted, in OpenMetrics format\n"
+                           "  advise PID...      should they be run under hugexec? by the text they touch\n"
                            "  compare COMMAND    run it plain and under hugexec: what does that bring?\n"
                            "  attach PID...      put the text of running processes on huge pages\n"
                            "  warm FILE...       have the page cache hold programs in huge pages beforehand\n"
@@ -41,7 +42,7 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  -h, --help         this text; 'hugexecctl VERB --help' has a verb's options\n"
                            "  -V, --version      the version\n"
                            "\n"
-                           "attach, compare, explain, doctor, status and warm take --json.\n"
+                           "advise, attach, compare, explain, doctor, status and warm take --json.\n"
                            "Exit status: 0; 1 if the answer is no; 2 for wrong usage.\n"
                            "\n"
                            "See also hugexec(1), hugexec-policy(5).\n";

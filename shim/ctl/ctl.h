@@ -14,6 +14,7 @@
 
 enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
 
+int ctl_advise(int argc, char **argv);
 int ctl_attach(int argc, char **argv);
 int ctl_check(int argc, char **argv);
 int ctl_compare(int argc, char **argv);

@@ -78,29 +78,9 @@ static double microseconds(const struct timeval *time)
 	return (double)time->tv_sec * 1e6 + (double)time->tv_usec;
 }
 
-/* From the moment that the child is let go to its end. */
-static int follow(pid_t pid, int *go_fd, const struct run_request *request, struct measured_run *out)
+int run_start(const struct run_request *request, struct started_run *out)
 {
-	struct rusage usage;
-	int64_t began_us = now_us();
-	close(steal_fd(go_fd));
-	if (request->look_at_us) {
-		wait_a_while(pid, request->look_at_us);
-		look_at_text(pid, out);
-	}
-	if (retry(wait4(pid, &out->status, 0, &usage)) < 0)
-		return -1;
-	out->wall_us = (double)(now_us() - began_us);
-	out->user_us = microseconds(&usage.ru_utime);
-	out->system_us = microseconds(&usage.ru_stime);
-	out->faults = (double)usage.ru_minflt + (double)usage.ru_majflt;
-	return 0;
-}
-
-int run_measured(const struct run_request *request, struct measured_run *out)
-{
-	int go[2], errors[2], error = 0;
-	*out = (struct measured_run){0};
+	int go[2], errors[2];
 	if (pipe2(go, O_CLOEXEC) < 0)
 		return -1;
 	cleanup_close int go_read = go[0];
@@ -110,18 +90,45 @@ int run_measured(const struct run_request *request, struct measured_run *out)
 	cleanup_close int errors_read = errors[0];
 	cleanup_close int errors_write = errors[1];
 	pid_t pid = fork();
-	if (pid < 0)
-		return -1;
 	if (pid == 0) {
 		close(go_write);
 		become(request, go_read, errors_write);
 	}
-	close(steal_fd(&errors_write));
-	int result = follow(pid, &go_write, request, out);
-	if (result == 0 && retry(read(errors_read, &error, sizeof error)) == (ssize_t)sizeof error) {
-		text_objects_free(&out->text);
-		errno = error;
+	if (pid < 0)
 		return -1;
+	*out = (struct started_run){pid, steal_fd(&go_write), steal_fd(&errors_read)};
+	return 0;
+}
+
+int run_go(struct started_run *run)
+{
+	int error = 0;
+	close(run->go_fd);
+	ssize_t got = retry(read(run->errors_fd, &error, sizeof error)); /* nothing: exec has closed it */
+	close(run->errors_fd);
+	errno = error;
+	return got == (ssize_t)sizeof error ? -1 : 0;
+}
+
+int run_measured(const struct run_request *request, struct measured_run *out)
+{
+	struct started_run run;
+	struct rusage usage;
+	*out = (struct measured_run){0};
+	if (run_start(request, &run) < 0)
+		return -1;
+	int64_t began_us = now_us();
+	int error = run_go(&run) < 0 ? errno : 0;
+	if (request->look_at_us && !error) {
+		wait_a_while(run.pid, request->look_at_us);
+		look_at_text(run.pid, out);
 	}
-	return result;
+	if (retry(wait4(run.pid, &out->status, 0, &usage)) < 0)
+		error = errno;
+	out->wall_us = (double)(now_us() - began_us);
+	out->user_us = microseconds(&usage.ru_utime);
+	out->system_us = microseconds(&usage.ru_stime);
+	out->faults = (double)usage.ru_minflt + (double)usage.ru_majflt;
+	errno = error;
+	return error ? -1 : 0;
 }

@@ -26,5 +26,20 @@ struct measured_run {
 	uint64_t other_huge_bytes; /* of its memory that is no text, in transparent huge pages */
 };
 
-/* Returns 0, or -1 with errno where the command could not be started. */
+/* A command that waits to be let go. */
+struct started_run {
+	pid_t pid;
+	int go_fd, errors_fd;
+};
+
+/* Returns 0, or -1 with errno. */
+int run_start(const struct run_request *request, struct started_run *out);
+
+/*
+ * Let it go, and wait until it is the command. Returns 0; -1 with errno where it could not become it: it has ended
+ * then. Either way PID is the caller's to reap.
+ */
+int run_go(struct started_run *run);
+
+/* All of that, to its end. Returns 0, or -1 with errno where the command could not be started. */
 int run_measured(const struct run_request *request, struct measured_run *out);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/advise_print.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "base/utf8.h"
+#include "ctl/ctl.h"
+
+#define PAGE       4096.0
+#define BAR_CELLS  40
+#define TEXT_BYTES 640
+
+static const char *source_text(enum tlb_source source)
+{
+	static const char *const texts[] = {[TLB_FROM_PROCESSOR] = "it says so",
+	                                    [TLB_FROM_TABLE] = "by its model",
+	                                    [TLB_ASSUMED] = "assumed, for neither the processor nor its model tells"};
+	return texts[source];
+}
+
+static const char *mib(double bytes, char *buf, size_t buf_bytes)
+{
+	return size_format((uint64_t)bytes, buf, buf_bytes);
+}
+
+/* A line of the picture: BYTES of MOST, which is as long as all cells. */
+static void print_bar(const char *name, double bytes, double most, const char *remark)
+{
+	char size[16];
+	unsigned cells = most > 0 ? (unsigned)(bytes / most * BAR_CELLS + 0.5) : 0;
+	printf("%-13s", name);
+	for (unsigned i = 0; i < BAR_CELLS; i++)
+		fputs(ctl_is_utf8() ? (i < cells ? "█" : "░") : (i < cells ? "#" : "."), stdout);
+	printf(" %9s%s\n", mib(bytes, size, sizeof size), remark);
+}
+
+static void print_picture(const struct advice_facts *facts)
+{
+	double touched = facts->touched.pages * PAGE, first = facts->tlb.first * PAGE,
+	       second = facts->tlb.second * PAGE;
+	double most = touched > second ? touched : second;
+	print_bar("touched", touched, most, " of text");
+	print_bar("first level", first, most, " in small pages");
+	print_bar("second level", second, most, facts->tlb.second_is_shared ? ", shared with data" : "");
+}
+
+static void print_counters(const struct advice_facts *facts)
+{
+	const double *counts = facts->counts;
+	double instructions = counts[COUNT_INSTRUCTIONS];
+	if (!facts->has_counters || instructions <= 0)
+		return;
+	printf("counted      CPI %.2f; per 1,000 instructions %.2f page walks", counts[COUNT_CYCLES] / instructions,
+	       1000 * counts[COUNT_WALKS] / instructions);
+	if (counts[COUNT_FIRST_MISSES] > 0)
+		printf(" and %.2f misses that the second level answers",
+		       1000 * counts[COUNT_FIRST_MISSES] / instructions);
+	printf("; %.1f %% of cycles in walks\n", 100 * advice_walk_share(facts));
+}
+
+static void print_head(const struct advice_facts *facts, const struct watch *watch)
+{
+	printf("watched      %zu process%s, %zu thread%s, for %.1f s: %" PRIu64 " samples%s\n", watch->process_count,
+	       watch->process_count == 1 ? "" : "es", watch->thread_count, watch->thread_count == 1 ? "" : "s",
+	       facts->seconds, facts->touched.samples, facts->has_counters ? "" : "; no counters here");
+	printf("processor    %s: %u TLB entries for code in small pages, %u behind them (%s)\n", facts->tlb.processor,
+	       facts->tlb.first, facts->tlb.second, source_text(facts->tlb.source));
+	print_counters(facts);
+	printf("time         %.0f %% outside of what the first level can hold, %.0f %% outside of the second%s\n\n",
+	       100 * facts->beyond_first, 100 * facts->beyond_second,
+	       facts->tlb.second_is_shared ? " (half of it, for data has its share)" : "");
+}
+
+static void print_object(const struct surveyed *one)
+{
+	char touched[16], text[16], huge[16], expected[16] = "-", more[16] = "-", path[4096];
+	if (one->is_expected) {
+		size_format(one->expected_bytes, expected, sizeof expected);
+		size_format(surveyed_more_bytes(one), more, sizeof more);
+	}
+	printf("%4.0f %%  %9s  %9s  %9s  %9s  %9s  %s\n", 100 * one->time_share,
+	       mib(one->touched.pages * PAGE, touched, sizeof touched), size_format(one->text_bytes, text, sizeof text),
+	       size_format(one->huge_bytes, huge, sizeof huge), expected, more,
+	       one->object->is_jit ? "(JIT compiler's code)" : text_printable(one->object->path, path, sizeof path));
+}
+
+static enum advice advise_survey(const struct survey *survey, const struct huge_tlb *tlb, char *buf, size_t buf_bytes)
+{
+	struct advice_facts facts = survey->facts;
+	facts.huge_tlb = tlb->verdict;
+	return advise(&facts, buf, buf_bytes);
+}
+
+void advise_print(const struct survey *survey, const struct watch *watch, const struct huge_tlb *tlb)
+{
+	char text[TEXT_BYTES];
+	if (tlb->verdict != TLB_HOLDS)
+		printf("TLB: %s.\n\n", huge_tlb_text(tlb));
+	print_head(&survey->facts, watch);
+	print_picture(&survey->facts);
+	printf("\n%6s  %9s  %9s  %9s  %9s  %9s  %s\n", "TIME", "TOUCHED", "TEXT", "HUGE NOW", "HUGEXEC", "MORE RAM",
+	       "OBJECT");
+	for (unsigned i = 0; i < survey->count; i++)
+		print_object(&survey->list[i]);
+	enum advice advice = advise_survey(survey, tlb, text, sizeof text);
+	printf("\n%s: %s.\n", advice_word(advice), text);
+}
+
+static json_object *object_to_json(const struct surveyed *one)
+{
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "path", ctl_text(one->object->path));
+	json_object_object_add(json, "jit", json_object_new_boolean(one->object->is_jit));
+	json_object_object_add(json, "time_share", json_object_new_double(one->time_share));
+	json_object_object_add(json, "touched_bytes", json_object_new_uint64((uint64_t)(one->touched.pages * PAGE)));
+	json_object_object_add(json, "text_bytes", json_object_new_uint64(one->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_uint64(one->huge_bytes));
+	json_object_object_add(json, "expected_huge_bytes",
+	                       one->is_expected ? json_object_new_uint64(one->expected_bytes) : NULL);
+	json_object_object_add(json, "more_memory_bytes",
+	                       one->is_expected ? json_object_new_uint64(surveyed_more_bytes(one)) : NULL);
+	return json;
+}
+
+static json_object *processor_to_json(const struct tlb_sizes *tlb)
+{
+	static const char *const sources[] = {"processor", "model", "assumed"};
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "name", ctl_text(tlb->processor));
+	json_object_object_add(json, "first_level_entries", json_object_new_int((int)tlb->first));
+	json_object_object_add(json, "first_level_huge_entries", json_object_new_int((int)tlb->first_huge));
+	json_object_object_add(json, "second_level_entries", json_object_new_int((int)tlb->second));
+	json_object_object_add(json, "second_level_is_shared", json_object_new_boolean(tlb->second_is_shared));
+	json_object_object_add(json, "known_from", ctl_text(sources[tlb->source]));
+	return json;
+}
+
+static json_object *counters_to_json(const struct advice_facts *facts)
+{
+	const double *counts = facts->counts;
+	double instructions = counts[COUNT_INSTRUCTIONS];
+	if (!facts->has_counters || instructions <= 0)
+		return NULL;
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "cycles_per_instruction",
+	                       json_object_new_double(counts[COUNT_CYCLES] / instructions));
+	json_object_object_add(json, "walks_per_1000_instructions",
+	                       json_object_new_double(1000 * counts[COUNT_WALKS] / instructions));
+	json_object_object_add(json, "walk_cycle_share", json_object_new_double(advice_walk_share(facts)));
+	return json;
+}
+
+void advise_print_json(const struct survey *survey, const struct watch *watch, const struct huge_tlb *tlb)
+{
+	char text[TEXT_BYTES];
+	const struct advice_facts *facts = &survey->facts;
+	json_object *json = json_object_new_object(), *objects = json_object_new_array();
+	for (unsigned i = 0; i < survey->count; i++)
+		json_object_array_add(objects, object_to_json(&survey->list[i]));
+	enum advice advice = advise_survey(survey, tlb, text, sizeof text);
+	json_object_object_add(json, "version", json_object_new_int(1));
+	json_object_object_add(json, "tlb", ctl_tlb(tlb));
+	json_object_object_add(json, "processor", processor_to_json(&facts->tlb));
+	json_object_object_add(json, "processes", json_object_new_uint64(watch->process_count));
+	json_object_object_add(json, "threads", json_object_new_uint64(watch->thread_count));
+	json_object_object_add(json, "seconds", json_object_new_double(facts->seconds));
+	json_object_object_add(json, "samples", json_object_new_uint64(facts->touched.samples));
+	json_object_object_add(json, "touched_bytes", json_object_new_uint64((uint64_t)(facts->touched.pages * PAGE)));
+	json_object_object_add(json, "beyond_first_level", json_object_new_double(facts->beyond_first));
+	json_object_object_add(json, "beyond_second_level", json_object_new_double(facts->beyond_second));
+	json_object_object_add(json, "jit_share", json_object_new_double(facts->jit_share));
+	json_object_object_add(json, "counters", counters_to_json(facts));
+	json_object_object_add(json, "objects", objects);
+	json_object_object_add(json, "advice", ctl_text(advice_word(advice)));
+	json_object_object_add(json, "text", ctl_text(text));
+	ctl_print_json(json);
+}

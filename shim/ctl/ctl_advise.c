@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hugexecctl advise: should these processes be run under hugexec?
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/retry.h"
+#include "base/utf8.h"
+#include "ctl/advise_print.h"
+#include "ctl/ctl.h"
+#include "ctl/measured_run.h"
+
+#define SECONDS_DEFAULT 5.0
+#define SECONDS_MAX     3600.0
+#define PIDS_MAX        64
+#define END_MS          1000 /* between asking a command to end and killing it */
+
+static const char help[] = "Usage: hugexecctl advise [OPTIONS] PID...\n"
+                           "       hugexecctl advise [OPTIONS] -- COMMAND [ARG...]\n"
+                           "Should it be run under hugexec? Watch the processes PID and their children, or\n"
+                           "COMMAND, without stopping them, and hold the text that they touch against what\n"
+                           "this processor's TLB holds. With hardware counters they decide; without, the\n"
+                           "instruction pointer is sampled 1,000 times a second. Watch under usual load.\n"
+                           "\n"
+                           "  -s, --seconds=N  how long; 5 if not given. COMMAND is ended after that, its\n"
+                           "                   output goes to /dev/null\n"
+                           "  --json           for programs\n"
+                           "  -h, --help       this text\n"
+                           "\n"
+                           "Exit status: 0, whatever the answer; 1 if there is nothing to watch, or it may\n"
+                           "not be watched; 2 for wrong usage.\n";
+
+struct advise {
+	double seconds;
+	bool json;
+	pid_t pids[PIDS_MAX];
+	size_t pid_count;
+};
+
+/* A process with all its text at hand: at once where COMMAND was started here, which must not end before. */
+static int watch_and_tell(const struct advise *advise)
+{
+	static struct watch watch; /* too large for the stack */
+	static struct survey survey;
+	struct huge_tlb tlb;
+	struct error err = {0};
+	char text[sizeof err.word + sizeof err.detail];
+	if (watch_run(&watch, advise->pids, advise->pid_count, advise->seconds, &err) < 0) {
+		fprintf(stderr, "hugexecctl: %s\n", error_text(&err, text, sizeof text));
+		return CTL_NO;
+	}
+	survey_make(&watch, &survey);
+	huge_tlb_probe(&tlb);
+	if (advise->json)
+		advise_print_json(&survey, &watch, &tlb);
+	else
+		advise_print(&survey, &watch, &tlb);
+	watch_free(&watch);
+	return CTL_OK;
+}
+
+/* SIGTERM, a second, SIGKILL; the command's children are its own business. */
+static void end(pid_t pid)
+{
+	kill(pid, SIGTERM);
+	for (int64_t until_ms = now_ms() + END_MS; now_ms() < until_ms; usleep(10000)) {
+		if (retry(waitpid(pid, NULL, WNOHANG)) != 0)
+			return;
+	}
+	kill(pid, SIGKILL);
+	retry(waitpid(pid, NULL, 0));
+}
+
+static int advise_command(struct advise *advise, char *const *words)
+{
+	struct run_request request = {.words = words, .shows_errors = true};
+	struct started_run run;
+	char name[256];
+	if (run_start(&request, &run) < 0) {
+		fprintf(stderr, "hugexecctl: %s: %s\n", text_printable(words[0], name, sizeof name), strerror(errno));
+		return CTL_NO;
+	}
+	advise->pids[advise->pid_count++] = run.pid;
+	if (run_go(&run) < 0) {
+		fprintf(stderr, "hugexecctl: %s: %s\n", text_printable(words[0], name, sizeof name), strerror(errno));
+		retry(waitpid(run.pid, NULL, 0));
+		return CTL_NO;
+	}
+	int result = watch_and_tell(advise);
+	end(run.pid);
+	return result;
+}
+
+static bool parse_seconds(const char *word, double *out)
+{
+	char *rest;
+	double seconds = strtod(word, &rest);
+	if (rest == word || *rest || !isfinite(seconds) || seconds < 0.1 || seconds > SECONDS_MAX)
+		return false;
+	*out = seconds;
+	return true;
+}
+
+static int parse_pids(struct advise *advise, int argc, char **argv)
+{
+	for (int i = optind; i < argc; i++) {
+		pid_t pid = ctl_pid(argv[i]);
+		if (!pid)
+			return ctl_wrong_usage(argv[0], "'%s' is no PID; a COMMAND stands behind --", argv[i]);
+		if (advise->pid_count == PIDS_MAX)
+			return ctl_wrong_usage(argv[0], "more than %d PIDs", PIDS_MAX);
+		advise->pids[advise->pid_count++] = pid;
+	}
+	return CTL_OK;
+}
+
+int ctl_advise(int argc, char **argv)
+{
+	static const struct option known[] = {{"seconds", required_argument, NULL, 's'},
+	                                      {"json", no_argument, NULL, 'j'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
+	struct advise advise = {.seconds = SECONDS_DEFAULT};
+	int option;
+	while ((option = getopt_long(argc, argv, "+hs:", known, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			if (!parse_seconds(optarg, &advise.seconds))
+				return ctl_wrong_usage(argv[0], "--seconds takes 0.1 to 3600, not '%s'", optarg);
+			break;
+		case 'j': advise.json = true; break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: return ctl_wrong_usage(argv[0], NULL);
+		}
+	}
+	if (optind == argc)
+		return ctl_wrong_usage(argv[0], "it takes PIDs, or -- and a COMMAND");
+	if (strcmp(argv[optind - 1], "--") == 0)
+		return advise_command(&advise, argv + optind);
+	int wrong = parse_pids(&advise, argc, argv);
+	return wrong ? wrong : watch_and_tell(&advise);
+}
