@@ -54,7 +54,7 @@ static enum advice by_samples(const struct advice_facts *facts, char *buf, size_
 {
 	char size[16];
 	const char *sure = facts->touched.samples >= SAMPLES_SURE ? "fairly sure" : "not sure";
-	size_format((uint64_t)(facts->touched.pages * 4096), size, sizeof size);
+	size_format((uint64_t)(facts->touched.pages * (double)facts->page_bytes), size, sizeof size);
 	if (facts->beyond_second >= BEYOND_MAYBE) {
 		snprintf(buf, buf_bytes,
 		         "it touches %s of text, %.0f %% of the time outside of what the TLB can hold (%s: no "

@@ -16,7 +16,8 @@
 struct advice_facts {
 	struct tlb_sizes tlb;
 	enum tlb_verdict huge_tlb;
-	double seconds; /* that were watched */
+	double seconds;      /* that were watched */
+	uint64_t page_bytes; /* of a base page */
 	struct touched touched;
 	double beyond_first, beyond_second; /* shares of the time spent outside of the pages that a level holds */
 	double jit_share;                   /* of the time, in memory that no file stands behind */

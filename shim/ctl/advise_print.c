@@ -2,6 +2,7 @@
 #include "ctl/advise_print.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +10,6 @@
 #include "base/utf8.h"
 #include "ctl/ctl.h"
 
-#define PAGE       4096.0
 #define BAR_CELLS  40
 #define TEXT_BYTES 640
 
@@ -39,8 +39,8 @@ static void print_bar(const char *name, double bytes, double most, const char *r
 
 static void print_picture(const struct advice_facts *facts)
 {
-	double touched = facts->touched.pages * PAGE, first = facts->tlb.first * PAGE,
-	       second = facts->tlb.second * PAGE;
+	double page = (double)facts->page_bytes, touched = facts->touched.pages * page;
+	double first = facts->tlb.first * page, second = facts->tlb.second * page;
 	double most = touched > second ? touched : second;
 	print_bar("touched", touched, most, " of text");
 	print_bar("first level", first, most, " in small pages");
@@ -74,16 +74,17 @@ static void print_head(const struct advice_facts *facts, const struct watch *wat
 	       facts->tlb.second_is_shared ? " (half of it, for data has its share)" : "");
 }
 
-static void print_object(const struct surveyed *one)
+static void print_object(const struct surveyed *one, double page_bytes)
 {
-	char touched[16], text[16], huge[16], expected[16] = "-", more[16] = "-", path[4096];
+	char touched[16], text[16], huge[16], expected[16] = "-", more[16] = "-", path[PATH_MAX];
 	if (one->is_expected) {
 		size_format(one->expected_bytes, expected, sizeof expected);
 		size_format(surveyed_more_bytes(one), more, sizeof more);
 	}
 	printf("%4.0f %%  %9s  %9s  %9s  %9s  %9s  %s\n", 100 * one->time_share,
-	       mib(one->touched.pages * PAGE, touched, sizeof touched), size_format(one->text_bytes, text, sizeof text),
-	       size_format(one->huge_bytes, huge, sizeof huge), expected, more,
+	       mib(one->touched.pages * page_bytes, touched, sizeof touched),
+	       size_format(one->text_bytes, text, sizeof text), size_format(one->huge_bytes, huge, sizeof huge),
+	       expected, more,
 	       one->object->is_jit ? "(JIT compiler's code)" : text_printable(one->object->path, path, sizeof path));
 }
 
@@ -104,18 +105,19 @@ void advise_print(const struct survey *survey, const struct watch *watch, const 
 	printf("\n%6s  %9s  %9s  %9s  %9s  %9s  %s\n", "TIME", "TOUCHED", "TEXT", "HUGE NOW", "HUGEXEC", "MORE RAM",
 	       "OBJECT");
 	for (unsigned i = 0; i < survey->count; i++)
-		print_object(&survey->list[i]);
+		print_object(&survey->list[i], (double)survey->facts.page_bytes);
 	enum advice advice = advise_survey(survey, tlb, text, sizeof text);
 	printf("\n%s: %s.\n", advice_word(advice), text);
 }
 
-static json_object *object_to_json(const struct surveyed *one)
+static json_object *object_to_json(const struct surveyed *one, double page_bytes)
 {
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "path", ctl_text(one->object->path));
 	json_object_object_add(json, "jit", json_object_new_boolean(one->object->is_jit));
 	json_object_object_add(json, "time_share", json_object_new_double(one->time_share));
-	json_object_object_add(json, "touched_bytes", json_object_new_uint64((uint64_t)(one->touched.pages * PAGE)));
+	json_object_object_add(json, "touched_bytes",
+	                       json_object_new_uint64((uint64_t)(one->touched.pages * page_bytes)));
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(one->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(one->huge_bytes));
 	json_object_object_add(json, "expected_huge_bytes",
@@ -159,7 +161,7 @@ void advise_print_json(const struct survey *survey, const struct watch *watch, c
 	const struct advice_facts *facts = &survey->facts;
 	json_object *json = json_object_new_object(), *objects = json_object_new_array();
 	for (unsigned i = 0; i < survey->count; i++)
-		json_object_array_add(objects, object_to_json(&survey->list[i]));
+		json_object_array_add(objects, object_to_json(&survey->list[i], (double)facts->page_bytes));
 	enum advice advice = advise_survey(survey, tlb, text, sizeof text);
 	json_object_object_add(json, "version", json_object_new_int(1));
 	json_object_object_add(json, "tlb", ctl_tlb(tlb));
@@ -168,7 +170,8 @@ void advise_print_json(const struct survey *survey, const struct watch *watch, c
 	json_object_object_add(json, "threads", json_object_new_uint64(watch->thread_count));
 	json_object_object_add(json, "seconds", json_object_new_double(facts->seconds));
 	json_object_object_add(json, "samples", json_object_new_uint64(facts->touched.samples));
-	json_object_object_add(json, "touched_bytes", json_object_new_uint64((uint64_t)(facts->touched.pages * PAGE)));
+	json_object_object_add(json, "touched_bytes",
+	                       json_object_new_uint64((uint64_t)(facts->touched.pages * (double)facts->page_bytes)));
 	json_object_object_add(json, "beyond_first_level", json_object_new_double(facts->beyond_first));
 	json_object_object_add(json, "beyond_second_level", json_object_new_double(facts->beyond_second));
 	json_object_object_add(json, "jit_share", json_object_new_double(facts->jit_share));

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "host/pages.h"
 #include "remap/text_blocks.h"
 
 #define SMAPS_LIMIT      (256 * MIB)
@@ -98,9 +99,9 @@ static void expect(const struct watched_process *process, struct surveyed *out)
 	if (fd < 0 || elf_reader_start(&reader, fd, &err) < 0 || elf_reader_finish(&reader, HEADERS_MS, &elf, &err) < 0)
 		return;
 	if (out->is_program)
-		text_slots_rounded(&elf, &slots);
+		text_slots_rounded(&elf, host_pages(), &slots);
 	else
-		text_slots_of(&elf, true, &slots);
+		text_slots_of(&elf, true, host_pages()->huge_bytes, &slots);
 	out->text_bytes = out->text_bytes ? out->text_bytes : slots.text_bytes;
 	out->expected_bytes = slots.slot_bytes < out->text_bytes ? slots.slot_bytes : out->text_bytes;
 	out->is_expected = true;
@@ -153,7 +154,9 @@ static double part(uint64_t bytes, uint64_t of_bytes)
 
 void survey_make(struct watch *watch, struct survey *out)
 {
-	*out = (struct survey){.facts.seconds = watch->seconds, .facts.has_counters = watch->has_counters};
+	*out = (struct survey){.facts.page_bytes = host_pages()->base_bytes,
+	                       .facts.seconds = watch->seconds,
+	                       .facts.has_counters = watch->has_counters};
 	struct advice_facts *facts = &out->facts;
 	for (size_t i = 0; i < watch->process_count; i++)
 		read_smaps(watch, &watch->processes[i]);

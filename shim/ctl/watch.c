@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/size.h"
+#include "host/pages.h"
 
 #define DRAIN_US   50000  /* the ring of a thread has room for ten times as much */
 #define LOOK_US    250000 /* for new threads and children */
@@ -47,7 +48,8 @@ static void take(void *context, uint64_t ip)
 		taker->process->is_stale = true;
 		return;
 	}
-	page_counts_add(&taker->watch->pages, PAGE_OF(range->object, (ip - range->start + range->file_off) / 4096));
+	page_counts_add(&taker->watch->pages,
+	                PAGE_OF(range->object, (ip - range->start + range->file_off) / host_pages()->base_bytes));
 }
 
 static void drain(struct watch *watch)
@@ -158,7 +160,7 @@ int watch_run(struct watch *watch, const pid_t *pids, size_t pid_count, double s
 	int64_t began_us = now_us(), looked_us = began_us, until_us = began_us + (int64_t)(seconds * 1e6);
 	bool is_there = look_at_all(watch, pids, pid_count);
 	if (!watch->thread_count) {
-		if (errno == ENOENT || errno == ESRCH)
+		if (errno == 0 || errno == ENOENT || errno == ESRCH) /* 0: all its threads have just ended */
 			return error_set(err, "no-process", "there is no such process");
 		return error_set_errno(err, errno, "perf",
 		                       "perf_event_open(2) (root may, or kernel.perf_event_paranoid of 2 or less)");

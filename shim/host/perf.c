@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "host/pages.h"
+
 #define DATA_PAGES 4 /* 16 KiB are 1,000 samples */
 
 static int open_event(struct perf_event_attr *attr, pid_t tid)
@@ -29,7 +31,7 @@ int perf_sampler_open(pid_t tid, unsigned hz, struct perf_sampler *out)
 	*out = (struct perf_sampler){.fd = open_event(&attr, tid)};
 	if (out->fd < 0)
 		return -1;
-	out->ring_bytes = (1 + DATA_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+	out->ring_bytes = (1 + DATA_PAGES) * host_pages()->base_bytes;
 	out->ring = mmap(NULL, out->ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
 	if (out->ring == MAP_FAILED) {
 		int saved_errno = errno;
@@ -43,7 +45,7 @@ int perf_sampler_open(pid_t tid, unsigned hz, struct perf_sampler *out)
 /* BYTES at OFFSET of the data area, which begins anew behind its end. */
 static void copy_out(const struct perf_sampler *sampler, uint64_t offset, void *out, size_t bytes)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = sampler->ring_bytes - page;
+	size_t page = host_pages()->base_bytes, size = sampler->ring_bytes - page;
 	const char *data = (const char *)sampler->ring + page;
 	for (size_t i = 0; i < bytes; i++)
 		((char *)out)[i] = data[(offset + i) % size];
