@@ -52,10 +52,15 @@ static int watch_and_tell(const struct advise *advise)
 	static struct watch watch; /* too large for the stack */
 	static struct survey survey;
 	struct huge_tlb tlb;
-	struct error err = {0};
-	char text[sizeof err.word + sizeof err.detail];
-	if (watch_run(&watch, advise->pids, advise->pid_count, advise->seconds, &err) < 0) {
-		fprintf(stderr, "hugexecctl: %s\n", error_text(&err, text, sizeof text));
+	if (watch_run(&watch, advise->pids, advise->pid_count, advise->seconds) < 0) {
+		if (errno == ESRCH)
+			fputs("hugexecctl: there is no such process\n", stderr);
+		else
+			fprintf(stderr,
+			        "hugexecctl: perf_event_open(2): %s; root may look, or who a "
+			        "kernel.perf_event_paranoid of 2 "
+			        "or less lets\n",
+			        strerror(errno));
 		return CTL_NO;
 	}
 	survey_make(&watch, &survey);

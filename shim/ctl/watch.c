@@ -153,17 +153,16 @@ static void wait_us(int64_t us)
 	nanosleep(&pause, NULL);
 }
 
-int watch_run(struct watch *watch, const pid_t *pids, size_t pid_count, double seconds, struct error *err)
+int watch_run(struct watch *watch, const pid_t *pids, size_t pid_count, double seconds)
 {
 	arch_itlb_events(&watch->events);
 	watch->has_counters = true;
 	int64_t began_us = now_us(), looked_us = began_us, until_us = began_us + (int64_t)(seconds * 1e6);
 	bool is_there = look_at_all(watch, pids, pid_count);
 	if (!watch->thread_count) {
-		if (errno == 0 || errno == ENOENT || errno == ESRCH) /* 0: all its threads have just ended */
-			return error_set(err, "no-process", "there is no such process");
-		return error_set_errno(err, errno, "perf",
-		                       "perf_event_open(2) (root may, or kernel.perf_event_paranoid of 2 or less)");
+		if (errno == 0 || errno == ENOENT) /* 0: all its threads have just ended */
+			errno = ESRCH;
+		return -1;
 	}
 	while (is_there && now_us() < until_us) {
 		wait_us(DRAIN_US);

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "base/error.h"
 #include "ctl/exec_ranges.h"
 #include "ctl/touched.h"
 #include "host/perf.h"
@@ -49,8 +48,8 @@ struct watch {
 
 /*
  * Watch PIDS and all that descend from them for SECONDS, or until all of them have ended. Returns 0 (watch_free() it),
- * or -1 with ERR: word "no-process" (none of them is there), "perf" (the kernel does not let us look).
+ * or -1 with errno: ESRCH where none of them is there, else why the kernel does not let us look.
  */
-int watch_run(struct watch *watch, const pid_t *pids, size_t pid_count, double seconds, struct error *err);
+int watch_run(struct watch *watch, const pid_t *pids, size_t pid_count, double seconds);
 
 void watch_free(struct watch *watch);

@@ -134,7 +134,7 @@ def test_wrong_usage(hugexecctl, words):
 
 def test_what_is_not_there(hugexecctl):
     done = run([hugexecctl, "advise", "2147483647"])
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "hugexecctl: no-process: there is no such process\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "hugexecctl: there is no such process\n")
     done = run([hugexecctl, "advise", "--", "/no/such/program"])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "hugexecctl: /no/such/program: No such file or directory\n"

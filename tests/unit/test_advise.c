@@ -125,10 +125,9 @@ static struct survey survey;
 
 static enum advice ask(char *text, size_t text_bytes)
 {
-	struct error err = {0};
 	pid_t pid = getpid();
 	memset(&watch, 0, sizeof watch);
-	assert_int_equal(watch_run(&watch, &pid, 1, SECONDS, &err), 0);
+	assert_int_equal(watch_run(&watch, &pid, 1, SECONDS), 0);
 	survey_make(&watch, &survey);
 	survey.facts.tlb = (struct tlb_sizes){.first = 128, .first_huge = 8, .second = 1536, .second_is_shared = true};
 	survey.facts.beyond_first = touched_beyond(&watch.pages, 128);
