@@ -199,11 +199,8 @@ static int attach(int pidfd, struct seized *seized, struct error *err)
 		return -1;
 	if (poll(&poll_fd, 1, 0) != 0)
 		return error_set(err, REASON_TRACEE_GONE, "the container has ended");
-	bool may_suspend = tracee_may_suspend_seccomp();
-	for (size_t i = 0; i < seized->count; i++) {
-		seized->threads[i].suspends_seccomp = may_suspend;
-		seized->threads[i].charges_itself = true;
-	}
+	for (size_t i = 0; i < seized->count; i++)
+		door_prepare(&doors[DOOR_HOOK], &seized->threads[i]);
 	return 0;
 }
 
@@ -229,9 +226,9 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	*job = (struct trace_job){
 	    .policy = container.policy,
 	    .report = &container.report,
-	    .tracer_is_orphan = true,
+	    .tracer_is_orphan = !doors[DOOR_HOOK].tracer_may_be_child,
 	    .follows = true,
-	    .via = VIA_HOOK,
+	    .door = &doors[DOOR_HOOK],
 	    .annotations = container.state.annotations,
 	    .annotation_count = container.state.annotation_count,
 	    .done = remember,

@@ -182,7 +182,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .policy = policy,
 	    .backing = options->backing,
 	    .report = &options->report,
-	    .via = VIA_SHIM,
+	    .door = &doors[DOOR_COMMAND],
 	    .follows = command_follow(&program, &decision) != FOLLOW_NONE,
 	    .libraries = decision.settings.libraries,
 	    .is_interpreted = command_is_interpreted(&program),

@@ -106,10 +106,7 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	/* Alive still, so the PID has been its own all the time. */
 	if (!peer_is_alive(peer->pidfd))
 		return error_set(err, REASON_HELPER_IDENTITY, "process %d has ended", (int)peer->sender.pid);
-	tracee->suspends_seccomp = tracee_may_suspend_seccomp();
-	tracee->charges_itself = true;
-	int filters = tracee_filters(tracee->pid); /* under which the client tries them, where it has to */
-	tracee->known_filters = filters == FILTERS_UNKNOWN ? 0 : filters;
+	door_prepare(&doors[DOOR_HUGEXECD], tracee);
 	alarm(0);
 	return 0;
 }
@@ -133,8 +130,8 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 	client.target.delivery = &client.delivery;
 	client.job.backing = client.peer.request.backing[0] ? client.peer.request.backing : NULL;
 	client.job.report = &client.target;
-	client.job.via = VIA_SHIM;
-	client.job.tracer_is_orphan = true;
+	client.job.door = &doors[DOOR_HUGEXECD];
+	client.job.tracer_is_orphan = !client.job.door->tracer_may_be_child;
 	client.job.follows = true;
 	client.job.exec_timeout_s = EXEC_S;
 	client.job.may_begin = may_begin;

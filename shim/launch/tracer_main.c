@@ -95,7 +95,7 @@ _Noreturn void tracer_main(struct trace_job *job, pid_t parent_pid)
 		_exit(0);
 	if (check_files(&err) < 0 || preflight(&err) < 0 || tracee_seize(&tracee, parent_pid, options, &err) < 0)
 		refuse(job, &err);
-	tracee.known_filters = OWN_FILTERS;
+	door_prepare(job->door, &tracee);
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
 	job->spent_us = now_us() - job->began_us;

@@ -16,6 +16,7 @@
 #include "ptrace/rseq.h"
 #include "remap/remap_program.h"
 #include "report/deliver.h"
+#include "tracer/door.h"
 #include "tracer/match_input.h"
 #include "tracer/stop_threads.h"
 
@@ -64,8 +65,7 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 	int64_t began_us = now_us();
 	if (freeze(pid, FREEZE_MS, &frozen, &report->reason) < 0)
 		return;
-	frozen.main.suspends_seccomp = tracee_may_suspend_seccomp();
-	frozen.main.charges_itself = true;
+	door_prepare(&doors[DOOR_ATTACH], &frozen.main);
 	frozen.main.held_since_us = began_us;
 	fault_point("attached");
 	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
@@ -80,7 +80,7 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 static int decide(pid_t pid, const struct policy *policy, const char *backing, struct gathered_input *store,
                   struct decision *decision, struct report *report)
 {
-	const struct match_input given = {.via = VIA_ATTACH};
+	const struct match_input given = {.via = doors[DOOR_ATTACH].via};
 	if (match_input_decide(store, pid, &given, policy, INT64_MAX, decision, &report->reason) < 0)
 		return -1;
 	if (backing)
@@ -111,7 +111,7 @@ void attach_run(pid_t pid, const struct policy *policy, const char *backing, str
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	*out = (struct attached){
-	    .report = {.pid = pid, .via = VIA_ATTACH, .outcome = OUTCOME_FAILED, .backing = BACKING_NONE}};
+	    .report = {.pid = pid, .via = doors[DOOR_ATTACH].via, .outcome = OUTCOME_FAILED, .backing = BACKING_NONE}};
 	settings_default(&decision.settings);
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)

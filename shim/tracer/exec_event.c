@@ -29,7 +29,7 @@ static int decide(const struct following *following, const struct tracee *tracee
                   struct gathered_input *store, struct decision *decision, struct error *err)
 {
 	const struct trace_job *job = following->job;
-	const struct match_input given = {.via = job->via,
+	const struct match_input given = {.via = job->door->via,
 	                                  .called = names->called,
 	                                  .annotations = job->annotations,
 	                                  .annotation_count = job->annotation_count};
@@ -46,7 +46,7 @@ static void report_begin(struct report *report, const struct following *followin
 {
 	memset(report, 0, sizeof *report);
 	report->pid = pid;
-	report->via = following->job->via;
+	report->via = following->job->door->via;
 	report->backing = BACKING_NONE;
 	report->outcome = OUTCOME_SKIPPED;
 	snprintf(report->exe, sizeof report->exe, "%s", exe ? exe : "");

@@ -8,6 +8,7 @@
     license     each file of code says at its top which license it has
     processor   nothing outside of arch/ knows the processor or the byte order
     pages       nothing outside of host/pages knows how large a page is
+    signposts   the files that CONTRIBUTING.md names are there
     reasons     the manual has the reasons of reason.def, and nothing else writes or compares their words
 """
 import ast
@@ -187,8 +188,15 @@ def check_pages(root):
     yield from (f"OTHER_NUMBERS has {said!r} of {where}, which is not there" for where, said, _ in sorted(unused))
 
 
+def check_signposts(root):
+    page = root / "CONTRIBUTING.md"
+    for name in re.findall(r"`((?:shim|tests|docs|oci-hook)/[\w./-]+)`", page.read_text() if page.exists() else ""):
+        if not (root / name).exists():
+            yield f"CONTRIBUTING.md: there is no {name}"
+
+
 CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports,
-          "license": check_license, "processor": check_processor, "pages": check_pages, "reasons": reasons.check}
+          "license": check_license, "processor": check_processor, "pages": check_pages, "reasons": reasons.check, "signposts": check_signposts}
 
 
 def main():
