@@ -162,7 +162,7 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	cleanup_close int fd = open(explanation->program.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (check_mapping(fd, &outlook->reason) < 0)
 		return;
-	if (settings->round_out)
+	if (settings_rounds_out(settings))
 		text_slots_rounded(&explanation->elf, host_pages(), &slots);
 	else
 		text_slots_of(&explanation->elf, false, host_pages()->huge_bytes, &slots);

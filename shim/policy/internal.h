@@ -25,6 +25,7 @@ enum setting_bit {
 	SETTING_ON_ERROR = 1 << 12,
 	SETTING_WRAPPERS = 1 << 13,
 	SETTING_HOLD_TIMEOUT = 1 << 14,
+	SETTING_COVERAGE = 1 << 15,
 };
 
 struct setting_set {

@@ -138,6 +138,17 @@ static int parse_round_out(const struct parser *parser, const struct json_place 
 	return parse_bool(parser, place, value, &out->round_out);
 }
 
+static int parse_coverage(const struct parser *parser, const struct json_place *place, json_object *value,
+                          struct settings *out)
+{
+	static const char *const words[] = {"cheap", "full", NULL};
+	int word;
+	if (parse_word(parser, place, value, words, &word) < 0)
+		return -1;
+	out->coverage = (enum coverage)word;
+	return 0;
+}
+
 static int parse_perf_map(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
@@ -248,6 +259,7 @@ static const struct {
     {"libraries", SETTING_LIBRARIES, parse_libraries},
     {"rebase", SETTING_REBASE, parse_rebase},
     {"round_out", SETTING_ROUND_OUT, parse_round_out},
+    {"coverage", SETTING_COVERAGE, parse_coverage},
     {"follow", SETTING_FOLLOW, parse_follow},
     {"wrappers", SETTING_WRAPPERS, parse_wrappers},
     {"follow_timeout", SETTING_FOLLOW_TIMEOUT, parse_follow_timeout},
@@ -259,13 +271,14 @@ static const struct {
 };
 
 /* The table's keys once more, for "did you mean": "name", "match" and "action" go before them in a rule. */
-const char *const rule_keys[] = {"name",         "match",     "action",         "min_text",  "max_text",
-                                 "backing",      "page_size", "libraries",      "rebase",    "round_out",
-                                 "follow",       "wrappers",  "follow_timeout", "keep_free", "file_timeout",
-                                 "hold_timeout", "perf_map",  "on_error",       NULL};
-const char *const setting_keys[] = {
-    "min_text", "max_text",       "backing",   "page_size",    "libraries",    "rebase",   "round_out", "follow",
-    "wrappers", "follow_timeout", "keep_free", "file_timeout", "hold_timeout", "perf_map", "on_error",  NULL};
+const char *const rule_keys[] = {"name",         "match",        "action",    "min_text",       "max_text",
+                                 "backing",      "page_size",    "libraries", "rebase",         "round_out",
+                                 "coverage",     "follow",       "wrappers",  "follow_timeout", "keep_free",
+                                 "file_timeout", "hold_timeout", "perf_map",  "on_error",       NULL};
+const char *const setting_keys[] = {"min_text",       "max_text",  "backing",      "page_size",    "libraries",
+                                    "rebase",         "round_out", "coverage",     "follow",       "wrappers",
+                                    "follow_timeout", "keep_free", "file_timeout", "hold_timeout", "perf_map",
+                                    "on_error",       NULL};
 
 int parse_setting(const struct parser *parser, const struct json_place *place, json_object *value,
                   struct setting_set *set)

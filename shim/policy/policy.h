@@ -29,6 +29,8 @@ enum via { VIA_SHIM = 1, VIA_HOOK = 2, VIA_ATTACH = 4 };
  * BY_WRAPPER stands in settings only: each wrapper as the built-in list says.
  */
 enum follow { FOLLOW_NONE, FOLLOW_EXEC, FOLLOW_FORK, FOLLOW_BY_WRAPPER };
+/* How much of the text: what costs no memory of its own, or all. */
+enum coverage { COVERAGE_CHEAP, COVERAGE_FULL };
 enum on_error { ON_ERROR_CONTINUE, ON_ERROR_FAIL };
 
 /* Everything that a rule or a file's "settings" may set, already merged: rule over settings over defaults. */
@@ -43,7 +45,8 @@ struct settings {
 	char *const *library_exclude; /* NULL-terminated globs; NULL: none. Owned by the policy */
 	char *const *library_prepare; /* the same, of files that programs load when they run */
 	bool rebase;
-	bool round_out;
+	bool round_out; /* see settings_rounds_out() */
+	enum coverage coverage;
 	enum follow follow;
 	char *const
 	    *wrappers; /* NULL-terminated globs, "+" among them for the built-in list; NULL: that. The policy's */
@@ -171,6 +174,9 @@ int settings_override_backing(struct settings *settings, const char *list, struc
 /* What holds where neither a rule nor a file says otherwise: the table in hugexec-policy(5). */
 void settings_default(struct settings *settings);
 
+/* Whether an end of the text may be covered together with read-only data beside it. */
+bool settings_rounds_out(const struct settings *settings);
+
 /* How long a workload with so much text may be held: hold_timeout, or what file_timeout and a copy need. */
 uint64_t settings_hold_ms(const struct settings *settings, uint64_t text_bytes);
 
@@ -189,6 +195,7 @@ bool settings_names_wrapper(const struct settings *settings, const struct progra
 /* How a process that runs the program of NAMES is followed by SETTINGS; FOLLOW_NONE where it is no wrapper. */
 enum follow settings_follow(const struct settings *settings, const struct program_names *names);
 
-const char *follow_name(enum follow follow);    /* "none", "exec", "fork"; NULL: by wrapper */
-const char *backing_name(enum backing backing); /* "file", "hugetlb", "thp"; NULL for BACKING_NONE */
-const char *via_name(enum via via);             /* "shim", "hook", "attach" */
+const char *follow_name(enum follow follow);       /* "none", "exec", "fork"; NULL: by wrapper */
+const char *coverage_name(enum coverage coverage); /* "cheap", "full" */
+const char *backing_name(enum backing backing);    /* "file", "hugetlb", "thp"; NULL for BACKING_NONE */
+const char *via_name(enum via via);                /* "shim", "hook", "attach" */

@@ -48,6 +48,8 @@ void settings_apply(struct settings *settings, const struct setting_set *set)
 		settings->rebase = values->rebase;
 	if (given & SETTING_ROUND_OUT)
 		settings->round_out = values->round_out;
+	if (given & SETTING_COVERAGE)
+		settings->coverage = values->coverage;
 	if (given & SETTING_FOLLOW)
 		settings->follow = values->follow;
 	if (given & SETTING_WRAPPERS)
@@ -68,6 +70,11 @@ void settings_apply(struct settings *settings, const struct setting_set *set)
 		settings->on_error = values->on_error;
 }
 
+bool settings_rounds_out(const struct settings *settings)
+{
+	return settings->round_out || settings->coverage == COVERAGE_FULL;
+}
+
 /* To read text from a disk of 100 MiB a second and to copy it. */
 #define COPY_MS_PER_MIB 10
 
@@ -82,6 +89,11 @@ static const char *const backing_names[BACKING_COUNT] = {"file", "hugetlb", "thp
 const char *backing_name(enum backing backing)
 {
 	return backing >= 0 && backing < BACKING_COUNT ? backing_names[backing] : NULL;
+}
+
+const char *coverage_name(enum coverage coverage)
+{
+	return coverage == COVERAGE_FULL ? "full" : "cheap";
 }
 
 const char *follow_name(enum follow follow)

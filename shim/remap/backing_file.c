@@ -207,13 +207,16 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return error_set_errno(err, errno, REASON_FILE_UNSUPPORTED, "looking at the file");
-	uint64_t phase = relocate_phase(text, host_pages()->huge_bytes), file_bytes = (uint64_t)st.st_size;
-	if (plan_moved(image, map_index, phase, settings, file_bytes, plan, err) < 0)
+	bool moves = may_move && settings->rebase;
+	uint64_t huge_bytes = host_pages()->huge_bytes;
+	uint64_t phase = moves ? relocate_phase(text, huge_bytes) : 0, file_bytes = (uint64_t)st.st_size;
+	if (plan_moved(image, map_index, phase, settings, file_bytes, plan, err) < 0) {
+		if (!moves && relocate_phase(text, huge_bytes) && err->code == REASON_NO_HUGE_SLOT)
+			error_set(err, REASON_FILE_MISALIGNED,
+			          "offset and address of its text differ modulo a huge page%s",
+			          may_move ? ", and rebase is off" : "");
 		return -1;
-	if (phase && (!may_move || !settings->rebase))
-		return error_set(err, REASON_FILE_MISALIGNED,
-		                 "offset and address of its text differ modulo a huge page%s",
-		                 may_move ? ", and rebase is off" : "");
+	}
 	if (phase && relocate_check(tracee, image, fd, phase, err) < 0)
 		return -1;
 	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)

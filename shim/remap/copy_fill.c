@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -63,6 +64,10 @@ static int fill_window(const struct filling *filling, const struct plan_range *r
 		uint64_t end = piece->end < to ? piece->end : to;
 		if (start >= end)
 			continue;
+		if (piece->bytes) {
+			memcpy(window + (start - from), piece->bytes + (start - piece->start), end - start);
+			continue;
+		}
 		if (fill_from_file(filling->text_fd, window + (start - from), end - start,
 		                   piece->file_off + (start - piece->start), err) < 0)
 			return -1;

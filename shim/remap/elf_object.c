@@ -9,6 +9,7 @@
 #include "mm/mapped_file.h"
 #include "remap/backing.h"
 #include "remap/backing_file.h"
+#include "remap/copy_rest.h"
 #include "remap/perf_map.h"
 #include "remap/plan.h"
 #include "remap/private_copy.h"
@@ -67,16 +68,22 @@ static bool is_changed(const struct object *object)
 	return false;
 }
 
+/* The ranges of PLAN are the object's, too. */
+static void note_ranges(const struct plan *plan, struct report_object *out)
+{
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		out->start = plan->ranges[i].start < out->start ? plan->ranges[i].start : out->start;
+		out->end = plan->ranges[i].end > out->end ? plan->ranges[i].end : out->end;
+	}
+}
+
 /* The object's address range: its text, and what rounding out adds to it. */
 static void note_extent(const struct plan *plan, struct report_object *out)
 {
 	out->start = plan->text_start;
 	out->end = plan->text_end;
 	out->text_bytes = plan->text_bytes;
-	for (unsigned i = 0; i < plan->range_count; i++) {
-		out->start = plan->ranges[i].start < out->start ? plan->ranges[i].start : out->start;
-		out->end = plan->ranges[i].end > out->end ? plan->ranges[i].end : out->end;
-	}
+	note_ranges(plan, out);
 }
 
 static int is_in_time(const struct tracee *tracee, struct error *err)
@@ -101,6 +108,45 @@ static int write_map(void *context, struct error *err)
 	if (fd != errand->fd)
 		close(fd);
 	return result;
+}
+
+/* Tell perf of a private copy, where the policy wants that. */
+static void tell_perf(const struct object *object, enum backing backing, const struct plan *plan, int fd,
+                      struct report_object *out)
+{
+	struct error unwritten = {0};
+	struct map_errand errand = {object, plan, fd};
+	if (object->settings->perf_map && tracee_work_aside(object->tracee, write_map, &errand, &unwritten) < 0)
+		add_refusal(&out->reason, backing, &unwritten);
+}
+
+static bool copy_rest_of(struct object *object, int fd, struct report_object *out)
+{
+	struct plan plan;
+	struct error refusal = {0};
+	struct mapping mapping = object->image->mappings[object->map_index];
+	if (is_in_time(object->tracee, &refusal) < 0 ||
+	    copy_rest(object->tracee, &mapping, object->settings, fd, object->is_loaded, &plan, &refusal) < 0) {
+		add_refusal(&out->reason, BACKING_FILE, &refusal);
+		return false;
+	}
+	if (error_is_set(&plan.reason) && object->is_loaded)
+		add_refusal(&out->reason, BACKING_FILE, &plan.reason);
+	if (plan.range_count == 0)
+		return false;
+	note_ranges(&plan, out);
+	tell_perf(object, BACKING_THP, &plan, fd, out);
+	return true;
+}
+
+bool object_copy_rest(struct object *object, struct report_object *out)
+{
+	struct error ignored = {0};
+	cleanup_close int fd = mapped_file_open(object->tracee->pid, &object->image->mappings[object->map_index],
+	                                        object->is_program, &ignored);
+	if (fd < 0 || is_changed(object))
+		return false;
+	return copy_rest_of(object, fd, out);
 }
 
 bool object_remap(struct object *object, struct report_object *out)
@@ -131,18 +177,16 @@ bool object_remap(struct object *object, struct report_object *out)
 	}
 	if (done == 0 && !error_is_set(&out->reason))
 		out->reason = plan.reason;
-	if (done == 0 && settings->perf_map && applied != BACKING_FILE) {
-		struct error unwritten = {0};
-		struct map_errand errand = {object, &plan, fd};
-		if (tracee_work_aside(tracee, write_map, &errand, &unwritten) < 0)
-			add_refusal(&out->reason, applied, &unwritten);
-	}
+	if (done == 0 && applied != BACKING_FILE)
+		tell_perf(object, applied, &plan, fd, out);
 	if (done == 0)
 		out->backing = applied;
 	/* A plan that came to nothing may be one for where the object would have been moved to. */
 	if (done < 0 && object->image->count > 0)
 		plan_make(object->image, object->map_index, settings, host_pages()->huge_bytes, &plan);
 	note_extent(&plan, out);
+	if (done == 0 && settings->coverage == COVERAGE_FULL && object->image->count > 0)
+		copy_rest_of(object, fd, out);
 	return done == 0;
 }
 
@@ -157,6 +201,7 @@ void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
 		if (objects[i].end == 0) /* not mapped yet */
 			continue;
 		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &found);
+		objects[i].copied_bytes = remap_copied_bytes(smaps, objects[i].start, objects[i].end);
 		/* Text that is huge without our doing is the page cache's; and what was applied may have come to
 		 * nothing. */
 		if (objects[i].backing == BACKING_NONE || objects[i].huge_bytes == 0)

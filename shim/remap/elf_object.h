@@ -18,6 +18,7 @@ struct object {
 	const struct settings *settings;
 	size_t map_index;  /* a mapping of the object in IMAGE */
 	bool is_program;   /* not a library */
+	bool is_loaded;    /* it stands at its entry point: what is read-only now remains so */
 	bool may_move;     /* a program that has not run yet */
 	bool has_perf_map; /* one was begun for an object before */
 	bool rebased;
@@ -29,6 +30,12 @@ struct object {
  * text was changed (a library that was not had nothing to do or was refused).
  */
 bool object_remap(struct object *object, struct report_object *out);
+
+/*
+ * With coverage "full": put those slots of text on huge pages that object_remap() could not have. OUT: what
+ * object_remap() filled in. Returns whether the text was changed.
+ */
+bool object_copy_rest(struct object *object, struct report_object *out);
 
 /* Fill in huge bytes and backing of COUNT objects of PID, from one look at its smaps. */
 void objects_measure(pid_t pid, struct report_object *objects, unsigned count);

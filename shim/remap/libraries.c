@@ -278,7 +278,7 @@ static int do_work(void *context)
 }
 
 /* What is left for those that are loaded at start. */
-static enum libraries_need need_of(const struct preparation *out)
+static enum libraries_need need_of(const struct preparation *out, bool wants_all)
 {
 	enum libraries_need need = LIBRARIES_NEED_NOTHING;
 	if (!out->has_ended || error_is_set(&out->reason) || out->is_cut)
@@ -288,6 +288,8 @@ static enum libraries_need need_of(const struct preparation *out)
 		if (prepared->is_later)
 			continue;
 		if (prepared->slot_bytes == 0 || prepared->huge_bytes < prepared->slot_bytes)
+			return LIBRARIES_NEED_STOP;
+		if (wants_all && prepared->slot_bytes < prepared->text_bytes)
 			return LIBRARIES_NEED_STOP;
 		if (!prepared->is_placed)
 			need = LIBRARIES_NEED_ADDRESSES;
@@ -361,7 +363,7 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 		                      .out = out};
 		run(work, exe_fd, tracee_time_left_ms(tracee, (int)settings->file_timeout_ms));
 		fault_point("libraries-prepared");
-		need = only_later ? LIBRARIES_NEED_STOP : need_of(out);
+		need = only_later ? LIBRARIES_NEED_STOP : need_of(out, settings->coverage == COVERAGE_FULL);
 		add_to_report(out, need != LIBRARIES_NEED_NOTHING, report);
 	}
 	free(work);

@@ -77,3 +77,16 @@ uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum 
 	}
 	return huge_bytes;
 }
+
+uint64_t remap_copied_bytes(const char *smaps, uint64_t start, uint64_t end)
+{
+	uint64_t copied_bytes = 0;
+	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
+	struct smaps_entry entry;
+	while (smaps_next(&cursor, &entry) == 1) {
+		if (entry.start >= start && entry.end <= end && entry.perms[2] == 'x')
+			copied_bytes += entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes +
+			                entry.shmem_pmd_bytes + entry.anon_huge_bytes;
+	}
+	return copied_bytes;
+}

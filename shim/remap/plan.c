@@ -146,7 +146,7 @@ void plan_make(const struct image *image, size_t map_index, const struct setting
 	const struct mapping object = image->mappings[map_index];
 	for (size_t i = 0; i < image->count; i++) {
 		if (mapping_same_file(&image->mappings[i], &object) && mapping_is_text(&image->mappings[i]))
-			add_whole_slots(image, i, settings->round_out, out);
+			add_whole_slots(image, i, settings_rounds_out(settings), out);
 	}
 	if (out->range_count == 0 && !error_is_set(&out->reason)) {
 		char have[16], page[16];

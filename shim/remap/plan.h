@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,8 @@
 struct plan_piece {
 	uint64_t start, end; /* tracee addresses */
 	uint64_t file_off;   /* of start */
+	bool in_memory;      /* ld.so has changed it: the bytes are the tracee's, not the file's (plan_rest.h) */
+	const char *bytes;   /* then, once they were read: what they are; borrowed */
 };
 
 /* A run of huge-page slots: [start, end), covered by pieces[first_piece .. first_piece + piece_count). */

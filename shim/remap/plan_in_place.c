@@ -27,10 +27,19 @@ static bool may_be_replaced(const struct mapping *part, const struct mapping *te
 }
 
 /*
- * Whether the slot at ADDR holds nothing but what may be replaced. Holes in it lie between the object's own mappings:
- * the linker made them, and nobody looks for room there.
+ * Whether the hole before the mapping with INDEX is ours to fill. One below a mapping of the object's own is: it is the
+ * linker's, or nobody's, and nobody looks for room of less than a slot there. One behind the object is, too, if that is
+ * a library; behind a program the kernel lets the heap grow (brk(2)).
  */
-static bool slot_may_be_replaced(const struct image *image, size_t text_index, uint64_t addr, uint64_t huge_bytes)
+static bool may_fill_hole(const struct image *image, size_t index, const struct mapping *text)
+{
+	if (index < image->count && mapping_same_file(&image->mappings[index], text))
+		return true;
+	return image->has_exe && !mapping_same_file(&image->mappings[image->exe_index], text);
+}
+
+bool slot_holds_only(const struct image *image, size_t text_index, uint64_t addr, uint64_t huge_bytes,
+                     bool (*fits)(const struct mapping *part, const struct mapping *text))
 {
 	const struct mapping *text = &image->mappings[text_index];
 	size_t i = text_index;
@@ -40,14 +49,11 @@ static bool slot_may_be_replaced(const struct image *image, size_t text_index, u
 	for (; at < addr + huge_bytes; i++) {
 		bool has_part = i < image->count;
 		const struct mapping *part = has_part ? &image->mappings[i] : NULL;
-		if (!has_part || part->start > at) { /* a hole */
-			if (!has_part || i == 0 || !mapping_same_file(part, text) ||
-			    !mapping_same_file(&image->mappings[i - 1], text))
-				return false;
-			if (part->start >= addr + huge_bytes)
-				return true;
-		}
-		if (!may_be_replaced(part, text))
+		if ((!has_part || part->start > at) && !may_fill_hole(image, i, text))
+			return false;
+		if (!has_part || part->start >= addr + huge_bytes)
+			return true;
+		if (!fits(part, text))
 			return false;
 		at = part->end;
 	}
@@ -68,7 +74,7 @@ static void add(struct plan *plan, uint64_t start, uint64_t end, uint64_t file_o
 		          PLAN_RANGES_MAX);
 		return;
 	} else {
-		plan->pieces[plan->piece_count] = (struct plan_piece){start, end, file_off};
+		plan->pieces[plan->piece_count] = (struct plan_piece){.start = start, .end = end, .file_off = file_off};
 		plan->ranges[plan->range_count++] = (struct plan_range){start, end, plan->piece_count++, 1};
 	}
 	plan->range_bytes += end - start;
@@ -81,7 +87,7 @@ static void add_end_slot(const struct image *image, size_t text_index, uint64_t 
 	uint64_t file_off;
 	bool is_done = plan->range_count > 0 && plan->ranges[plan->range_count - 1].end > addr;
 	if (!is_done && slot_in_file(text, addr, plan->page_bytes, file_bytes, &file_off) &&
-	    slot_may_be_replaced(image, text_index, addr, plan->page_bytes))
+	    slot_holds_only(image, text_index, addr, plan->page_bytes, may_be_replaced))
 		add(plan, addr, addr + plan->page_bytes, file_off);
 }
 
@@ -109,7 +115,7 @@ void plan_in_place(const struct image *image, size_t map_index, const struct set
 	const struct mapping object = image->mappings[map_index];
 	for (size_t i = 0; i < image->count; i++) {
 		if (mapping_same_file(&image->mappings[i], &object) && mapping_is_text(&image->mappings[i]))
-			add_slots(image, i, settings->round_out, file_bytes, out);
+			add_slots(image, i, settings_rounds_out(settings), file_bytes, out);
 	}
 	if (out->range_count == 0 && !error_is_set(&out->reason))
 		error_set(&out->reason, REASON_NO_HUGE_SLOT, "no whole huge page of the file lies inside its text");

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mm/maps.h"
@@ -24,3 +25,10 @@
  */
 void plan_in_place(const struct image *image, size_t map_index, const struct settings *settings, uint64_t file_bytes,
                    uint64_t huge_bytes, struct plan *out);
+
+/*
+ * Whether all that is mapped in the slot of HUGE_BYTES at ADDR, in which the text with index TEXT_INDEX is, FITS. Of
+ * holes those may be in it that lie below a mapping of the object's own, and with a library all.
+ */
+bool slot_holds_only(const struct image *image, size_t text_index, uint64_t addr, uint64_t huge_bytes,
+                     bool (*fits)(const struct mapping *part, const struct mapping *text));

@@ -44,3 +44,6 @@ char *remap_read_smaps(pid_t pid, uint64_t end_addr);
  * says; by which backing in *HOW (may be NULL; untouched where there are none).
  */
 uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how);
+
+/* The same of text that is a private copy: what it costs each process. */
+uint64_t remap_copied_bytes(const char *smaps, uint64_t start, uint64_t end);

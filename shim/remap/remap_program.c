@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remap/remap_program.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "mm/cow_pages.h"
 #include "mm/mapped_file.h"
 #include "mm/maps.h"
+#include "remap/copy_rest.h"
 #include "remap/elf_object.h"
 #include "remap/libraries.h"
 #include "remap/plan.h"
@@ -30,7 +32,7 @@ static const struct report_object *refused_library(const struct report *report)
 /* The report as a whole, from its objects: the program is the first. */
 static void sum_up(struct report *report)
 {
-	report->text_bytes = report->huge_bytes = 0;
+	report->text_bytes = report->huge_bytes = report->copied_bytes = 0;
 	report->backing = BACKING_NONE;
 	for (unsigned i = 0; i < report->object_count; i++) {
 		const struct report_object *object = &report->objects[i];
@@ -38,6 +40,7 @@ static void sum_up(struct report *report)
 			continue;
 		report->text_bytes += object->text_bytes;
 		report->huge_bytes += object->huge_bytes;
+		report->copied_bytes += object->copied_bytes;
 		if (report->backing == BACKING_NONE)
 			report->backing = object->backing;
 	}
@@ -177,12 +180,12 @@ static bool is_copied(const struct report_object *object)
 
 /* Add what was done about the library at MAP_INDEX to the report. Returns whether its mappings were changed. */
 static bool run_library(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
-                        struct report *report)
+                        bool is_loaded, struct report *report)
 {
 	struct report_object *out = report_add_object(report);
 	if (!out)
 		return false;
-	struct object library = {tracee, image, settings, map_index, .is_program = false};
+	struct object library = {tracee, image, settings, map_index, .is_program = false, .is_loaded = is_loaded};
 	private_pages_note(image, map_index, tracee->pid);
 	for (unsigned i = 0; i + 1 < report->object_count; i++)
 		library.has_perf_map |= is_copied(&report->objects[i]);
@@ -192,8 +195,8 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 	return changed;
 }
 
-/* All libraries; no thread runs. */
-static void run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
+/* All libraries; no thread runs. IS_LOADED: the program stands at its entry point. */
+static void run_libraries(struct tracee *tracee, const struct settings *settings, bool is_loaded, struct report *report)
 {
 	struct image image;
 	if (image_read(tracee->pid, &image, NULL) < 0)
@@ -207,7 +210,7 @@ static void run_libraries(struct tracee *tracee, const struct settings *settings
 			continue;
 		done_up_to = image.mappings[i].end;
 		struct image now;
-		if (run_library(tracee, &image, i, settings, report) && tracee->state == TRACEE_STOPPED &&
+		if (run_library(tracee, &image, i, settings, is_loaded, report) && tracee->state == TRACEE_STOPPED &&
 		    image_read(tracee->pid, &now, NULL) == 0) {
 			image_free(&image);
 			image = now;
@@ -219,12 +222,47 @@ static void run_libraries(struct tracee *tracee, const struct settings *settings
 	sum_up(report);
 }
 
+/* Whether text of the program, which has some on huge pages, can be had only once ld.so has done its work. */
+static bool program_waits(const struct tracee *tracee, const struct settings *settings, const struct report *report)
+{
+	struct image image;
+	if (report->objects[0].huge_bytes == 0 || tracee_auxv(tracee, AT_BASE) == 0 ||
+	    image_read(tracee->pid, &image, NULL) < 0)
+		return false;
+	/* The entry point may be in a copy by now. */
+	bool waits = mapped_file_find_exe(&image, tracee->pid, NULL) == 0 &&
+	             rest_waits_for_loader(tracee, &image.mappings[image.exe_index], settings);
+	image_free(&image);
+	return waits;
+}
+
+/* What program_waits() has waited for. */
+static void run_rest(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	struct image image;
+	struct report_object *out = report->object_count > 0 ? &report->objects[0] : NULL;
+	if (!out || out->huge_bytes == 0 || settings->coverage != COVERAGE_FULL ||
+	    image_read(tracee->pid, &image, NULL) < 0)
+		return;
+	struct object program = {tracee, &image, settings, image.exe_index, .is_program = true, .is_loaded = true};
+	program.has_perf_map = is_copied(out);
+	if (mapped_file_find_exe(&image, tracee->pid, NULL) == 0) {
+		program.map_index = image.exe_index;
+		private_pages_note(&image, image.exe_index, tracee->pid);
+		object_copy_rest(&program, out);
+	}
+	image_free(&image);
+}
+
 enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct settings *settings,
                                              struct report *report)
 {
 	if (report->object_count == 0) /* not even the program could be looked at */
 		return settings->libraries ? LIBRARIES_NEED_STOP : LIBRARIES_NEED_NOTHING;
 	enum libraries_need need = libraries_prepare(tracee, settings, report);
+	if (need != LIBRARIES_NEED_STOP && settings->coverage == COVERAGE_FULL &&
+	    program_waits(tracee, settings, report))
+		need = LIBRARIES_NEED_STOP;
 	sum_up(report);
 	return need;
 }
@@ -232,9 +270,10 @@ enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct
 void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
 	/* A constructor may have started threads: text must not be switched under them. */
-	if (host_is_single_threaded(tracee->pid))
-		run_libraries(tracee, settings, report);
-	else if (report->outcome != OUTCOME_FAILED)
+	if (host_is_single_threaded(tracee->pid)) {
+		run_rest(tracee, settings, report);
+		run_libraries(tracee, settings, true, report);
+	} else if (report->outcome != OUTCOME_FAILED)
 		error_set(&report->reason, REASON_THREADS_BUSY,
 		          "its libraries are left alone: one has started threads");
 }
@@ -243,5 +282,5 @@ void engine_run_frozen(struct tracee *tracee, const struct settings *settings, s
 {
 	run_program(tracee, settings, true, report);
 	if (settings->libraries && tracee->state == TRACEE_STOPPED)
-		run_libraries(tracee, settings, report);
+		run_libraries(tracee, settings, false, report);
 }

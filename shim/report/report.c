@@ -74,6 +74,7 @@ static json_object *object_to_json(const struct report_object *object)
 	json_object_object_add(json, "end", address_or_null(object, object->end));
 	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)object->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)object->huge_bytes));
+	json_object_object_add(json, "copied_bytes", json_object_new_int64((int64_t)object->copied_bytes));
 	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)object->prepared_bytes));
 	json_object_object_add(json, "backing", text_or_null(backing_name(object->backing)));
 	json_object_object_add(json, "reason", reason_or_null(&object->reason));
@@ -112,6 +113,7 @@ char *report_to_json(const struct report *report)
 	json_object_object_add(json, "rebased", json_object_new_boolean(report->rebased));
 	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)report->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)report->huge_bytes));
+	json_object_object_add(json, "copied_bytes", json_object_new_int64((int64_t)report->copied_bytes));
 	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)report->prepared_bytes));
 	json_object_object_add(json, "latency_us", json_object_new_int64((int64_t)report->latency_us));
 	for (unsigned i = 0; i < report->object_count; i++)
@@ -168,18 +170,31 @@ static void rest_message(const struct report *report, char *rest, size_t rest_by
 		snprintf(rest + used, rest_bytes - used, "; nor %u others of its libraries", more);
 }
 
+/* Which backing, and what a copy of the ends costs beside the file's own pages. */
+static void backing_message(const struct report *report, char *how, size_t how_bytes)
+{
+	char copied[16];
+	if (report->backing == BACKING_FILE && report->copied_bytes > 0)
+		snprintf(how, how_bytes, "file, %s of it copied",
+		         size_format(report->copied_bytes, copied, sizeof copied));
+	else
+		snprintf(how, how_bytes, "%s", backing_name(report->backing));
+}
+
 static void report_message(const struct report *report, char *message, size_t message_bytes)
 {
-	char huge[16], text[16], rest[512], reason[ERROR_TEXT_BYTES];
+	/* What lies beside the text in a huge page is no text. */
+	uint64_t huge_bytes = report->huge_bytes < report->text_bytes ? report->huge_bytes : report->text_bytes;
+	char how[64], huge[16], text[16], rest[512], reason[ERROR_TEXT_BYTES];
 	const char *name = basename(report->exe);
 	error_text(&report->reason, reason, sizeof reason);
 	switch (report->outcome) {
 	case OUTCOME_REMAPPED:
 		rest_message(report, rest, sizeof rest);
+		backing_message(report, how, sizeof how);
 		snprintf(message, message_bytes, "%s: %s of %s of text on huge pages (%s), held for %.1f ms%s", name,
-		         size_format(report->huge_bytes, huge, sizeof huge),
-		         size_format(report->text_bytes, text, sizeof text), backing_name(report->backing),
-		         (double)report->latency_us / 1000.0, rest);
+		         size_format(huge_bytes, huge, sizeof huge), size_format(report->text_bytes, text, sizeof text),
+		         how, (double)report->latency_us / 1000.0, rest);
 		break;
 	case OUTCOME_SKIPPED: snprintf(message, message_bytes, "%s: left alone: %s", name, reason); break;
 	case OUTCOME_FAILED: snprintf(message, message_bytes, "%s: text stays on small pages: %s", name, reason); break;

@@ -25,7 +25,8 @@ struct report_object {
 	char build_id[BUILD_ID_HEX_MAX]; /* empty: none, or not read */
 	uint64_t start, end;
 	uint64_t text_bytes;
-	uint64_t huge_bytes; /* what smaps says after the switch */
+	uint64_t huge_bytes;   /* what smaps says after the switch; with what lies beside the text in its slots */
+	uint64_t copied_bytes; /* of it a private copy, and so this process's own memory */
 	/*
 	 * A library that is not mapped yet (start and end are 0): so much of its text is in the page cache in huge
 	 * pages, which the kernel maps when they are used.
@@ -44,7 +45,7 @@ struct report {
 	struct error reason; /* unset: null */
 	enum backing backing;
 	bool rebased;
-	uint64_t text_bytes, huge_bytes, prepared_bytes;
+	uint64_t text_bytes, huge_bytes, copied_bytes, prepared_bytes;
 	uint64_t latency_us; /* how long the workload was held */
 	struct report_object *objects;
 	unsigned object_count;

@@ -163,7 +163,8 @@ static bool run_to_entry(const struct trace_job *job, struct followed *followed,
                          struct report *report)
 {
 	struct tracee *tracee = &followed->tracee;
-	if (!settings->libraries || tracee->state != TRACEE_STOPPED || tracee_auxv(tracee, AT_BASE) == 0)
+	if ((!settings->libraries && settings->coverage != COVERAGE_FULL) || tracee->state != TRACEE_STOPPED ||
+	    tracee_auxv(tracee, AT_BASE) == 0)
 		return false;
 	if (must_fail(report, settings))
 		return false; /* before its first instruction */

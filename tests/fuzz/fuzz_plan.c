@@ -8,6 +8,7 @@
 #include "fuzzing.h"
 #include "remap/plan.h"
 #include "remap/plan_in_place.h"
+#include "remap/plan_rest.h"
 
 #define MAPPINGS_MAX 96
 #define PAGE         UINT64_C(4096)
@@ -149,6 +150,38 @@ static void check_in_place(const struct image *image, const struct plan *plan, c
 	MUST(bytes == plan->range_bytes);
 }
 
+/* Pieces are what is mapped and nothing else, in order, none of it writable; each range has text. */
+static void check_rest(const struct image *image, const struct plan *plan, const struct mapping *object, bool is_loaded)
+{
+	uint64_t last_end = 0, bytes = 0;
+	MUST(plan->range_count <= PLAN_RANGES_MAX && plan->piece_count <= PLAN_PIECES_MAX);
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		uint64_t at = range->start;
+		bool has_text = false;
+		MUST(range->start >= last_end && range->start < range->end);
+		MUST((range->start | range->end) % plan->page_bytes == 0);
+		for (unsigned j = 0; j < range->piece_count; j++) {
+			const struct plan_piece *piece = &plan->pieces[range->first_piece + j];
+			MUST(piece->start >= at && piece->start < piece->end && piece->end <= range->end);
+			MUST(is_loaded || !piece->in_memory);
+			at = piece->end;
+		}
+		for (size_t j = 0; j < image->count; j++) {
+			const struct mapping *mapping = &image->mappings[j];
+			if (mapping->end <= range->start || mapping->start >= range->end)
+				continue;
+			MUST(mapping_same_file(mapping, object) && !mapping->shared && !(mapping->prot & PROT_WRITE));
+			MUST(!mapping->changed || (is_loaded && !mapping_is_text(mapping)));
+			has_text |= mapping_is_text(mapping);
+		}
+		MUST(has_text);
+		last_end = range->end;
+		bytes += range->end - range->start;
+	}
+	MUST(bytes == plan->range_bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = {data, size};
@@ -169,6 +202,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_plan(&image, &plan, &mappings[i], &settings);
 		else
 			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
+		plan_rest(&image, i, &settings, choice & 2, UINT64_C(2) << 20, &plan);
+		if (i < image.count)
+			check_rest(&image, &plan, &mappings[i], choice & 2);
 		plan_in_place(&image, i, &settings, page_bytes * 8, UINT64_C(2) << 20, &plan);
 		if (i < image.count)
 			check_in_place(&image, &plan, &mappings[i], page_bytes * 8, settings.round_out);

@@ -6,7 +6,9 @@ computed from the same file. A program is looked at while it writes to a pipe th
 import fcntl
 import glob
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -17,6 +19,7 @@ from lib.process import Process, run, wait_for
 from lib.report import read_report
 from lib.smaps import HUGE_COUNTS, smaps
 from lib.surroundings import PROGRAMS
+from programs import bigtext
 
 PAGE = 4096
 UNPACKED = PROGRAMS / "root"
@@ -41,13 +44,16 @@ SAYS = {
 }
 
 
-def text_segments(path):
-    """Address, offset and bytes, in whole pages, of what is executable; and the lowest address of all that is loaded."""
+def segments(path):
+    """(offset, address, bytes, flags) of what is loaded."""
     loads = re.findall(r"LOAD\s+(0x\w+)\s+(0x\w+)\s+0x\w+\s+(0x\w+)\s+0x\w+\s+([RWE ]{3})", run(["readelf", "-lW", path]).stdout)
-    parts = [(*(int(word, 16) for word in load[:3]), load[3]) for load in loads]
-    text = [(address // PAGE * PAGE, offset // PAGE * PAGE, -(-(address + size) // PAGE) * PAGE - address // PAGE * PAGE)
-            for offset, address, size, flags in parts if "E" in flags]
-    return text, parts[0][1] // PAGE * PAGE
+    return [(*(int(word, 16) for word in load[:3]), load[3]) for load in loads]
+
+
+def text_segments(path):
+    """Address and bytes, in whole pages, of what is executable."""
+    return [(address // PAGE * PAGE, -(-(address + size) // PAGE) * PAGE - address // PAGE * PAGE)
+            for _, address, size, flags in segments(path) if "E" in flags]
 
 
 def whole_slots_of_addresses(path):
@@ -55,7 +61,7 @@ def whole_slots_of_addresses(path):
     What TiExec (program headers) and iodlr (section .text) have of the program on huge pages: least and most, as the load
     address of a position-independent program has it.
     """
-    text, _ = text_segments(path)
+    text = text_segments(path)
     fixed = "EXEC" in run(["readelf", "-hW", path]).stdout
     section = re.search(r" \.text +PROGBITS +(\w+) \w+ (\w+)", run(["readelf", "-SW", path]).stdout)
     address, size = int(section[1], 16), int(section[2], 16)
@@ -64,18 +70,21 @@ def whole_slots_of_addresses(path):
         inside = [sum(max(0, (start + bias + length) // HUGE - -(-(start + bias) // HUGE)) * HUGE for start, length in runs)
                   for bias in ([0] if fixed else range(0, HUGE, PAGE))]
         return min(inside), max(inside)
-    return extremes([(start, length) for start, _, length in text]), extremes([(address, size)])
+    return extremes(text), extremes([(address, size)])
+
+
+def load_bias(entries, path):
+    """By the file's last mapping: what was copied is the file's no more, but its data is."""
+    last = [entry for entry in entries if entry["path"] == os.path.realpath(path)][-1]
+    offset, address = [(offset, address) for offset, address, size, _ in segments(path)
+                       if offset // PAGE * PAGE <= last["offset"] < offset + size][-1]
+    return last["start"] - last["offset"] + (offset - address)
 
 
 def huge_text(entries, path):
     """Bytes of the text of PATH, and how many of them are in slots that one entry maps, by smaps."""
-    text, lowest = text_segments(path)
-    real = os.path.realpath(path)
-    mapped = [entry for entry in entries if entry["path"] == real]
-    base = min(entry["start"] for entry in mapped) - lowest  # the lowest mapping begins with the file, or in the slot before it
-    if "EXEC" in run(["readelf", "-hW", path]).stdout:
-        base = 0
-    parts = [(base + address, base + address + size) for address, _, size in text]
+    bias = load_bias(entries, path)
+    parts = [(bias + address, bias + address + size) for address, size in text_segments(path)]
     covered = 0
     for entry in entries:
         huge = sum(entry.get(count, 0) for count in HUGE_COUNTS)
@@ -83,7 +92,7 @@ def huge_text(entries, path):
         inside = sum(max(0, min(end, high) - max(first, low)) for low, high in parts)
         if "x" in entry["perms"] and inside and huge:
             covered += max(0, inside - (end - first - huge))
-    return sum(size for _, _, size in text), covered
+    return sum(high - low for low, high in parts), covered
 
 
 def full_pipe():
@@ -116,8 +125,8 @@ def look(hugexec_command, command, policy, backing):
     return read_report(report)[0], entries
 
 
-def program(name):
-    path, *arguments = SAYS[name]
+def program(name, says=SAYS):
+    path, *arguments = says[name]
     path = str(path())
     if not os.access(path, os.X_OK):
         pytest.skip(f"{name} is not there (tests/get-programs fetches it from Debian)")
@@ -155,3 +164,138 @@ def test_whole_slots_alone(hugexec_command, name):
         pytest.skip(line["reason"])
     all_text, huge = huge_text(entries, command[0])
     assert huge == line["huge_bytes"] == whole_slots_of_addresses(command[0])[0][0] < all_text
+
+
+# Compilers that are mostly libraries, and MiB of copies a library: what gold has linked has relocation data right behind its
+# text; half the text of what lld has linked is out of step with its file.
+IN_LIBRARIES = {
+    "clang": (lambda: "/usr/bin/clang", "--version", 4),
+    "rustc": (lambda: newest("~/.rustup/toolchains/*/bin/rustc"), "-vV", 80),
+}
+
+
+@pytest.mark.parametrize("name", IN_LIBRARIES)
+def test_full_in_libraries(hugexec_command, name):
+    """All text of the libraries: in place, and the least of it copied."""
+    *command, most = program(name, IN_LIBRARIES)
+    policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s")
+    line, entries = look(hugexec_command, command, policy, "file,thp")
+    if line["outcome"] != "remapped" or any(each["huge_bytes"] and each["reason"] for each in line["objects"]):
+        pytest.skip(str(line["reason"] or [each["reason"] for each in line["objects"]]))
+    done = 0
+    for each in line["objects"]:
+        if each["text_bytes"] < HUGE:
+            continue
+        all_text, huge = huge_text(entries, each["path"])
+        copied = each["copied_bytes"]
+        print(f"{name}, {os.path.basename(each['path'])}: {share(huge, all_text)}, copied {copied / MIB:.0f} MiB")
+        assert huge == all_text and copied <= most * MIB < each["text_bytes"] and each["backing"] == "file", each
+        done += 1
+    assert done > 0
+    assert line["copied_bytes"] == sum(huge_text_bytes_of(entry) for entry in entries if entry["path"].startswith("/memfd:"))
+
+
+def huge_text_bytes_of(entry):
+    return sum(entry[count] for count in HUGE_COUNTS)
+
+
+def test_full_output(hugexec_run, tmp_path):
+    """A compiler with copies of what ld.so has relocated in its text compiles what it compiles without."""
+    command = program("clang", IN_LIBRARIES)[:1]
+    source = tmp_path / "source.c"
+    source.write_text("#include <stdio.h>\nint main(int n, char **a) { return printf(\"%d %s\\n\", n, a[0]); }\n")
+    arguments = ["-O2", "-S", "-o", "-", source]
+    plain = run([*command, *arguments])
+    done, _ = hugexec_run([*command, *arguments], policy_with(libraries=True, coverage="full", min_text="2M", follow="none"), "file,thp")
+    assert plain.returncode == 0 and (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, plain.stderr)
+
+
+# Text of which the last part is in a slot with relocation data, as gold has it; or the first with data that is out of step.
+RELOCATED = """
+	.section .data.rel.ro,"aw"
+	.globl table
+table:	.rept 0x500000 / 8
+	.quad main
+	.endr
+"""
+ASKS = r"""
+#include <stdio.h>
+#include <unistd.h>
+extern int main(void);
+extern int (*const volatile table[])(void);
+extern void all_functions(void);
+static unsigned long right(void)
+{
+	unsigned long count = 0;
+	for (unsigned long i = 0; i < 0x500000 / 8; i++)
+		count += table[i] == main;
+	return count;
+}
+int main(void)
+{
+	char line[8];
+	printf("%lu\n", right());
+	fflush(stdout);
+	return read(0, line, sizeof line) > 0 && right() == 0x500000 / 8 ? 0 : 1;
+}
+"""
+LINKED = {"relocation data behind": ["cc", "-Wl,-z,noseparate-code"], "data before, out of step": ["clang", "-fuse-ld=lld"]}
+
+
+@pytest.fixture(name="asks")
+def asks_fixture(tmp_path):
+    def build(kind):
+        compiler = LINKED[kind]
+        if not shutil.which(compiler[0]) or (compiler[0] == "clang" and not shutil.which("ld.lld")):
+            pytest.skip(f"{' '.join(compiler)} is not installed")
+        (tmp_path / "asks.c").write_text(ASKS)
+        (tmp_path / "text.s").write_text(bigtext.assembly(5) + RELOCATED)
+        path = str(tmp_path / "asks")
+        subprocess.run([*compiler, "-O1", "-o", path, tmp_path / "asks.c", tmp_path / "text.s"], check=True)
+        run(["sync", path])
+        return path
+    return build
+
+
+def check_asks(process, path):
+    """The program's text and read-only data are what the file says; what ld.so has relocated is right, as the program finds."""
+    bias, file = load_bias(smaps(process.pid), path), pathlib.Path(path).read_bytes()
+    with open(f"/proc/{process.pid}/mem", "rb", buffering=0) as memory:
+        for offset, address, size, flags in segments(path):
+            if "W" not in flags:
+                memory.seek(bias + address)
+                assert memory.read(size) == file[offset:offset + size]
+    assert process.communicate("go\n", timeout=60)[0] == "" and process.returncode == 0
+
+
+@pytest.mark.parametrize("kind", LINKED)
+@pytest.mark.parametrize("backing", ["file,thp", "thp"])
+def test_full_in_a_program(hugexec_command, asks, kind, backing):
+    """A program whose last slot of text has relocation data in it: copied once that is read-only, and right to the last word."""
+    path = asks(kind)
+    words, report = hugexec_command([path], policy_with(coverage="full"), backing)
+    with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == f"{0x500000 // 8}\n"
+        line, entries = read_report(report)[0], smaps(process.pid)
+        check_asks(process, path)
+    if line["outcome"] != "remapped":
+        pytest.skip(line["reason"])
+    all_text, huge = huge_text(entries, path)
+    assert not any("w" in entry["perms"] and "x" in entry["perms"] for entry in entries)
+    assert huge == all_text and line["reason"] is None, line
+    if backing == "file,thp":
+        assert line["backing"] == "file" and 0 < line["copied_bytes"] <= 4 * MIB
+
+
+def test_attach_leaves_relocation_data(hugexecctl, asks, write_policy):
+    """Of a program that runs nobody can say that what is read-only now remains so: its relocation data is neither copied nor replaced."""
+    path = asks("relocation data behind")
+    with Process([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == f"{0x500000 // 8}\n"
+        done = run([hugexecctl, "attach", f"--policy={write_policy(policy_with(coverage='full'))}", "--backing=thp", process.pid])
+        entries = smaps(process.pid)
+        check_asks(process, path)
+    if done.returncode != 0 and "ptrace" in done.stderr:
+        pytest.skip(done.stderr)
+    all_text, huge = huge_text(entries, path)
+    assert done.returncode == 0 and all_text - 2 * HUGE < huge < all_text, done.stdout + done.stderr

@@ -164,7 +164,7 @@ static void every_setting(void **state)
 	    "{\"$schema\":\"x\",\"version\":1.0,\"default\":\"remap\",\"rules\":[{\"match\":{},\"min_text\":\"4M\","
 	    "\"max_text\":1e9,\"backing\":[\"thp\",\"file\"],\"page_size\":\"1G\",\"libraries\":{\"include\":[\"/a/"
 	    "*\",\"**\"],"
-	    "\"exclude\":[\"/b\"]},\"rebase\":false,\"round_out\":true,\"follow\":\"fork\",\"follow_timeout\":86400,"
+	    "\"exclude\":[\"/b\"]},\"rebase\":false,\"round_out\":true,\"coverage\":\"full\",\"follow\":\"fork\",\"follow_timeout\":86400,"
 	    "\"keep_free\":\"10%\",\"file_timeout\":\"2s\",\"hold_timeout\":\"3s\",\"perf_map\":true,\"on_error\":"
 	    "\"fail\"}]}");
 	struct match_input facts = {.via = VIA_SHIM};
@@ -184,6 +184,7 @@ static void every_setting(void **state)
 	assert_string_equal(settings->library_exclude[0], "/b");
 	assert_false(settings->rebase);
 	assert_true(settings->round_out);
+	assert_int_equal(settings->coverage, COVERAGE_FULL);
 	assert_int_equal(settings->follow, FOLLOW_FORK);
 	assert_int_equal(settings->follow_timeout_s, 86400);
 	assert_int_equal(settings->keep_free_percent, 10);

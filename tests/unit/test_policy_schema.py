@@ -50,6 +50,7 @@ SETTINGS = {
                           {"exclude": [1]}, {"include": ["/a**"]}, {"prepare": []}, {"prepare": "/a/b"}, {"prepare": ["**/x"]},
                           {"prepare": ["/x"]}, {"prepare": ["/*/x"]}, {"prepare": ["/[a]/x"]}, {"prepare": ["//x"]}, {"prepare": ["/x?/y"]}]},
     "rebase": {"good": [True, False], "bad": ["true", 1]},
+    "coverage": {"good": ["cheap", "full"], "bad": ["none", True, ""]},
     "round_out": {"good": [True, False], "bad": ["false", 0]},
     "perf_map": {"good": [True, False], "bad": [None, []]},
     "follow": {"good": ["none", "exec", "fork"], "bad": ["forks", "", True]},

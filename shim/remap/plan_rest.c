@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "remap/plan_rest.h"
+
+#include <sys/mman.h>
+
+#include "host/pages.h"
+#include "remap/plan_in_place.h"
+
+static bool may_be_copied(const struct mapping *part, const struct mapping *text)
+{
+	return mapping_same_file(part, text) && !part->shared && !part->changed && !(part->prot & PROT_WRITE);
+}
+
+static bool may_be_copied_loaded(const struct mapping *part, const struct mapping *text)
+{
+	return mapping_same_file(part, text) && !part->shared && !(part->prot & PROT_WRITE) &&
+	       !(part->changed && mapping_is_text(part));
+}
+
+/* Add a piece for what PART has in [START, END); to the last one if it goes on there. */
+static bool add_piece(const struct mapping *part, uint64_t start, uint64_t end, struct plan *plan)
+{
+	struct plan_range *range = &plan->ranges[plan->range_count - 1];
+	struct plan_piece piece = {
+	    .start = start > part->start ? start : part->start,
+	    .end = end < part->end ? end : part->end,
+	    .in_memory = part->changed,
+	};
+	piece.file_off = part->file_off + (piece.start - part->start);
+	struct plan_piece *last = range->piece_count ? &plan->pieces[plan->piece_count - 1] : NULL;
+	if (last && last->end == piece.start && last->in_memory == piece.in_memory &&
+	    last->file_off + (last->end - last->start) == piece.file_off) {
+		last->end = piece.end;
+		return true;
+	}
+	if (plan->piece_count == PLAN_PIECES_MAX)
+		return false;
+	plan->pieces[plan->piece_count++] = piece;
+	range->piece_count++;
+	return true;
+}
+
+/* Add the slots [START, END), of which one at TEXT_INDEX has text. */
+static bool add(const struct image *image, size_t text_index, uint64_t start, uint64_t end, struct plan *plan)
+{
+	size_t i = text_index;
+	while (i > 0 && image->mappings[i - 1].end > start)
+		i--;
+	if (plan->range_count == 0 || plan->ranges[plan->range_count - 1].end != start) {
+		if (plan->range_count == PLAN_RANGES_MAX)
+			return false;
+		plan->ranges[plan->range_count++] = (struct plan_range){start, start, plan->piece_count, 0};
+	}
+	for (; i < image->count && image->mappings[i].start < end; i++) {
+		if (image->mappings[i].prot != PROT_NONE && !add_piece(&image->mappings[i], start, end, plan))
+			return false;
+	}
+	plan->ranges[plan->range_count - 1].end = end;
+	plan->range_bytes += end - start;
+	return true;
+}
+
+/* The end of the slots from ADDR on that need no copy, or have one already. */
+static uint64_t done_up_to(const struct plan *in_place, const struct plan *plan, uint64_t addr)
+{
+	for (unsigned i = 0; i < in_place->range_count; i++) {
+		if (addr >= in_place->ranges[i].start && addr < in_place->ranges[i].end)
+			return in_place->ranges[i].end;
+	}
+	bool is_there = plan->range_count && plan->ranges[plan->range_count - 1].end > addr;
+	return is_there ? plan->ranges[plan->range_count - 1].end : addr;
+}
+
+/* The slots of one text mapping. Returns false where it is in too many pieces. */
+static bool add_slots(const struct image *image, size_t text_index, const struct plan *in_place, bool is_loaded,
+                      struct plan *plan)
+{
+	const struct mapping *text = &image->mappings[text_index];
+	uint64_t huge_bytes = plan->page_bytes;
+	for (uint64_t addr = page_down(text->start, huge_bytes); addr < text->end;) {
+		uint64_t next = done_up_to(in_place, plan, addr);
+		if (next == addr) {
+			bool is_inside = addr >= text->start && text->end - addr >= huge_bytes;
+			next = is_inside ? page_down(text->end, huge_bytes) : addr + huge_bytes;
+			if (slot_holds_only(image, text_index, addr, huge_bytes,
+			                    is_loaded ? may_be_copied_loaded : may_be_copied)) {
+				if (!add(image, text_index, addr, next, plan))
+					return false;
+			} else if (!error_is_set(&plan->reason)) {
+				error_set(
+				    &plan->reason, REASON_DATA_BESIDE_TEXT,
+				    "writable data, or nothing of its own, shares a huge page with an end of its text");
+			}
+		}
+		addr = next;
+	}
+	return true;
+}
+
+void plan_rest(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
+               uint64_t huge_bytes, struct plan *out)
+{
+	struct settings whole = *settings;
+	struct plan in_place;
+	whole.coverage = COVERAGE_CHEAP;
+	whole.round_out = false;
+	plan_in_place(image, map_index, &whole, UINT64_MAX, huge_bytes, &in_place);
+	if (!plan_begin(image, map_index, settings, huge_bytes, out))
+		return;
+	const struct mapping object = image->mappings[map_index];
+	for (size_t i = 0; i < image->count; i++) {
+		if (!mapping_same_file(&image->mappings[i], &object) || !mapping_is_text(&image->mappings[i]))
+			continue;
+		if (!add_slots(image, i, &in_place, is_loaded, out)) {
+			*out = (struct plan){.page_bytes = huge_bytes, .map_index = out->map_index};
+			error_set(&out->reason, REASON_TEXT_SCATTERED,
+			          "the text is in more pieces than hugexec handles (%d)", PLAN_PIECES_MAX);
+			return;
+		}
+	}
+}
