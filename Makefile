@@ -20,6 +20,7 @@ help:
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios'
 	@echo 'make bench-itlb   what huge pages bring named processors'\'' instruction TLBs, simulated: docs/itlb.md (five minutes)'
+	@echo 'make bench-gain   servers and a compiler in real time, plain, as TiExec and under hugexec, with intervals (ten minutes)'
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
 	@echo 'make build        only build, into $(BUILD); says which packages are missing'
 	@echo 'make install      install below $$DESTDIR$(PREFIX); your policy is in $(SYSCONFDIR)/hugexec; units go where systemd looks'
@@ -106,6 +107,12 @@ bench: check-deps build
 bench-itlb: check-deps build
 	@/usr/bin/python3 tests/bench/itlb/run.py $(BUILD)
 
+# Real time on this machine, paired and interleaved; it prints the interval, whatever that is.
+bench-gain: build
+	@tests/deps test
+	@tests/get-programs $(BUILD)/programs
+	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/gain.py
+
 # 10,000 starts of a rebased program; fails below 24 bits.
 bench-entropy: deps build
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/entropy.py
@@ -120,4 +127,4 @@ clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-entropy install uninstall clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall clean
