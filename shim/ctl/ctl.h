@@ -40,8 +40,11 @@ unsigned ctl_width(const char *text);
 /* Print TEXT and a newline behind INDENT columns; on a terminal in lines that fit, the others indented as much. */
 void ctl_print_wrapped(unsigned indent, const char *text);
 
-/* The end of TEXT that fits into WIDTH columns: of a path that says most. */
-const char *ctl_shorten(const char *text, unsigned width);
+/* Print TEXT (any bytes) in COLUMNS (0: as many as it takes), padded if PADS; of one that is longer its end. */
+void ctl_print_cell(const char *text, unsigned columns, bool pads);
+
+/* End a row with REASON (any bytes; NULL: none): behind it, or on a terminal below it and behind INDENT columns. */
+void ctl_print_reason(unsigned indent, const char *reason);
 
 /*
  * Say on standard error what is wrong with the words that SELF ("hugexecctl VERB") was given, and where to read on.

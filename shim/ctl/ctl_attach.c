@@ -13,7 +13,6 @@
 
 #include "base/retry.h"
 #include "base/size.h"
-#include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "tracer/attach.h"
 
@@ -35,16 +34,20 @@ static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
                            "Exit status: 0 if text of every process is on huge pages now; 1 if not, or the\n"
                            "policy is broken; 2 for wrong usage.\n";
 
+#define BEFORE_PROGRAM 67 /* columns */
+
 static void print_attached(const struct attached *attached)
 {
 	const struct report *report = &attached->report;
-	char text[16], huge[16], shown[sizeof report->exe], why[ERROR_TEXT_BYTES];
-	const char *between = report->exe[0] && error_is_set(&report->reason) ? ": " : "";
-	printf("%8d  %10s  %10s  %-7s  %7.1f ms  %7.1f ms  %s%s%s\n", (int)report->pid,
+	unsigned columns = ctl_columns();
+	char text[16], huge[16], why[ERROR_TEXT_BYTES];
+	printf("%8d  %10s  %10s  %-7s  %7.1f ms  %7.1f ms  ", (int)report->pid,
 	       size_format(report->text_bytes, text, sizeof text), size_format(report->huge_bytes, huge, sizeof huge),
 	       report->backing == BACKING_NONE ? "-" : backing_name(report->backing), (double)report->latency_us / 1000,
-	       (double)attached->all_held_us / 1000, text_printable(report->exe, shown, sizeof shown), between,
-	       error_is_set(&report->reason) ? error_text(&report->reason, why, sizeof why) : "");
+	       (double)attached->all_held_us / 1000);
+	unsigned left = columns > BEFORE_PROGRAM + 10 ? columns - BEFORE_PROGRAM : 10;
+	ctl_print_cell(report->exe[0] ? report->exe : "-", columns ? left : 0, false);
+	ctl_print_reason(10, error_is_set(&report->reason) ? error_text(&report->reason, why, sizeof why) : NULL);
 }
 
 static void print_json(const struct report *report)

@@ -249,7 +249,11 @@ static int enable(sd_bus *bus, const struct options *options, struct unit *unit,
 {
 	struct exec_commands commands;
 	if (old && options->dry_run) {
-		fputs(old, stdout); /* it is there already */
+		fputs(old, stdout);
+		fputs("hugexecctl: this drop-in is there already; without --dry-run it is written anew, from what the "
+		      "unit's "
+		      "own ExecStart= says then\n",
+		      stderr);
 		return CTL_OK;
 	}
 	if (check_unit(unit, err) < 0 || exec_commands_prefix(&unit->commands, HUGEXEC, &commands, err) < 0)

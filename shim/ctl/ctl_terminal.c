@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <langinfo.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "ctl/ctl.h"
 
 #define COLUMNS_USUAL 80
@@ -61,8 +63,28 @@ void ctl_print_wrapped(unsigned indent, const char *text)
 	printf("%s\n", text);
 }
 
-const char *ctl_shorten(const char *text, unsigned width)
+void ctl_print_reason(unsigned indent, const char *reason)
 {
-	unsigned long_by = ctl_width(text) > width ? ctl_width(text) - width : 0;
-	return text + bytes_of_width(text, long_by);
+	char shown[1024];
+	bool is_terminal = ctl_columns() > 0;
+	if (!reason) {
+		putchar('\n');
+		return;
+	}
+	if (is_terminal)
+		printf("\n%*s", (int)indent, "");
+	else
+		fputs(": ", stdout);
+	ctl_print_wrapped(indent, text_printable(reason, shown, sizeof shown));
+}
+
+void ctl_print_cell(const char *text, unsigned columns, bool pads)
+{
+	char shown[PATH_MAX];
+	unsigned width = ctl_width(text_printable(text, shown, sizeof shown));
+	bool is_cut = columns > 0 && width > columns;
+	const char *end = is_cut ? shown + bytes_of_width(shown, width - (columns - 1)) : shown;
+	width = is_cut ? columns : width;
+	printf("%s%s%*s", is_cut ? ctl_is_utf8() ? "…" : "~" : "", end,
+	       pads && columns > width ? (int)(columns - width) : 0, "");
 }

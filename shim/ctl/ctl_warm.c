@@ -17,8 +17,10 @@
 #include "ctl/warm.h"
 #include "ctl/warm_policy.h"
 #include "policy/policy.h"
+#include "tracer/exe_inspect.h"
 
-#define UNITS "/etc/systemd/system"
+#define UNITS       "/etc/systemd/system"
+#define BEFORE_FILE 24 /* columns */
 
 static const char help[] = "Usage: hugexecctl warm [--json] FILE...\n"
                            "       hugexecctl warm [--json] --policy[=FILE]\n"
@@ -68,13 +70,15 @@ static json_object *warmed_to_json(const char *path, const struct warmed *warmed
 
 static void print_warmed(struct warm *warm, const char *path, const struct warmed *warmed)
 {
-	char text[16], huge[16], shown[PATH_MAX], why[ERROR_TEXT_BYTES];
+	char text[16], huge[16], why[ERROR_TEXT_BYTES];
 	if (warm->shown++ == 0)
 		printf("%10s  %10s  %s\n", "TEXT", "HUGE", "FILE");
-	printf("%10s  %10s  %s%s%s\n", size_format(warmed->text_bytes, text, sizeof text),
-	       size_format(warmed->huge_bytes, huge, sizeof huge), text_printable(path, shown, sizeof shown),
-	       error_is_set(&warmed->reason) ? ": " : "",
-	       error_is_set(&warmed->reason) ? error_text(&warmed->reason, why, sizeof why) : "");
+	unsigned columns = ctl_columns();
+	printf("%10s  %10s  ", size_format(warmed->text_bytes, text, sizeof text),
+	       size_format(warmed->huge_bytes, huge, sizeof huge));
+	ctl_print_cell(path, columns > BEFORE_FILE ? columns - BEFORE_FILE : 0, false);
+	ctl_print_reason(BEFORE_FILE,
+	                 error_is_set(&warmed->reason) ? error_text(&warmed->reason, why, sizeof why) : NULL);
 }
 
 static void warm_one(void *context, const char *path)
@@ -94,9 +98,18 @@ static void warm_one(void *context, const char *path)
 		print_warmed(warm, path, &warmed);
 }
 
+/* A file, or a program by its name as a shell would find it. */
+static void warm_word(struct warm *warm, const char *word)
+{
+	struct program program = {.kind = PROGRAM_NOT_FOUND};
+	if (!strchr(word, '/') && access(word, F_OK) < 0)
+		program_inspect(word, &program);
+	warm_one(warm, program.kind == PROGRAM_NOT_FOUND ? word : program.path);
+}
+
 static int warm_by_policy(struct warm *warm, const char *file)
 {
-	struct policy_sources sources = {.file = file, .require_root_owned = !file && geteuid() == 0};
+	struct policy_sources sources = {.file = file, .require_root_owned = geteuid() == 0};
 	struct policy *policy = NULL;
 	struct error err = {0};
 	if (policy_load(&sources, &policy, NULL, &err) < 0) {
@@ -118,7 +131,7 @@ static int warm_all(struct warm *warm, const char *policy_file, char **files)
 	if (warm->by_policy)
 		result = warm_by_policy(warm, policy_file);
 	for (; *files; files++)
-		warm_one(warm, *files);
+		warm_word(warm, *files);
 	if (warm->json) {
 		json_object *json = json_object_new_object();
 		json_object_object_add(json, "version", json_object_new_int(1));

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "base/utf8.h"
 #include "ctl/ctl.h"
 
 #define COMMAND_COLUMNS   15
@@ -67,18 +66,6 @@ static struct layout lay_out(const struct status_table *table)
 	return layout;
 }
 
-/* TEXT in COLUMNS (0: as many as it takes), padded if PADS; of one that is longer the end. */
-static void print_cell(const char *text, unsigned columns, bool pads)
-{
-	char shown[PATH_MAX];
-	text_printable(text, shown, sizeof shown);
-	const char *mark = ctl_is_utf8() ? "…" : "~";
-	bool is_cut = columns > 0 && ctl_width(shown) > columns;
-	const char *end = is_cut ? ctl_shorten(shown, columns - 1) : shown;
-	unsigned width = ctl_width(end) + is_cut;
-	printf("%s%s%*s", is_cut ? mark : "", end, pads && columns > width ? (int)(columns - width) : 0, "");
-}
-
 static void print_heading(const struct layout *layout)
 {
 	printf("%7s  ", "PID");
@@ -96,7 +83,7 @@ static void print_row(const struct layout *layout, const struct status_row *row)
 	unsigned share = percent(row->huge_bytes, row->text_bytes);
 	printf("%7d  ", (int)row->pid);
 	if (layout->command) {
-		print_cell(row->command ? row->command : "?", COMMAND_COLUMNS, true);
+		ctl_print_cell(row->command ? row->command : "?", COMMAND_COLUMNS, true);
 		fputs("  ", stdout);
 	}
 	printf("%10s  %10s  ", size_format(row->text_bytes, text, sizeof text),
@@ -106,10 +93,10 @@ static void print_row(const struct layout *layout, const struct status_row *row)
 		      stdout);
 	printf("%s%4u %%  %-7s  ", layout->bar ? " " : "", share, row->huge_bytes ? backing_name(row->backing) : "-");
 	if (layout->container) {
-		print_cell(row->container ? row->container : "-", layout->container, true);
+		ctl_print_cell(row->container ? row->container : "-", layout->container, true);
 		fputs("  ", stdout);
 	}
-	print_cell(row->name && *row->name ? row->name : "(no file)", layout->object, false);
+	ctl_print_cell(row->name && *row->name ? row->name : "(no file)", layout->object, false);
 	putchar('\n');
 }
 

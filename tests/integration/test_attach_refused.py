@@ -95,7 +95,7 @@ def test_process_of_somebody_else(nobody, hugexecctl, write_policy):
 def test_process_that_there_is_not(hugexecctl, write_policy):
     """Of which the program is not known: the reason stands alone."""
     done = run([hugexecctl, "attach", f"--policy={write_policy(policy_with())}", "2147483647"])
-    assert done.returncode == 1 and " ms  tracee-gone: process 2147483647: " in done.stdout, done.stdout
+    assert done.returncode == 1 and " ms  -: tracee-gone: process 2147483647: " in done.stdout, done.stdout
 
 
 def test_usage(hugexecctl, tmp_path):

@@ -68,3 +68,22 @@ def test_status(hugexecctl, hugexec_command, bigtext, tmp_path, columns, locale)
             assert lines[0].split()[:2] == ["PID", "COMMAND"] and "HUGE %" in lines[0]
             row, = [line for line in lines if line.split()[0] == str(process.pid) and line.endswith("big-server")]
             assert ("…" in row) == (locale == "C.UTF-8") and " thp " in row, row
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_attach_and_warm(hugexecctl, write_policy, tmp_path, locale):
+    """A row says why below it, where lines have an end; all in one line where they have none."""
+    file = tmp_path / LONG / LONG
+    file.parent.mkdir()
+    file.write_text("no program")
+    policy = write_policy(policy_with())
+    for words, reason in (([hugexecctl, "attach", f"--policy={policy}", "2147483647", os.getpid()], "tracee-gone: process 2147483647"),
+                          ([hugexecctl, "warm", file, "/no/such"], "elf-invalid: ")):
+        lines = lines_of(words, 80, locale)
+        assert lines[2].strip().startswith(reason), lines
+        assert [line for line in run(words).stdout.splitlines() if f": {reason}" in line]
+
+
+def test_warm_finds_programs(hugexecctl, tmp_path):
+    assert f"  {os.path.realpath(shutil.which('sh'))}: no-huge-slot" in run([hugexecctl, "warm", "sh"], cwd=tmp_path).stdout
+    assert "  no-such-program: text-unreadable" in run([hugexecctl, "warm", "no-such-program"], cwd=tmp_path).stdout
