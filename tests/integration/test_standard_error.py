@@ -52,8 +52,9 @@ def closes(tmp_path):
 
 @pytest.mark.parametrize("option", ["-v", "--report=-", "--report=/nowhere/report"])
 def test_a_data_file_with_number_2(hugexec, write_policy, closes, tmp_path, option):
-    """It is not written to when the program has ended."""
-    command = [hugexec, f"--policy={write_policy(policy_with())}", option, "--", closes]
+    """It is not written to when the program has ended: a wrapper, which is followed and told of until then."""
+    policy = policy_with() | {"settings": {"wrappers": ["closes"]}}
+    command = [hugexec, f"--policy={write_policy(policy)}", option, "--", closes]
     done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
     assert (done.returncode, (tmp_path / "data").read_text()) == (9, "DATA")
 
