@@ -215,3 +215,11 @@ def test_no_alignment_is_lost(hugexec_run, tmp_path, linker, align):
         assert report[0]["backing"] == "thp" and report[0]["reason"].startswith("rebase-refused: a segment")
     else:
         assert report[0]["backing"] == "file"
+
+
+def test_fixed_address_that_does_not_agree(hugexec_run, bigtext):
+    """It is told as what it is; such a program cannot be moved."""
+    program = bigtext(8, "no-pie-501000", ("cc", "-no-pie", "-Wl,-Ttext-segment=0x501000"))
+    done, (line,) = hugexec_run([program], backing="file")
+    assert (done.stdout, done.returncode) == (run([program]).stdout, 0)
+    assert (line["outcome"], line["reason"].split(":")[0]) == ("failed", "file-misaligned") and line["rebased"] is False, line
