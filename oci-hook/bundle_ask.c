@@ -9,14 +9,11 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/missing.h"
 #include "sandbox/sandbox_spawn.h"
 
 #define READER    "hugexec-bundle-reader"
 #define ANSWER_MS 5000 /* for one that hangs: what it may be given to do takes a hundredth of that */
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x8U
-#endif
 
 /* A file with TEXT: what the reader tells of it holds for TEXT, whatever happens to the bundle's own meanwhile. */
 static int make_file(const char *text, size_t bytes, struct error *err)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/missing.h"
 #include "base/retry.h"
 #include "base/size.h"
 #include "host/cgroup.h"
@@ -28,9 +29,6 @@
 #include "remap/page_cache.h"
 #include "remap/private_copy.h"
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
-#endif
 #ifndef PR_SET_PTRACER
 #define PR_SET_PTRACER 0x59616d61
 #endif

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "arch/code.h"
+#include "base/missing.h"
 #include "host/huge_tlb.h"
 #include "host/pages.h"
 
@@ -18,10 +19,6 @@
 #define LAPS      24
 #define ROUNDS    24
 #define ORDERED   (1U << 9) /* a power of two above STEPS */
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
 
 /* The step that is the INDEX-th in a fixed disorder of all STEPS: a full cycle modulo ORDERED, what is beyond left out.
  */

@@ -16,19 +16,13 @@
 #include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/missing.h"
 #include "base/size.h"
 #include "host/pages.h"
 #include "mm/maps.h"
 #include "ptrace/auxv.h"
 #include "ptrace/inject.h"
 #include "ptrace/tracee_files.h"
-
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x10 /* Linux 5.1 */
-#endif
 
 #define LOADER_BYTES (256 * KIB) /* of ld.so's data; glibc's has some 12 KiB */
 

@@ -7,13 +7,10 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/missing.h"
 #include "host/pages.h"
 #include "mm/mapped_file.h"
 #include "mm/maps.h"
-
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
 
 /* Whether the kernel aligns large mappings of FD: two that would lie beside each other otherwise, and not a slot apart.
  */

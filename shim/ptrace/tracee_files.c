@@ -14,12 +14,9 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/missing.h"
 #include "base/retry.h"
 #include "ptrace/inject.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
-#endif
 
 /* What the tracee's calls read and write in its memory. */
 struct passing {

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/missing.h"
 #include "base/size.h"
 #include "host/pages.h"
 #include "mm/mapped_file.h"
@@ -18,10 +19,6 @@
 #include "remap/plan_in_place.h"
 #include "remap/relocate.h"
 #include "remap/widen.h"
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
 
 /* The object's largest text mapping: the one that offset and address shall agree for. */
 static const struct mapping *largest_text(const struct image *image, size_t map_index)

@@ -10,16 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/missing.h"
 #include "base/size.h"
 #include "host/host.h"
 #include "host/pages.h"
 #include "ptrace/inject.h"
 #include "remap/backing.h"
 #include "remap/populate.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
 
 /* Room to leave below a memory limit: page tables, the tracer, and the workload's own first pages. */
 #define MEMORY_SLACK_BYTES (4 * MIB)

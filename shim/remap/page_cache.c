@@ -12,14 +12,11 @@
 #include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/missing.h"
 #include "host/ext4.h"
 #include "host/pages.h"
 #include "remap/page_cache_blocks.h"
 #include "remap/populate.h"
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 
 #define TRIES    2 /* reading anew fails now and then where another CPU still holds a page for a moment */
 #define ROUNDS   3 /* and so does a look: what was in use may be free a moment later */

@@ -12,15 +12,9 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/missing.h"
 #include "base/size.h"
 #include "mm/smaps.h"
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
 
 #define SMAPS_LIMIT_BYTES (16 * MIB)
 #define PAGEMAP_PRESENT   (UINT64_C(1) << 63)

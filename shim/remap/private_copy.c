@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/missing.h"
 #include "base/retry.h"
 #include "base/size.h"
 #include "mm/cow_pages.h"
@@ -23,10 +24,6 @@
 #include "remap/backing.h"
 #include "remap/copy_fill.h"
 #include "remap/populate.h"
-
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
 
 /* No program has so much code; a sparse file that claims to would hold its launch for minutes. */
 #define COPY_MAX_BYTES (4 * GIB)

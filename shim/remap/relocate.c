@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/missing.h"
 #include "base/size.h"
 #include "host/pages.h"
 #include "mm/cow_pages.h"
@@ -23,10 +24,6 @@
 #include "ptrace/auxv.h"
 #include "ptrace/inject.h"
 #include "ptrace/tracee_files.h"
-
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
 
 #define BASE_TRIES 8
 

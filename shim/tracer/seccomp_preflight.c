@@ -19,15 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/missing.h"
 #include "base/retry.h"
 #include "host/pages.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 
 /* What is called here does not depend on sizes, so it is a page of each. */
 /* What the tracee will be made to do. The results do not matter, only that we live. */
