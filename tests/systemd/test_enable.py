@@ -77,13 +77,26 @@ def test_now_restarts(container, make_unit):
     assert settings_of(container, name) == plain
 
 
+def test_status_says_why_there_is_nothing(container, make_unit):
+    """What it comes to first; and where nothing is huge, what the journal has of the unit's last launch."""
+    name = make_unit("little.service", "[Service]\nExecStart=/bin/sleep 1d\n")
+    container.systemctl("start", name)
+    said = container.run(["hugexecctl", "status", "--unit", "little"]).stdout
+    assert said.startswith(f"{name}: 0 B of ") and "is it started through hugexec?" in said
+    container.run(["hugexecctl", "enable", "--now", name])
+    said = wait_for(lambda: (text := container.run(["hugexecctl", "status", "--unit", name]).stdout) and "Last report: 20" in text and text, what="a report")
+    assert "sleep: left alone: no-huge-slot: " in said, said
+    container.run(["hugexecctl", "disable", "--now", name])
+
+
 def test_dry_run_changes_nothing(container, make_unit):
     name = make_unit("dry.service", service_unit("/run/dry"))
     done = container.run(["hugexecctl", "enable", "--dry-run", name])
     assert f"ExecStart=/usr/bin/hugexec -- {PROGRAM} --socket=/run/dry\n" in done.stdout
     assert not container.path(f"{SYSTEM}/{name}.d").exists()
     container.run(["hugexecctl", "enable", name])
-    assert container.run(["hugexecctl", "enable", "--dry-run", name]).stdout == done.stdout
+    again = container.run(["hugexecctl", "enable", "--dry-run", name])
+    assert again.stdout == done.stdout and "this drop-in is there already" in again.stderr
     assert container.path(drop_in(name)).read_text(encoding="utf-8") == done.stdout
 
 
