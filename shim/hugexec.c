@@ -21,10 +21,10 @@
 #include "ctl/explain.h"
 #include "host/host.h"
 #include "launch/options.h"
+#include "launch/own_stack.h"
 #include "launch/plain_heap.h"
 #include "launch/prescreen.h"
 #include "launch/spawn_tracer.h"
-#include "launch/stack_rlimit.h"
 #include "policy/policy.h"
 #include "report/deliver.h"
 #include "report/report.h"
@@ -51,7 +51,6 @@ static int execute(const struct options *options)
 	const char *file = options->command[0];
 	if (options->argv0)
 		options->command[0] = (char *)options->argv0;
-	stack_give_back();
 	execvp(file, options->command);
 	int saved_errno = errno;
 	if (options->report.verbosity != VERBOSITY_QUIET)
@@ -123,10 +122,8 @@ static void execute_found(const struct options *options, struct program *program
 static int execute_traced(const struct options *options, struct trace_job *job, struct program *program)
 {
 	struct error err = {0};
-	stack_give_back();
 	execute_found(options, program);
 	int saved_errno = errno;
-	stack_make_room();
 	launch_stop_tracer(job);
 	if (program->kind == PROGRAM_FOREIGN)
 		error_set(&err, REASON_NOT_NATIVE, "not a program for this processor's 64-bit mode");
@@ -136,15 +133,6 @@ static int execute_traced(const struct options *options, struct trace_job *job, 
 	if (error_is_set(&err))
 		report_untraced(options, program->path, 0, NULL, OUTCOME_SKIPPED, &err, false, job->hold_until_us);
 	return execute(options);
-}
-
-static int begin(struct trace_job *job, struct error *err)
-{
-	uint64_t room = stack_room();
-	if (room < STACK_FOR_TRACER)
-		return error_set(err, REASON_STACK_LIMIT, "RLIMIT_STACK leaves %ju KiB, the tracer needs %ju",
-		                 (uintmax_t)(room / KIB), (uintmax_t)(STACK_FOR_TRACER / KIB));
-	return launch_begin(job, err);
 }
 
 static int run_under(const struct policy *policy, const struct options *options)
@@ -189,7 +177,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .began_us = began_us,
 	    .hold_until_us = until_us,
 	};
-	if (begin(&job, &err) < 0) {
+	if (launch_begin(&job, &err) < 0) {
 		bool skips = launch_is_skipped(&err);
 		bool fails = !skips && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
 		report_untraced(options, program.path, 0, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
@@ -199,17 +187,9 @@ static int run_under(const struct policy *policy, const struct options *options)
 	return execute_traced(options, &job, &program);
 }
 
-/* Where there is no room to read a policy. Nothing here, nor in main(), may take much of the stack. */
-static int run_blindly(const struct options *options)
+static int run(void *context)
 {
-	static const char message[] = "hugexec: stack-limit: RLIMIT_STACK leaves no room to read a policy\n";
-	if (options->report.verbosity == VERBOSITY_VERBOSE)
-		say(STDERR_FILENO, message, sizeof message - 1, SAY_MS);
-	return execute(options);
-}
-
-__attribute__((noinline)) static int run(const struct options *options)
-{
+	const struct options *options = context;
 	struct error err = {0};
 	struct policy *policy = NULL;
 	if (options->dry_run) {
@@ -239,7 +219,6 @@ int main(int argc, char **argv)
 {
 	struct options options;
 	plain_heap_begin(argv);
-	stack_make_room();
 	switch (options_parse(argc, argv, &options)) {
 	case OPTIONS_DONE: return finish(EXIT_SUCCESS);
 	case OPTIONS_WRONG: return EXIT_FAILED;
@@ -248,5 +227,5 @@ int main(int argc, char **argv)
 	const char *environment_switch = getenv("HUGEXEC");
 	if (environment_switch && strcmp(environment_switch, "off") == 0 && !options.dry_run)
 		return execute(&options);
-	return stack_room() < STACK_FOR_POLICY && !options.dry_run ? run_blindly(&options) : run(&options);
+	return own_stack_call(run, &options);
 }

@@ -61,6 +61,22 @@ static inline int64_t arch_result(const struct arch_regs *regs)
 	return (int64_t)regs->gpr.rax;
 }
 
+/* Call WORK(CONTEXT) with the stack that ends at TOP, a multiple of 16; back on ours it returns what that does. */
+static inline int arch_call_on_stack(int (*work)(void *), void *context, void *top)
+{
+	long result;
+	__asm__ volatile("mov %%rsp, %%rbx\n\t"
+	                 "mov %[top], %%rsp\n\t"
+	                 "call *%[work]\n\t"
+	                 "mov %%rbx, %%rsp"
+	                 : "=a"(result), "+D"(context)
+	                 : [top] "r"(top), [work] "r"(work)
+	                 : "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0", "xmm1", "xmm2",
+	                   "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+	                   "xmm14", "xmm15");
+	return (int)result;
+}
+
 /* A native 64-bit task, not a 32-bit one: what CS selects decides (0x33 is __USER_CS, arch/x86/include/asm/segment.h).
  */
 static inline bool arch_is_native(const struct arch_regs *regs)
