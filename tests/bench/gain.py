@@ -27,6 +27,7 @@ import bench
 
 sys.path.insert(0, str(bench.ROOT / "tests"))
 import pytest
+
 from lib import servers
 from lib.process import wait_for
 from lib.smaps import huge_text_bytes, smaps
