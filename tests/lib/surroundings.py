@@ -25,10 +25,15 @@ def is_open(path):
     return all(folder.stat().st_mode & 0o5 == 0o5 for folder in (path, *path.parents))
 
 
+def is_plain(path):
+    """Whether shell scripts, their first lines and mount options take PATH for one word, and as it is."""
+    return re.fullmatch(r"[\w/.+@=~-]+", str(path))
+
+
 def open_folder(prefix):
-    """A new folder of ours that others reach, in TMPDIR where they reach that."""
+    """A new folder of ours that others reach: in TMPDIR if they reach that, and if scripts can name it in their first line."""
     above = pathlib.Path(tempfile.gettempdir()).resolve()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=above if is_open(above) else "/tmp"))
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=above if is_open(above) and is_plain(above) else "/tmp"))
     folder.chmod(0o755)
     return folder
 
@@ -39,7 +44,7 @@ def open_to_all(folders):
     or more in the path, which tests put into shell scripts and mount options: in a mount namespace of this process and of
     those that it starts. As they are where that takes more rights.
     """
-    closed = [folder for folder in folders if not is_open(folder) or not re.fullmatch(r"[\w/.+@=~-]+", str(folder))]
+    closed = [folder for folder in folders if not is_open(folder) or not is_plain(folder)]
     if not closed or not own_mounts():
         return folders
     places = {}
