@@ -200,6 +200,8 @@ def complaints(directory, documents):
         assert done.returncode in (0, 1)
         wrong = set()
         for line in done.stderr.splitlines():
+            if "refuses this if root starts it" in line:  # a user's file
+                continue
             match = re.fullmatch(r"(\d+\.json): warning: .+|(\d+\.json):\d+:\d+: .+", line)
             assert match, line
             if match[2]:
@@ -239,7 +241,7 @@ def test_changed_documents(tmp_path, make):
 def test_what_is_shipped(path):
     assert schema_accepts(json.loads(path.read_text(encoding="utf-8")))
     done = subprocess.run([os.environ["POLICY_CHECK"], path], timeout=120, capture_output=True, text=True, check=False)
-    about_this_host = ("this host has no user", "it is a script")
+    about_this_host = ("this host has no user", "it is a script", "refuses this if root starts it")
     assert done.returncode == 0 and not [line for line in done.stderr.splitlines() if not any(text in line for text in about_this_host)]
     assert re.fullmatch(rf"{re.escape(str(path))} +\d+ rules?\n", done.stdout)
 
