@@ -164,7 +164,9 @@ static void every_setting(void **state)
 	    "{\"$schema\":\"x\",\"version\":1.0,\"default\":\"remap\",\"rules\":[{\"match\":{},\"min_text\":\"4M\","
 	    "\"max_text\":1e9,\"backing\":[\"thp\",\"file\"],\"page_size\":\"1G\",\"libraries\":{\"include\":[\"/a/"
 	    "*\",\"**\"],"
-	    "\"exclude\":[\"/b\"]},\"rebase\":false,\"round_out\":true,\"coverage\":\"full\",\"follow\":\"fork\",\"follow_timeout\":86400,"
+	    "\"exclude\":[\"/"
+	    "b\"]},\"rebase\":false,\"round_out\":true,\"coverage\":\"full\",\"follow\":\"fork\",\"follow_timeout\":"
+	    "86400,"
 	    "\"keep_free\":\"10%\",\"file_timeout\":\"2s\",\"hold_timeout\":\"3s\",\"perf_map\":true,\"on_error\":"
 	    "\"fail\"}]}");
 	struct match_input facts = {.via = VIA_SHIM};
