@@ -16,7 +16,7 @@
 #include "base/size.h"
 #include "host/pages.h"
 
-#define DRAIN_US   50000  /* the ring of a thread has room for ten times as much */
+#define DRAIN_US   50000  /* the ring of a thread has room for twenty times as much */
 #define LOOK_US    250000 /* for new threads and children */
 #define MAPS_LIMIT (64 * MIB)
 #define DEPTH_MAX  16
