@@ -142,6 +142,26 @@ def test_killed_and_never_reaped(steps, hugexec_command, bigtext, mark):
     assert read_report(report)[0]["reason"].startswith("no-reaper: ")
 
 
+# Hears of its children's ends, so it is taken for one that reaps; reaps the one that it knows, and no orphan.
+REAPS_ITS_OWN = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+signal.signal(signal.SIGCHLD, lambda *_: None)
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, setsigdef=[signal.SIGCHLD])
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_killed_and_a_zombie(steps, hugexec_command, bigtext, mark):
+    """The launch sees that the tracer of its wrapper is dead, though that stays a zombie."""
+    assert "tracer-started" in steps
+    words, report = hugexec_command(["env", bigtext(4), "exit", "9"], policy_with(min_text="3M"), "thp")
+    command = ["/usr/bin/python3", "-c", REAPS_ITS_OWN, *words]
+    process, out, _ = launch(command, mark, HUGEXEC_FAULT="kill:tracer-started")
+    assert process.returncode == 9 and out.startswith("bigtext: ")
+    assert read_report(report)[0]["reason"].startswith("tracer-killed: the tracer has ended")
+
+
 def test_killed_at_once(steps, hugexec_command, bigtext, mark):
     """The launch sees that its tracer has ended, and goes on then, not when it would be tired of waiting for one that lives."""
     assert "tracer-started" in steps

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from lib.confinement import cgroup, joining
 from lib.policies import policy_with
 from lib.process import children_of, status_of, wait_for
 from lib.report import read_report
@@ -127,3 +128,21 @@ def test_sigchld(hugexec_command, bigtext, attribute):
             process.kill()
     (line,) = read_report(report)
     assert (line["outcome"], (line["reason"] or "").split(":")[0]) == (("remapped", "") if attribute == "ignored" else ("failed", "sigchld-blocked"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a cgroup takes root")
+def test_gone_before_the_wrapper(hugexec_command, tmp_path):
+    """When the parent hears that a wrapper has ended, nobody of ours is left in its cgroup: as a service manager looks."""
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    script.chmod(0o755)
+    words, _ = hugexec_command([script], policy_with(), "thp")
+    with cgroup("pids", {}) as procs:
+        for _ in range(100):
+            fd = os.open(procs, os.O_RDONLY)
+            process = subprocess.Popen(words, preexec_fn=joining(procs), stdin=subprocess.DEVNULL)  # pylint: disable=R1732
+            status = os.waitpid(process.pid, 0)[1]
+            left = os.read(fd, 4096)  # at once: a moment later it would be gone anyhow
+            process.returncode = os.waitstatus_to_exitcode(status)
+            os.close(fd)
+            assert (process.returncode, left) == (0, b"")
