@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/proc.h"
 #include "base/size.h"
 #include "base/utf8.h"
 #include "ctl/ctl.h"
@@ -132,14 +133,13 @@ static void look_at_backings(struct doctor *doctor, const char *const *directori
 	doctor->works[BACKING_THP] = add_probe(doctor, "backings", "thp", &probe);
 }
 
-/* The value of NAME ("CapEff:") in /proc/self/status, in BASE; FALLBACK where it is not there. */
-static uint64_t own_status(const char *name, int base, uint64_t fallback)
+/* The value of KEY ("CapEff") in /proc/self/status, in BASE; FALLBACK if it is not there. */
+static uint64_t own_status(const char *key, int base, uint64_t fallback)
 {
-	cleanup_free char *text = NULL;
-	if (read_file_at(AT_FDCWD, "/proc/self/status", MIB, &text, NULL) < 0)
-		return fallback;
-	const char *line = strstr(text, name);
-	return line ? strtoull(line + strlen(name), NULL, base) : fallback;
+	cleanup_free char *status = proc_own_status();
+	uint64_t value = fallback;
+	proc_u64(status, key, base, &value);
+	return value;
 }
 
 static void look_at_helper(struct doctor *doctor)
@@ -181,7 +181,7 @@ static void look_at_tracing(struct doctor *doctor)
 	     program_may_trace_privileged() ? "yes: set-uid programs can be remapped too"
 	                                    : "no: set-uid, set-gid and file-capability programs are left alone");
 	static const char *const modes[] = {"none", "strict", "a filter is in force"};
-	uint64_t mode = own_status("\nSeccomp:", 10, 0);
+	uint64_t mode = own_status("Seccomp", 10, 0);
 	fact(doctor, "tracing", "seccomp", MARK_FACT, "%s", mode < 3 ? modes[mode] : "unknown mode");
 	look_at_helper(doctor);
 }

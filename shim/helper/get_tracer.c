@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/proc.h"
 #include "helper/client.h"
 #include "helper/protocol.h"
 #include "launch/prescreen.h"
@@ -16,14 +16,15 @@
 /* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL where it could not be read. */
 static bool may_be_filtered(const char *status)
 {
-	return !status || !strstr(status, "\nSeccomp:\t0\n");
+	uint64_t mode;
+	return proc_u64(status, "Seccomp", 10, &mode) < 0 || mode != 0;
 }
 
-static bool is_a_hugexec(long pid)
+static bool is_a_hugexec(pid_t pid)
 {
 	cleanup_free char *name = NULL;
 	char path[64];
-	snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
 	if (read_file_at(AT_FDCWD, path, 64, &name, NULL) < 0)
 		return false;
 	return strncmp(name, "hugexec", strlen("hugexec")) == 0;
@@ -35,10 +36,8 @@ static bool is_a_hugexec(long pid)
  */
 static bool is_followed(const char *status)
 {
-	static const char key[] = "\nTracerPid:\t";
-	const char *line = status ? strstr(status, key) : NULL;
-	long tracer_pid = line ? strtol(line + sizeof key - 1, NULL, 10) : 0;
-	return tracer_pid > 0 && is_a_hugexec(tracer_pid);
+	uint64_t tracer_pid;
+	return proc_u64(status, "TracerPid", 10, &tracer_pid) == 0 && tracer_pid > 0 && is_a_hugexec((pid_t)tracer_pid);
 }
 
 static int ask(struct trace_job *job, bool filtered, struct error *err)
@@ -68,9 +67,7 @@ bool launch_is_skipped(const struct error *err)
 int launch_begin(struct trace_job *job, struct error *err)
 {
 	struct error helper = {0};
-	cleanup_free char *status = NULL;
-	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0)
-		status = NULL;
+	cleanup_free char *status = proc_own_status();
 	if (is_followed(status))
 		return error_set(err, REASON_FOLLOWED_ALREADY, "the hugexec that has started this one decides");
 	bool filtered = may_be_filtered(status);

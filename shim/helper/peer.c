@@ -5,12 +5,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/proc.h"
 #include "base/retry.h"
 
 #ifndef SO_PEERPIDFD
@@ -47,21 +47,16 @@ static void read_attached(struct msghdr *message, struct attached *out)
 	}
 }
 
-/* The number after NAME in the description that the kernel gives of our descriptor FD; -1 where there is none. */
-static long described(int fd, const char *name)
+/* The PID of the process that our pidfd FD stands for, as the kernel tells it; -1 if it tells none. */
+static long pid_of(int fd)
 {
 	char path[64];
 	cleanup_free char *text = NULL;
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
 	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &text, NULL) < 0)
 		return -1;
-	size_t name_len = strlen(name);
-	for (const char *line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, name, name_len) == 0)
-			return strtol(line + name_len, NULL, 10);
-	}
-	return -1;
+	uint64_t pid;
+	return proc_u64(text, "Pid", 10, &pid) == 0 ? (long)pid : -1;
 }
 
 bool peer_is_alive(int pidfd)
@@ -88,7 +83,7 @@ static int check_identity(const struct peer *peer, struct error *err)
 	if (pid <= 0 || connected.pid != pid)
 		return error_set(err, REASON_HELPER_IDENTITY, "process %d sends over a connection of process %d",
 		                 (int)pid, (int)connected.pid);
-	long named = described(peer->pidfd, "Pid:");
+	long named = pid_of(peer->pidfd);
 	if (named != pid)
 		return error_set(err, REASON_HELPER_IDENTITY, "process %d did not send a pidfd of itself (%ld)",
 		                 (int)pid, named);
@@ -97,7 +92,7 @@ static int check_identity(const struct peer *peer, struct error *err)
 	bytes = sizeof connected_pidfd;
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &connected_pidfd, &bytes) == 0) {
 		cleanup_close int owned = connected_pidfd;
-		if (!peer_is_alive(owned) || described(owned, "Pid:") != pid)
+		if (!peer_is_alive(owned) || pid_of(owned) != pid)
 			return error_set(err, REASON_HELPER_IDENTITY, "the process that connected is gone");
 	} else if (errno != ENOPROTOOPT) {
 		return error_set_errno(err, errno, REASON_HELPER_IDENTITY, "SO_PEERPIDFD");

@@ -5,12 +5,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/proc.h"
 #include "base/size.h"
 
 #define POOL_DIR "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/%s"
@@ -113,47 +113,40 @@ char *host_unit_of(pid_t pid)
 
 uint64_t host_memory_available(void)
 {
-	static const char key[] = "\nMemAvailable:";
 	cleanup_free char *text = NULL;
+	uint64_t kib;
 	if (read_file_at(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL) < 0)
 		return UINT64_MAX;
-	const char *line = strstr(text, key);
-	return line ? strtoull(line + sizeof key - 1, NULL, 10) * 1024 : UINT64_MAX;
+	return proc_u64(text, "MemAvailable", 10, &kib) == 0 ? kib * 1024 : UINT64_MAX;
 }
 
-/* The number that /proc/PID/status has last in the line KEY ("\nName:"); 0 where that cannot be told. */
-static unsigned long status_number(pid_t pid, const char *key)
+/* The number that /proc/PID/status has last in the line KEY; 0 if that cannot be told. */
+static uint64_t status_number(pid_t pid, const char *key)
 {
-	char path[64];
-	cleanup_free char *status = NULL;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	char *line = read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? NULL : strstr(status, key);
-	if (!line)
-		return 0;
-	line += strlen(key);
-	line[strcspn(line, "\n")] = '\0';
-	const char *last = strrchr(line, '\t');
-	return strtoul(last ? last : line, NULL, 10);
+	cleanup_free char *status = proc_status(pid);
+	uint64_t number = 0;
+	proc_last_u64(status, key, &number);
+	return number;
 }
 
 bool host_is_single_threaded(pid_t pid)
 {
-	return status_number(pid, "\nThreads:") == 1;
+	return status_number(pid, "Threads") == 1;
 }
 
 bool host_is_init(pid_t pid)
 {
-	return status_number(pid, "\nNSpid:") == 1;
+	return status_number(pid, "NSpid") == 1;
 }
 
 pid_t host_process_of(pid_t tid)
 {
-	return (pid_t)status_number(tid, "\nTgid:");
+	return (pid_t)status_number(tid, "Tgid");
 }
 
 pid_t host_parent_of(pid_t tid)
 {
-	return (pid_t)status_number(tid, "\nPPid:");
+	return (pid_t)status_number(tid, "PPid");
 }
 
 bool host_shares(pid_t pid, const char *what)

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/proc.h"
 
 /* How often we look at a process that may be about to unblock its signals. */
 #define LOOKS_MAX 100
@@ -33,8 +34,8 @@ bool reaper_is_self(void)
 /* Whether the signal mask that STATUS has under KEY holds SIGCHLD. */
 static bool holds_sigchld(const char *status, const char *key)
 {
-	const char *line = strstr(status, key);
-	return line && strtoull(line + strlen(key), NULL, 16) & (UINT64_C(1) << (SIGCHLD - 1));
+	uint64_t mask;
+	return proc_u64(status, key, 16, &mask) == 0 && mask & (UINT64_C(1) << (SIGCHLD - 1));
 }
 
 enum look { REAPS, REAPS_NOT, NOT_SETTLED };
@@ -56,20 +57,20 @@ static bool waits_for_signals(pid_t pid)
  */
 static enum look look_at(pid_t pid, const char *status)
 {
-	if (holds_sigchld(status, "\nSigCgt:\t") || holds_sigchld(status, "\nSigIgn:\t"))
+	const char *state = proc_value(status, "State");
+	if (holds_sigchld(status, "SigCgt") || holds_sigchld(status, "SigIgn"))
 		return REAPS;
-	if (holds_sigchld(status, "\nSigBlk:\t"))
-		return strstr(status, "\nState:\tS") ? REAPS : NOT_SETTLED;
+	if (holds_sigchld(status, "SigBlk"))
+		return state && *state == 'S' ? REAPS : NOT_SETTLED;
 	return waits_for_signals(pid) ? REAPS : REAPS_NOT;
 }
 
 static int check_process(pid_t pid, struct error *err)
 {
-	char path[64], name[32] = "";
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	char name[32] = "";
 	for (int looks = 0; looks < LOOKS_MAX; looks++) {
-		cleanup_free char *status = NULL;
-		if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
+		cleanup_free char *status = proc_status(pid);
+		if (!status)
 			break;
 		sscanf(status, "Name:\t%31[^\n]", name);
 		switch (look_at(pid, status)) {

@@ -16,10 +16,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
+#include "base/proc.h"
 
-#define STATUS_BYTES_MAX 65536
-#define DEPTH_MAX        24 /* folders below the one that ** stands in */
+#define DEPTH_MAX 24 /* folders below the one that ** stands in */
 
 /* Whether PID has the mount namespace and the root that we have, which is at ROOT_FD. */
 static bool has_own_root(pid_t pid, int root_fd)
@@ -35,17 +34,15 @@ static bool has_own_root(pid_t pid, int root_fd)
 int file_view_open(struct file_view *view, pid_t pid, struct error *err)
 {
 	char path[64];
-	cleanup_free char *status = NULL;
 	*view = (struct file_view){.root_fd = -1};
 	rights_own(&view->rights);
 	snprintf(path, sizeof path, pid ? "/proc/%d/root" : "/", (int)pid);
 	cleanup_close int root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	if (pid && (read_file_at(AT_FDCWD, path, STATUS_BYTES_MAX, &status, NULL) < 0 ||
-	            rights_parse(status, &view->rights) < 0))
-		return error_set(err, REASON_NO_PROC, "%s tells no user", path);
+	cleanup_free char *status = pid ? proc_status(pid) : NULL;
+	if (pid && (!status || rights_parse(status, &view->rights) < 0))
+		return error_set(err, REASON_NO_PROC, "/proc/%d/status tells no user", (int)pid);
 	view->is_own_root = pid == 0 || has_own_root(pid, root_fd);
 	view->root_fd = steal_fd(&root_fd);
 	return 0;

@@ -9,6 +9,8 @@
 #include <sys/fsuid.h>
 #include <unistd.h>
 
+#include "base/proc.h"
+
 void rights_own(struct rights *rights)
 {
 	*rights = (struct rights){.uid = geteuid(), .gid = getegid()};
@@ -17,18 +19,16 @@ void rights_own(struct rights *rights)
 /* The number by KEY with which files are opened: the last of four. */
 static bool read_id(const char *status, const char *key, unsigned *id)
 {
-	const char *line = strstr(status, key);
-	return line && sscanf(line + strlen(key), "%*u %*u %*u %u", id) == 1;
+	const char *value = proc_value(status, key);
+	return value && sscanf(value, "%*u %*u %*u %u", id) == 1;
 }
 
 static bool read_groups(const char *status, struct rights *rights)
 {
-	static const char key[] = "\nGroups:\t";
-	const char *line = strstr(status, key);
-	if (!line)
+	const char *at = proc_value(status, "Groups");
+	if (!at)
 		return false;
-	for (const char *at = line + sizeof key - 1;
-	     *at >= '0' && *at <= '9' && rights->group_count < RIGHTS_GROUPS_MAX;) {
+	while (*at >= '0' && *at <= '9' && rights->group_count < RIGHTS_GROUPS_MAX) {
 		char *end;
 		rights->groups[rights->group_count++] = (gid_t)strtoul(at, &end, 10);
 		at = end + (*end == ' ');
@@ -49,7 +49,7 @@ static bool keep_own_groups(struct rights *rights)
 int rights_parse(const char *status, struct rights *rights)
 {
 	*rights = (struct rights){0};
-	if (!read_id(status, "\nUid:", &rights->uid) || !read_id(status, "\nGid:", &rights->gid) ||
+	if (!read_id(status, "Uid", &rights->uid) || !read_id(status, "Gid", &rights->gid) ||
 	    !read_groups(status, rights))
 		return -1;
 	rights->is_other = rights->uid != geteuid() || rights->gid != getegid();

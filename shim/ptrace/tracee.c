@@ -6,7 +6,6 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -21,7 +20,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/io.h"
+#include "base/proc.h"
 #include "base/retry.h"
 #include "mm/maps.h"
 
@@ -79,19 +78,16 @@ bool tracee_may_suspend_seccomp(void)
 
 int tracee_filters(pid_t pid)
 {
-	static const char count_key[] = "\nSeccomp_filters:\t"; /* Linux 5.9 */
-	char path[64];
-	cleanup_free char *status = NULL;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	cleanup_free char *status = proc_status(pid);
+	uint64_t mode, filters = 0;
 	/* The line before that of seccomp(2), which a kernel without it does not have. */
-	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 || !strstr(status, "\nNoNewPrivs:\t"))
+	if (!proc_value(status, "NoNewPrivs"))
 		return FILTERS_UNKNOWN;
-	if (strstr(status, "\nSeccomp:\t0\n") || !strstr(status, "\nSeccomp:\t"))
+	if (!proc_value(status, "Seccomp") || (proc_u64(status, "Seccomp", 10, &mode) == 0 && mode == 0))
 		return 0;
-	const char *count = strstr(status, count_key);
-	if (!count)
+	if (!proc_value(status, "Seccomp_filters")) /* Linux 5.9 */
 		return 1;
-	unsigned long filters = strtoul(count + sizeof count_key - 1, NULL, 10);
+	proc_u64(status, "Seccomp_filters", 10, &filters);
 	return filters > 0 && filters <= FILTERS_MAX ? (int)filters : FILTERS_UNKNOWN;
 }
 

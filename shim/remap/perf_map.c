@@ -7,18 +7,16 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
+#include "base/proc.h"
 #include "mm/rights.h"
 #include "sandbox/elf/elf_client.h"
 
 #define SYMBOLS_TIMEOUT_MS 1000
-#define STATUS_BYTES_MAX   65536
 
 /* Whose file it is to be, and its name. */
 struct owner {
@@ -26,32 +24,14 @@ struct owner {
 	char name[32];
 };
 
-/* The last number of the line that begins with FIELD. */
-static int last_number(const char *status, const char *field, unsigned *out)
-{
-	const char *line = strstr(status, field);
-	if (!line)
-		return -1;
-	line += strlen(field);
-	size_t length = strcspn(line, "\n");
-	size_t at = length;
-	while (at > 0 && line[at - 1] >= '0' && line[at - 1] <= '9')
-		at--;
-	*out = (unsigned)strtoul(line + at, NULL, 10);
-	return at < length ? 0 : -1;
-}
-
 /* The innermost namespace's PID is the last of all. rights_free() the owner's. */
 static int read_owner(pid_t pid, struct owner *out)
 {
-	char path[64];
-	cleanup_free char *status = NULL;
-	unsigned inner_pid;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	if (read_file_at(AT_FDCWD, path, STATUS_BYTES_MAX, &status, NULL) < 0 ||
-	    last_number(status, "\nNStgid:", &inner_pid) < 0 || rights_parse(status, &out->rights) < 0)
+	cleanup_free char *status = proc_status(pid);
+	uint64_t inner_pid;
+	if (proc_last_u64(status, "NStgid", &inner_pid) < 0 || rights_parse(status, &out->rights) < 0)
 		return -1;
-	snprintf(out->name, sizeof out->name, "perf-%u.map", inner_pid);
+	snprintf(out->name, sizeof out->name, "perf-%" PRIu64 ".map", inner_pid);
 	return 0;
 }
 

@@ -17,7 +17,7 @@
 
 #include "arch/arch.h"
 #include "base/cleanup.h"
-#include "base/io.h"
+#include "base/proc.h"
 #include "host/pages.h"
 
 /* As many levels of #! as the kernel follows (fs/exec.c, exec_binprm()). */
@@ -90,15 +90,11 @@ bool program_may_trace_privileged(void)
 /* Not by prctl(2), which a seccomp filter could kill for. */
 bool program_tracing_is_harmless(void)
 {
-	static const char capabilities_key[] = "\nCapEff:\t";
-	cleanup_free char *status = NULL;
-	if (read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, NULL) < 0)
-		return false;
-	const char *capabilities = strstr(status, capabilities_key);
-	if (strstr(status, "\nNoNewPrivs:\t1\n"))
+	cleanup_free char *status = proc_own_status();
+	uint64_t no_new_privs, capabilities;
+	if (proc_u64(status, "NoNewPrivs", 10, &no_new_privs) == 0 && no_new_privs == 1)
 		return true;
-	return capabilities &&
-	       strtoull(capabilities + sizeof capabilities_key - 1, NULL, 16) & (1ULL << CAP_SYS_PTRACE);
+	return proc_u64(status, "CapEff", 16, &capabilities) == 0 && capabilities & (1ULL << CAP_SYS_PTRACE);
 }
 
 bool program_may_be_traced(const struct program *program)

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -17,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/proc.h"
 #include "base/retry.h"
 
 /* For all others to stand still. They are asked at once; this is for one that the kernel does not let go of. */
@@ -33,8 +33,10 @@ static bool is_alive(pid_t pid, pid_t tid)
 	char path[64];
 	cleanup_free char *status = NULL;
 	snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
-	return read_file_at(AT_FDCWD, path, 65536, &status, NULL) == 0 && !strstr(status, "\nState:\tZ") &&
-	       !strstr(status, "\nState:\tX");
+	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
+		return false;
+	const char *state = proc_value(status, "State");
+	return !state || (*state != 'Z' && *state != 'X');
 }
 
 /* Wait for thread TID of PID to stop or end: *STATUS is waitpid()'s, 0 where it has gone. Returns 0, or -1 with ERR. */
