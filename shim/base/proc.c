@@ -12,12 +12,18 @@
 
 #define STATUS_BYTES_MAX 65536
 
-char *proc_status(pid_t pid)
+/* The text of /proc/PID/NAME, at most LIMIT_BYTES; NULL with errno set. */
+static char *read_of(pid_t pid, const char *name, size_t limit_bytes)
 {
 	char path[64];
 	char *text = NULL;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	return read_file_at(AT_FDCWD, path, STATUS_BYTES_MAX, &text, NULL) < 0 ? NULL : text;
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+	return read_file_at(AT_FDCWD, path, limit_bytes, &text, NULL) < 0 ? NULL : text;
+}
+
+char *proc_status(pid_t pid)
+{
+	return read_of(pid, "status", STATUS_BYTES_MAX);
 }
 
 char *proc_own_status(void)
@@ -65,4 +71,38 @@ int proc_last_u64(const char *text, const char *key, uint64_t *out)
 	while (at > value && isdigit((unsigned char)at[-1]))
 		at--;
 	return read_number(at, 10, out);
+}
+
+char *proc_stat(pid_t pid)
+{
+	return read_of(pid, "stat", SMALL_FILE_BYTES);
+}
+
+/* Field 3 and what follows. The name before it, in parentheses, may hold anything; the last parenthesis ends it. */
+static const char *behind_name(const char *text)
+{
+	const char *name_end = text ? strrchr(text, ')') : NULL;
+	return name_end && name_end[1] == ' ' ? name_end + 2 : NULL;
+}
+
+char proc_stat_state(const char *text)
+{
+	const char *state = behind_name(text);
+	return state ? *state : '\0';
+}
+
+int proc_stat_parse(const char *text, uint64_t fields[STAT_FIELDS])
+{
+	const char *at = behind_name(text);
+	if (!at || at[0] == '\0' || at[1] != ' ')
+		return -1;
+	at++;
+	for (unsigned i = 4; i < STAT_FIELDS; i++) {
+		char *end;
+		fields[i] = strtoull(at, &end, 10);
+		if (end == at)
+			return -1;
+		at = end;
+	}
+	return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * proc.h - texts of /proc whose lines are "KEY:", blanks and a value: status, fdinfo, meminfo. The kernel writes a
- * newline in a process's name as "\n", so no name can look like a line of its own.
+ * proc.h - texts of /proc: those whose lines are "KEY:", blanks and a value (status, fdinfo, meminfo), and stat.
+ * In status the kernel writes a newline of a process's name as "\n", so no name can look like a line of its own; in
+ * stat the name stands as it is.
  */
 #pragma once
 
@@ -26,3 +27,31 @@ int proc_u64(const char *text, const char *key, int base, uint64_t *out);
 
 /* As proc_u64(), the last number of KEY's value, decimal: of NSpid, the PID in the innermost namespace. */
 int proc_last_u64(const char *text, const char *key, uint64_t *out);
+
+/* Fields of /proc/PID/stat, counted from 1 as in proc(5). */
+enum {
+	STAT_START_TIME = 22, /* clock ticks since boot */
+	STAT_START_CODE = 26,
+	STAT_END_CODE = 27,
+	STAT_START_STACK = 28,
+	STAT_START_DATA = 45,
+	STAT_END_DATA = 46,
+	STAT_START_BRK = 47,
+	STAT_ARG_START = 48,
+	STAT_ARG_END = 49,
+	STAT_ENV_START = 50,
+	STAT_ENV_END = 51,
+	STAT_FIELDS = 52
+};
+
+/* The text of /proc/PID/stat, to be freed; NULL with errno set if it could not be read. */
+char *proc_stat(pid_t pid);
+
+/* The state's letter in TEXT, which is that of stat; '\0' if it has none, or TEXT is NULL. */
+char proc_stat_state(const char *text);
+
+/*
+ * Fields 4 to 51 of TEXT, which is that of stat. Returns 0, or -1 if it makes no sense, or is NULL (FIELDS then may be
+ * filled in part).
+ */
+int proc_stat_parse(const char *text, uint64_t fields[STAT_FIELDS]);

@@ -18,7 +18,7 @@
 #include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/io.h"
+#include "base/proc.h"
 #include "base/retry.h"
 #include "launch/handshake.h"
 #include "launch/reaper.h"
@@ -49,13 +49,10 @@ enum handshake handshake_wait(struct handshake_memory *shared, enum handshake va
 /* Whether PID has ended, reaped or not: who has to reap an orphan may be in no hurry, or never do it. */
 static bool is_dead(pid_t pid)
 {
-	char path[64];
-	cleanup_free char *stat = NULL;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	const char *name_end =
-	    read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
-	if (name_end && strlen(name_end) > 2)
-		return name_end[2] == 'Z' || name_end[2] == 'X';
+	cleanup_free char *stat = proc_stat(pid);
+	char state = proc_stat_state(stat);
+	if (state)
+		return state == 'Z' || state == 'X';
 	return kill(pid, 0) < 0 && errno == ESRCH;
 }
 

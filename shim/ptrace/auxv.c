@@ -6,13 +6,12 @@
 #include <fcntl.h>
 #include <linux/prctl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/io.h"
+#include "base/proc.h"
 #include "ptrace/inject.h"
 
 /* Arguments and environment are bounded by the stack's limit; this is far above what the kernel takes by default. */
@@ -66,38 +65,12 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 	return 0;
 }
 
-int stat_parse(const char *text, uint64_t fields[STAT_FIELDS])
-{
-	/* The name in parentheses may hold anything; the last parenthesis ends it, and field 3 is one letter. */
-	const char *at = strrchr(text, ')');
-	if (!at || at[1] != ' ' || at[2] == '\0' || at[3] != ' ')
-		return -1;
-	at += 3;
-	for (unsigned i = 4; i < STAT_FIELDS; i++) {
-		char *end;
-		fields[i] = strtoull(at, &end, 10);
-		if (end == at)
-			return -1;
-		at = end;
-	}
-	return 0;
-}
-
-static int read_stat(pid_t pid, uint64_t fields[STAT_FIELDS])
-{
-	char path[64];
-	cleanup_free char *text = NULL;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	if (read_file_at(AT_FDCWD, path, 16384, &text, NULL) < 0)
-		return -1;
-	return stat_parse(text, fields);
-}
-
 static int fill_mm_map(const struct tracee *tracee, const struct auxv *auxv, uint64_t delta, uint64_t brk_addr,
                        struct prctl_mm_map *map)
 {
 	uint64_t fields[STAT_FIELDS] = {0};
-	if (read_stat(tracee->pid, fields) < 0 || fields[STAT_START_CODE] == 0)
+	cleanup_free char *stat = proc_stat(tracee->pid);
+	if (proc_stat_parse(stat, fields) < 0 || fields[STAT_START_CODE] == 0)
 		return -1;
 	*map = (struct prctl_mm_map){
 	    .start_code = fields[STAT_START_CODE] + delta,

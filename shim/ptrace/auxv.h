@@ -12,21 +12,6 @@
 
 #define AUXV_WORDS_MAX 128
 
-/* Fields of /proc/PID/stat, counted from 1 as in proc(5). */
-enum {
-	STAT_START_CODE = 26,
-	STAT_END_CODE = 27,
-	STAT_START_STACK = 28,
-	STAT_START_DATA = 45,
-	STAT_END_DATA = 46,
-	STAT_START_BRK = 47,
-	STAT_ARG_START = 48,
-	STAT_ARG_END = 49,
-	STAT_ENV_START = 50,
-	STAT_ENV_END = 51,
-	STAT_FIELDS = 52
-};
-
 struct auxv {
 	uint64_t tracee_addr; /* of the first word, on the stack */
 	unsigned word_count;  /* AT_NULL included */
@@ -49,7 +34,3 @@ int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t
 
 /* Pure: the length of the vector in the COUNT words at WORDS, AT_NULL included; 0 where it does not end in them. */
 unsigned auxv_word_count(const uint64_t *words, size_t count);
-
-/* Pure: fields 4 to 51 of the text of /proc/PID/stat. Returns 0, or -1 where it makes no sense (FIELDS then may be
- * filled in part). */
-int stat_parse(const char *text, uint64_t fields[STAT_FIELDS]);

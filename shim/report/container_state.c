@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/proc.h"
 #include "base/utf8.h"
 
 #define FILE_MAX_BYTES  8192
@@ -49,23 +50,19 @@ static void copy_names(struct record *record, const struct annotation *annotatio
 /* When PID started. Returns 0, or -1 with errno where it has ended (ESRCH), if only its parent has to hear of it. */
 static int start_of(pid_t pid, uint64_t *start)
 {
-	char path[32];
-	cleanup_free char *stat = NULL;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &stat, NULL) < 0)
+	uint64_t fields[STAT_FIELDS];
+	cleanup_free char *stat = proc_stat(pid);
+	if (!stat)
 		return -1;
-	const char *field = strrchr(stat, ')'); /* the end of field 2, which may contain anything; ' ' and field 3 */
-	if (!field || strlen(field) < 3 || strchr("ZXx", field[2])) {
+	if (strchr("ZXx", proc_stat_state(stat))) { /* or there is no state */
 		errno = ESRCH;
 		return -1;
 	}
-	for (int number = 2; number < 22 && field; number++)
-		field = strchr(field + 1, ' ');
-	if (!field) {
+	if (proc_stat_parse(stat, fields) < 0) {
 		errno = EBADMSG;
 		return -1;
 	}
-	*start = strtoull(field, NULL, 10);
+	*start = fields[STAT_START_TIME];
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/proc.h"
 #include "base/retry.h"
 #include "host/host.h"
 #include "ptrace/entry_stop.h"
@@ -273,12 +274,8 @@ static bool any_thread_is_in_exit_group(pid_t pid)
 /* Whether the thread TID has ended, and only waits for the others of its process. */
 static bool has_ended(pid_t tid)
 {
-	char path[64];
-	cleanup_free char *stat = NULL;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
-	const char *name_end =
-	    read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &stat, NULL) < 0 ? NULL : strrchr(stat, ')');
-	return !name_end || strchr("ZX", name_end[strnlen(name_end, 2)]);
+	cleanup_free char *stat = proc_stat(tid);
+	return strchr("ZX", proc_stat_state(stat)); /* or there is no state any more */
 }
 
 /* Of PID's threads, whether TID is the last. */

@@ -2,6 +2,7 @@
 /*
  * Texts of /proc: maps, smaps, stat, cgroup and mountinfo, and the words of an auxiliary vector in front of them.
  */
+#include "base/proc.h"
 #include "ctl/text_objects.h"
 #include "fuzzing.h"
 #include "host/cgroup.h"
@@ -72,7 +73,8 @@ static void check_words(const char *text, const uint64_t auxv[AUXV_WORDS])
 	uint64_t fields[STAT_FIELDS];
 	unsigned count = auxv_word_count(auxv, AUXV_WORDS);
 	MUST(count <= AUXV_WORDS && (count == 0 || auxv[count - 2] == 0));
-	stat_parse(text, fields);
+	proc_stat_parse(text, fields);
+	MUST(proc_stat_state(text) != ')');
 	const char *second = strstr(text, "\n\n");
 	struct cgroup_place place;
 	if (cgroup_find_in(text, second ? second + 2 : text, "memory", &place) == 0)

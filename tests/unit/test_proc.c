@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -102,11 +104,57 @@ static void test_own_status(void **state)
 	assert_null(proc_status(0)); /* no process, and not us */
 }
 
+static void test_states(void **state)
+{
+	(void)state;
+	assert_int_equal(proc_stat_state("7 (sh) S 1 2"), 'S');
+	assert_int_equal(proc_stat_state("7 () Z"), 'Z');
+	assert_int_equal(proc_stat_state("7 (a) R 1\n8 (b) X (c) Z 1"), 'Z'); /* one name, with a newline */
+	assert_int_equal(proc_stat_state("7 (:-)) T 1"), 'T');
+	static const char *const none[] = {"", "7 (sh", "7 (sh)", "7 (sh) ", "7 (sh)S 1", "7 sh S 1", ")"};
+	for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+		assert_int_equal(proc_stat_state(none[i]), '\0');
+	assert_int_equal(proc_stat_state(NULL), '\0');
+}
+
+static void test_stat_fields(void **state)
+{
+	(void)state;
+	char text[1024] = "7 (a) Z 1 2\n3 ) 4) S";
+	uint64_t fields[STAT_FIELDS];
+	for (unsigned i = 4; i < STAT_FIELDS; i++) {
+		assert_int_equal(proc_stat_parse(text, fields), -1);
+		size_t length = strlen(text);
+		snprintf(text + length, sizeof text - length, " %u", 1000 + i);
+	}
+	assert_int_equal(proc_stat_parse(text, fields), 0);
+	for (unsigned i = 4; i < STAT_FIELDS; i++)
+		assert_int_equal(fields[i], 1000 + i);
+	static const char *const none[] = {"", "7 (sh", "7 (sh)", "7 (sh) ", "7 (sh) S", "7 (sh) SS 1", "7 (sh) S x"};
+	for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+		assert_int_equal(proc_stat_parse(none[i], fields), -1);
+	assert_int_equal(proc_stat_parse(NULL, fields), -1);
+}
+
+static void test_own_stat(void **state)
+{
+	(void)state;
+	char *stat = proc_stat(getpid());
+	uint64_t fields[STAT_FIELDS];
+	assert_int_equal(proc_stat_state(stat), 'R');
+	assert_int_equal(proc_stat_parse(stat, fields), 0);
+	assert_int_equal(fields[4], getppid());
+	assert_true(fields[STAT_START_STACK] > (uintptr_t)fields && fields[STAT_ENV_END] > fields[STAT_ARG_START]);
+	free(stat);
+	assert_null(proc_stat(0));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_values),     cmocka_unit_test(test_missing_keys), cmocka_unit_test(test_numbers),
 	    cmocka_unit_test(test_no_numbers), cmocka_unit_test(test_last_numbers), cmocka_unit_test(test_own_status),
+	    cmocka_unit_test(test_states),     cmocka_unit_test(test_stat_fields),  cmocka_unit_test(test_own_stat),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
