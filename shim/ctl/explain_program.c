@@ -191,10 +191,10 @@ static void decide(const struct asking *asking, const char *backing, struct expl
 
 static void fill_facts(const struct explain_request *request, struct explanation *out, struct asking *asking)
 {
-	cleanup_free char *unit = request->unit ? strdup(request->unit) : host_unit_of(getpid());
-	cleanup_free char *cgroup = request->cgroup ? strdup(request->cgroup)
-	                            : request->unit ? NULL
-	                                            : host_cgroup_of(getpid());
+	cleanup_free char *own_unit = request->unit ? NULL : host_unit_of(getpid());
+	cleanup_free char *own_cgroup = request->unit || request->cgroup ? NULL : host_cgroup_of(getpid());
+	const char *unit = request->unit ? request->unit : own_unit;
+	const char *cgroup = request->cgroup ? request->cgroup : own_cgroup;
 	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
 	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
 	asking->facts = (struct match_input){
@@ -228,17 +228,17 @@ enum explained explain_program(const struct explain_request *request)
 	struct error err = {0};
 	struct policy *policy = NULL;
 	struct policy_sources sources = {.file = request->policy_file, .require_root_owned = geteuid() == 0};
-	cleanup_free struct explanation *explanation = calloc(1, sizeof *explanation);
-	if (!explanation) {
-		perror(program_invocation_short_name);
-		return EXPLAIN_NOT_EXECUTABLE;
-	}
 	if (policy_load(&sources, &policy, NULL, &err) < 0) {
 		char text[ERROR_TEXT_BYTES];
 		fprintf(stderr, "%s: %s\n", program_invocation_short_name, error_text(&err, text, sizeof text));
 		return EXPLAIN_NO_POLICY;
 	}
-	enum explained result = explain(request, policy, explanation);
+	enum explained result = EXPLAIN_NOT_EXECUTABLE;
+	cleanup_free struct explanation *explanation = calloc(1, sizeof *explanation);
+	if (explanation)
+		result = explain(request, policy, explanation);
+	else
+		perror(program_invocation_short_name);
 	policy_free(policy);
 	return result;
 }

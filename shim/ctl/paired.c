@@ -67,11 +67,12 @@ int paired_compare(const double *first, const double *second, size_t count, stru
 	if (count == 0 || count > PAIRED_MAX)
 		return -1;
 	size_t most = count * (count + 1) / 2, filled = 0;
-	cleanup_free double *averages = malloc(most * sizeof averages[0]);
-	cleanup_free double *chances = malloc((most + 1) * sizeof chances[0]);
-	if (!averages || !chances || median_of(first, count, &out->first) < 0 ||
-	    median_of(second, count, &out->second) < 0)
+	if (median_of(first, count, &out->first) < 0 || median_of(second, count, &out->second) < 0)
 		return -1;
+	cleanup_free double *averages = malloc((2 * most + 1) * sizeof averages[0]);
+	if (!averages)
+		return -1;
+	double *chances = averages + most;
 	for (size_t i = 0; i < count; i++) {
 		for (size_t k = i; k < count; k++)
 			averages[filled++] = (difference(first[i], second[i]) + difference(first[k], second[k])) / 2;

@@ -47,11 +47,12 @@ bool slot_holds_only(const struct image *image, size_t text_index, uint64_t addr
 	while (i > 0 && image->mappings[i - 1].end > addr)
 		i--;
 	for (; at < addr + huge_bytes; i++) {
-		bool has_part = i < image->count;
-		const struct mapping *part = has_part ? &image->mappings[i] : NULL;
-		if ((!has_part || part->start > at) && !may_fill_hole(image, i, text))
+		const struct mapping *part = i < image->count ? &image->mappings[i] : NULL;
+		if (!part)
+			return may_fill_hole(image, i, text);
+		if (part->start > at && !may_fill_hole(image, i, text))
 			return false;
-		if (!has_part || part->start >= addr + huge_bytes)
+		if (part->start >= addr + huge_bytes)
 			return true;
 		if (!fits(part, text))
 			return false;

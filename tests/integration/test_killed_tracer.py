@@ -58,7 +58,7 @@ def test_killed_after_each_step(steps, hugexec_command, bigtext, mark):
         with pool_for(backing):
             for step in steps:
                 # The tracer of a program that is stopped once more at its entry point is no child of it: no hand-off.
-                policy = policy_with(libraries=not step.startswith("handoff"))
+                policy = policy_with(libraries=not step.startswith("handoff"), round_out=step == "widened")
                 words, report = hugexec_command([program, "exit", "9"], policy, backing)
                 process, out, err = launch(words, mark, HUGEXEC_FAULT=f"kill:{step}")
                 check_ended_well(process, out, err, expected)

@@ -83,7 +83,7 @@ def test_small_soft_stack(hugexec_run):
 
 
 @pytest.mark.parametrize("limits", [
-    [(resource.RLIMIT_STACK, 40960, resource.RLIM_INFINITY)],
+    pytest.param([(resource.RLIMIT_STACK, 40960, resource.RLIM_INFINITY)], marks=NOT_SANITIZED),
     [(resource.RLIMIT_FSIZE, 0, resource.RLIM_INFINITY)],
     [(resource.RLIMIT_NOFILE, 4, 64)],
     [(resource.RLIMIT_CORE, resource.RLIM_INFINITY, resource.RLIM_INFINITY)],
