@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -199,6 +200,10 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 		return -1;
 	if (access("/proc/self/maps", R_OK) < 0)
 		return error_set_errno(err, errno, REASON_NO_PROC, "/proc/self/maps");
+	/* Neither a call for the work could be run in the program, nor the last one, which reaps the tracer. */
+	if (!getauxval(AT_SYSINFO_EHDR))
+		return error_set(err, REASON_NO_VDSO,
+		                 "the kernel gives programs no vDSO to run a system call from; boot it without vdso=0");
 	if (has_other_threads())
 		return error_set(err, REASON_PRELOADED_THREADS,
 		                 "a library that LD_PRELOAD loads into hugexec has started a thread");

@@ -90,7 +90,7 @@ ON_RAMFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
 
 # Policy settings, backing, words before hugexec, program, how the reason begins.
 PROVOKED = {
-    "no slot of its file": ({}, "file", [], "made-odds", "no-huge-slot: no whole 2 MiB slot of the file"),
+    "no slot of its file": ({}, "file", [], "made-odds", "no-huge-slot: no whole huge page of the file"),
     "its entry point is not mapped": ({}, "thp", [], "made-interpreted", "no-text: the program is no mapped file"),
     "more segments than are followed": ({}, "file", [], "made-40-segments", "rebase-refused: its program headers"),
     "more mappings than are moved": ({}, "file", [], "made-40-mappings", "rebase-refused: its mappings"),

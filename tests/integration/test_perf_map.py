@@ -148,7 +148,7 @@ def test_planted(hugexec_command, bigtext, kind):
         victim = folder / "victim"
         victim.write_text("precious\n")
         words, report = hugexec_command([bigtext(8), "sleep"], POLICY, "thp")
-        script = f'map=/tmp/perf-$$.map; {plant(kind, folder)}; exec "$@"'
+        script = f'map=/tmp/perf-$$.map; rm -rf "$map"; {plant(kind, folder)}; exec "$@"'
         with started(["sh", "-c", script, "sh", *words], report) as (process, line):
             assert line["outcome"] == "remapped" and line["backing"] == "thp"
             assert line["reason"].startswith("perf-map: "), line

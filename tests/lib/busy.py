@@ -22,7 +22,7 @@ def build_busy(how="pie"):
             (GENERATED / "busy.s").write_text(bigtext.assembly(8))
             text = [GENERATED / "busy.s"]
             if how == "library":
-                subprocess.run(["cc", "-shared", "-o", GENERATED / "libbusy.so", *text], check=True)
+                subprocess.run(["cc", "-shared", "-Wl,-soname,libbusy.so", "-o", GENERATED / "libbusy.so", *text], check=True)
                 text = [GENERATED / "libbusy.so", "-Wl,-rpath,$ORIGIN"]
             subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-pthread", *LINKED[how], "-o", path, source, *text], check=True)
             os.sync()
