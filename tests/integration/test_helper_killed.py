@@ -45,7 +45,7 @@ def expected(bigtext):
 def test_killed_after_each_step(steps, start_daemon, hugexec_command, bigtext, expected, mark):  # noqa: F811
     killed, reached = set(), set()
     on_the_way = [step for step in steps if not step.startswith(NOT_ON_THE_WAY)]
-    daemon = start_daemon(policy_with(libraries=True), MARK=mark)
+    daemon = start_daemon(policy_with(libraries=True, round_out=True), MARK=mark)
     daemon.wait_until_serving()
     for step in on_the_way:
         daemon.process.terminate()
