@@ -2,6 +2,7 @@
 #include "ptrace/syscall_insn.h"
 
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "base/size.h"
 #include "host/pages.h"
@@ -15,6 +16,12 @@ uint64_t syscall_insn_find(const struct tracee *tracee, uint64_t vdso_addr, stru
 	uint64_t page_bytes = host_pages()->base_bytes;
 	size_t bytes = page_bytes < sizeof vdso ? page_bytes : sizeof vdso;
 	ssize_t got = vdso_addr ? tracee_read(tracee, vdso_addr, vdso, bytes) : 0;
+	if (vdso_addr && got <= 0) {                                         /* ours is the same */
+		const void *ours = (const void *)getauxval(AT_SYSINFO_EHDR); // NOLINT(performance-no-int-to-ptr)
+		got = ours ? (ssize_t)bytes : 0;
+		if (ours)
+			memcpy(vdso, ours, bytes);
+	}
 	const uint8_t *found = got > 0 ? memmem(vdso, (size_t)got, arch_syscall_insn, sizeof arch_syscall_insn) : NULL;
 	if (found)
 		return vdso_addr + (uint64_t)(found - vdso);
