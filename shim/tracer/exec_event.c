@@ -367,9 +367,11 @@ static void note_missed(struct followed *followed)
 
 void exec_event_missed_entry(struct following *following, struct followed *followed)
 {
-	entry_stop_drop(&followed->tracee);
+	/* Told first: one that waits for us at its entry point runs on when that is dropped, and would see its tracer.
+	 */
 	note_missed(followed);
 	end_waiting(following, followed, true);
+	entry_stop_drop(&followed->tracee);
 	tracee_detach(&followed->tracee);
 }
 

@@ -180,6 +180,25 @@ static enum next on_the_way(struct following *following, struct followed *follow
 	return followed->tracee.state == TRACEE_DETACHED ? NEXT_NOTHING : NEXT_RUN_ON;
 }
 
+/* A filter refuses to have FOLLOWED run on: it would stand until we end, so it is let go at once. */
+static void let_go_of_standing(struct following *following, struct followed *followed, int signal_to_deliver)
+{
+	pid_t pid = followed->tracee.pid;
+	bool is_root = followed->is_root;
+	followed->tracee.state = TRACEE_STOPPED;
+	if (followed->waiting) {
+		exec_event_missed_entry(following, followed);
+	} else {
+		exec_event_end(following, followed);
+		tracee_detach(&followed->tracee);
+	}
+	if (signal_to_deliver)
+		kill(pid, signal_to_deliver);
+	if (is_root)
+		_exit(0);
+	forget(following, followed);
+}
+
 /*
  * The only place where it is carried out what becomes of FOLLOWED. Where the root was let go that happens only now, by
  * our end.
@@ -192,7 +211,10 @@ static void carry_out(struct following *following, struct followed *followed, en
 	case NEXT_STAY: ptrace(PTRACE_LISTEN, followed->tracee.pid, 0, 0); return;
 	case NEXT_RUN_ON:
 		followed->tracee.state = TRACEE_RUNNING;
-		ptrace(watches_calls ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0, (long)signal_to_deliver);
+		if (ptrace(watches_calls ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0,
+		           (long)signal_to_deliver) < 0 &&
+		    errno != ESRCH)
+			let_go_of_standing(following, followed, signal_to_deliver);
 		return;
 	case NEXT_LET_GO:
 		if (followed->is_root)

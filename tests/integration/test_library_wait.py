@@ -355,7 +355,7 @@ def test_fail_is_before_constructors(bigtext, hugexec_command, tmp_path):
 
 
 REFUSED_REQUESTS = {"PTRACE_SETSIGMASK": 0x420b, "PTRACE_GETREGSET": 0x4204, "PTRACE_GETSIGMASK": 0x420a, "PTRACE_INTERRUPT": 0x4207,
-                    "PTRACE_SETREGSET": 0x4205, "PTRACE_SETOPTIONS": 0x4200}
+                    "PTRACE_SETREGSET": 0x4205, "PTRACE_SETOPTIONS": 0x4200, "PTRACE_CONT": 7, "PTRACE_SYSCALL": 24, "PTRACE_DETACH": 17}
 
 
 @pytest.mark.parametrize("libraries", [False, True])
@@ -369,7 +369,7 @@ def test_ptrace_request_refused(bigtext, hugexec_command, request_name, librarie
         rules.add_rule(seccomp.ERRNO(1), "ptrace", seccomp.Arg(0, seccomp.EQ, REFUSED_REQUESTS[request_name]))
         rules.load()
 
-    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(libraries=libraries), "thp")
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(libraries=libraries, follow_timeout=600), "thp")
     done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=load, timeout=60)
     assert (done.returncode, done.stderr) == (9, ""), done
     assert len(read_report(report)) == 1
