@@ -49,6 +49,18 @@ static const char *kind_of_file(mode_t mode)
 	}
 }
 
+/* Whether what is at PATH is root's alone. DEED: what others could do to it if not. */
+static int check_owner(const struct stat *st, const char *path, const char *deed, struct error *err)
+{
+	if (st->st_uid != 0)
+		return error_set(err, REASON_POLICY_UNTRUSTED, "%s: UID %u owns it, not root: chown root it", path,
+		                 (unsigned)st->st_uid);
+	if (st->st_mode & (S_IWGRP | S_IWOTH))
+		return error_set(err, REASON_POLICY_UNTRUSTED, "%s: users other than its owner can %s: chmod go-w it",
+		                 path, deed);
+	return 0;
+}
+
 /* Whether the open file is one to read: plain, not absurdly large, and as root not one that others could have written.
  */
 static int check_file(const struct loader *loader, int fd, const char *path, struct error *err)
@@ -63,13 +75,7 @@ static int check_file(const struct loader *loader, int fd, const char *path, str
 		return error_set(err, REASON_POLICY_TOO_LARGE, "%s: is larger than 1 MiB", path);
 	if (!loader->sources->require_root_owned)
 		return 0;
-	if (st.st_uid != 0)
-		return error_set(err, REASON_POLICY_UNTRUSTED, "%s: UID %u owns it, not root: chown root it", path,
-		                 (unsigned)st.st_uid);
-	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return error_set(err, REASON_POLICY_UNTRUSTED,
-		                 "%s: users other than its owner can write it: chmod go-w it", path);
-	return 0;
+	return check_owner(&st, path, "write it", err);
 }
 
 /*
@@ -81,13 +87,7 @@ static int check_folder(const struct loader *loader, int dir_fd, const char *pat
 	struct stat st;
 	if (!loader->sources->require_root_owned || fstat(dir_fd, &st) < 0)
 		return 0;
-	if (st.st_uid != 0)
-		return error_set(err, REASON_POLICY_UNTRUSTED, "%s: UID %u owns it, not root: chown root it", path,
-		                 (unsigned)st.st_uid);
-	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return error_set(err, REASON_POLICY_UNTRUSTED,
-		                 "%s: users other than its owner can put files there: chmod go-w it", path);
-	return 0;
+	return check_owner(&st, path, "put files there", err);
 }
 
 /* The first failure is the one that is told; the files behind it are still read for their "on_error". */
