@@ -23,8 +23,8 @@
 #define STRIDE_SLOTS  2U
 #define RESERVE_SLOTS (SLOTS_BATCH * STRIDE_SLOTS + 1)
 
-/* So many fit the reserve side by side. Looked at together, they take half the system calls. */
-#define LOOK_BATCH (SLOTS_BATCH * STRIDE_SLOTS)
+/* Looked at together, they take half the system calls. */
+#define LOOK_BATCH SLOTS_BATCH
 
 int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, uint64_t huge_bytes,
                     struct slot *list, struct error *err)
