@@ -76,6 +76,7 @@ def test_compilers(hugexec, write_policy, tmp_path, compiler, exe, rule):
 
 PLACES = [
     ("databases", "/usr/bin/psql", "client tools", "skipped"),
+    ("databases", "/usr/lib/postgresql/15/bin/psql", "client tools", "skipped"),
     ("databases", "/usr/sbin/mariadbd", "MariaDB and MySQL", "remapped"),
     ("databases", "/usr/lib/postgresql/15/bin/postgres", "PostgreSQL", "remapped"),
     ("databases", "/opt/tidb/v8.5/bin/tidb-server", "TiDB", "remapped"),
