@@ -65,8 +65,8 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err)
 	return 0;
 }
 
-static int fill_mm_map(const struct tracee *tracee, const struct auxv *auxv, uint64_t delta, uint64_t brk_addr,
-                       struct prctl_mm_map *map)
+/* A program that has not run yet has no heap: it ends where it starts (fs/binfmt_elf.c, Linux 5.10 to 6.18 read). */
+static int fill_mm_map(const struct tracee *tracee, const struct auxv *auxv, uint64_t delta, struct prctl_mm_map *map)
 {
 	uint64_t fields[STAT_FIELDS] = {0};
 	cleanup_free char *stat = proc_stat(tracee->pid);
@@ -78,7 +78,7 @@ static int fill_mm_map(const struct tracee *tracee, const struct auxv *auxv, uin
 	    .start_data = fields[STAT_START_DATA] + delta,
 	    .end_data = fields[STAT_END_DATA] + delta,
 	    .start_brk = fields[STAT_START_BRK],
-	    .brk = brk_addr,
+	    .brk = fields[STAT_START_BRK],
 	    .start_stack = fields[STAT_START_STACK],
 	    .arg_start = fields[STAT_ARG_START],
 	    .arg_end = fields[STAT_ARG_END],
@@ -108,12 +108,7 @@ static void add_to_vector(struct auxv *auxv, uint64_t delta)
 int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t scratch_addr, struct error *err)
 {
 	struct prctl_mm_map map;
-	int64_t brk_addr = remote_syscall(tracee, err, SYS_brk, 0, 0, 0, 0, 0, 0);
-	if (brk_addr == INT64_MIN)
-		return -1;
-	if (brk_addr < 0)
-		return error_set_errno(err, (int)-brk_addr, REASON_REBASE_REFUSED, "brk in the workload");
-	if (fill_mm_map(tracee, auxv, delta, (uint64_t)brk_addr, &map) < 0 ||
+	if (fill_mm_map(tracee, auxv, delta, &map) < 0 ||
 	    tracee_write(tracee, scratch_addr, &map, sizeof map) != sizeof map)
 		return error_set(err, REASON_REBASE_REFUSED, "the addresses in /proc/%d/stat cannot be read",
 		                 (int)tracee->pid);

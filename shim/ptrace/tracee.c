@@ -277,6 +277,24 @@ ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf
 	return process_vm_readv(tracee->pid, &local, 1, &remote, 1, 0);
 }
 
+#define TOUCHED_AT_ONCE 64
+
+int tracee_touch(const struct tracee *tracee, uint64_t tracee_addr, uint64_t bytes, uint64_t step_bytes)
+{
+	char read[TOUCHED_AT_ONCE];
+	struct iovec remote[TOUCHED_AT_ONCE];
+	for (uint64_t at = 0; at < bytes;) {
+		size_t count = 0;
+		for (; at < bytes && count < TOUCHED_AT_ONCE; at += step_bytes)
+			remote[count++] = (struct iovec){(void *)(uintptr_t)(tracee_addr + at),
+			                                 1}; // NOLINT(performance-no-int-to-ptr)
+		struct iovec local = {read, count};
+		if (process_vm_readv(tracee->pid, &local, 1, remote, count, 0) != (ssize_t)count)
+			return -1;
+	}
+	return 0;
+}
+
 ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes)
 {
 	struct iovec local = {(void *)buf, bytes};

@@ -157,6 +157,12 @@ void tracee_detach(struct tracee *tracee);
  * errno. */
 ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes);
 
+/*
+ * Read a byte at TRACEE_ADDR and at each multiple of STEP_BYTES from there, within BYTES: the kernel maps what a fault
+ * of the tracee's own would (get_user_pages_remote()). Returns 0, or -1 with errno where not all can be read.
+ */
+int tracee_touch(const struct tracee *tracee, uint64_t tracee_addr, uint64_t bytes, uint64_t step_bytes);
+
 /* Write BYTES of BUF to TRACEE_ADDR, which must be writable for the tracee itself. Returns as tracee_read(). */
 ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes);
 

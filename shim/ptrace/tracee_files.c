@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/memfd.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -108,18 +109,44 @@ static int receive_file(struct tracee *tracee, int socket_fd, uint64_t scratch_a
 	return fd;
 }
 
-int tracee_pass_file(struct tracee *tracee, int fd, uint64_t scratch_addr)
+int tracee_pass_file(struct tracee *tracee, int fd, uint64_t scratch_addr, struct passed_file *passed)
 {
-	int sockets[2], got = -1;
+	*passed = (struct passed_file){-1, {-1, -1}};
 	if (remote_syscall(tracee, NULL, SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, scratch_addr, 0, 0) !=
 	        0 ||
-	    read_told(tracee, scratch_addr, sockets, sizeof sockets) < 0)
+	    read_told(tracee, scratch_addr, passed->sockets, sizeof passed->sockets) < 0)
 		return -1;
 	fault_point("pass-opened");
-	if (send_file(tracee->pid, sockets[0], fd) == 0)
-		got = receive_file(tracee, sockets[1], scratch_addr);
+	if (send_file(tracee->pid, passed->sockets[0], fd) == 0)
+		passed->fd = receive_file(tracee, passed->sockets[1], scratch_addr);
 	fault_point("pass-received");
-	for (int i = 0; i < 2 && tracee->state == TRACEE_INJECTING; i++)
-		remote_syscall(tracee, NULL, SYS_close, (uint64_t)sockets[i], 0, 0, 0, 0, 0);
-	return tracee->state == TRACEE_INJECTING ? got : -1;
+	if (passed->fd < 0)
+		tracee_close_passed(tracee, passed);
+	return tracee->state == TRACEE_INJECTING ? passed->fd : -1;
+}
+
+/*
+ * The kernel gives out the lowest numbers that are free, so that the three mostly stand in a row, with nobody else's
+ * between them: one call then (close_range(2), Linux 5.9). To close one twice does no harm: nothing else runs that
+ * could have opened another of its number.
+ */
+void tracee_close_passed(struct tracee *tracee, const struct passed_file *passed)
+{
+	const int fds[] = {passed->sockets[0], passed->sockets[1], passed->fd};
+	int lowest = INT_MAX, highest = -1, count = 0;
+	for (int i = 0; i < 3; i++) {
+		if (fds[i] < 0)
+			continue;
+		lowest = fds[i] < lowest ? fds[i] : lowest;
+		highest = fds[i] > highest ? fds[i] : highest;
+		count++;
+	}
+	bool in_a_row = count > 0 && highest - lowest == count - 1;
+	if (in_a_row && tracee->state == TRACEE_INJECTING &&
+	    remote_syscall(tracee, NULL, SYS_close_range, (uint64_t)lowest, (uint64_t)highest, 0, 0, 0, 0) == 0)
+		return;
+	for (int i = 0; i < 3 && tracee->state == TRACEE_INJECTING; i++) {
+		if (fds[i] >= 0)
+			remote_syscall(tracee, NULL, SYS_close, (uint64_t)fds[i], 0, 0, 0, 0, 0);
+	}
 }

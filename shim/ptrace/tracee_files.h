@@ -27,9 +27,20 @@ int64_t tracee_memfd_create(struct tracee *tracee, unsigned flags, struct error 
 int tracee_fetch_fd(pid_t pid, int tracee_fd, struct error *err);
 
 /*
+ * What tracee_pass_file() has opened in a tracee, by its descriptors there: the file, negative if it has not got it,
+ * and the sockets that it came through.
+ */
+struct passed_file {
+	int fd, sockets[2];
+};
+
+/*
  * Give TRACEE (BORROWED, no other thread of it runs) a descriptor of our open file FD, close-on-exec: it makes a pair
  * of sockets, we send the file through our copy of one end (unix(7), SCM_RIGHTS), it receives. SCRATCH_ADDR: memory of
- * the tracee's, TRACEE_PASS_BYTES of it, which are overwritten. Returns the descriptor in the tracee; the sockets are
- * closed there. Or -1: it has not got it, and nothing is left open in it, or it is GONE.
+ * the tracee's, TRACEE_PASS_BYTES of it, which are overwritten. Returns the descriptor in the tracee, of whose files
+ * tracee_close_passed() is to be called. Or -1: it has not got it, and nothing is left open in it, or it is GONE.
  */
-int tracee_pass_file(struct tracee *tracee, int fd, uint64_t scratch_addr);
+int tracee_pass_file(struct tracee *tracee, int fd, uint64_t scratch_addr, struct passed_file *passed);
+
+/* Close what tracee_pass_file() has opened, if anything. TRACEE: BORROWED, or GONE. */
+void tracee_close_passed(struct tracee *tracee, const struct passed_file *passed);

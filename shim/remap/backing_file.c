@@ -115,6 +115,19 @@ static void text_around(const struct image *image, const struct plan_range *rang
 }
 
 /*
+ * Have the kernel map a huge page wherever the cache has one in RANGE, as a first touch of each slot would. From here,
+ * without a stop of the tracee; what the page tables take is charged to us, so one that is to pay for itself makes the
+ * call itself, as does one that may not read its text.
+ */
+static int64_t touch_slots(struct tracee *tracee, const struct plan_range *range, struct error *err)
+{
+	uint64_t bytes = range->end - range->start, huge_bytes = host_pages()->huge_bytes;
+	if (!tracee->charges_itself && tracee_touch(tracee, range->start, bytes, huge_bytes) == 0)
+		return 0;
+	return remote_syscall(tracee, err, SYS_madvise, range->start, bytes, MADV_POPULATE_READ, 0, 0, 0);
+}
+
+/*
  * With the tracee borrowed: map all slots now. MADV_HUGEPAGE on the whole mapping, so that the kernel does not split it
  * and reads whole folios again should it ever have to drop them.
  */
@@ -127,8 +140,7 @@ static int populate(struct tracee *tracee, const struct image *image, const stru
 		remote_syscall(tracee, NULL, SYS_madvise, start, end - start, MADV_HUGEPAGE, 0, 0, 0);
 		if (tracee->state == TRACEE_GONE)
 			return -1;
-		int64_t result = remote_syscall(tracee, err, SYS_madvise, range->start, range->end - range->start,
-		                                MADV_POPULATE_READ, 0, 0, 0);
+		int64_t result = touch_slots(tracee, range, err);
 		if (result < 0)
 			return refused(result, "madvise(MADV_POPULATE_READ)", err);
 	}

@@ -46,8 +46,8 @@ struct move {
 		bool done;
 	} parts[MAPPINGS_MAX];
 	unsigned count;
-	int exe_fd;            /* in the tracee; negative: it could not be passed on, so all is moved */
-	uint64_t scratch_addr; /* untouched stack memory in the tracee, zero before and after */
+	struct passed_file exe; /* in the tracee; without the file, which could not be passed on, all is moved */
+	uint64_t scratch_addr;  /* untouched stack memory in the tracee, zero before and after */
 	struct auxv auxv;
 };
 
@@ -153,9 +153,9 @@ static int bring(struct move *move, unsigned i, struct error *err)
 	uint64_t bytes = mapping->end - mapping->start;
 	uint64_t to_addr = mapping->start + move->delta;
 	int64_t result = -EBADF;
-	if (move->parts[i].as_in_file && move->exe_fd >= 0)
+	if (move->parts[i].as_in_file && move->exe.fd >= 0)
 		result = remote_syscall(move->tracee, err, SYS_mmap, to_addr, bytes, (uint64_t)mapping->prot,
-		                        MAP_PRIVATE | MAP_FIXED_NOREPLACE, (uint64_t)move->exe_fd, mapping->file_off);
+		                        MAP_PRIVATE | MAP_FIXED_NOREPLACE, (uint64_t)move->exe.fd, mapping->file_off);
 	move->parts[i].fresh = result >= 0;
 	if (result < 0 && result != INT64_MIN)
 		result = remote_syscall(move->tracee, err, SYS_mremap, mapping->start, bytes, bytes,
@@ -192,9 +192,25 @@ static int take_back(struct move *move)
 	return 0;
 }
 
-/* The old read-only mappings; by now nothing points to them. One that stays does no harm. */
+/* Whether nothing lies between the first and the last of the program's parts but these. */
+static bool is_alone(const struct move *move)
+{
+	unsigned between = 0;
+	for (size_t i = 0; i < move->image->count; i++)
+		between += move->image->mappings[i].start >= move->parts[0].mapping->start &&
+		           move->image->mappings[i].end <= move->parts[move->count - 1].mapping->end;
+	return between == move->count;
+}
+
+/*
+ * The old read-only mappings; by now nothing points to them. One that stays does no harm. One call for all, with the
+ * holes that the moved ones have left.
+ */
 static void drop_old(struct move *move)
 {
+	uint64_t start = move->parts[0].mapping->start, end = move->parts[move->count - 1].mapping->end;
+	if (is_alone(move) && remote_syscall(move->tracee, NULL, SYS_munmap, start, end - start, 0, 0, 0, 0) == 0)
+		return;
 	for (unsigned i = 0; i < move->count && move->tracee->state == TRACEE_INJECTING; i++) {
 		const struct mapping *mapping = move->parts[i].mapping;
 		if (move->parts[i].fresh)
@@ -220,7 +236,7 @@ static void move_pc(struct move *move)
 static int move_all(struct move *move, int exe_fd, struct error *err)
 {
 	int result = 0;
-	move->exe_fd = tracee_pass_file(move->tracee, exe_fd, move->scratch_addr);
+	tracee_pass_file(move->tracee, exe_fd, move->scratch_addr, &move->exe);
 	fault_point("rebase-passed");
 	for (unsigned i = 0; i < move->count && result == 0 && move->tracee->state == TRACEE_INJECTING; i++)
 		result = bring(move, i, err);
@@ -233,8 +249,8 @@ static int move_all(struct move *move, int exe_fd, struct error *err)
 		tracee_kill(move->tracee);
 		return -1;
 	}
-	if (move->exe_fd >= 0)
-		remote_syscall(move->tracee, NULL, SYS_close, (uint64_t)move->exe_fd, 0, 0, 0, 0, 0);
+	if (move->exe.fd >= 0)
+		tracee_close_passed(move->tracee, &move->exe);
 	if (result == 0) {
 		move_pc(move);
 		drop_old(move);
@@ -256,7 +272,7 @@ static bool moves_syscall_insn(const struct move *move)
 
 int relocate(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
 {
-	struct move move = {.tracee = tracee, .image = image, .exe_fd = -1};
+	struct move move = {.tracee = tracee, .image = image};
 	static const char zero[SCRATCH_BYTES];
 	char before[SCRATCH_BYTES];
 	if (collect_parts(&move, exe_fd, err) < 0 || choose_delta(&move, phase, err) < 0 ||

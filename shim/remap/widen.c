@@ -72,13 +72,14 @@ static int pass_and_map(struct tracee *tracee, const struct image *image, const 
 	uint64_t scratch_addr = tracee_scratch(tracee, sizeof before);
 	if (tracee_read(tracee, scratch_addr, before, sizeof before) != sizeof before)
 		return error_set(err, REASON_ROUND_OUT, "the memory below the stack cannot be read");
-	int tracee_fd = tracee_pass_file(tracee, fd, scratch_addr);
+	struct passed_file passed;
+	int tracee_fd = tracee_pass_file(tracee, fd, scratch_addr, &passed);
 	if (tracee->state == TRACEE_GONE)
 		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)tracee->pid);
 	int result = tracee_fd < 0 ? error_set(err, REASON_ROUND_OUT, "the file could not be passed to the workload")
 	                           : map_ranges(tracee, image, plan, tracee_fd, err);
-	if (tracee_fd >= 0 && tracee->state == TRACEE_INJECTING)
-		remote_syscall(tracee, NULL, SYS_close, (uint64_t)tracee_fd, 0, 0, 0, 0, 0);
+	if (tracee_fd >= 0)
+		tracee_close_passed(tracee, &passed);
 	tracee_write(tracee, scratch_addr, before, sizeof before);
 	return tracee->state == TRACEE_GONE ? -1 : result;
 }

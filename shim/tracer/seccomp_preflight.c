@@ -44,11 +44,11 @@ static void tracee_calls(void)
 	socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sockets);
 	recvmsg(sockets[0], &nothing, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	close(sockets[0]);
-	close(sockets[1]);
+	if (sockets[1] >= 0)
+		close_range((unsigned)sockets[1], (unsigned)sockets[1], 0);
 	siginfo_t info;
 	sigaction(SIGCHLD, NULL, NULL);
 	prctl(PR_SET_MM, PR_SET_MM_MAP_SIZE, 0, 0, 0);
-	syscall(SYS_brk, 0);
 	waitid(P_PID, (id_t)getpid(), &info, WEXITED | WNOHANG | __WALL);
 	getpid();
 }
