@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -156,4 +157,10 @@ bool host_shares(pid_t pid, const char *what)
 	snprintf(of_pid, sizeof of_pid, "/proc/%d/%s", (int)pid, what);
 	snprintf(own, sizeof own, "/proc/self/%s", what);
 	return stat(of_pid, &a) == 0 && stat(own, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+bool host_has_two_processors(void)
+{
+	cpu_set_t allowed;
+	return sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 1;
 }

@@ -40,6 +40,9 @@ uint64_t host_memory_available(void);
 /* Whether PID has one thread. False where that cannot be told. */
 bool host_is_single_threaded(pid_t pid);
 
+/* Whether the calling process may run on more than one processor. */
+bool host_has_two_processors(void);
+
 /* Whether PID is PID 1 of its PID namespace. False where that cannot be told. */
 bool host_is_init(pid_t pid);
 

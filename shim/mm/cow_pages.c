@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "host/pages.h"
+#include "mm/page_scan.h"
 
 #define ENTRIES 1024 /* read at once */
 
@@ -23,6 +24,9 @@ static bool is_private(uint64_t entry)
 
 bool private_pages_in(int pagemap_fd, uint64_t start, uint64_t end, uint64_t page_bytes)
 {
+	int told = page_scan_private(pagemap_fd, start, page_up(end, page_bytes));
+	if (told >= 0)
+		return told;
 	uint64_t last = page_up(end, page_bytes) / page_bytes;
 	for (uint64_t page = start / page_bytes; page < last;) {
 		uint64_t entries[ENTRIES];

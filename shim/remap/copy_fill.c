@@ -2,7 +2,6 @@
 #include "remap/copy_fill.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "base/fault.h"
 #include "base/retry.h"
 #include "base/size.h"
+#include "host/host.h"
 
 #define PART_BYTES (4 * MIB)
 
@@ -135,16 +135,10 @@ static int fill_parts(const struct filling *filling, unsigned parts, bool is_hel
 	return 0;
 }
 
-static bool has_two_processors(void)
-{
-	cpu_set_t allowed;
-	return sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 1;
-}
-
 /* A child that helps; -1 where there is none, which only takes longer. Its end raises no signal. */
 static pid_t start_helper(const struct filling *filling, unsigned parts)
 {
-	if (parts < PARTS_TO_SHARE || !has_two_processors())
+	if (parts < PARTS_TO_SHARE || !host_has_two_processors())
 		return -1;
 	pid_t parent = getpid();
 	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remap/elf_object.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "host/pages.h"
 #include "mm/mapped_file.h"
+#include "mm/maps.h"
+#include "mm/page_scan.h"
 #include "remap/backing.h"
 #include "remap/backing_file.h"
 #include "remap/copy_rest.h"
@@ -190,18 +194,62 @@ bool object_remap(struct object *object, struct report_object *out)
 	return done == 0;
 }
 
+/*
+ * How much of OBJECT's text is on huge pages, where all of it is still its file's; -1: copies are among it, or this
+ * kernel does not tell without a look at smaps, which takes the longer the more text there is.
+ */
+static int64_t huge_bytes_in_place(pid_t pid, const struct report_object *object)
+{
+	char path[64];
+	struct image image;
+	const struct mapping *first = NULL;
+	int64_t huge_bytes = 0;
+	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)pid);
+	cleanup_close int pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (object->backing != BACKING_FILE || pagemap_fd < 0 || image_read(pid, &image, NULL) < 0)
+		return -1;
+	for (size_t i = 0; i < image.count && huge_bytes >= 0; i++) {
+		const struct mapping *mapping = &image.mappings[i];
+		if (!mapping_is_text(mapping) || mapping->start < object->start || mapping->end > object->end)
+			continue;
+		first = first ? first : mapping;
+		int64_t bytes = mapping_same_file(mapping, first)
+		                    ? page_scan_huge_bytes(pagemap_fd, mapping->start, mapping->end)
+		                    : -1;
+		huge_bytes = bytes < 0 ? -1 : huge_bytes + bytes;
+	}
+	bool has_text = first != NULL;
+	image_free(&image);
+	return has_text ? huge_bytes : -1;
+}
+
+/* What is left to be seen in smaps. */
+static enum backing measure_by_smaps(const char *smaps, struct report_object *object)
+{
+	enum backing found = BACKING_NONE;
+	object->huge_bytes = remap_huge_bytes(smaps, object->start, object->end, &found);
+	object->copied_bytes = remap_copied_bytes(smaps, object->start, object->end);
+	return found;
+}
+
 void objects_measure(pid_t pid, struct report_object *objects, unsigned count)
 {
 	uint64_t end_addr = 0;
 	for (unsigned i = 0; i < count; i++)
 		end_addr = objects[i].end > end_addr ? objects[i].end : end_addr;
-	cleanup_free char *smaps = remap_read_smaps(pid, end_addr);
+	cleanup_free char *smaps = NULL;
 	for (unsigned i = 0; i < count; i++) {
 		enum backing found = BACKING_NONE;
 		if (objects[i].end == 0) /* not mapped yet */
 			continue;
-		objects[i].huge_bytes = remap_huge_bytes(smaps, objects[i].start, objects[i].end, &found);
-		objects[i].copied_bytes = remap_copied_bytes(smaps, objects[i].start, objects[i].end);
+		int64_t in_place_bytes = huge_bytes_in_place(pid, &objects[i]);
+		if (in_place_bytes >= 0) {
+			objects[i].huge_bytes = (uint64_t)in_place_bytes;
+			objects[i].copied_bytes = 0;
+		} else {
+			smaps = smaps ? smaps : remap_read_smaps(pid, end_addr);
+			found = measure_by_smaps(smaps, &objects[i]);
+		}
 		/* Text that is huge without our doing is the page cache's; and what was applied may have come to
 		 * nothing. */
 		if (objects[i].backing == BACKING_NONE || objects[i].huge_bytes == 0)

@@ -37,7 +37,7 @@ bool object_remap(struct object *object, struct report_object *out);
  */
 bool object_copy_rest(struct object *object, struct report_object *out);
 
-/* Fill in huge bytes and backing of COUNT objects of PID, from one look at its smaps. */
+/* Fill in huge bytes and backing of COUNT objects of PID, as its page tables are. */
 void objects_measure(pid_t pid, struct report_object *objects, unsigned count);
 
 /* Whether a reason means "there is nothing to do here", as opposed to "it could not be done". */
