@@ -4,8 +4,6 @@
  */
 #pragma once
 
-#include <json-c/json.h>
-
 #include "policy/policy.h"
 
 /* Which settings a file or rule gives; one bit a key. */
@@ -64,8 +62,6 @@ struct policy {
 	enum action default_action;
 	struct setting_set settings;
 	/* What the pointers above point into. */
-	json_object **roots;
-	size_t root_count;
 	struct chunk *chunks;
 };
 
