@@ -154,6 +154,7 @@ static int run_under(const struct policy *policy, const struct options *options)
 	                            .cgroup = cgroup};
 	struct decision decision;
 	facts_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
+	settings_override(&decision.settings, &options->overrides, NULL);
 
 	int64_t until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000;
 	if (command_is_settled(policy, &program, &decision, &err)) {
@@ -168,11 +169,11 @@ static int run_under(const struct policy *policy, const struct options *options)
 
 	struct trace_job job = {
 	    .policy = policy,
-	    .backing = options->backing,
+	    .overrides = options->overrides,
 	    .report = &options->report,
 	    .door = &doors[DOOR_COMMAND],
 	    .follows = command_follow(&program, &decision) != FOLLOW_NONE,
-	    .libraries = decision.settings.libraries,
+	    .libraries = decision.settings.libraries || decision.settings.coverage == COVERAGE_FULL,
 	    .is_interpreted = command_is_interpreted(&program),
 	    .began_us = began_us,
 	    .hold_until_us = until_us,
@@ -199,8 +200,9 @@ static int run(void *context)
 		    [EXPLAIN_NOT_EXECUTABLE] = EXIT_CANNOT_EXECUTE,
 		    [EXPLAIN_NO_POLICY] = EXIT_FAILED,
 		};
-		const struct explain_request request = {
-		    .command = options->command[0], .policy_file = options->policy_file, .backing = options->backing};
+		const struct explain_request request = {.command = options->command[0],
+		                                        .policy_file = options->policy_file,
+		                                        .overrides = options->overrides};
 		return finish(statuses[explain_program(&request)]);
 	}
 	enum on_error on_error = ON_ERROR_CONTINUE;

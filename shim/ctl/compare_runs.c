@@ -22,7 +22,8 @@
 #include "ctl/launch_report.h"
 #include "ctl/measured_run.h"
 
-#define HUGEXEC_OPTIONS_MAX 5 /* hugexec, three options, "--" */
+#define OPTIONS_MAX 4
+#define WORDS_MAX   (OPTIONS_MAX + 2) /* hugexec, its options, "--" */
 
 static const struct {
 	const char *name, *key;
@@ -57,16 +58,16 @@ static const char *find_hugexec(char *buf, size_t buf_bytes)
 }
 
 /* What a run under hugexec executes, in a fresh list (free() it; its words are borrowed, OPTIONS among them). */
-static char **hugexec_words(const struct compare_request *request, const char *hugexec, char *options[3])
+static char **hugexec_words(const struct compare_request *request, const char *hugexec, char *options[OPTIONS_MAX])
 {
 	size_t count = 0, at = 0;
 	while (request->command[count])
 		count++;
-	char **words = calloc(HUGEXEC_OPTIONS_MAX + count + 1, sizeof words[0]);
+	char **words = calloc(WORDS_MAX + count + 1, sizeof words[0]);
 	if (!words)
 		return NULL;
 	words[at++] = (char *)hugexec;
-	for (int i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < OPTIONS_MAX; i++) {
 		if (options[i])
 			words[at++] = options[i];
 	}
@@ -211,16 +212,20 @@ static int compare_with(struct compare *compare, const char *report_path, struct
 int compare_runs(const struct compare_request *request, struct comparison *out)
 {
 	char hugexec[PATH_MAX], report[] = "/tmp/hugexecctl-compare-XXXXXX";
-	char report_option[64], policy_option[PATH_MAX + 16], backing_option[128];
-	char *options[3] = {report_option};
+	char report_option[64], policy_option[PATH_MAX + 16], backing_option[64], coverage_option[64];
+	char *options[OPTIONS_MAX] = {report_option};
 	*out = (struct comparison){.command = request->command};
 	if (request->policy_file) {
 		snprintf(policy_option, sizeof policy_option, "--policy=%s", request->policy_file);
 		options[1] = policy_option;
 	}
-	if (request->backing) {
-		snprintf(backing_option, sizeof backing_option, "--backing=%s", request->backing);
+	if (request->overrides.backing) {
+		snprintf(backing_option, sizeof backing_option, "--backing=%s", request->overrides.backing);
 		options[2] = backing_option;
+	}
+	if (request->overrides.coverage) {
+		snprintf(coverage_option, sizeof coverage_option, "--coverage=%s", request->overrides.coverage);
+		options[3] = coverage_option;
 	}
 	cleanup_close int report_fd = mkostemp(report, O_CLOEXEC);
 	if (report_fd < 0) {

@@ -5,10 +5,12 @@
 #pragma once
 
 #include "ctl/comparison.h"
+#include "policy/policy.h"
 
 struct compare_request {
-	char *const *command;              /* NULL-terminated */
-	const char *policy_file, *backing; /* NULL: the host's, the rule's */
+	char *const *command;    /* NULL-terminated */
+	const char *policy_file; /* NULL: the host's */
+	struct overrides overrides;
 	size_t pairs;
 	bool ignores_failure; /* goes on where the command ends with another status than 0 */
 	bool shows_progress;  /* on standard error */

@@ -24,6 +24,7 @@ static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
                            "\n"
                            "  --policy=FILE    read this policy instead of the host's\n"
                            "  --backing=LIST   in place of the rule's: file, hugetlb, thp\n"
+                           "  --coverage=WORD  in place of the rule's: cheap, full\n"
                            "  --json           a report for each process, as hugexec --report writes it\n"
                            "  -h, --help       this text\n"
                            "\n"
@@ -58,14 +59,14 @@ static void print_json(const struct report *report)
 }
 
 /* In a process of its own, whose end lets go of everything. Returns whether text is on huge pages now. */
-static bool attach_one(pid_t pid, const struct policy *policy, const char *backing, bool json)
+static bool attach_one(pid_t pid, const struct policy *policy, const struct overrides *overrides, bool json)
 {
 	int status;
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0) {
 		struct attached attached;
-		attach_run(pid, policy, backing, &attached);
+		attach_run(pid, policy, overrides, &attached);
 		if (json)
 			print_json(&attached.report);
 		else
@@ -81,7 +82,7 @@ static bool attach_one(pid_t pid, const struct policy *policy, const char *backi
 	return WIFEXITED(status) && WEXITSTATUS(status) == CTL_OK;
 }
 
-static int attach_all(char **words, const char *policy_file, const char *backing, bool json)
+static int attach_all(char **words, const char *policy_file, const struct overrides *overrides, bool json)
 {
 	struct policy_sources sources = {.file = policy_file, .require_root_owned = geteuid() == 0};
 	struct policy *policy = NULL;
@@ -96,7 +97,7 @@ static int attach_all(char **words, const char *policy_file, const char *backing
 		printf("%8s  %10s  %10s  %-7s  %10s  %10s  %s\n", "PID", "TEXT", "HUGE", "BACKING", "MAIN HELD",
 		       "ALL HELD", "PROGRAM");
 	for (; *words; words++) {
-		if (!attach_one(ctl_pid(*words), policy, backing, json))
+		if (!attach_one(ctl_pid(*words), policy, overrides, json))
 			result = CTL_NO;
 	}
 	policy_free(policy);
@@ -105,25 +106,26 @@ static int attach_all(char **words, const char *policy_file, const char *backing
 
 int ctl_attach(int argc, char **argv)
 {
-	static const struct option known[] = {{"policy", required_argument, NULL, 'p'},
-	                                      {"backing", required_argument, NULL, 'b'},
-	                                      {"json", no_argument, NULL, 'j'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {NULL, 0, NULL, 0}};
-	const char *policy_file = NULL, *backing = NULL;
-	struct settings ignored;
+	static const struct option known[] = {
+	    {"policy", required_argument, NULL, 'p'},   {"backing", required_argument, NULL, 'b'},
+	    {"coverage", required_argument, NULL, 'C'}, {"json", no_argument, NULL, 'j'},
+	    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+	const char *policy_file = NULL;
+	struct overrides overrides = {0};
+	struct settings ignored = {0};
 	struct error err = {0};
 	bool json = false;
 	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
 		switch (option) {
 		case 'p': policy_file = optarg; break;
-		case 'b': backing = optarg; break;
+		case 'b': overrides.backing = optarg; break;
+		case 'C': overrides.coverage = optarg; break;
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (backing && settings_override_backing(&ignored, backing, &err) < 0)
+	if (settings_override(&ignored, &overrides, &err) < 0)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
 	if (optind == argc)
 		return ctl_wrong_usage(argv[0], "no PID given");
@@ -133,5 +135,5 @@ int ctl_attach(int argc, char **argv)
 		if (ctl_pid(argv[i]) == getpid())
 			return ctl_wrong_usage(argv[0], "%s is this very process", argv[i]);
 	}
-	return attach_all(argv + optind, policy_file, backing, json);
+	return attach_all(argv + optind, policy_file, &overrides, json);
 }

@@ -24,6 +24,7 @@ static const char help[] = "Usage: hugexecctl compare [OPTIONS] [--] COMMAND [AR
                            "  -n, --pairs=N      pairs of runs, 20 if not given; fewer than 8 tell nothing\n"
                            "  --policy=FILE      hugexec reads this policy instead of the host's\n"
                            "  --backing=LIST     in place of the rule's: file, hugetlb, thp\n"
+                           "  --coverage=WORD    in place of the rule's: cheap, full\n"
                            "  --ignore-failure   go on if COMMAND ends with another status than 0\n"
                            "  --json             for programs\n"
                            "  -h, --help         this text\n"
@@ -41,15 +42,13 @@ static size_t parse_pairs(const char *word)
 
 int ctl_compare(int argc, char **argv)
 {
-	static const struct option known[] = {{"pairs", required_argument, NULL, 'n'},
-	                                      {"policy", required_argument, NULL, 'p'},
-	                                      {"backing", required_argument, NULL, 'b'},
-	                                      {"ignore-failure", no_argument, NULL, 'i'},
-	                                      {"json", no_argument, NULL, 'j'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {NULL, 0, NULL, 0}};
+	static const struct option known[] = {
+	    {"pairs", required_argument, NULL, 'n'},    {"policy", required_argument, NULL, 'p'},
+	    {"backing", required_argument, NULL, 'b'},  {"coverage", required_argument, NULL, 'C'},
+	    {"ignore-failure", no_argument, NULL, 'i'}, {"json", no_argument, NULL, 'j'},
+	    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
 	struct compare_request request = {.pairs = PAIRS_DEFAULT, .shows_progress = isatty(STDERR_FILENO)};
-	struct settings ignored;
+	struct settings ignored = {0};
 	struct error err = {0};
 	bool json = false;
 	int option;
@@ -62,14 +61,15 @@ int ctl_compare(int argc, char **argv)
 				                       optarg);
 			break;
 		case 'p': request.policy_file = optarg; break;
-		case 'b': request.backing = optarg; break;
+		case 'b': request.overrides.backing = optarg; break;
+		case 'C': request.overrides.coverage = optarg; break;
 		case 'i': request.ignores_failure = true; break;
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (request.backing && settings_override_backing(&ignored, request.backing, &err) < 0)
+	if (settings_override(&ignored, &request.overrides, &err) < 0)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
 	if (optind == argc)
 		return ctl_wrong_usage(argv[0], "it takes a COMMAND");

@@ -24,6 +24,7 @@ static const char help[] = "Usage: hugexecctl explain [OPTIONS] [--] PROGRAM\n"
                            "\n"
                            "  --policy=FILE    read this policy instead of the host's\n"
                            "  --backing=LIST   in place of the rule's: file, hugetlb, thp\n"
+                           "  --coverage=WORD  in place of the rule's: cheap, full\n"
                            "  --unit=NAME      as if this systemd unit started it\n"
                            "  --cgroup=PATH    as if it were started there; with --unit else not known\n"
                            "  --user=USER      as if this user started it; only root may ask that\n"
@@ -58,20 +59,25 @@ static int become(const char *self, const char *user)
 
 int ctl_explain(int argc, char **argv)
 {
-	static const struct option known[] = {
-	    {"policy", required_argument, NULL, 'p'}, {"backing", required_argument, NULL, 'b'},
-	    {"unit", required_argument, NULL, 'u'},   {"cgroup", required_argument, NULL, 'c'},
-	    {"user", required_argument, NULL, 'U'},   {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+	static const struct option known[] = {{"policy", required_argument, NULL, 'p'},
+	                                      {"backing", required_argument, NULL, 'b'},
+	                                      {"coverage", required_argument, NULL, 'C'},
+	                                      {"unit", required_argument, NULL, 'u'},
+	                                      {"cgroup", required_argument, NULL, 'c'},
+	                                      {"user", required_argument, NULL, 'U'},
+	                                      {"json", no_argument, NULL, 'j'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
 	struct explain_request request = {.json = false};
-	struct settings ignored;
+	struct settings ignored = {0};
 	struct error err = {0};
 	char unit[UNIT_NAME_MAX + 1];
 	const char *user = NULL;
 	for (int option; (option = getopt_long(argc, argv, "+h", known, NULL)) != -1;) {
 		switch (option) {
 		case 'p': request.policy_file = optarg; break;
-		case 'b': request.backing = optarg; break;
+		case 'b': request.overrides.backing = optarg; break;
+		case 'C': request.overrides.coverage = optarg; break;
 		case 'u':
 			if (unit_any_name(optarg, unit, &err) < 0)
 				return ctl_wrong_usage(argv[0], "%s", err.detail);
@@ -84,7 +90,7 @@ int ctl_explain(int argc, char **argv)
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (request.backing && settings_override_backing(&ignored, request.backing, &err) < 0)
+	if (settings_override(&ignored, &request.overrides, &err) < 0)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
 	if (argc - optind != 1)
 		return ctl_wrong_usage(argv[0], "it takes one PROGRAM");

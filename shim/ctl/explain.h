@@ -29,9 +29,9 @@ enum explained { EXPLAINED, EXPLAIN_NOT_FOUND, EXPLAIN_NOT_EXECUTABLE, EXPLAIN_N
 struct explain_request {
 	const char *command;     /* found as a shell would */
 	const char *policy_file; /* in place of the host's policy */
-	const char *backing;     /* in place of the rule's */
-	const char *unit;        /* as if this systemd unit started it; its cgroup is then not known */
-	const char *cgroup;      /* as if it were started there */
+	struct overrides overrides;
+	const char *unit;   /* as if this systemd unit started it; its cgroup is then not known */
+	const char *cgroup; /* as if it were started there */
 	bool json;
 };
 

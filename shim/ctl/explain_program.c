@@ -163,7 +163,7 @@ static void rule_out(const struct explanation *explanation, bool is_followed_wra
 		          "it is a wrapper: followed for what it executes, and left alone itself");
 }
 
-static void decide(const struct asking *asking, const char *backing, struct explanation *out)
+static void decide(const struct asking *asking, const struct overrides *overrides, struct explanation *out)
 {
 	struct match_input facts = asking->facts;
 	struct decision early;
@@ -176,8 +176,8 @@ static void decide(const struct asking *asking, const char *backing, struct expl
 	facts.called = program_called(&out->command);
 	facts.build_id = NULL;
 	facts_ask_policy(asking->policy, &facts, INT64_MAX, &early);
-	if (backing)
-		settings_override_backing(&out->decision.settings, backing, NULL);
+	settings_override(&out->decision.settings, overrides, NULL);
+	settings_override(&early.settings, overrides, NULL);
 	if (command_is_settled(asking->policy, &out->command, &early, &out->ruled_out))
 		return;
 	struct program_names names = names_of(out);
@@ -210,7 +210,7 @@ static enum explained explain(const struct explain_request *request, struct poli
 	if (found != EXPLAINED)
 		return found;
 	read_elf(explanation);
-	decide(&asking, request->backing, explanation);
+	decide(&asking, &request->overrides, explanation);
 	explain_plan(explanation);
 	if (!error_is_set(&explanation->ruled_out) && explanation->decision.settings.libraries &&
 	    explanation->elf.has_interp)

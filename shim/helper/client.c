@@ -93,11 +93,11 @@ static int send_with(int connection, const void *data, size_t bytes, const int *
 	return sendmsg(connection, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-static int send_request(int connection, const char *backing, struct error *err)
+static int send_request(int connection, const struct overrides *overrides, struct error *err)
 {
 	struct helper_request request = {.magic = HELPER_MAGIC, .version = HELPER_VERSION};
-	if (backing)
-		snprintf(request.backing, sizeof request.backing, "%s", backing);
+	snprintf(request.backing, sizeof request.backing, "%s", overrides->backing ? overrides->backing : "");
+	snprintf(request.coverage, sizeof request.coverage, "%s", overrides->coverage ? overrides->coverage : "");
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (pidfd < 0)
 		return error_set_errno(err, errno, REASON_HELPER_REFUSED, "pidfd_open");
@@ -151,7 +151,7 @@ static int receive_answer(int connection, int timeout_ms, struct error *err)
 	return verdict == HELPER_REFUSED ? -1 : (int)verdict;
 }
 
-int helper_ask(const char *backing, const struct report_target *target, bool is_filtered, int timeout_ms,
+int helper_ask(const struct overrides *overrides, const struct report_target *target, bool is_filtered, int timeout_ms,
                struct error *err)
 {
 	const char *path = helper_socket();
@@ -162,7 +162,7 @@ int helper_ask(const char *backing, const struct report_target *target, bool is_
 	if (is_filtered && preflight_calls(calls, err) < 0)
 		return -1;
 	cleanup_close int connection = connect_to(path, err);
-	if (connection < 0 || send_request(connection, backing, err) < 0)
+	if (connection < 0 || send_request(connection, overrides, err) < 0)
 		return -1;
 	int verdict = receive_answer(connection, timeout_ms < ANSWER_MS ? timeout_ms : ANSWER_MS, err);
 	if (verdict < 0 || (verdict == HELPER_SEIZED_FILTERED && preflight_tracee(err) < 0) ||

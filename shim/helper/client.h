@@ -5,10 +5,11 @@
 #pragma once
 
 #include "base/error.h"
+#include "policy/policy.h"
 #include "report/deliver.h"
 
 /*
- * Ask to be traced from the next exec on, with BACKING in place of the rule's (NULL: the rule's), and reports to
+ * Ask to be traced from the next exec on, with OVERRIDES in place of the rule's settings, and reports to
  * TARGET. Makes only calls that a service may be expected to be allowed; where a seccomp filter may be in force
  * (IS_FILTERED) a child makes them first, so that a filter that kills does not kill us. Waits for the answer for
  * TIMEOUT_MS, a second at most.
@@ -17,5 +18,5 @@
  * behind: words "helper-absent", "helper-timeout", "helper-gone", "helper-answer", "helper-refused" (something keeps us
  * from asking), or the helper's own.
  */
-int helper_ask(const char *backing, const struct report_target *target, bool is_filtered, int timeout_ms,
+int helper_ask(const struct overrides *overrides, const struct report_target *target, bool is_filtered, int timeout_ms,
                struct error *err);

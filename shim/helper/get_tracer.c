@@ -45,7 +45,7 @@ static int ask(struct trace_job *job, bool filtered, struct error *err)
 	job->tracer_pid = 0;
 	int64_t left_ms = (job->hold_until_us - now_us()) / 1000;
 	/* The connection is exec's to close. */
-	return helper_ask(job->backing, job->report, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0 ? -1 : 0;
+	return helper_ask(&job->overrides, job->report, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0 ? -1 : 0;
 }
 
 /* ERR says why there is no tracer; add why hugexecd is none either, unless nobody has expected one. */

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/utf8.h"
-#include "policy/policy.h"
 
 const char *helper_socket(void)
 {
@@ -20,6 +19,23 @@ bool helper_is_there(void)
 {
 	const char *path = helper_socket();
 	return path && access(path, W_OK) == 0; /* what connect(2) asks for, unix(7) */
+}
+
+/* NUL-terminated, and nothing behind that. */
+static bool is_string(const char *field, size_t bytes)
+{
+	size_t length = strnlen(field, bytes);
+	for (size_t i = length; i < bytes; i++) {
+		if (field[i])
+			return false;
+	}
+	return length < bytes;
+}
+
+struct overrides helper_request_overrides(const struct helper_request *request)
+{
+	return (struct overrides){.backing = request->backing[0] ? request->backing : NULL,
+	                          .coverage = request->coverage[0] ? request->coverage : NULL};
 }
 
 int helper_request_check(const void *data, size_t bytes, unsigned file_count, struct helper_request *out,
@@ -36,14 +52,13 @@ int helper_request_check(const void *data, size_t bytes, unsigned file_count, st
 		                 HELPER_VERSION);
 	if (file_count != 1)
 		return error_set(err, REASON_HELPER_REQUEST, "%u files instead of a pidfd", file_count);
-	static const char zeros[sizeof request.backing];
-	size_t length = strnlen(request.backing, sizeof request.backing);
-	if (length == sizeof request.backing ||
-	    memcmp(request.backing + length, zeros, sizeof request.backing - length) != 0)
-		return error_set(err, REASON_HELPER_REQUEST, "backing is no string");
+	if (!is_string(request.backing, sizeof request.backing) ||
+	    !is_string(request.coverage, sizeof request.coverage))
+		return error_set(err, REASON_HELPER_REQUEST, "backing or coverage is no string");
 	struct settings settings = {0};
-	if (request.backing[0] && settings_override_backing(&settings, request.backing, NULL) < 0)
-		return error_set(err, REASON_HELPER_REQUEST, "backing is no list of backings");
+	struct overrides overrides = helper_request_overrides(&request);
+	if (settings_override(&settings, &overrides, NULL) < 0)
+		return error_set(err, REASON_HELPER_REQUEST, "no such backing or coverage");
 	*out = request;
 	return 0;
 }

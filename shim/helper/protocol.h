@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "policy/policy.h"
 
 #define HELPER_SOCKET  "/run/hugexec/hugexecd.sock"
 #define HELPER_MAGIC   0x64786768U
@@ -44,7 +45,9 @@ bool helper_is_there(void);
 struct helper_request {
 	uint32_t magic;
 	uint32_t version;
-	char backing[56]; /* as --backing; empty: the rule's. NUL-terminated */
+	/* As the options; empty: the rule's. NUL-terminated. */
+	char backing[40];
+	char coverage[16];
 };
 
 enum helper_verdict {
@@ -80,6 +83,10 @@ struct helper_word {
  */
 int helper_request_check(const void *data, size_t bytes, unsigned file_count, struct helper_request *out,
                          struct error *err);
+
+/* What a request asks for, by its own strings. */
+struct overrides helper_request_overrides(const struct helper_request *request);
+
 int helper_word_check(const void *data, size_t bytes, unsigned file_count, struct helper_word *out, struct error *err);
 
 /* The same of an answer: *VERDICT, and of a refusal the reason in *ERR, printable. -1: "helper-answer". */

@@ -128,7 +128,7 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 		_exit(0);
 	fault_point("helper-answered");
 	client.target.delivery = &client.delivery;
-	client.job.backing = client.peer.request.backing[0] ? client.peer.request.backing : NULL;
+	client.job.overrides = helper_request_overrides(&client.peer.request);
 	client.job.report = &client.target;
 	client.job.door = &doors[DOOR_HUGEXECD];
 	client.job.tracer_is_orphan = !client.job.door->tracer_may_be_child;

@@ -20,6 +20,8 @@ static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
                            "  --policy=FILE    read this policy instead of the host's\n"
                            "  --backing=LIST   where huge pages come from, best first, instead of what the\n"
                            "                   rule says: file, hugetlb, thp\n"
+                           "  --coverage=WORD  how much of the text, instead of what the rule says: cheap\n"
+                           "                   (what costs no memory) or full\n"
                            "  --argv0=NAME     pass NAME as argv[0]\n"
                            "  --report=FILE    append a JSON line about what was done (\"-\": standard error)\n"
                            "  --dry-run        print what would be done; run, write and take nothing\n"
@@ -55,14 +57,14 @@ static enum options_verdict wrong_option(char **argv, bool lacks_value)
 	return wrong(message);
 }
 
-static enum options_verdict check_backing(const char *list)
+static enum options_verdict check_override(const char *option, const struct overrides *overrides)
 {
 	struct settings settings = {0};
 	struct error err = {0};
 	char message[sizeof err.detail + 32];
-	if (settings_override_backing(&settings, list, &err) == 0)
+	if (settings_override(&settings, overrides, &err) == 0)
 		return OPTIONS_RUN;
-	snprintf(message, sizeof message, "--backing=LIST: %s", err.detail);
+	snprintf(message, sizeof message, "%s: %s", option, err.detail);
 	return wrong(message);
 }
 
@@ -79,10 +81,11 @@ static enum options_verdict lacks_command(int argc, char **argv)
 
 enum options_verdict options_parse(int argc, char **argv, struct options *out)
 {
-	enum { POLICY = 256, BACKING, ARGV0, REPORT, DRY_RUN, VERBOSE, QUIET, HELP, VERSION, LIST_STEPS };
+	enum { POLICY = 256, BACKING, COVERAGE, ARGV0, REPORT, DRY_RUN, VERBOSE, QUIET, HELP, VERSION, LIST_STEPS };
 	static const struct option known[] = {
 		{"policy", required_argument, NULL, POLICY},
 		{"backing", required_argument, NULL, BACKING},
+		{"coverage", required_argument, NULL, COVERAGE},
 		{"argv0", required_argument, NULL, ARGV0},
 		{"report", required_argument, NULL, REPORT},
 		{"dry-run", no_argument, NULL, DRY_RUN},
@@ -103,7 +106,13 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 		switch (option) {
 		case POLICY: out->policy_file = optarg; break;
 		case BACKING:
-			if (check_backing(out->backing = optarg) != OPTIONS_RUN)
+			out->overrides.backing = optarg;
+			if (check_override("--backing=LIST", &out->overrides) != OPTIONS_RUN)
+				return OPTIONS_WRONG;
+			break;
+		case COVERAGE:
+			out->overrides.coverage = optarg;
+			if (check_override("--coverage=WORD", &out->overrides) != OPTIONS_RUN)
 				return OPTIONS_WRONG;
 			break;
 		case ARGV0: out->argv0 = optarg; break;

@@ -6,12 +6,13 @@
 
 #include <stdbool.h>
 
+#include "policy/policy.h"
 #include "report/deliver.h"
 
 struct options {
 	const char *policy_file; /* NULL: the host's */
-	const char *backing;     /* NULL: the rule's */
-	const char *argv0;       /* NULL: COMMAND */
+	struct overrides overrides;
+	const char *argv0; /* NULL: COMMAND */
 	bool dry_run;
 	struct report_target report;
 	char **command; /* COMMAND and its arguments, NULL-terminated */

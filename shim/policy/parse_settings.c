@@ -143,9 +143,8 @@ static int parse_round_out(const struct parser *parser, const struct json_place 
 static int parse_coverage(const struct parser *parser, const struct json_place *place, const struct json_node *value,
                           struct settings *out)
 {
-	static const char *const words[] = {"cheap", "full", NULL};
 	int word;
-	if (parse_word(parser, place, value, words, &word) < 0)
+	if (parse_word(parser, place, value, coverage_names, &word) < 0)
 		return -1;
 	out->coverage = (enum coverage)word;
 	return 0;

@@ -165,11 +165,14 @@ bool policy_skips_exe(const struct policy *policy, const char *path);
  */
 bool policy_path_matches(const char *glob, const char *path);
 
-/*
- * Replace the backing list by the comma-separated LIST ("hugetlb,thp"), for --backing.
- * Returns 0, or -1 with ERR word "usage"; then SETTINGS is untouched.
- */
-int settings_override_backing(struct settings *settings, const char *list, struct error *err);
+/* What options say in place of the rule's settings; NULL: the rule's. The strings are borrowed. */
+struct overrides {
+	const char *backing;  /* a list with commas: "hugetlb,thp" */
+	const char *coverage; /* "cheap", "full" */
+};
+
+/* Returns 0, or -1 with ERR word "usage"; then SETTINGS is untouched. */
+int settings_override(struct settings *settings, const struct overrides *overrides, struct error *err);
 
 /* What holds where neither a rule nor a file says otherwise: the table in hugexec-policy(5). */
 void settings_default(struct settings *settings);
@@ -197,5 +200,6 @@ enum follow settings_follow(const struct settings *settings, const struct progra
 
 const char *follow_name(enum follow follow);       /* "none", "exec", "fork"; NULL: by wrapper */
 const char *coverage_name(enum coverage coverage); /* "cheap", "full" */
+extern const char *const coverage_names[];         /* by enum coverage; NULL behind the last */
 const char *backing_name(enum backing backing);    /* "file", "hugetlb", "thp"; NULL for BACKING_NONE */
 const char *via_name(enum via via);                /* "shim", "hook", "attach" */

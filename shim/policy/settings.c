@@ -84,6 +84,8 @@ uint64_t settings_hold_ms(const struct settings *settings, uint64_t text_bytes)
 	return needed_ms > settings->hold_timeout_ms ? needed_ms : settings->hold_timeout_ms;
 }
 
+const char *const coverage_names[] = {[COVERAGE_CHEAP] = "cheap", [COVERAGE_FULL] = "full", NULL};
+
 static const char *const backing_names[BACKING_COUNT] = {"file", "hugetlb", "thp"};
 
 const char *backing_name(enum backing backing)
@@ -93,7 +95,7 @@ const char *backing_name(enum backing backing)
 
 const char *coverage_name(enum coverage coverage)
 {
-	return coverage == COVERAGE_FULL ? "full" : "cheap";
+	return coverage_names[coverage];
 }
 
 const char *follow_name(enum follow follow)
@@ -126,7 +128,7 @@ static int backing_by_name(const char *name, size_t len)
 	return -1;
 }
 
-int settings_override_backing(struct settings *settings, const char *list, struct error *err)
+static int override_backing(struct settings *settings, const char *list, struct error *err)
 {
 	enum backing chosen[BACKING_COUNT];
 	unsigned count = 0;
@@ -147,5 +149,27 @@ int settings_override_backing(struct settings *settings, const char *list, struc
 	}
 	memcpy(settings->backing, chosen, count * sizeof chosen[0]);
 	settings->backing_count = count;
+	return 0;
+}
+
+static int override_coverage(struct settings *settings, const char *name, struct error *err)
+{
+	for (unsigned i = 0; coverage_names[i]; i++) {
+		if (strcmp(coverage_names[i], name) != 0)
+			continue;
+		settings->coverage = (enum coverage)i;
+		return 0;
+	}
+	return error_set(err, REASON_USAGE, "no coverage '%s': choose cheap or full", name);
+}
+
+int settings_override(struct settings *settings, const struct overrides *overrides, struct error *err)
+{
+	struct settings changed = *settings;
+	if (overrides->backing && override_backing(&changed, overrides->backing, err) < 0)
+		return -1;
+	if (overrides->coverage && override_coverage(&changed, overrides->coverage, err) < 0)
+		return -1;
+	*settings = changed;
 	return 0;
 }

@@ -77,14 +77,13 @@ static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const str
 	out->all_held_us = frozen.held_us;
 }
 
-static int decide(pid_t pid, const struct policy *policy, const char *backing, struct gathered_input *store,
-                  struct decision *decision, struct report *report)
+static int decide(pid_t pid, const struct policy *policy, const struct overrides *overrides,
+                  struct gathered_input *store, struct decision *decision, struct report *report)
 {
 	const struct match_input given = {.via = doors[DOOR_ATTACH].via};
 	if (match_input_decide(store, pid, &given, policy, INT64_MAX, decision, &report->reason) < 0)
 		return -1;
-	if (backing)
-		settings_override_backing(&decision->settings, backing, NULL);
+	settings_override(&decision->settings, overrides, NULL);
 	snprintf(report->exe, sizeof report->exe, "%s", store->exe);
 	snprintf(report->rule, sizeof report->rule, "%s", decision->rule_name ? decision->rule_name : "");
 	match_input_free(store);
@@ -101,7 +100,7 @@ static int decide(pid_t pid, const struct policy *policy, const char *backing, s
 /* The journal is always told; who asked reads what came of it in OUT. */
 static const struct report_target to_journal_only = {.verbosity = VERBOSITY_QUIET};
 
-void attach_run(pid_t pid, const struct policy *policy, const char *backing, struct attached *out)
+void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attached *out)
 {
 	struct stat exe;
 	struct gathered_input store;
@@ -117,7 +116,7 @@ void attach_run(pid_t pid, const struct policy *policy, const char *backing, str
 	if (pidfd < 0)
 		error_set_errno(&report->reason, errno, REASON_TRACEE_GONE, "process %d", (int)pid);
 	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
-	         decide(pid, policy, backing, &store, &decision, report) == 0)
+	         decide(pid, policy, overrides, &store, &decision, report) == 0)
 		remap_frozen(pid, pidfd, &exe, &decision.settings, out);
 	deliver_report(&to_journal_only, report, 0, false, DELIVER_MS);
 }

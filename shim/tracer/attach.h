@@ -27,4 +27,4 @@ struct attached {
  * Do for process PID what POLICY says, with BACKING in place of the rule's (NULL: the rule's). OUT tells what
  * came of it (report_free() the report); the journal is told, too. Blocks all signals for good.
  */
-void attach_run(pid_t pid, const struct policy *policy, const char *backing, struct attached *out);
+void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attached *out);

@@ -35,8 +35,7 @@ static int decide(const struct following *following, const struct tracee *tracee
 	                                  .annotation_count = job->annotation_count};
 	if (match_input_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
-	if (job->backing)
-		settings_override_backing(&decision->settings, job->backing, NULL);
+	settings_override(&decision->settings, &job->overrides, NULL);
 	fault_point("decided");
 	return 0;
 }

@@ -17,7 +17,7 @@
 
 struct trace_job {
 	const struct policy *policy;
-	const char *backing; /* in place of the rule's; NULL: the rule's */
+	struct overrides overrides; /* in place of the rule's settings */
 	const struct report_target *report;
 	bool follows;           /* COMMAND is a wrapper or a script, which is followed; else all ends at its exec */
 	bool libraries;         /* COMMAND may run to its entry point before it is let go */

@@ -19,7 +19,9 @@ static void check_request(const void *data, size_t bytes, unsigned files)
 		return;
 	}
 	MUST(files == 1 && memchr(request.backing, '\0', sizeof request.backing));
-	MUST(request.backing[0] == '\0' || settings_override_backing(&settings, request.backing, NULL) == 0);
+	MUST(memchr(request.coverage, '\0', sizeof request.coverage));
+	struct overrides overrides = helper_request_overrides(&request);
+	MUST(settings_override(&settings, &overrides, NULL) == 0);
 }
 
 static void check_word(const void *data, size_t bytes, unsigned files)

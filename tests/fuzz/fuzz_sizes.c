@@ -110,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	settings_default(&settings);
 	check_size(word);
 	check_text(word);
-	if (settings_override_backing(&settings, word, NULL) == 0)
+	if (settings_override(&settings, &(struct overrides){.backing = word}, NULL) == 0)
 		MUST(settings.backing_count >= 1 && settings.backing_count <= BACKING_COUNT);
 	check_glob(glob, path);
 	free(word);

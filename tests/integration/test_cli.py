@@ -25,12 +25,12 @@ def test_help_and_version(hugexec):
         done = run([hugexec, option])
         assert done.returncode == 0 and done.stdout.startswith(word) and done.stderr == ""
     documented = run([hugexec, "--help"]).stdout
-    for option in ("--policy", "--backing", "--argv0", "--report", "--dry-run", "--verbose", "--quiet"):
+    for option in ("--policy", "--backing", "--coverage", "--argv0", "--report", "--dry-run", "--verbose", "--quiet"):
         assert option in documented
     assert len(documented.splitlines()) <= 24 and max(map(len, documented.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("arguments", [[], ["--nonsense", "true"], ["--backing=nonsense", "true"], ["--backing=", "true"],
+@pytest.mark.parametrize("arguments", [[], ["--nonsense", "true"], ["--backing=nonsense", "true"], ["--backing=", "true"], ["--coverage=all", "true"],
                                        ["--policy"], ["--verbose=1", "true"], ["--"], ["-x", "true"],
                                        ["--backing", "ls", "-l"], ["--policy", "ls"]])
 def test_wrong_usage(hugexec, arguments):
@@ -41,6 +41,7 @@ def test_wrong_usage(hugexec, arguments):
 
 @pytest.mark.parametrize("arguments, text", [
     (["--backing", "ls", "-l"], "--backing=LIST: no backing 'ls': choose from file, hugetlb, thp"),
+    (["--coverage=Full", "ls"], "--coverage=WORD: no coverage 'Full': choose cheap or full"),
     (["--policy", "ls"], "no COMMAND given: 'ls' is the value of --policy"),
     (["--policy"], "option '--policy' lacks its value"),
     (["--verbose=1", "true"], "option '--verbose=1' takes no value"),

@@ -299,3 +299,15 @@ def test_attach_leaves_relocation_data(hugexecctl, asks, write_policy):
         pytest.skip(done.stderr)
     all_text, huge = huge_text(entries, path)
     assert done.returncode == 0 and all_text - 2 * HUGE < huge < all_text, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("wanted", ["cheap", "full"])
+def test_coverage_option(hugexec, write_policy, tmp_path, asks, wanted):
+    """The option takes the place of what the rule says, whichever that is."""
+    path, report = asks("relocation data behind"), tmp_path / "report"
+    policy = policy_with(coverage="full" if wanted == "cheap" else "cheap", backing=["file", "thp"])
+    run([hugexec, f"--policy={write_policy(policy)}", f"--coverage={wanted}", f"--report={report}", "--", path], stdin=subprocess.DEVNULL)
+    line = read_report(report)[0]
+    if line["outcome"] != "remapped":
+        pytest.skip(line["reason"])
+    assert (line["copied_bytes"] > 0) == (wanted == "full"), line

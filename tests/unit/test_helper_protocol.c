@@ -10,7 +10,7 @@
 
 #include "helper/protocol.h"
 
-static const struct helper_request good_request = {HELPER_MAGIC, HELPER_VERSION, "thp,file"};
+static const struct helper_request good_request = {HELPER_MAGIC, HELPER_VERSION, "thp,file", "full"};
 
 static void assert_refused(const struct helper_request *request, size_t bytes, unsigned files)
 {
@@ -27,6 +27,7 @@ static void test_request(void **state)
 	struct helper_request out, request = good_request;
 	assert_int_equal(helper_request_check(&request, sizeof request, 1, &out, NULL), 0);
 	assert_string_equal(out.backing, "thp,file");
+	assert_string_equal(helper_request_overrides(&out).coverage, "full");
 	assert_refused(&request, sizeof request - 1, 1);
 	assert_refused(&request, 0, 1);
 	assert_refused(&request, sizeof request, 0);
@@ -42,15 +43,26 @@ static void test_request(void **state)
 	request = good_request;
 	strcpy(request.backing, "floppy");
 	assert_refused(&request, sizeof request, 1);
+	request = good_request;
+	memset(request.coverage, 'x', sizeof request.coverage);
+	assert_refused(&request, sizeof request, 1);
+	request = good_request;
+	strcpy(request.coverage, "much");
+	assert_refused(&request, sizeof request, 1);
 }
 
 static void test_request_without_backing(void **state)
 {
 	(void)state;
-	struct helper_request out, request = {HELPER_MAGIC, HELPER_VERSION, ""};
+	struct helper_request out, request = {HELPER_MAGIC, HELPER_VERSION, "", ""};
 	assert_int_equal(helper_request_check(&request, sizeof request, 1, &out, NULL), 0);
+	assert_null(helper_request_overrides(&out).backing);
+	assert_null(helper_request_overrides(&out).coverage);
 	/* Whatever stands behind the end is no backing, and no request. */
 	request.backing[sizeof request.backing - 1] = 'x';
+	assert_refused(&request, sizeof request, 1);
+	request.backing[sizeof request.backing - 1] = '\0';
+	request.coverage[sizeof request.coverage - 1] = 'x';
 	assert_refused(&request, sizeof request, 1);
 }
 

@@ -338,23 +338,30 @@ static void messages_are_one_clean_line(void **state)
 	assert_non_null(strstr(err.detail, "/p.json:1:2: the JSON ends too early"));
 }
 
-static void backing_override(void **state)
+static void overriding(void **state)
 {
 	(void)state;
 	struct settings settings, before;
 	struct error err = {0};
 	settings_default(&settings);
-	assert_int_equal(settings_override_backing(&settings, "thp,hugetlb", &err), 0);
+	assert_int_equal(settings_override(&settings, &(struct overrides){0}, &err), 0);
+	assert_int_equal(settings.backing_count, BACKING_COUNT);
+	assert_int_equal(settings_override(&settings, &(struct overrides){"thp,hugetlb", "full"}, &err), 0);
+	assert_int_equal(settings.coverage, COVERAGE_FULL);
 	assert_int_equal(settings.backing_count, 2);
 	assert_int_equal(settings.backing[0], BACKING_THP);
 	assert_int_equal(settings.backing[1], BACKING_HUGETLB);
 	static const char *const wrong[] = {"", ",", "thp,", "THP", "thp,thp", "file,hugetlb,thp,file", "thp hugetlb"};
 	before = settings;
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-		assert_int_equal(settings_override_backing(&settings, wrong[i], &err), -1);
+		assert_int_equal(settings_override(&settings, &(struct overrides){wrong[i], "cheap"}, &err), -1);
 		assert_string_equal(reason_word(err.code), "usage");
 		assert_memory_equal(&settings, &before, sizeof settings);
+		assert_int_equal(settings_override(&settings, &(struct overrides){"file", wrong[i]}, &err), -1);
+		assert_memory_equal(&settings, &before, sizeof settings);
 	}
+	assert_int_equal(settings_override(&settings, &(struct overrides){NULL, "cheap"}, &err), 0);
+	assert_int_equal(settings.coverage, COVERAGE_CHEAP);
 	assert_string_equal(backing_name(BACKING_HUGETLB), "hugetlb");
 	assert_null(backing_name(BACKING_NONE));
 	assert_string_equal(via_name(VIA_ATTACH), "attach");
@@ -363,10 +370,10 @@ static void backing_override(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(complaints),       cmocka_unit_test(json_that_is_none),
-	    cmocka_unit_test(every_setting),    cmocka_unit_test(rule_over_settings_over_defaults),
-	    cmocka_unit_test(limits),           cmocka_unit_test(messages_are_one_clean_line),
-	    cmocka_unit_test(backing_override),
+	    cmocka_unit_test(complaints),    cmocka_unit_test(json_that_is_none),
+	    cmocka_unit_test(every_setting), cmocka_unit_test(rule_over_settings_over_defaults),
+	    cmocka_unit_test(limits),        cmocka_unit_test(messages_are_one_clean_line),
+	    cmocka_unit_test(overriding),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
