@@ -9,6 +9,8 @@
 #include "base/utf8.h"
 #include "ctl/ctl.h"
 
+#define SMALL "text-small: " /* as reports begin */
+
 bool comparison_is_remapped(const struct comparison *comparison)
 {
 	for (size_t i = 0; i < comparison->reported_count; i++) {
@@ -112,7 +114,9 @@ static void print_reported(const struct reported *reported)
 	text_printable(slash ? slash + 1 : reported->exe, exe, sizeof exe);
 	text_printable(reported->reason, reason, sizeof reason);
 	if (reported->huge_bytes + reported->prepared_bytes == 0)
-		printf("text         %s: %s%s%s\n", exe, reported->outcome, *reason ? ": " : "", reason);
+		printf("text         %s: %s%s%s%s\n", exe, reported->outcome, *reason ? ": " : "", reason,
+		       strncmp(reason, SMALL, strlen(SMALL)) == 0 ? "; \"hugexecctl explain\" tells of its libraries"
+		                                                  : "");
 	else
 		printf("text         %s: %s of %s on huge pages (%s), held for %.1f ms\n", exe,
 		       size_format(reported->huge_bytes + reported->prepared_bytes, huge, sizeof huge),

@@ -153,6 +153,7 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 	struct text_slots slots;
 	struct page_cache_state state;
 	outlook->bytes = explanation->forecast.file_bytes;
+	outlook->copied_bytes = explanation->forecast.copied_bytes;
 	if (outlook->bytes == 0) {
 		error_set(&outlook->reason, REASON_FILE_MISALIGNED,
 		          "offset and address of its text differ modulo a huge page%s",

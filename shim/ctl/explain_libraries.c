@@ -9,8 +9,10 @@
 
 #include "base/size.h"
 #include "ctl/ctl.h"
+#include "host/pages.h"
 #include "remap/elf_object.h"
 #include "remap/libraries.h"
+#include "remap/plan_estimate.h"
 #include "sandbox/elf/library_search_client.h"
 
 #define VALUE_BYTES (PATH_MAX + 1024)
@@ -20,22 +22,39 @@ struct collecting {
 	struct explained_libraries *out;
 };
 
+/* As it will be when the program has been stopped at its entry point for it. */
+static void forecast_full(const struct settings *settings, const struct found_library *library,
+                          struct explained_library *out)
+{
+	struct file_forecast forecast;
+	forecast_in_place(library->facts, true, settings, host_pages(), &forecast);
+	if (forecast.text_bytes <= out->huge_bytes)
+		return;
+	out->huge_bytes = forecast.text_bytes < out->text_bytes ? forecast.text_bytes : out->text_bytes;
+	out->copied_bytes = forecast.copied_bytes;
+	out->needs_stop = true;
+	out->reason = (struct error){0};
+}
+
 static void judge(const struct settings *settings, const struct found_library *library, int fd,
                   struct explained_library *out)
 {
 	struct text_slots slots;
 	library_judge(settings, library, &slots);
-	bool wanted = !is_nothing_to_do(&slots.reason) && slots.reason.code != REASON_RULE_SKIP;
+	bool wanted = library_has_work(settings, &slots), is_file_first = settings->backing[0] == BACKING_FILE;
 	out->text_bytes = slots.text_bytes;
 	out->huge_bytes = slots.slot_bytes;
 	out->reason = slots.reason;
-	if (wanted && out->huge_bytes > 0 && !library_is_placed(fd, library->facts)) {
+	bool is_placed = !wanted || out->huge_bytes == 0 || library_is_placed(fd, library->facts);
+	if (!is_placed) {
 		out->huge_bytes = 0;
 		error_set(&out->reason, REASON_FILE_MISALIGNED, "the kernel maps it at any address");
 	}
-	if (wanted && settings->backing[0] != BACKING_FILE && !library->is_later)
+	if (wanted && !is_file_first && !library->is_later)
 		out->huge_bytes = 0; /* a copy comes first */
 	out->needs_stop = wanted && !library->is_later && out->huge_bytes == 0;
+	if (wanted && is_file_first && !library->is_later && settings->coverage == COVERAGE_FULL && is_placed)
+		forecast_full(settings, library, out);
 }
 
 static void collect(void *context, const struct found_library *library, int fd)
@@ -55,7 +74,11 @@ void explain_libraries(const char *exe, const struct settings *settings, struct 
 {
 	struct collecting collecting = {settings, out};
 	out->list = calloc(SEARCH_OBJECTS_MAX, sizeof out->list[0]);
+	out->wanted = settings->libraries;
+	out->min_text_bytes = settings->min_text_bytes;
 	libraries_find(exe, settings, true, collect, &collecting, &out->unknown);
+	if (!out->wanted)
+		out->unknown = (struct error){0};
 }
 
 enum libraries_hope explained_libraries_hope(const struct explained_libraries *libraries)
@@ -73,31 +96,65 @@ enum libraries_hope explained_libraries_hope(const struct explained_libraries *l
 
 static void print_library(const struct explained_library *library)
 {
-	char value[VALUE_BYTES], text[16], huge[16], why[ERROR_TEXT_BYTES] = "";
+	char value[VALUE_BYTES], text[16], huge[16], copied[16], why[ERROR_TEXT_BYTES] = "";
 	if (error_is_set(&library->reason))
 		error_text(&library->reason, why, sizeof why);
 	size_format(library->text_bytes, text, sizeof text);
-	if (library->needs_stop)
+	size_format(library->huge_bytes, huge, sizeof huge);
+	if (library->needs_stop && library->huge_bytes > 0)
+		snprintf(value, sizeof value,
+		         "%s: %s of %s of text on huge pages when the program has loaded it, %s%s%s", library->path,
+		         huge, text,
+		         library->copied_bytes ? size_format(library->copied_bytes, copied, sizeof copied) : "in place",
+		         library->copied_bytes ? " copied in each process" : "", why);
+	else if (library->needs_stop)
 		snprintf(value, sizeof value, "%s: %s of text, put on huge pages when the program has loaded it%s%s",
 		         library->path, text, why[0] ? ": " : "", why);
-	else
+	else if (library->huge_bytes > 0)
 		snprintf(value, sizeof value, "%s: %s of %s of text on huge pages, once the page cache is prepared",
-		         library->path, size_format(library->huge_bytes, huge, sizeof huge), text);
+		         library->path, huge, text);
+	else
+		snprintf(value, sizeof value, "%s: %s", library->path, why);
 	explain_line(library->is_later ? "later" : "library", value);
+}
+
+/* Those that have text enough, and that the rule does not want. */
+static void print_left_alone(const struct explained_libraries *libraries)
+{
+	char value[VALUE_BYTES], text[16];
+	unsigned count = 0;
+	uint64_t text_bytes = 0;
+	for (unsigned i = 0; i < libraries->count; i++) {
+		const struct explained_library *library = &libraries->list[i];
+		bool is_large = library->text_bytes >= libraries->min_text_bytes && library->text_bytes > 0;
+		if (library->reason.code != REASON_RULE_SKIP || !is_large)
+			continue;
+		count++;
+		text_bytes += library->text_bytes;
+	}
+	snprintf(value, sizeof value, "%u with %s of text, which the rule leaves alone%s", count,
+	         size_format(text_bytes, text, sizeof text),
+	         libraries->wanted ? "" : "; \"libraries\": true would have them on huge pages");
+	if (count > 0)
+		explain_line("libraries", value);
 }
 
 void explained_libraries_print(const struct explained_libraries *libraries)
 {
-	char value[VALUE_BYTES];
+	char value[VALUE_BYTES], size[16];
 	unsigned small = 0;
-	for (unsigned i = 0; i < libraries->count; i++) {
+	for (unsigned i = 0; libraries->wanted && i < libraries->count; i++) {
 		const struct explained_library *library = &libraries->list[i];
-		if (library->huge_bytes == 0 && !library->needs_stop)
+		if (library->huge_bytes > 0 || library->needs_stop)
+			print_library(library);
+		else if (is_nothing_to_do(&library->reason) && library->text_bytes < libraries->min_text_bytes)
 			small++;
-		else
+		else if (library->reason.code != REASON_RULE_SKIP)
 			print_library(library);
 	}
-	snprintf(value, sizeof value, "%u%s, too small or not wanted", small, small < libraries->count ? " more" : "");
+	print_left_alone(libraries);
+	snprintf(value, sizeof value, "%u with less than %s of text each", small,
+	         size_format(libraries->min_text_bytes, size, sizeof size));
 	if (small > 0)
 		explain_line("libraries", value);
 	if (error_is_set(&libraries->unknown))
@@ -112,6 +169,7 @@ static json_object *to_json(const struct explained_library *library)
 	json_object_object_add(json, "loaded", ctl_text(library->is_later ? "later" : "start"));
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(library->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(library->huge_bytes));
+	json_object_object_add(json, "copied_bytes", json_object_new_uint64(library->copied_bytes));
 	json_object_object_add(json, "needs_stop", json_object_new_boolean(library->needs_stop));
 	json_object_object_add(json, "reason",
 	                       error_is_set(&library->reason) ? ctl_text(error_text(&library->reason, why, sizeof why))

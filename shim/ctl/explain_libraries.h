@@ -15,9 +15,10 @@ struct explained_library {
 	char *path;
 	bool is_later; /* loaded when the program runs */
 	uint64_t text_bytes;
-	uint64_t huge_bytes; /* of it in place on huge pages, once it was prepared */
-	bool needs_stop;     /* the rest of what the policy wants is done at the program's entry point */
-	struct error reason; /* why HUGE_BYTES are not all whole slots, or none; unset: they are */
+	uint64_t huge_bytes;   /* of it on huge pages, once it was prepared, and stopped for where it needs a stop */
+	uint64_t copied_bytes; /* of its slots a private copy of each process */
+	bool needs_stop;       /* the rest of what the policy wants is done at the program's entry point */
+	struct error reason;   /* why HUGE_BYTES are not all whole slots, or none; unset: they are */
 };
 
 /* What of a program's libraries may come on huge pages. */
@@ -26,10 +27,15 @@ enum libraries_hope { HOPE_NONE, HOPE_LIBRARIES, HOPE_LATER /* only files that i
 struct explained_libraries {
 	struct explained_library *list;
 	unsigned count;
-	struct error unknown; /* set: there may be more */
+	bool wanted;             /* by the rule; if not, the list says what it leaves alone */
+	uint64_t min_text_bytes; /* the rule's */
+	struct error unknown;    /* set: there may be more */
 };
 
-/* Find out what the program at EXE would load if the caller started it. Reads headers only, and changes nothing. */
+/*
+ * Find out what the program at EXE would load if the caller started it, also where SETTINGS do not want libraries.
+ * Reads headers only, and changes nothing.
+ */
 void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out);
 
 /* A line of the explanation: NAME in the first column, VALUE beside it. */

@@ -132,14 +132,17 @@ static void print_forecast(const struct explanation *explanation)
 
 static void print_outlook(const struct explanation *explanation, const struct backing_outlook *outlook)
 {
-	char value[VALUE_BYTES], size[16], text[ERROR_TEXT_BYTES] = "";
+	char value[VALUE_BYTES], size[16], copied[48], text[ERROR_TEXT_BYTES] = "";
 	bool moved = outlook->backing == BACKING_FILE && explanation->forecast.file_needs_rebase;
 	if (error_is_set(&outlook->reason))
 		error_text(&outlook->reason, text, sizeof text);
 	const char *remark = text[0] ? text : outlook->note;
+	snprintf(copied, sizeof copied, "%s copied in each process",
+	         size_format(outlook->copied_bytes, size, sizeof size));
 	if (outlook->verdict == VERDICT_WORKS)
-		snprintf(value, sizeof value, "should work here, for %s%s%s%s",
-		         size_format(outlook->bytes, size, sizeof size), moved ? ", by moving the program" : "",
+		snprintf(value, sizeof value, "should work here, for %s%s%s%s%s%s",
+		         size_format(outlook->bytes, size, sizeof size), outlook->copied_bytes ? " in place and " : "",
+		         outlook->copied_bytes ? copied : "", moved ? ", by moving the program" : "",
 		         remark[0] ? "; " : "", remark);
 	else
 		error_text(&outlook->reason, value, sizeof value);
@@ -226,6 +229,7 @@ static json_object *outlook_to_json(const struct backing_outlook *outlook)
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "backing", ctl_text(backing_name(outlook->backing)));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(outlook->bytes));
+	json_object_object_add(json, "copied_bytes", json_object_new_uint64(outlook->copied_bytes));
 	json_object_object_add(json, "possible", verdict_to_json(outlook->verdict));
 	json_object_object_add(json, "reason", error_to_json(&outlook->reason));
 	return json;

@@ -212,8 +212,8 @@ static enum explained explain(const struct explain_request *request, struct poli
 	read_elf(explanation);
 	decide(&asking, &request->overrides, explanation);
 	explain_plan(explanation);
-	if (!error_is_set(&explanation->ruled_out) && explanation->decision.settings.libraries &&
-	    explanation->elf.has_interp)
+	bool is_looked_at = !error_is_set(&explanation->ruled_out) || explanation->ruled_out.code == REASON_TEXT_SMALL;
+	if (is_looked_at && explanation->elf.has_interp)
 		explain_libraries(explanation->program.path, &explanation->decision.settings, &explanation->libraries);
 	if (request->json)
 		explain_print_json(explanation);

@@ -18,10 +18,11 @@
 /* Whether one of the decision's backings could carry the plan out. */
 struct backing_outlook {
 	enum backing backing;
-	enum verdict verdict; /* unknown: only the program's start would tell */
-	uint64_t bytes;       /* at most on huge pages by it */
-	struct error reason;  /* set where it does not work, or that is not known, or some of it cannot be had */
-	char note[256];       /* how it is known that it works; "" */
+	enum verdict verdict;  /* unknown: only the program's start would tell */
+	uint64_t bytes;        /* at most on huge pages by it */
+	uint64_t copied_bytes; /* and so much more in a private copy (coverage "full") */
+	struct error reason;   /* set where it does not work, or that is not known, or some of it cannot be had */
+	char note[256];        /* how it is known that it works; "" */
 };
 
 struct explanation {

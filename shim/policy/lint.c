@@ -163,8 +163,8 @@ static const char *idle_setting(unsigned given, const struct settings *settings)
 		return "\"file_timeout\" has no effect: \"backing\" is without \"file\"";
 	if ((given & SETTING_REBASE) && !file)
 		return "\"rebase\" has no effect: \"backing\" is without \"file\"";
-	if ((given & SETTING_ROUND_OUT) && settings->round_out && only_file)
-		return "\"round_out\" has no effect: \"file\" covers whole slots of the file only";
+	if ((given & SETTING_ROUND_OUT) && !settings->round_out && settings->coverage == COVERAGE_FULL)
+		return "\"round_out\": false has no effect: \"coverage\" is \"full\"";
 	if ((given & SETTING_PERF_MAP) && settings->perf_map && only_file)
 		return "\"perf_map\" has no effect: only copies need it, and \"backing\" is \"file\" alone";
 	if ((given & SETTING_FOLLOW_TIMEOUT) && settings->follow == FOLLOW_NONE)

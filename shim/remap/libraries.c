@@ -190,6 +190,13 @@ void library_judge(const struct settings *settings, const struct found_library *
 	out->slot_bytes = out->count = 0;
 }
 
+bool library_has_work(const struct settings *settings, const struct text_slots *slots)
+{
+	if (slots->reason.code == REASON_NO_HUGE_SLOT)
+		return settings->coverage == COVERAGE_FULL;
+	return !is_nothing_to_do(&slots->reason) && slots->reason.code != REASON_RULE_SKIP;
+}
+
 /* Keep a library whose text is wanted, with its file; also where only a stop at the entry point could do something. */
 static void on_found(void *context, const struct found_library *library, int fd)
 {
@@ -200,7 +207,7 @@ static void on_found(void *context, const struct found_library *library, int fd)
 	if (work->only_later && !library->is_later)
 		return;
 	library_judge(work->settings, library, &slots);
-	if (is_nothing_to_do(&slots.reason) || slots.reason.code == REASON_RULE_SKIP)
+	if (!library_has_work(work->settings, &slots))
 		return;
 	if (out->count == PREPARED_MAX) {
 		out->is_cut = true;

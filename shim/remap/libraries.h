@@ -50,6 +50,12 @@ int libraries_find(const char *exe, const struct settings *settings, bool with_e
 void library_judge(const struct settings *settings, const struct found_library *library, struct text_slots *out);
 
 /*
+ * Pure: whether something is to be done about a library of which library_judge() says SLOTS: it has whole slots, or
+ * coverage "full" wants its ends as well.
+ */
+bool library_has_work(const struct settings *settings, const struct text_slots *slots);
+
+/*
  * Whether the library open at FD comes to an address that agrees with its offset modulo 2 MiB by itself: where the
  * kernel gives a mapping of it such a one, as ext4 and xfs have it do and overlayfs does not (Linux 6.18), and where
  * ld.so leaves the choice to it, as it does unless the segments ask for larger alignment than that of pages.

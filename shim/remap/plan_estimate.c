@@ -9,6 +9,7 @@
 #include "mm/maps.h"
 #include "remap/plan.h"
 #include "remap/plan_in_place.h"
+#include "remap/plan_rest.h"
 
 /* Load addresses to try for a position-independent program: enough to meet the best and the worst. */
 #define BIASES_MAX 8192
@@ -62,20 +63,104 @@ uint64_t elf_file_bytes(const struct elf_facts *elf)
 	return bytes;
 }
 
+/* What is in IMAGE besides the object: another program, where that is a library. */
+#define OTHER_INODE 2
+
+/*
+ * As elf_mappings(), once ld.so has made read-only what it has relocated: whole pages, and never a page that it shares
+ * with other data. MAPPINGS: room for two more.
+ */
+static size_t loaded_mappings(const struct elf_facts *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings)
+{
+	size_t count = elf_mappings(elf, bias, base_bytes, mappings);
+	uint64_t start = page_down(elf->relro_vaddr, base_bytes) + bias;
+	uint64_t end = page_down(elf->relro_vaddr + elf->relro_bytes, base_bytes) + bias;
+	for (size_t i = 0; i < count && elf->relro_bytes; i++) {
+		struct mapping *mapping = &mappings[i];
+		if (!(mapping->prot & PROT_WRITE) || mapping->start != start || end <= start)
+			continue;
+		if (end < mapping->end) {
+			memmove(mapping + 1, mapping, (count++ - i) * sizeof *mapping);
+			mapping[1].start = end;
+			mapping[1].file_off += end - start;
+			mapping->end = end;
+		}
+		mapping->prot &= ~PROT_WRITE;
+		mapping->changed = true;
+		break;
+	}
+	return count;
+}
+
+static bool copies(const struct settings *settings)
+{
+	for (unsigned i = 0; i < settings->backing_count; i++) {
+		if (settings->backing[i] != BACKING_FILE)
+			return true;
+	}
+	return false;
+}
+
+/* How much text is in the ranges of PLAN. */
+static uint64_t text_inside(const struct image *image, const struct plan *plan)
+{
+	uint64_t bytes = 0;
+	for (unsigned r = 0; r < plan->range_count; r++) {
+		const struct plan_range *range = &plan->ranges[r];
+		for (size_t i = 0; i < image->count; i++) {
+			const struct mapping *mapping = &image->mappings[i];
+			uint64_t start = mapping->start > range->start ? mapping->start : range->start;
+			uint64_t end = mapping->end < range->end ? mapping->end : range->end;
+			bytes += mapping_is_text(mapping) && end > start ? end - start : 0;
+		}
+	}
+	return bytes;
+}
+
+void forecast_in_place(const struct elf_facts *elf, bool is_library, const struct settings *settings,
+                       const struct page_sizes *pages, struct file_forecast *out)
+{
+	struct mapping mappings[ELF_SEGMENTS_MAX + 2];
+	struct plan in_place, rest;
+	const struct elf_segment *first = &elf->segments[0];
+	uint64_t huge_bytes = pages->huge_bytes, phase = elf_phase(elf, pages);
+	*out = (struct file_forecast){0};
+	if (is_library)
+		phase = page_down((first->file_off - first->vaddr) % huge_bytes, pages->base_bytes);
+	if (elf->segment_count == 0 || (phase && elf->type != ET_DYN))
+		return;
+	bool is_full = settings->coverage == COVERAGE_FULL && copies(settings);
+	struct image image = {.mappings = mappings};
+	bool is_loaded = is_full && (is_library || elf->has_interp);
+	image.count = is_loaded ? loaded_mappings(elf, phase, pages->base_bytes, mappings)
+	                        : elf_mappings(elf, phase, pages->base_bytes, mappings);
+	if (is_library) {
+		image.exe_index = image.count;
+		image.has_exe = true;
+		mappings[image.count++] = (struct mapping){
+		    .start = UINT64_MAX - huge_bytes, .end = UINT64_MAX, .inode = OTHER_INODE, .path = ""};
+	}
+	plan_in_place(&image, 0, settings, elf_file_bytes(elf), huge_bytes, &in_place);
+	out->in_place_bytes = in_place.range_bytes;
+	out->text_bytes = text_inside(&image, &in_place);
+	if (!is_full)
+		return;
+	plan_rest_beside(&image, 0, settings, is_loaded, &in_place, &rest);
+	out->copied_bytes = rest.range_bytes;
+	out->text_bytes += text_inside(&image, &rest);
+}
+
 static void forecast_file(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,
                           struct forecast *out)
 {
-	struct mapping mappings[ELF_SEGMENTS_MAX];
-	uint64_t phase = elf_phase(elf, pages);
-	struct plan plan;
+	struct file_forecast forecast;
+	forecast_in_place(elf, false, settings, pages, &forecast);
 	out->file_needs_rebase = elf->type == ET_DYN; /* where it is loaded is random, so it nearly always does */
-	if (phase && elf->type != ET_DYN)
+	if (forecast.in_place_bytes == 0 || (!settings->rebase && elf->type == ET_DYN))
 		return;
-	struct image image = {.mappings = mappings};
-	image.count = elf_mappings(elf, phase, pages->base_bytes, mappings);
-	plan_in_place(&image, 0, settings, elf_file_bytes(elf), pages->huge_bytes, &plan);
-	if (settings->rebase || elf->type != ET_DYN)
-		out->file_bytes = plan.range_bytes;
+	out->file_bytes = forecast.in_place_bytes;
+	out->file_text_bytes = forecast.text_bytes;
+	out->copied_bytes = forecast.copied_bytes;
 }
 
 void forecast_make(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,

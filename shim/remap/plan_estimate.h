@@ -23,8 +23,23 @@ struct forecast {
 	uint64_t fewest_bytes, most_bytes; /* on huge pages by a private copy; equal for a program at a fixed address */
 	uint64_t file_bytes; /* on huge pages by the file backing, which may rebase a program that moves */
 	bool file_needs_rebase;
-	struct error reason; /* why there would be none, in the plan's words; unset otherwise */
+	uint64_t file_text_bytes, copied_bytes; /* as struct file_forecast */
+	struct error reason;                    /* why there would be none, in the plan's words; unset otherwise */
 };
+
+/* What becomes of an object's text with the file backing first, once its program stands at its entry point. */
+struct file_forecast {
+	uint64_t in_place_bytes; /* with what lies beside the text in its slots */
+	uint64_t copied_bytes;   /* private copies, with coverage "full" */
+	uint64_t text_bytes;     /* of its text on huge pages by either */
+};
+
+/*
+ * Forecast it for the object with these ELF headers, which stands where offset and address of its text agree, or as a
+ * library (IS_LIBRARY) where its beginning agrees. Never fails: all is 0 where nothing would be done.
+ */
+void forecast_in_place(const struct elf_facts *elf, bool is_library, const struct settings *settings,
+                       const struct page_sizes *pages, struct file_forecast *out);
 
 /*
  * Forecast the plan for the program with these ELF headers, under SETTINGS, on a system with PAGES, and with private

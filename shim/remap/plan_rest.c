@@ -97,6 +97,25 @@ static bool add_slots(const struct image *image, size_t text_index, const struct
 	return true;
 }
 
+void plan_rest_beside(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
+                      const struct plan *in_place, struct plan *out)
+{
+	uint64_t huge_bytes = in_place->page_bytes;
+	if (!plan_begin(image, map_index, settings, huge_bytes, out))
+		return;
+	const struct mapping object = image->mappings[map_index];
+	for (size_t i = 0; i < image->count; i++) {
+		if (!mapping_same_file(&image->mappings[i], &object) || !mapping_is_text(&image->mappings[i]))
+			continue;
+		if (!add_slots(image, i, in_place, is_loaded, out)) {
+			*out = (struct plan){.page_bytes = huge_bytes, .map_index = out->map_index};
+			error_set(&out->reason, REASON_TEXT_SCATTERED,
+			          "the text is in more pieces than hugexec handles (%d)", PLAN_PIECES_MAX);
+			return;
+		}
+	}
+}
+
 void plan_rest(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
                uint64_t huge_bytes, struct plan *out)
 {
@@ -105,17 +124,5 @@ void plan_rest(const struct image *image, size_t map_index, const struct setting
 	whole.coverage = COVERAGE_CHEAP;
 	whole.round_out = false;
 	plan_in_place(image, map_index, &whole, UINT64_MAX, huge_bytes, &in_place);
-	if (!plan_begin(image, map_index, settings, huge_bytes, out))
-		return;
-	const struct mapping object = image->mappings[map_index];
-	for (size_t i = 0; i < image->count; i++) {
-		if (!mapping_same_file(&image->mappings[i], &object) || !mapping_is_text(&image->mappings[i]))
-			continue;
-		if (!add_slots(image, i, &in_place, is_loaded, out)) {
-			*out = (struct plan){.page_bytes = huge_bytes, .map_index = out->map_index};
-			error_set(&out->reason, REASON_TEXT_SCATTERED,
-			          "the text is in more pieces than hugexec handles (%d)", PLAN_PIECES_MAX);
-			return;
-		}
-	}
+	plan_rest_beside(image, map_index, settings, is_loaded, &in_place, out);
 }

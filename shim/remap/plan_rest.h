@@ -23,3 +23,9 @@
  */
 void plan_rest(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
                uint64_t huge_bytes, struct plan *out);
+
+/*
+ * The same where IN_PLACE says which slots need no copy (plan_in_place()); plan_rest() takes those of whole text.
+ */
+void plan_rest_beside(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
+                      const struct plan *in_place, struct plan *out);

@@ -203,9 +203,11 @@ static void report_message(const struct report *report, char *message, size_t me
 
 int report_to_human(int fd, const struct report *report, int timeout_ms)
 {
-	char message[1024], shown[1024], line[sizeof shown + 16];
+	char message[1024], shown[1024], line[sizeof shown + 80];
 	report_message(report, message, sizeof message);
-	int bytes = snprintf(line, sizeof line, "hugexec: %s\n", text_printable(message, shown, sizeof shown));
+	bool is_small = report->outcome == OUTCOME_SKIPPED && report->reason.code == REASON_TEXT_SMALL;
+	int bytes = snprintf(line, sizeof line, "hugexec: %s%s\n", text_printable(message, shown, sizeof shown),
+	                     is_small ? "; \"hugexecctl explain\" tells of its libraries" : "");
 	return say(fd, line, (size_t)bytes, timeout_ms);
 }
 

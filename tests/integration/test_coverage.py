@@ -5,6 +5,7 @@ computed from the same file. A program is looked at while it writes to a pipe th
 """
 import fcntl
 import glob
+import json
 import os
 import pathlib
 import re
@@ -174,11 +175,17 @@ IN_LIBRARIES = {
 }
 
 
+def explained(hugexecctl, policy, backing, command):
+    said = json.loads(run([hugexecctl, "explain", "--json", f"--policy={policy}", f"--backing={backing}", command]).stdout)
+    return {**said, "libraries": {os.path.realpath(each["path"]): each for each in said["libraries"]}}
+
+
 @pytest.mark.parametrize("name", IN_LIBRARIES)
-def test_full_in_libraries(hugexec_command, name):
-    """All text of the libraries: in place, and the least of it copied."""
+def test_full_in_libraries(hugexec_command, hugexecctl, write_policy, name):
+    """All text of the libraries: in place, and the least of it copied; explain has said before how much."""
     *command, most = program(name, IN_LIBRARIES)
     policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s")
+    said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])
     line, entries = look(hugexec_command, command, policy, "file,thp")
     if line["outcome"] != "remapped" or any(each["huge_bytes"] and each["reason"] for each in line["objects"]):
         pytest.skip(str(line["reason"] or [each["reason"] for each in line["objects"]]))
@@ -189,6 +196,8 @@ def test_full_in_libraries(hugexec_command, name):
         all_text, huge = huge_text(entries, each["path"])
         copied = each["copied_bytes"]
         print(f"{name}, {os.path.basename(each['path'])}: {share(huge, all_text)}, copied {copied / MIB:.0f} MiB")
+        forecast = said["libraries"][os.path.realpath(each["path"])]
+        assert (forecast["copied_bytes"], -(-forecast["huge_bytes"] // PAGE) * PAGE) == (copied, all_text)
         assert huge == all_text and copied <= most * MIB < each["text_bytes"] and each["backing"] == "file", each
         done += 1
     assert done > 0
@@ -270,9 +279,10 @@ def check_asks(process, path):
 
 @pytest.mark.parametrize("kind", LINKED)
 @pytest.mark.parametrize("backing", ["file,thp", "thp"])
-def test_full_in_a_program(hugexec_command, asks, kind, backing):
+def test_full_in_a_program(hugexec_command, hugexecctl, write_policy, asks, kind, backing):
     """A program whose last slot of text has relocation data in it: copied once that is read-only, and right to the last word."""
     path = asks(kind)
+    said = explained(hugexecctl, write_policy(policy_with(coverage="full")), backing, path)["backings"][0]
     words, report = hugexec_command([path], policy_with(coverage="full"), backing)
     with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == f"{0x500000 // 8}\n"
@@ -285,6 +295,7 @@ def test_full_in_a_program(hugexec_command, asks, kind, backing):
     assert huge == all_text and line["reason"] is None, line
     if backing == "file,thp":
         assert line["backing"] == "file" and 0 < line["copied_bytes"] <= 4 * MIB
+        assert (said["copied_bytes"], said["huge_bytes"] + said["copied_bytes"]) == (line["copied_bytes"], line["huge_bytes"])
 
 
 def test_attach_leaves_relocation_data(hugexecctl, asks, write_policy):
@@ -311,3 +322,29 @@ def test_coverage_option(hugexec, write_policy, tmp_path, asks, wanted):
     if line["outcome"] != "remapped":
         pytest.skip(line["reason"])
     assert (line["copied_bytes"] > 0) == (wanted == "full"), line
+
+
+def test_explain_names_libraries_that_the_rule_leaves_alone(hugexecctl, hugexec, write_policy):
+    """A small program may be all libraries: explain, -v and compare say so, though the rule does not want them."""
+    command, policy = program("clang", IN_LIBRARIES)[0], write_policy(policy_with(min_text="2M", follow="none"))
+    said = run([hugexecctl, "explain", f"--policy={policy}", command]).stdout
+    assert re.search(r'^libraries  \d with \d\d+\.\d MiB of text, which the rule leaves alone; "libraries": true', said, re.MULTILINE), said
+    assert "so         its text would be left alone" in said
+    hint = '"hugexecctl explain" tells of its libraries'
+    assert hint in run([hugexec, f"--policy={policy}", "-v", "--", command, "--version"]).stderr
+    assert hint in run([hugexecctl, "compare", "-n1", f"--policy={policy}", "--", command, "--version"]).stdout
+
+
+def test_every_library_without_a_whole_slot(hugexecctl, hugexec_command, write_policy):
+    """With "full" a library of less than a whole huge page has work to do, too, if the policy asks for so little text."""
+    policy = policy_with(libraries=True, coverage="full", min_text="256K", follow="none", hold_timeout="60s")
+    command = program("clang", IN_LIBRARIES)[:2]
+    said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])["libraries"]
+    line, _ = look(hugexec_command, command, policy, "file,thp")
+    if line["outcome"] != "remapped":
+        pytest.skip(line["reason"])
+    done = {os.path.realpath(each["path"]): each for each in line["objects"][1:]}
+    small = [path for path, each in said.items() if 256 << 10 <= each["text_bytes"] < HUGE]
+    assert small
+    for path in small:
+        assert said[path]["needs_stop"] and path in done, path

@@ -31,6 +31,8 @@ static bool is_sane(const struct elf_facts *facts)
 	if (facts->has_interp > 1 || facts->build_id_bytes > ELF_BUILD_ID_MAX ||
 	    facts->segment_count > ELF_SEGMENTS_MAX)
 		return false;
+	if (facts->relro_vaddr >= ADDRESS_MAX || facts->relro_bytes >= ADDRESS_MAX - facts->relro_vaddr)
+		return false;
 	for (unsigned i = 0; i < facts->segment_count; i++) {
 		const struct elf_segment *segment = &facts->segments[i];
 		if (segment->vaddr >= ADDRESS_MAX || segment->mem_bytes >= ADDRESS_MAX - segment->vaddr ||

@@ -22,6 +22,7 @@ struct elf_facts {
 	uint8_t has_interp; /* dynamically linked */
 	uint8_t build_id_bytes;
 	uint8_t build_id[ELF_BUILD_ID_MAX];
+	uint64_t relro_vaddr, relro_bytes; /* what ld.so makes read-only (PT_GNU_RELRO); 0 bytes: none */
 	uint16_t segment_count;
 	struct elf_segment segments[ELF_SEGMENTS_MAX];
 };

@@ -29,6 +29,10 @@ static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_facts *fact
 			return -1;
 		if (phdr.p_type == PT_INTERP)
 			facts->has_interp = 1;
+		if (phdr.p_type == PT_GNU_RELRO) {
+			facts->relro_vaddr = phdr.p_vaddr;
+			facts->relro_bytes = phdr.p_memsz;
+		}
 		if (phdr.p_type != PT_LOAD)
 			continue;
 		if (facts->segment_count == ELF_SEGMENTS_MAX)
