@@ -366,8 +366,8 @@ static void note_missed(struct followed *followed)
 
 void exec_event_missed_entry(struct following *following, struct followed *followed)
 {
-	/* Told first: one that waits for us at its entry point runs on when that is dropped, and would see its tracer.
-	 */
+	/* Told first: one that waits for its AT_ENTRY runs on when that is given back, and may end before the report is
+	 * there. */
 	note_missed(followed);
 	end_waiting(following, followed, true);
 	entry_stop_drop(&followed->tracee);
@@ -389,9 +389,10 @@ void exec_event_end(struct following *following, struct followed *followed)
 
 void exec_event_timeout(struct following *following)
 {
+	/* Told before its entry point is given back, for the same reason as above. */
 	for (size_t i = 0; i < following->count; i++) {
-		entry_stop_drop(&following->list[i].tracee);
 		note_missed(&following->list[i]);
 		exec_event_end(following, &following->list[i]);
+		entry_stop_drop(&following->list[i].tracee);
 	}
 }

@@ -243,7 +243,7 @@ def test_dry_run_is_explain_and_runs_nothing(hugexec, hugexecctl, write_policy, 
     for environment in ({}, {"HUGEXEC": "off"}):
         done = run([hugexec, f"--policy={policy}", "--dry-run", "--", "touch", made], env={**os.environ, **environment})
         assert (done.returncode, done.stdout, done.stderr) == (0, said, "") and not made.exists()
-    done = run([hugexec, "--dry-run", "--", "no-such-program"])
+    done = run([hugexec, "--dry-run", "--", "no-such-program"], env={"PATH": "/usr/bin:/bin"})  # folders that anyone may look into
     assert done.returncode == 127 and done.stdout == ""
     done = run([hugexec, f"--policy={write_policy('{')}", "--dry-run", "--", "touch", made])
     assert done.returncode == 125 and "policy-invalid" in done.stderr and not made.exists()
