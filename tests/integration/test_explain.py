@@ -314,6 +314,7 @@ def test_explain_a_program_that_cannot_be_looked_at(hugexecctl, write_policy, bi
 # Nothing is changed, and what is said is what is done
 
 WRITES = re.compile(r"O_(WRONLY|RDWR|CREAT|TMPFILE|TRUNC)")
+COUNTS = (".gcda",) if "HUGEXEC_COVERAGE" in os.environ else ()  # what a build that counts its lines writes at its end
 CHANGES = ("fadvise64", "fallocate", "ftruncate", "memfd_create", "mkdir", "mknod", "rename", "unlink", "link", "symlink", "chmod", "readahead")
 
 
@@ -322,7 +323,7 @@ def changing_calls(trace):
     found = []
     for line in trace.splitlines():
         opened = re.search(r"\bopen(at|at2)?\(.*", line)
-        if opened and WRITES.search(line) and '"/dev/null"' not in line:
+        if opened and WRITES.search(line) and '"/dev/null"' not in line and not line.split('"')[1].endswith(COUNTS):
             found.append(line)
         if re.search(rf"\b({'|'.join(CHANGES)})(at|at2)?\(", line):
             found.append(line)

@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <json-c/json.h>
 
+#include "ctl/advise_print.h"
 #include "ctl/survey.h"
 
 #define MIB        (UINT64_C(1) << 20)
@@ -216,6 +218,56 @@ static void a_program_that_hardly_runs_is_not_judged(void **state)
 	assert_int_equal(ask(text, sizeof text), ADVICE_UNKNOWN);
 }
 
+/* What PRINT writes of a machine with counters, in a fresh string. */
+static char *printed(void (*print)(const struct survey *survey, const struct watch *watch, const struct huge_tlb *tlb))
+{
+	static const struct watch nothing;
+	const struct huge_tlb tlb = {.verdict = TLB_SPLITS};
+	const struct survey counted = {
+	    .facts = {.has_counters = true,
+	              .page_bytes = 4096,
+	              .seconds = 2,
+	              .touched = {.samples = 1000},
+	              .covered_share = 1,
+	              .counts = {[COUNT_CYCLES] = 4e9,
+	                         [COUNT_INSTRUCTIONS] = 2e9,
+	                         [COUNT_WALKS] = 6e6,
+	                         [COUNT_WALK_CYCLES] = 2e8,
+	                         [COUNT_FIRST_MISSES] = 1e7}},
+	};
+	FILE *terminal = stdout;
+	char *text = NULL;
+	size_t bytes;
+	stdout = open_memstream(&text, &bytes);
+	assert_non_null(stdout);
+	print(&counted, &nothing, &tlb);
+	fclose(stdout);
+	stdout = terminal;
+	return text;
+}
+
+static void counters_are_told(void **state)
+{
+	(void)state;
+	char *text = printed(advise_print), *json = printed(advise_print_json);
+	assert_non_null(strstr(text,
+	                       "counted      CPI 2.00; per 1,000 instructions 3.00 page walks and 5.00 misses that the "
+	                       "second level answers; 5.0 % of cycles in walks\n"));
+	assert_null(strstr(text, "no counters here"));
+	/* Whether to change anything is not this machine's to say. */
+	assert_non_null(strstr(text,
+	                       "yes: 5.0 % of its cycles are page walks for instructions (counted; sure); but that is "
+	                       "of another machine, for this one's TLB holds no huge pages"));
+	json_object *object = json_tokener_parse(json), *counters = json_object_object_get(object, "counters");
+	assert_true(json_object_get_double(json_object_object_get(counters, "cycles_per_instruction")) == 2);
+	assert_true(json_object_get_double(json_object_object_get(counters, "walks_per_1000_instructions")) == 3);
+	assert_true(json_object_get_double(json_object_object_get(counters, "walk_cycle_share")) == 0.05);
+	assert_string_equal(json_object_get_string(json_object_object_get(object, "advice")), "yes");
+	json_object_put(object);
+	free(text);
+	free(json);
+}
+
 /* Known without a process. */
 static void estimates(void **state)
 {
@@ -253,6 +305,7 @@ int main(void)
 	    cmocka_unit_test(what_fits_the_second_level_only_is_maybe),
 	    cmocka_unit_test(a_jit_is_told_what_part),
 	    cmocka_unit_test(with_counters_they_decide),
+	    cmocka_unit_test(counters_are_told),
 	    cmocka_unit_test(a_program_that_hardly_runs_is_not_judged),
 	};
 	map_text();
