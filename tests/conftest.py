@@ -4,6 +4,7 @@ import pytest
 
 from lib.process import end_processes
 from lib.programs import build_bigtext
+from lib.started import remove_perf_maps
 from lib.surroundings import pytest_configure  # noqa: F401
 
 
@@ -14,6 +15,7 @@ def bigtext():
 
 
 @pytest.fixture(autouse=True)
-def no_process_is_left():
+def nothing_is_left():
     yield
     end_processes()
+    remove_perf_maps()

@@ -82,10 +82,23 @@ def processes():
 
 
 def files():
+    yield from perf_maps()
     for folder in {"/tmp", "/dev/shm", tempfile.gettempdir()}:
         for name in os.listdir(folder):
             if name.startswith("hugexec-") and name not in LOCKS:
                 yield f"file: {folder}/{name}"
+
+
+def perf_maps():
+    """Those of processes that this phase has started (lib/started.py): other runs have files of that kind, too."""
+    path = pathlib.Path(os.environ.get("HUGEXEC_STARTED", ""))
+    if path.is_file():
+        started, since = set(path.read_text().split()), pathlib.Path(sys.argv[1]).stat().st_mtime
+        for name in os.listdir("/tmp"):
+            found = re.fullmatch(r"perf-(\d+)\.map", name)
+            with contextlib.suppress(OSError):
+                if found and found[1] in started and os.lstat(f"/tmp/{name}").st_ctime > since:
+                    yield f"file: /tmp/{name}"
 
 
 def state():
@@ -94,7 +107,7 @@ def state():
 
 def is_in_use(line):
     """Names of what tests make hold the pid of their pytest: another may be at work beside this run."""
-    return any(pathlib.Path("/proc", pid).exists() for pid in re.findall(r"hugexec-[a-z-]+(\d+)", line))
+    return any(pathlib.Path("/proc", pid).exists() for pid in re.findall(r"(?:hugexec-[a-z-]+|/tmp/perf-)(\d+)", line))
 
 
 def differences(before):

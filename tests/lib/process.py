@@ -5,8 +5,10 @@ import pathlib
 import subprocess
 import time
 
+from lib.started import NotedPopen
 
-class Process(subprocess.Popen):
+
+class Process(NotedPopen):
     """
     A started program that never outlives its test: ended where its block is left by a failed assertion (Popen's own
     __exit__ would wait for it for ever), and when the test is over.
