@@ -61,6 +61,14 @@ char *remap_read_smaps(pid_t pid, uint64_t end_addr)
 	return NULL;
 }
 
+/* A file on tmpfs is memory to the kernel, too, and counted as that; but it is the file that is mapped, not a copy. */
+static uint64_t copied_bytes_of(const struct smaps_entry *entry)
+{
+	static const char memfd[] = "/memfd:";
+	bool is_memfd = strncmp(entry->path, memfd, sizeof memfd - 1) == 0;
+	return (is_memfd ? entry->shmem_pmd_bytes : 0) + entry->anon_huge_bytes;
+}
+
 uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum backing *how)
 {
 	uint64_t huge_bytes = 0;
@@ -70,10 +78,11 @@ uint64_t remap_huge_bytes(const char *smaps, uint64_t start, uint64_t end, enum 
 		if (entry.start < start || entry.end > end || entry.perms[2] != 'x')
 			continue;
 		uint64_t hugetlb_bytes = entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes;
-		uint64_t thp_bytes = entry.shmem_pmd_bytes + entry.anon_huge_bytes;
-		huge_bytes += hugetlb_bytes + thp_bytes + entry.file_pmd_bytes;
-		if (how && hugetlb_bytes + thp_bytes + entry.file_pmd_bytes > 0)
-			*how = hugetlb_bytes ? BACKING_HUGETLB : thp_bytes ? BACKING_THP : BACKING_FILE;
+		uint64_t entry_bytes =
+		    hugetlb_bytes + entry.shmem_pmd_bytes + entry.anon_huge_bytes + entry.file_pmd_bytes;
+		huge_bytes += entry_bytes;
+		if (how && entry_bytes > 0)
+			*how = hugetlb_bytes ? BACKING_HUGETLB : copied_bytes_of(&entry) ? BACKING_THP : BACKING_FILE;
 	}
 	return huge_bytes;
 }
@@ -85,8 +94,8 @@ uint64_t remap_copied_bytes(const char *smaps, uint64_t start, uint64_t end)
 	struct smaps_entry entry;
 	while (smaps_next(&cursor, &entry) == 1) {
 		if (entry.start >= start && entry.end <= end && entry.perms[2] == 'x')
-			copied_bytes += entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes +
-			                entry.shmem_pmd_bytes + entry.anon_huge_bytes;
+			copied_bytes +=
+			    entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes + copied_bytes_of(&entry);
 	}
 	return copied_bytes;
 }
