@@ -168,6 +168,94 @@ def test_whole_slots_alone(hugexec_command, name):
     assert huge == line["huge_bytes"] == whole_slots_of_addresses(command[0])[0][0] < all_text
 
 
+# The kernel may put something of another library's into the 2 MiB in which the last text of one ends (rustc's are such).
+TRIES = 8
+
+
+def explained(hugexecctl, policy, backing, command):
+    said = json.loads(run([hugexecctl, "explain", "--json", f"--policy={policy}", f"--backing={backing}", command]).stdout)
+    return {**said, "libraries": {os.path.realpath(each["path"]): each for each in said["libraries"]}}
+
+
+# Programs whose linker, lld, puts read-only data out of step with the text beside it, and relocation data behind it.
+CHROMIUM = {"chromium": (lambda: "/usr/lib/chromium/chromium", "--version")}
+
+
+@pytest.mark.parametrize("name", [*SAYS, *CHROMIUM])
+def test_full(hugexec_command, hugexecctl, write_policy, name):
+    """All text of the program and of its libraries, with at most 4 MiB of private memory for each; explain has said how much."""
+    command = program(name, {**SAYS, **CHROMIUM})
+    policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s")
+    said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])["backings"][0]
+    line, entries = look(hugexec_command, command, policy, "file,thp")
+    if line["outcome"] != "remapped" or line["backing"] != "file":
+        pytest.skip(str(line["reason"]))
+    assert said["copied_bytes"] == line["objects"][0]["copied_bytes"]
+    for each in line["objects"]:
+        all_text, huge = huge_text(entries, os.path.realpath(each["path"]))
+        print(f"{name}, {os.path.basename(each['path'])}: {share(huge, all_text)}, copied {each['copied_bytes'] / MIB:.0f} MiB")
+        assert huge == all_text and each["copied_bytes"] <= 4 * MIB, each
+
+
+def test_full_in_a_library_loaded_later(hugexecctl, hugexec_command, write_policy, tmp_path):
+    """A JVM is loaded by its launcher: prepared, its whole slots come in place; attach has the ends, in place as well."""
+    java = shutil.which("java")
+    if not java:
+        pytest.skip("no java")
+    java = os.path.realpath(java)
+    jvm = os.path.join(os.path.dirname(os.path.dirname(java)), "lib", "server", "libjvm.so")
+    if not os.path.exists(jvm):
+        pytest.skip("java has no libjvm of its own")
+    run(["sync", jvm])
+    (tmp_path / "Waits.java").write_text("public class Waits { public static void main(String[] a) throws Exception {"
+                                         " System.out.println(\"up\"); System.in.read(); } }")
+    policy = policy_with(libraries={"prepare": [jvm]}, coverage="full", min_text="2M", follow="none", backing=["file", "thp"])
+    words, report = hugexec_command([java, tmp_path / "Waits.java"], policy, "file,thp")
+    with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != "up\n":
+            pytest.skip("this java compiles no single file")
+        prepared = [each for each in read_report(report)[0]["objects"] if each["path"] == jvm]
+        if not prepared or prepared[0]["reason"] or prepared[0]["prepared_bytes"] == 0:
+            pytest.skip(str(prepared))
+        all_text, before = huge_text(smaps(process.pid), jvm)
+        done = run([hugexecctl, "attach", f"--policy={write_policy(policy)}", "--json", process.pid])
+        if "ptrace" in done.stdout + done.stderr:
+            pytest.skip(done.stdout + done.stderr)
+        _, after = huge_text(smaps(process.pid), jvm)
+        process.communicate("\n", timeout=60)
+    copied = sum(each["copied_bytes"] for each in json.loads(done.stdout)["objects"])
+    print(f"libjvm: {share(before, all_text)} by itself, {share(after, all_text)} after attach, copied {copied / MIB:.0f} MiB")
+    assert process.returncode == 0 and 0 < before < all_text
+    assert after == all_text and copied <= 4 * MIB
+
+
+@pytest.mark.parametrize("coverage", ["cheap", "full"])
+def test_processes_share_their_text(hugexec_command, bigtext, coverage):
+    """Eight processes have hardly more text in memory than one: the sum of their shares (Pss), by smaps."""
+    path, count = bigtext(8), 8
+    run(["sync", path])
+    policy = policy_with(round_out=True, coverage=coverage)
+
+    def text_in_memory(count):
+        processes = [Process(hugexec_command([path, "sleep"], policy, "file")[0], stdout=subprocess.PIPE, text=True) for _ in range(count)]
+        try:
+            for process in processes:
+                assert "ready\n" in iter(process.stdout.readline, "")
+            found = [[entry for entry in smaps(process.pid) if entry["path"] == path and "x" in entry["perms"]] for process in processes]
+            return sum(entry["Pss"] for entries in found for entry in entries), sum(huge_text_bytes_of(entry) for entries in found for entry in entries)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+    one, one_huge = text_in_memory(1)
+    if not one_huge:
+        pytest.skip("its file's text is not on huge pages here")
+    all_of_them, huge = text_in_memory(count)
+    assert huge == count * one_huge
+    assert all_of_them <= 1.05 * one, (one, all_of_them)
+
+
 # Compilers that are mostly libraries, and MiB of copies a library: what gold has linked has relocation data right behind its
 # text; half the text of what lld has linked is out of step with its file.
 IN_LIBRARIES = {
@@ -176,18 +264,16 @@ IN_LIBRARIES = {
 }
 
 
-def explained(hugexecctl, policy, backing, command):
-    said = json.loads(run([hugexecctl, "explain", "--json", f"--policy={policy}", f"--backing={backing}", command]).stdout)
-    return {**said, "libraries": {os.path.realpath(each["path"]): each for each in said["libraries"]}}
-
-
 @pytest.mark.parametrize("name", IN_LIBRARIES)
 def test_full_in_libraries(hugexec_command, hugexecctl, write_policy, name):
     """All text of the libraries: in place, and the least of it copied; explain has said before how much."""
     *command, most = program(name, IN_LIBRARIES)
     policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s")
     said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])
-    line, entries = look(hugexec_command, command, policy, "file,thp")
+    for _ in range(TRIES):
+        line, entries = look(hugexec_command, command, policy, "file,thp")
+        if not any(str(each["reason"]).startswith("data-beside-text") for each in line["objects"]):
+            break
     if line["outcome"] != "remapped" or any(each["huge_bytes"] and each["reason"] for each in line["objects"]):
         pytest.skip(str(line["reason"] or [each["reason"] for each in line["objects"]]))
     done = 0
@@ -198,7 +284,7 @@ def test_full_in_libraries(hugexec_command, hugexecctl, write_policy, name):
         copied = each["copied_bytes"]
         print(f"{name}, {os.path.basename(each['path'])}: {share(huge, all_text)}, copied {copied / MIB:.0f} MiB")
         forecast = said["libraries"][os.path.realpath(each["path"])]
-        assert (forecast["copied_bytes"], -(-forecast["huge_bytes"] // PAGE) * PAGE) == (copied, all_text)
+        assert forecast["copied_bytes"] == copied and 0 <= all_text - forecast["huge_bytes"] < 2 * PAGE * len(text_segments(each["path"]))
         assert huge == all_text and copied <= most * MIB < each["text_bytes"] and each["backing"] == "file", each
         done += 1
     assert done > 0
