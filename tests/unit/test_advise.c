@@ -268,6 +268,29 @@ static void counters_are_told(void **state)
 	free(json);
 }
 
+/* However much time is lost in page walks: what hugexec cannot change is no reason for it. */
+static void what_hugexec_cannot_change_is_no_reason(void **state)
+{
+	(void)state;
+	char text[512];
+	struct advice_facts facts = {.has_counters = true,
+	                             .seconds = 2,
+	                             .touched = {.samples = 1000},
+	                             .covered_share = 0.9,
+	                             .counts = {[COUNT_CYCLES] = 1e9, [COUNT_INSTRUCTIONS] = 1e9, [COUNT_WALKS] = 4e6}};
+	assert_int_equal(advise(&facts, text, sizeof text), ADVICE_YES);
+	assert_string_equal(text,
+	                    "about 10.0 % of its cycles are page walks for instructions (walks were counted, at 25 "
+	                    "cycles each; fairly sure)");
+	facts.huge_share = 0.8;
+	assert_int_equal(advise(&facts, text, sizeof text), ADVICE_NO);
+	assert_non_null(strstr(text, "but its text is on huge pages already, where it is 80 % of the time"));
+	facts.huge_share = 0;
+	facts.covered_share = 0.02;
+	assert_int_equal(advise(&facts, text, sizeof text), ADVICE_NO);
+	assert_non_null(strstr(text, "hugexec would put text on huge pages where it is 2 % of the time"));
+}
+
 /* Known without a process. */
 static void estimates(void **state)
 {
@@ -306,6 +329,7 @@ int main(void)
 	    cmocka_unit_test(a_jit_is_told_what_part),
 	    cmocka_unit_test(with_counters_they_decide),
 	    cmocka_unit_test(counters_are_told),
+	    cmocka_unit_test(what_hugexec_cannot_change_is_no_reason),
 	    cmocka_unit_test(a_program_that_hardly_runs_is_not_judged),
 	};
 	map_text();
