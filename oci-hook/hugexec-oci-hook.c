@@ -38,6 +38,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/kill_switch.h"
 #include "base/retry.h"
 #include "base/say.h"
 #include "base/utf8.h"
@@ -308,6 +309,8 @@ static int run_hook(void)
 		record_sweep(RECORD_DIRECTORY);
 		return EXIT_SUCCESS;
 	}
+	if (is_switched_off())
+		return EXIT_SUCCESS;
 	if (no_policy)
 		return give_up(&err);
 	if (!policy_may_remap(container.policy, VIA_HOOK))
@@ -349,6 +352,8 @@ int main(int argc, char **argv)
 	}
 	if (argc - optind > 1)
 		return wrong_usage("more than one stage");
+	if (container.policy_file && !container.policy_file[0])
+		return wrong_usage("--policy=FILE: the name of the file is empty");
 	if (container.report.path && strcmp(container.report.path, "-") == 0)
 		return wrong_usage("--report takes a file: standard error is the runtime's");
 	if (isatty(STDIN_FILENO))

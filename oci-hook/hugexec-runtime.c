@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/kill_switch.h"
 #include "base/say.h"
 #include "base/utf8.h"
 #include "config.h"
@@ -100,7 +101,7 @@ int main(int argc, char **argv)
 	struct runtime_call call;
 	char runtime[PATH_MAX];
 	runtime_call_parse(&argc, argv, &call);
-	if (call.creates && add_hook(&call, &err) < 0)
+	if (call.creates && !is_switched_off() && add_hook(&call, &err) < 0)
 		tell(&call, "warning", &err);
 	err = (struct error){0};
 	int found = real_runtime_find(call.runtime, runtime, sizeof runtime, &err);

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/kill_switch.h"
 #include "base/say.h"
 #include "base/size.h"
 #include "ctl/explain.h"
@@ -84,8 +85,8 @@ static void report_untraced(const struct options *options, const char *exe, uint
 	    .text_bytes = text_bytes,
 	};
 	snprintf(report.exe, sizeof report.exe, "%s", exe);
-	if (decision && decision->rule_name)
-		snprintf(report.rule, sizeof report.rule, "%s", decision->rule_name);
+	if (decision)
+		policy_rule_label(decision, report.rule, sizeof report.rule);
 	deliver_report(&options->report, &report, 0, fails_launch, time_to_tell_ms(until_us));
 }
 
@@ -226,8 +227,7 @@ int main(int argc, char **argv)
 	case OPTIONS_WRONG: return EXIT_FAILED;
 	default: break;
 	}
-	const char *environment_switch = getenv("HUGEXEC");
-	if (environment_switch && strcmp(environment_switch, "off") == 0 && !options.dry_run)
+	if (!options.dry_run && is_switched_off())
 		return execute(&options);
 	return own_stack_call(run, &options);
 }

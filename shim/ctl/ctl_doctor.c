@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/kill_switch.h"
 #include "base/proc.h"
 #include "base/size.h"
 #include "base/utf8.h"
@@ -61,6 +62,7 @@ struct doctor {
 	bool may_trace;
 	bool sees_proc;
 	bool has_policy;
+	bool is_off; /* by somebody */
 };
 
 __attribute__((format(printf, 5, 6))) static void fact(struct doctor *doctor, const char *topic, const char *name,
@@ -205,6 +207,10 @@ static void look_at_policy(struct doctor *doctor)
 	    .require_root_owned = geteuid() == 0, .observe = add_policy_file, .observe_context = doctor};
 	struct policy *policy = NULL;
 	struct error err = {0};
+	doctor->is_off = is_switched_off();
+	if (doctor->is_off)
+		findings_add(&doctor->findings, "policy", "switch", MARK_BAD, "hugexec is switched off",
+		             "remove " KILL_SWITCH_FILE ", or unset HUGEXEC");
 	doctor->has_policy = policy_load(&sources, &policy, NULL, &err) == 0;
 	if (doctor->has_policy)
 		policy_free(policy);
@@ -357,7 +363,7 @@ int ctl_doctor(int argc, char **argv)
 	look_at_tracing(&doctor);
 	look_at_limits(&doctor);
 	look_at_switches(&doctor);
-	bool usable = doctor.has_policy && doctor.may_trace && doctor.sees_proc;
+	bool usable = !doctor.is_off && doctor.has_policy && doctor.may_trace && doctor.sees_proc;
 	usable &= doctor.works[BACKING_FILE] || doctor.works[BACKING_HUGETLB] || doctor.works[BACKING_THP];
 	if (json) {
 		print_json(&doctor, &host, usable);

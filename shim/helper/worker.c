@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/kill_switch.h"
 #include "policy/policy.h"
 #include "report/deliver.h"
 #include "tracer/trace_loop.h"
@@ -99,6 +100,9 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	if (peer_receive(peer, connection, REQUEST_MS, err) < 0)
 		return -1;
 	fault_point("helper-received");
+	if (is_switched_off())
+		return error_set(err, REASON_SWITCHED_OFF, "hugexec is switched off on this host by %s",
+		                 KILL_SWITCH_FILE);
 	client.job.policy = load_policy(options, err);
 	if (!client.job.policy ||
 	    tracee_seize(tracee, peer->sender.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, err) < 0)

@@ -30,7 +30,8 @@ static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
                            "  -h, --help       this text\n"
                            "  -V, --version    the version\n"
                            "\n"
-                           "With HUGEXEC=off in the environment COMMAND is executed at once.\n"
+                           "If HUGEXEC in the environment is off, no, false or 0, or if\n"
+                           "/run/hugexec/disabled exists, COMMAND is executed at once.\n"
                            "Exit status: COMMAND's; 127 not found, 126 cannot be executed, 125 wrong usage\n"
                            "or the policy's \"on_error\": \"fail\"; with --dry-run a broken policy, too.\n"
                            "\n"
@@ -104,7 +105,11 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 	/* "+": the first word that is no option is COMMAND, and what follows is its own. */
 	while ((option = getopt_long(argc, argv, "+:hqvV", known, NULL)) != -1) {
 		switch (option) {
-		case POLICY: out->policy_file = optarg; break;
+		case POLICY:
+			if (!optarg[0])
+				return wrong("--policy=FILE: the name of the file is empty");
+			out->policy_file = optarg;
+			break;
 		case BACKING:
 			out->overrides.backing = optarg;
 			if (check_override("--backing=LIST", &out->overrides) != OPTIONS_RUN)
@@ -116,7 +121,11 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 				return OPTIONS_WRONG;
 			break;
 		case ARGV0: out->argv0 = optarg; break;
-		case REPORT: out->report.path = optarg; break;
+		case REPORT:
+			if (!optarg[0])
+				return wrong("--report=FILE: the name of the file is empty");
+			out->report.path = optarg;
+			break;
 		case DRY_RUN: out->dry_run = true; break;
 		case VERBOSE:
 		case 'v': out->report.verbosity = VERBOSITY_VERBOSE; break;

@@ -3,6 +3,7 @@
  * Matching: facts against rules. No I/O: a user's name that is not known is asked for, once all else of a rule holds.
  */
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,4 +162,14 @@ bool policy_may_remap_container(const struct policy *policy, const struct annota
 {
 	struct match_input facts = {.via = VIA_HOOK, .annotations = annotations, .annotation_count = count};
 	return may_remap(policy, &facts, false);
+}
+
+void policy_rule_label(const struct decision *decision, char *out, size_t out_bytes)
+{
+	if (!decision->rule_matched)
+		out[0] = '\0';
+	else if (decision->rule_name)
+		snprintf(out, out_bytes, "%s", decision->rule_name);
+	else
+		snprintf(out, out_bytes, "rule %zu of %s", decision->rule_index + 1, decision->rule_file);
 }

@@ -134,6 +134,11 @@ int policy_parse(const char *text, size_t text_bytes, const char *name, struct p
 
 void policy_free(struct policy *policy);
 
+/*
+ * What to call the rule of DECISION, into OUT: its name, "rule N of FILE" if it has none, "" if no rule matched.
+ */
+void policy_rule_label(const struct decision *decision, char *out, size_t out_bytes);
+
 /* Which facts some rule looks at, as fact_bit bits: what the caller need not gather otherwise. */
 unsigned policy_needs(const struct policy *policy);
 

@@ -40,7 +40,7 @@ struct report {
 	pid_t pid;
 	char exe[PATH_MAX];
 	enum via via;
-	char rule[128]; /* empty: none matched, or it has no name */
+	char rule[128]; /* its name, or "rule N of FILE"; empty: none matched */
 	enum outcome outcome;
 	struct error reason; /* unset: null */
 	enum backing backing;

@@ -85,7 +85,7 @@ static int decide(pid_t pid, const struct policy *policy, const struct overrides
 		return -1;
 	settings_override(&decision->settings, overrides, NULL);
 	snprintf(report->exe, sizeof report->exe, "%s", store->exe);
-	snprintf(report->rule, sizeof report->rule, "%s", decision->rule_name ? decision->rule_name : "");
+	policy_rule_label(decision, report->rule, sizeof report->rule);
 	match_input_free(store);
 	if (decision->action == ACTION_REMAP)
 		return 0;

@@ -288,7 +288,9 @@ enum exec_outcome exec_event_handle(struct following *following, struct followed
 	exec_names_read(&followed->tracee, &names);
 	int decided = decide(following, &followed->tracee, &names, &store, &decision, &report.reason);
 	struct error reason = decided < 0 ? report.reason : (struct error){0};
-	report_begin(&report, following, followed->tracee.pid, decided < 0 ? NULL : store.exe, decision.rule_name);
+	report_begin(&report, following, followed->tracee.pid, decided < 0 ? NULL : store.exe, NULL);
+	if (decided == 0)
+		policy_rule_label(&decision, report.rule, sizeof report.rule);
 	report.reason = reason;
 	*settings = decision.settings;
 	limit_hold(&followed->tracee, settings);

@@ -43,6 +43,8 @@ def test_wrong_usage(hugexec, arguments):
     (["--backing", "ls", "-l"], "--backing=LIST: no backing 'ls': choose from file, hugetlb, thp"),
     (["--coverage=Full", "ls"], "--coverage=WORD: no coverage 'Full': choose cheap or full"),
     (["--policy", "ls"], "no COMMAND given: 'ls' is the value of --policy"),
+    (["--policy=", "true"], "--policy=FILE: the name of the file is empty"),
+    (["--report=", "true"], "--report=FILE: the name of the file is empty"),
     (["--policy"], "option '--policy' lacks its value"),
     (["--verbose=1", "true"], "option '--verbose=1' takes no value"),
     (["--nonsense", "true"], "unknown option '--nonsense'"),
@@ -135,6 +137,30 @@ def test_off(hugexec_run, bigtext):
     assert done.stdout == "off\n" and report == []
     done, report = hugexec_run([bigtext(4)], env={**os.environ, "HUGEXEC": "on"}, backing="thp")
     assert report[0]["outcome"] == "remapped"
+
+
+@pytest.mark.parametrize("value, is_off", [("OFF", True), ("no", True), ("False", True), ("0", True), ("", False), ("offset", False)])
+def test_words_that_switch_it_off(hugexec_run, bigtext, value, is_off):
+    done, report = hugexec_run([bigtext(4), "exit", "9"], env={**os.environ, "HUGEXEC": value}, backing="thp")
+    assert done.returncode == 9 and (report == []) == is_off, report
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a /run of its own")
+def test_switched_off_for_the_host(hugexec, hugexecctl, write_policy, bigtext, tmp_path):
+    """As long as /run/hugexec/disabled is there; doctor says so."""
+    script = ("mount -t tmpfs tmpfs /run && mkdir /run/hugexec && $hugexec $program; touch /run/hugexec/disabled && $hugexec $program;"
+              "$ctl doctor /tmp; echo $?; rm /run/hugexec/disabled; $hugexec $program")
+    report = tmp_path / "report.json"
+    done = run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], env={
+        **os.environ, "hugexec": f"{hugexec} --policy={write_policy(ALL)} --backing=thp --report={report}", "program": bigtext(4), "ctl": hugexecctl})
+    assert done.returncode == 0 and len(report.read_text().splitlines()) == 2, done.stderr
+    assert "hugexec is switched off" in done.stdout and "\n1\n" in done.stdout, done.stdout
+
+
+def test_the_last_of_quiet_and_verbose_counts(hugexec_run, bigtext):
+    for options, says in ((["-q", "-v"], True), (["-v", "-q"], False)):
+        done, _ = hugexec_run([bigtext(4)], options=options, backing="thp")
+        assert bool(done.stderr) == says, done.stderr
 
 
 def test_verbose(hugexec_run, bigtext):
