@@ -34,7 +34,8 @@ const char *nearest_word(const char *typed, const char *const *words)
 	unsigned best_distance = EDITS_FOR_A_TYPO + 1;
 	for (; *words; words++) {
 		unsigned distance = edit_distance(typed, *words);
-		if (distance < best_distance && distance < strlen(*words)) {
+		/* A short word with half of its letters changed is another word. */
+		if (distance < best_distance && distance * 2 < strlen(*words)) {
 			best_distance = distance;
 			best = *words;
 		}

@@ -127,6 +127,8 @@ int ctl_attach(int argc, char **argv)
 	}
 	if (settings_override(&ignored, &overrides, &err) < 0)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
+	if (policy_file && !policy_file[0])
+		return ctl_wrong_usage(argv[0], "--policy=FILE: the name of the file is empty");
 	if (optind == argc)
 		return ctl_wrong_usage(argv[0], "no PID given");
 	for (int i = optind; i < argc; i++) {

@@ -73,6 +73,8 @@ int ctl_compare(int argc, char **argv)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
 	if (optind == argc)
 		return ctl_wrong_usage(argv[0], "it takes a COMMAND");
+	if (request.policy_file && !request.policy_file[0])
+		return ctl_wrong_usage(argv[0], "--policy=FILE: the name of the file is empty");
 	request.command = argv + optind;
 	static struct comparison comparison; /* too large for the stack */
 	if (compare_runs(&request, &comparison) < 0)

@@ -94,6 +94,8 @@ int ctl_explain(int argc, char **argv)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
 	if (argc - optind != 1)
 		return ctl_wrong_usage(argv[0], "it takes one PROGRAM");
+	if (request.policy_file && !request.policy_file[0])
+		return ctl_wrong_usage(argv[0], "--policy=FILE: the name of the file is empty");
 	request.command = argv[optind];
 	int result = user ? become(argv[0], user) : CTL_OK;
 	if (result == CTL_OK)

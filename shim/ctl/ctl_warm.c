@@ -161,6 +161,8 @@ int ctl_warm(int argc, char **argv)
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
+	if (policy_file && !policy_file[0])
+		return ctl_wrong_usage(argv[0], "--policy=FILE: the name of the file is empty");
 	if (warm.by_policy == (optind < argc))
 		return ctl_wrong_usage(argv[0], "it takes either FILEs or --policy");
 	return warm_all(&warm, policy_file, argv + optind);

@@ -33,12 +33,14 @@ void status_table_add(struct status_table *table, pid_t pid, const char *command
 	table->rows = larger;
 	if (table->count == 0 || larger[table->count - 1].pid != pid)
 		table->process_count++;
+	/* What lies beside the text in a huge page is no text. */
+	uint64_t huge_bytes = object->huge_bytes < object->text_bytes ? object->huge_bytes : object->text_bytes;
 	larger[table->count++] = (struct status_row){.pid = pid,
 	                                             .command = strdup(command),
 	                                             .name = strdup(text_object_name(object, name, sizeof name)),
 	                                             .container = container ? strdup(container) : NULL,
 	                                             .text_bytes = object->text_bytes,
-	                                             .huge_bytes = object->huge_bytes,
+	                                             .huge_bytes = huge_bytes,
 	                                             .backing = object->backing};
 }
 

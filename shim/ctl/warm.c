@@ -48,11 +48,11 @@ void warm_file(const char *path, warm_observer *observe, void *context, struct w
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		out->missing = errno == ENOENT || errno == ENOTDIR;
-		error_set_errno(&out->reason, errno, REASON_TEXT_UNREADABLE, "opening it");
+		error_set_errno(&out->reason, errno, REASON_TEXT_UNREADABLE, "opening %s", path);
 		return;
 	}
 	if (!S_ISREG(st.st_mode)) {
-		error_set(&out->reason, REASON_TEXT_UNREADABLE, "it is not a plain file");
+		error_set(&out->reason, REASON_TEXT_UNREADABLE, "%s is not a plain file", path);
 		return;
 	}
 	if (elf_reader_start(&reader, fd, &out->reason) < 0 ||

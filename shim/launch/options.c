@@ -80,6 +80,16 @@ static enum options_verdict lacks_command(int argc, char **argv)
 	return wrong(message);
 }
 
+/* A shell's variable that is not set: "hugexec --policy=$POLICY ls". */
+static enum options_verdict check_files(const struct options *options)
+{
+	if (options->policy_file && !options->policy_file[0])
+		return wrong("--policy=FILE: the name of the file is empty");
+	if (options->report.path && !options->report.path[0])
+		return wrong("--report=FILE: the name of the file is empty");
+	return OPTIONS_RUN;
+}
+
 enum options_verdict options_parse(int argc, char **argv, struct options *out)
 {
 	enum { POLICY = 256, BACKING, COVERAGE, ARGV0, REPORT, DRY_RUN, VERBOSE, QUIET, HELP, VERSION, LIST_STEPS };
@@ -105,11 +115,7 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 	/* "+": the first word that is no option is COMMAND, and what follows is its own. */
 	while ((option = getopt_long(argc, argv, "+:hqvV", known, NULL)) != -1) {
 		switch (option) {
-		case POLICY:
-			if (!optarg[0])
-				return wrong("--policy=FILE: the name of the file is empty");
-			out->policy_file = optarg;
-			break;
+		case POLICY: out->policy_file = optarg; break;
 		case BACKING:
 			out->overrides.backing = optarg;
 			if (check_override("--backing=LIST", &out->overrides) != OPTIONS_RUN)
@@ -121,11 +127,7 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 				return OPTIONS_WRONG;
 			break;
 		case ARGV0: out->argv0 = optarg; break;
-		case REPORT:
-			if (!optarg[0])
-				return wrong("--report=FILE: the name of the file is empty");
-			out->report.path = optarg;
-			break;
+		case REPORT: out->report.path = optarg; break;
 		case DRY_RUN: out->dry_run = true; break;
 		case VERBOSE:
 		case 'v': out->report.verbosity = VERBOSITY_VERBOSE; break;
@@ -141,8 +143,6 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 		default: return wrong_option(argv, option == ':');
 		}
 	}
-	if (optind == argc)
-		return lacks_command(argc, argv);
 	out->command = argv + optind;
-	return OPTIONS_RUN;
+	return optind == argc ? lacks_command(argc, argv) : check_files(out);
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,8 +22,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/io.h"
 #include "base/proc.h"
 #include "base/retry.h"
+#include "base/utf8.h"
 #include "host/host.h"
 #include "mm/maps.h"
 
@@ -51,6 +54,23 @@ int tracee_check_proc(struct error *err)
 	return error_set(err, REASON_NO_PROC, "/proc is that of another PID namespace");
 }
 
+int tracee_refused(struct error *err, int errnum, pid_t tid)
+{
+	char path[64], shown[64];
+	uint64_t tracer_pid = 0;
+	cleanup_free char *status = proc_status(tid);
+	cleanup_free char *name = NULL;
+	if (errnum != EPERM || proc_u64(status, "TracerPid", 10, &tracer_pid) < 0 || tracer_pid == 0)
+		return error_set_errno(err, errnum, REASON_PTRACE_REFUSED, "cannot trace process %d", (int)tid);
+	snprintf(path, sizeof path, "/proc/%" PRIu64 "/comm", tracer_pid);
+	if (read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &name, NULL) == 0)
+		name[strcspn(name, "\n")] = '\0';
+	return error_set(err, REASON_PTRACE_REFUSED,
+	                 "%d is traced already, by process %" PRIu64 "%s%s%s; there can be only one tracer", (int)tid,
+	                 tracer_pid, name ? " (" : "", name ? text_printable(name, shown, sizeof shown) : "",
+	                 name ? ")" : "");
+}
+
 int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err)
 {
 	*tracee = (struct tracee){.pid = pid, .options = options | PTRACE_O_TRACESYSGOOD};
@@ -58,8 +78,12 @@ int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *e
 		errno = EXDEV; /* nothing that ptrace(2) says of a thread */
 		return -1;
 	}
-	if (ptrace(PTRACE_SEIZE, pid, 0, tracee->options) < 0)
-		return error_set_errno(err, errno, REASON_PTRACE_REFUSED, "cannot trace process %d", (int)pid);
+	if (ptrace(PTRACE_SEIZE, pid, 0, tracee->options) < 0) {
+		int saved_errno = errno;
+		tracee_refused(err, saved_errno, pid);
+		errno = saved_errno; /* a caller goes by it */
+		return -1;
+	}
 	return 0;
 }
 

@@ -81,6 +81,12 @@ struct tracee {
 int tracee_check_proc(struct error *err);
 
 /*
+ * ptrace(2) has refused thread TID with ERRNUM: set ERR to "ptrace-refused", which names whoever traces it already, as
+ * far as /proc tells. Returns -1.
+ */
+int tracee_refused(struct error *err, int errnum, pid_t tid);
+
+/*
  * Attach to PID without stopping it, with the ptrace OPTIONS (PTRACE_O_TRACESYSGOOD is always added).
  * Returns 0, or -1 with ERR word "ptrace-refused", or "no-proc" where /proc tells of other processes than ptrace(2).
  */

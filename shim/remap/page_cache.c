@@ -264,9 +264,10 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 		          "this filesystem and kernel read the file into small folios, or no memory is left in such "
 		          "large pieces");
 	else
-		error_set(err, REASON_FILE_BUSY,
-		          "%u of %u slots are huge; %u are dirty, or mapped in small pages by another process", huge,
-		          slots->count, slots->count - huge - cut);
+		error_set(
+		    err, REASON_FILE_BUSY,
+		    "%u of %u slots are huge; %u are dirty (run sync), or mapped in small pages by another process",
+		    huge, slots->count, slots->count - huge - cut);
 }
 
 static int look_and_make_huge(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,

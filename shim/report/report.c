@@ -22,6 +22,9 @@
 #include "base/utf8.h"
 #include "host/host.h"
 
+/* A name, sizes, and a reason with the name of a library. */
+#define MESSAGE_BYTES (ERROR_TEXT_BYTES + 2 * NAME_MAX + 256)
+
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
 /* "hugexec looked at a program's text": the same for all outcomes; the catalog explains it. */
@@ -160,7 +163,7 @@ static void rest_message(const struct report *report, char *rest, size_t rest_by
 		if (!error_is_set(&object->reason) || object->huge_bytes > 0 || object->prepared_bytes > 0)
 			continue;
 		if (!rest[0])
-			snprintf(rest, rest_bytes, "; not %s: %.200s", basename(object->path),
+			snprintf(rest, rest_bytes, "; not %s: %s", basename(object->path),
 			         error_text(&object->reason, reason, sizeof reason));
 		else
 			more++;
@@ -185,7 +188,7 @@ static void report_message(const struct report *report, char *message, size_t me
 {
 	/* What lies beside the text in a huge page is no text. */
 	uint64_t huge_bytes = report->huge_bytes < report->text_bytes ? report->huge_bytes : report->text_bytes;
-	char how[64], huge[16], text[16], rest[512], reason[ERROR_TEXT_BYTES];
+	char how[64], huge[16], text[16], rest[ERROR_TEXT_BYTES + NAME_MAX + 64], reason[ERROR_TEXT_BYTES];
 	const char *name = basename(report->exe);
 	error_text(&report->reason, reason, sizeof reason);
 	switch (report->outcome) {
@@ -196,14 +199,20 @@ static void report_message(const struct report *report, char *message, size_t me
 		         size_format(huge_bytes, huge, sizeof huge), size_format(report->text_bytes, text, sizeof text),
 		         how, (double)report->latency_us / 1000.0, rest);
 		break;
-	case OUTCOME_SKIPPED: snprintf(message, message_bytes, "%s: left alone: %s", name, reason); break;
+	case OUTCOME_SKIPPED:
+		/* Its libraries are the gain: nothing has failed. */
+		if (report->reason.code == REASON_LIBRARIES_PREPARED)
+			snprintf(message, message_bytes, "%s: %s", name, report->reason.detail);
+		else
+			snprintf(message, message_bytes, "%s: left alone: %s", name, reason);
+		break;
 	case OUTCOME_FAILED: snprintf(message, message_bytes, "%s: text stays on small pages: %s", name, reason); break;
 	}
 }
 
 int report_to_human(int fd, const struct report *report, int timeout_ms)
 {
-	char message[1024], shown[1024], line[sizeof shown + 80];
+	char message[MESSAGE_BYTES], shown[MESSAGE_BYTES], line[sizeof shown + 80];
 	report_message(report, message, sizeof message);
 	bool is_small = report->outcome == OUTCOME_SKIPPED && report->reason.code == REASON_TEXT_SMALL;
 	int bytes = snprintf(line, sizeof line, "hugexec: %s%s\n", text_printable(message, shown, sizeof shown),
@@ -258,7 +267,7 @@ static int priority_of(const struct report *report)
 static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit,
                        const char *unwritten)
 {
-	char message[1024], reason[ERROR_TEXT_BYTES];
+	char message[MESSAGE_BYTES], reason[ERROR_TEXT_BYTES];
 	report_message(report, message, sizeof message);
 	add_field(entry, "MESSAGE", "%s", message);
 	add_field(entry, "MESSAGE_ID", MESSAGE_ID);

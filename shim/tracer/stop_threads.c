@@ -49,9 +49,7 @@ static int wait_for(pid_t pid, pid_t tid, int64_t deadline_us, int *status, stru
 			return 0;
 		/* Not ours: it has ended, or was another tracer's before. */
 		if (got < 0 && errno != EINTR)
-			return is_alive(pid, tid)
-			           ? error_set(err, REASON_PTRACE_REFUSED, "thread %d is traced already", (int)tid)
-			           : 0;
+			return is_alive(pid, tid) ? tracee_refused(err, EPERM, tid) : 0;
 		if (now_us() >= deadline_us)
 			return error_set(err, REASON_THREADS_BUSY, "thread %d cannot be stopped just now", (int)tid);
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);

@@ -57,6 +57,7 @@ def test_traced_by_somebody_else(busy, attach):
             assert tracer.stdout.readline() == "0\n"
             status, report, _ = attach(process.pid)
             assert status == 1 and report["reason"].startswith("ptrace-refused") and str(other) in report["reason"], report
+            assert f"by process {tracer.pid} (python3" in report["reason"], report
             tracer.kill()
         assert huge_text_bytes(process.pid) == 0
         end_well(process)

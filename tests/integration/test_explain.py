@@ -24,6 +24,13 @@ def explain(hugexecctl, policy, program, **options):
     return json.loads(done.stdout)
 
 
+def test_a_rule_without_a_name_is_told_by_its_number(hugexec, write_policy, bigtext, tmp_path):
+    policy = write_policy({"version": 1, "rules": [{"match": {"exe": "/no/such"}}, {"match": {}}]})
+    report = tmp_path / "report.json"
+    assert run([hugexec, f"--policy={policy}", "--backing=thp", f"--report={report}", bigtext(4)]).returncode == 0
+    assert read_report(report)[0]["rule"] == f"rule 2 of {policy}"
+
+
 def test_explain_names_the_rule(hugexecctl, write_policy, bigtext):
     program = bigtext(8)
     policy = write_policy({"version": 1, "rules": [

@@ -43,6 +43,12 @@ def test_program(hugexecctl, program):
     assert run([program]).returncode == 0
 
 
+def test_what_cannot_be_read_is_named(hugexecctl):
+    assert run([hugexecctl, "warm", "/no/such", "/usr"]).returncode == 1
+    _, files = warm(hugexecctl, "/no/such", "/usr")
+    assert "/no/such: " in files[0]["reason"] and files[1]["reason"].endswith("/usr is not a plain file"), files
+
+
 def test_lines_for_people(hugexecctl, program):
     done = run([hugexecctl, "warm", program, "/bin/sh", "/etc/passwd", "/no/such"])
     assert done.returncode == 1 and done.stderr == ""
