@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "host/ext4.h"
+#include "host/host.h"
 #include "host/pages.h"
 #include "remap/backing.h"
 #include "remap/page_cache.h"
@@ -123,7 +124,8 @@ static void judge_cache(const struct explanation *explanation, int fd, const str
 		          folder_of(explanation, folder));
 	} else if (state->short_bytes > 0 || (state->busy_bytes > 0 && !in_use_is_no_matter)) {
 		judge_part(explanation, state, outlook);
-	} else {
+	} else if (host_check_memory(getpid(), state->small_bytes, "the text, all of it in memory,",
+	                             &outlook->reason) == 0) {
 		outlook->verdict = VERDICT_WORKS;
 		if (state->small_bytes + state->busy_bytes == 0)
 			snprintf(outlook->note, sizeof outlook->note, "on huge pages in the page cache already");

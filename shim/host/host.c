@@ -121,6 +121,23 @@ uint64_t host_memory_available(void)
 	return proc_u64(text, "MemAvailable", 10, &kib) == 0 ? kib * 1024 : UINT64_MAX;
 }
 
+/* Room to leave below a memory limit: page tables, the tracer, and the workload's own first pages. */
+#define MEMORY_SLACK_BYTES (4 * MIB)
+
+int host_check_memory(pid_t pid, uint64_t bytes, const char *what, struct error *err)
+{
+	uint64_t headroom_bytes = UINT64_MAX, available_bytes = host_memory_available();
+	host_memory_headroom(pid, &headroom_bytes);
+	bool is_limit = headroom_bytes <= available_bytes;
+	uint64_t left_bytes = is_limit ? headroom_bytes : available_bytes;
+	if (left_bytes >= MEMORY_SLACK_BYTES && left_bytes - MEMORY_SLACK_BYTES >= bytes)
+		return 0;
+	char left[16], wanted[16];
+	return error_set(err, REASON_MEMORY_LIMIT, "%s has %s left, %s needs %s",
+	                 is_limit ? "the memory cgroup" : "this machine", size_format(left_bytes, left, sizeof left),
+	                 what, size_format(bytes, wanted, sizeof wanted));
+}
+
 /* The number that /proc/PID/status has last in the line KEY; 0 if that cannot be told. */
 static uint64_t status_number(pid_t pid, const char *key)
 {

@@ -18,9 +18,6 @@
 #include "remap/backing.h"
 #include "remap/populate.h"
 
-/* Room to leave below a memory limit: page tables, the tracer, and the workload's own first pages. */
-#define MEMORY_SLACK_BYTES (4 * MIB)
-
 #define COLLAPSE_TRIES 5
 
 static unsigned thp_memfd_flags(uint64_t page_bytes)
@@ -56,17 +53,7 @@ static int thp_check(pid_t pid, uint64_t bytes, const struct settings *settings,
 	(void)settings;
 	if (check_orders(err) < 0)
 		return -1;
-	uint64_t headroom_bytes = UINT64_MAX;
-	host_memory_headroom(pid, &headroom_bytes);
-	uint64_t available_bytes = host_memory_available();
-	bool is_limit = headroom_bytes <= available_bytes;
-	uint64_t left_bytes = is_limit ? headroom_bytes : available_bytes;
-	if (left_bytes >= bytes + MEMORY_SLACK_BYTES)
-		return 0;
-	char left[16], wanted[16];
-	return error_set(err, REASON_MEMORY_LIMIT, "%s has %s left, a copy needs %s",
-	                 is_limit ? "the memory cgroup" : "this machine", size_format(left_bytes, left, sizeof left),
-	                 size_format(bytes, wanted, sizeof wanted));
+	return host_check_memory(pid, bytes, "a copy", err);
 }
 
 static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)

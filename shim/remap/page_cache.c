@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/missing.h"
 #include "host/ext4.h"
+#include "host/host.h"
 #include "host/pages.h"
 #include "remap/page_cache_blocks.h"
 #include "remap/populate.h"
@@ -270,14 +271,28 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 		    huge, slots->count, slots->count - huge - cut);
 }
 
+/*
+ * A plain start reads what it touches. Whole slots are more than that, so where memory is short they are not read:
+ * going to the limit would cost others their cache, or wake the OOM killer.
+ */
+static int check_memory(const struct slots *slots, struct error *err)
+{
+	uint64_t bytes = slots_count(slots, SLOT_SMALL) * host_pages()->huge_bytes;
+	return host_check_memory(getpid(), bytes, "the text, all of it in memory,", err);
+}
+
 static int look_and_make_huge(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,
                               struct error *err)
 {
 	/* Without a view of the cache even a look might wait for a disk. */
 	if (slots->sees_cache)
 		slots_look(slots);
-	if (slots_count(slots, SLOT_SMALL) > 0 && do_slow_part(slots, findings, timeout_ms, may_wait, err) < 0)
-		return -1;
+	if (slots_count(slots, SLOT_SMALL) > 0) {
+		if (slots->sees_cache && check_memory(slots, err) < 0)
+			return 0;
+		if (do_slow_part(slots, findings, timeout_ms, may_wait, err) < 0)
+			return -1;
+	}
 	explain(slots, findings, timeout_ms, err);
 	return 0;
 }

@@ -36,6 +36,7 @@
  *   "file-busy"         mapped in small pages by another process, or dirty
  *   "file-timeout"      the disk was too slow
  *   "file-short"        the file ends before the range
+ *   "memory-limit"      its cgroup or the machine has no memory for what is not in the cache yet; nothing was read
  * -1 with ERR where nothing could be found out: "file-unsupported" for what is no plain file or no aligned range,
  * "address-space-limit", "process-limit". The file is never changed; no mapping, process or open file is left behind,
  * but for a child in the hands of a disk that does not answer: it ends with SIGKILL as soon as it can.

@@ -6,11 +6,12 @@ import shutil
 
 import pytest
 
-from lib.cached_files import LIBC, PR_SET_THP_DISABLE
+from lib.cached_files import LIBC, PR_SET_THP_DISABLE, cached, drop
 from lib.confinement import cgroup, joining
 from lib.machine import MIB, mounted, switched, take_hugetlb_pool
 from lib.policies import policy_with
 from lib.process import run
+from lib.report import read_report
 
 
 def test_empty_pool(check):
@@ -102,3 +103,29 @@ def test_thp_never(hugexec_run, bigtext):
 def test_thp_denied_for_shared_memory(check):
     with switched("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "deny"):
         check("thp-refused", "thp")
+
+
+def test_memory_cgroup_limit_of_what_is_not_in_memory(hugexec_command, hugexecctl, write_policy, bigtext, huge_ext4):
+    """
+    Text that a plain run does not touch is not read where memory is short: neither by a launch nor in explain's forecast. What
+    is in the cache already needs none.
+    """
+    program = huge_ext4 / "large"
+    shutil.copy(bigtext(64), program)
+    run(["sync", program])
+    limit = {("memory.limit_in_bytes", "memory.max"): str(40 * MIB)}
+    words, report = hugexec_command([program, "idle"], policy_with(), "file")
+    with cgroup("memory", limit) as procs:
+        drop(program)
+        said = run([hugexecctl, "explain", f"--policy={write_policy(policy_with())}", "--backing=file", program], preexec_fn=joining(procs)).stdout
+        assert "because    memory-limit: the memory cgroup has" in said, said
+        before = sum(cached(program))
+        assert run(words, preexec_fn=joining(procs)).returncode == 0
+        line = read_report(report)[-1]
+        assert line["outcome"] == "failed" and line["reason"].startswith("memory-limit: the memory cgroup has"), line
+        assert before <= sum(cached(program)) < 20 * MIB // 4096
+        run(words)
+        if read_report(report)[-1]["outcome"] != "remapped":
+            pytest.skip(read_report(report)[-1]["reason"])
+        assert run(words, preexec_fn=joining(procs)).returncode == 0
+        assert read_report(report)[-1]["outcome"] == "remapped"
