@@ -32,8 +32,13 @@ static const struct {
                 {"cpu", "cpu_us", UNIT_TIME},
                 {"user", "user_us", UNIT_TIME},
                 {"system", "system_us", UNIT_TIME},
-                {"page faults", "page_faults", UNIT_COUNT}};
-#define MEASURES (sizeof measured / sizeof measured[0])
+                {"page faults", "page_faults", UNIT_COUNT},
+                /* With counters only: */
+                {"cycles", "cycles", UNIT_COUNT},
+                {"instructions", "instructions", UNIT_COUNT},
+                {"text walks", "text_walks", UNIT_COUNT}};
+#define MEASURES     (sizeof measured / sizeof measured[0])
+#define COUNTED_FROM 5
 
 enum side { PLAIN, HUGEXEC, SIDES };
 
@@ -41,6 +46,7 @@ struct compare {
 	const struct compare_request *request;
 	struct run_request sides[SIDES];
 	double *values[SIDES][MEASURES]; /* a value a pair */
+	bool has_counters;               /* of all runs */
 };
 
 /* hugexec is looked for beside us, where it was built or installed. */
@@ -158,8 +164,15 @@ static bool toss(void)
 
 static void note(struct compare *compare, enum side side, size_t pair, const struct measured_run *run)
 {
-	const double values[MEASURES] = {run->wall_us, run->user_us + run->system_us, run->user_us, run->system_us,
-	                                 run->faults};
+	const double values[MEASURES] = {run->wall_us,
+	                                 run->user_us + run->system_us,
+	                                 run->user_us,
+	                                 run->system_us,
+	                                 run->faults,
+	                                 run->counts[COUNT_CYCLES],
+	                                 run->counts[COUNT_INSTRUCTIONS],
+	                                 run->counts[COUNT_WALKS]};
+	compare->has_counters &= run->has_counters;
 	for (size_t i = 0; i < MEASURES; i++)
 		compare->values[side][i][pair] = values[i];
 }
@@ -184,7 +197,7 @@ static int run_pairs(struct compare *compare)
 
 static int compare_values(struct compare *compare, struct comparison *out)
 {
-	for (size_t i = 0; i < MEASURES; i++) {
+	for (size_t i = 0; i < (compare->has_counters ? MEASURES : COUNTED_FROM); i++) {
 		struct measure *measure = &out->measures[out->measure_count++];
 		*measure = (struct measure){measured[i].name, measured[i].key, measured[i].unit, {0}};
 		if (paired_compare(compare->values[PLAIN][i], compare->values[HUGEXEC][i], compare->request->pairs,
@@ -234,7 +247,7 @@ int compare_runs(const struct compare_request *request, struct comparison *out)
 	}
 	snprintf(report_option, sizeof report_option, "--report=%s", report);
 	cleanup_free char **words = hugexec_words(request, find_hugexec(hugexec, sizeof hugexec), options);
-	struct compare compare = {.request = request};
+	struct compare compare = {.request = request, .has_counters = true};
 	compare.sides[PLAIN].words = request->command;
 	compare.sides[HUGEXEC].words = words;
 	/* Wrappers are followed only below a parent that takes notice of its children's ends. */

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arch/tlb.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
@@ -114,9 +115,13 @@ int run_measured(const struct run_request *request, struct measured_run *out)
 {
 	struct started_run run;
 	struct rusage usage;
+	struct perf_counters counters;
+	struct itlb_events events;
 	*out = (struct measured_run){0};
 	if (run_start(request, &run) < 0)
 		return -1;
+	arch_itlb_events(&events);
+	out->has_counters = perf_counters_open(run.pid, &events, true, &counters) == 0;
 	int64_t began_us = now_us();
 	int error = run_go(&run) < 0 ? errno : 0;
 	if (request->look_at_us && !error) {
@@ -126,6 +131,10 @@ int run_measured(const struct run_request *request, struct measured_run *out)
 	if (retry(wait4(run.pid, &out->status, 0, &usage)) < 0)
 		error = errno;
 	out->wall_us = (double)(now_us() - began_us);
+	if (out->has_counters) {
+		perf_counters_add(&counters, out->counts);
+		perf_counters_close(&counters);
+	}
 	out->user_us = microseconds(&usage.ru_utime);
 	out->system_us = microseconds(&usage.ru_stime);
 	out->faults = (double)usage.ru_minflt + (double)usage.ru_majflt;

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "ctl/text_objects.h"
+#include "host/perf.h"
 
 struct run_request {
 	char *const *words; /* NULL-terminated; looked up as execvp(3) does */
@@ -19,7 +20,9 @@ struct run_request {
 
 struct measured_run {
 	double wall_us, user_us, system_us;
-	double faults;             /* page faults, minor and major */
+	double faults;     /* page faults, minor and major */
+	bool has_counters; /* user mode, with all threads and children that have ended */
+	double counts[PERF_COUNTS];
 	int status;                /* as wait(2) has it */
 	bool has_text;             /* the process was still there when it was time to look */
 	struct text_objects text;  /* of the process that was started itself; text_objects_free() */

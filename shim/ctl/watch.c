@@ -82,7 +82,7 @@ static int watch_thread(struct watch *watch, pid_t tid, size_t process)
 	*thread = (struct watched_thread){.tid = tid, .process = process};
 	if (perf_sampler_open(tid, WATCH_HZ, &thread->sampler) < 0)
 		return -1;
-	thread->has_counters = perf_counters_open(tid, &watch->events, &thread->counters) == 0;
+	thread->has_counters = perf_counters_open(tid, &watch->events, false, &thread->counters) == 0;
 	watch->has_counters &= thread->has_counters;
 	watch->thread_count++;
 	return 0;

@@ -76,17 +76,18 @@ void perf_sampler_close(struct perf_sampler *sampler)
 	close(sampler->fd);
 }
 
-static int open_counter(pid_t tid, const struct itlb_event *event)
+static int open_counter(pid_t tid, const struct itlb_event *event, bool is_tree)
 {
 	struct perf_event_attr attr = {
 	    .type = event->type,
 	    .config = event->config,
+	    .inherit = is_tree,
 	    .read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING,
 	};
 	return event->config || event->type == PERF_TYPE_HARDWARE ? open_event(&attr, tid) : -1;
 }
 
-int perf_counters_open(pid_t tid, const struct itlb_events *events, struct perf_counters *out)
+int perf_counters_open(pid_t tid, const struct itlb_events *events, bool is_tree, struct perf_counters *out)
 {
 	const struct itlb_event wanted[PERF_COUNTS] = {
 	    [COUNT_CYCLES] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES},
@@ -97,7 +98,7 @@ int perf_counters_open(pid_t tid, const struct itlb_events *events, struct perf_
 	};
 	int error = 0;
 	for (int i = 0; i < PERF_COUNTS; i++) {
-		out->fds[i] = open_counter(tid, &wanted[i]);
+		out->fds[i] = open_counter(tid, &wanted[i], is_tree);
 		if (out->fds[i] < 0 && i <= COUNT_WALKS && !error)
 			error = errno;
 	}

@@ -34,10 +34,11 @@ struct perf_counters {
 };
 
 /*
- * Count from now on. Returns 0; -1 with errno where there are no counters here, or not as many as are needed: cycles,
+ * Count from now on; IS_TREE: with all threads and children that it starts from now on, which are counted when they
+ * have ended. Returns 0; -1 with errno where there are no counters here, or not as many as are needed: cycles,
  * instructions and walks.
  */
-int perf_counters_open(pid_t tid, const struct itlb_events *events, struct perf_counters *out);
+int perf_counters_open(pid_t tid, const struct itlb_events *events, bool is_tree, struct perf_counters *out);
 
 /* Add what was counted to COUNTS, scaled where the counters were shared with others. */
 void perf_counters_add(const struct perf_counters *counters, double counts[PERF_COUNTS]);

@@ -72,8 +72,9 @@ void perf_sampler_close(struct perf_sampler *sampler)
 	machine.opened--;
 }
 
-int perf_counters_open(pid_t tid, const struct itlb_events *events, struct perf_counters *out)
+int perf_counters_open(pid_t tid, const struct itlb_events *events, bool is_tree, struct perf_counters *out)
 {
+	assert_false(is_tree); /* each thread has its own */
 	(void)tid;
 	(void)events;
 	(void)out;
