@@ -20,14 +20,15 @@ SETTINGS = ("/sys/kernel/mm/hugepages/*/nr_*hugepages", "/sys/devices/system/nod
             "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/yama/ptrace_scope", "/proc/sys/kernel/perf_event_paranoid",
             "/proc/sys/vm/nr_overcommit_hugepages", "/proc/sys/fs/protected_*", "/proc/sys/user/max_*_namespaces")
 NAMES = ("hugexec", "libpod")  # of cgroups, mounts and files of the tests
-LOCKS = ("hugexec-test-pool.lock", "hugexec-test-switch.lock")
+LOCKS = ("hugexec-test-pool.lock", ".hugexec-test-turn.lock")  # of lib/machine.py: of the pool, and of all other settings
 
 
 def settings():
     """A kernel setting and its value, of those that we may change."""
     with contextlib.ExitStack() as stack:
         for name in LOCKS if os.geteuid() == 0 else ():  # another run, at work beside this one, changes them meanwhile
-            wait_for_lock(stack.enter_context(open(f"/tmp/{name}", "w", encoding="ascii")))
+            with contextlib.suppress(FileNotFoundError):  # nobody has ever taken it
+                wait_for_lock(stack.enter_context(open(f"/tmp/{name}", encoding="ascii")))
         for pattern in SETTINGS:
             for path in pathlib.Path("/").glob(pattern.lstrip("/")):
                 with contextlib.suppress(OSError):
@@ -39,7 +40,7 @@ def wait_for_lock(file):
     """For as long as a test may take; one that hangs holds nobody up for ever."""
     for _ in range(9000):
         with contextlib.suppress(BlockingIOError):
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         time.sleep(0.1)
     return None
 

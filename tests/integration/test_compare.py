@@ -45,6 +45,7 @@ def remapped(said):
     return program
 
 
+@pytest.mark.alone
 def test_what_is_faster_is_said_to_be(compare, paced):
     said = compare("--", paced, "200", "100")
     program = remapped(said)
@@ -58,6 +59,7 @@ def test_what_is_faster_is_said_to_be(compare, paced):
     assert said["measures"]["page_faults"]["plain"] > 0 and said["measures"]["cpu_us"]["plain"] > 0
 
 
+@pytest.mark.alone
 def test_what_is_slower_is_said_to_be(compare, paced):
     said = compare("--", paced, "100", "200")
     remapped(said)
@@ -65,6 +67,7 @@ def test_what_is_slower_is_said_to_be(compare, paced):
     assert "a start by hugexec" not in said["text"]
 
 
+@pytest.mark.alone
 def test_the_same_is_no_difference(compare, paced):
     """But for the start, which may stand out, and is named then; on a busy machine by more than it costs on a quiet one."""
     said = compare("--", paced, "400", "400")

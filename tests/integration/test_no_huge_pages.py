@@ -84,6 +84,7 @@ def test_thp_disabled_except_where_advised(knows_except_advised, hugexec_run, bi
     assert (report[0]["outcome"], report[0]["backing"]) == ("remapped", backing), report
 
 
+@pytest.mark.alone
 def test_another_reason_than_thp_disabled(knows_except_advised, hugexec_run, bigtext, hugexecctl):
     with switched("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "deny"):
         _, report = hugexec_run([bigtext(8)], backing="thp", preexec_fn=except_advised)
@@ -92,6 +93,7 @@ def test_another_reason_than_thp_disabled(knows_except_advised, hugexec_run, big
     assert "thp-refused" in told and "PR_SET_THP_DISABLE" not in told
 
 
+@pytest.mark.alone
 def test_thp_never(hugexec_run, bigtext):
     """The host's switch: where it stops the backing the reason says so; either way the program runs."""
     with switched("/sys/kernel/mm/transparent_hugepage/enabled", "never"):
@@ -100,6 +102,7 @@ def test_thp_never(hugexec_run, bigtext):
     assert report[0]["outcome"] == "remapped" or report[0]["reason"].startswith("thp-refused: ")
 
 
+@pytest.mark.alone
 def test_thp_denied_for_shared_memory(check):
     with switched("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "deny"):
         check("thp-refused", "thp")

@@ -85,6 +85,7 @@ def test_one_call_refused(hugexec, bigtext, write_policy, call):
         assert time.monotonic() - begin < 25  # less than follow_timeout, for which it would be waited
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("scope", ["1", "2"])
 def test_yama(hugexec, bigtext, write_policy, nobody, public_folder, scope):
     """Scope 1 lets the tracer in because it is named; scope 2 lets nobody in without CAP_SYS_PTRACE."""

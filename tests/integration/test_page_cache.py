@@ -132,6 +132,7 @@ def test_nothing_is_read_twice(page_cache, huge_ext4, state):
     assert 20 * HUGE <= said["read_bytes"] <= 21 * HUGE
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("word", ["never", "always"])
 def test_switch_of_transparent_huge_pages_does_not_matter(page_cache, huge_ext4, word):
     path = make_file(huge_ext4)

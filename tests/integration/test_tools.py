@@ -120,6 +120,7 @@ def core_folder(tmp_path):
         pattern.write_text(before)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("backing", BACKINGS)
 def test_core_file(hugexec_command, hot, core_folder, backing):
     needed("gdb")

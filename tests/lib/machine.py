@@ -13,6 +13,7 @@ from lib.process import run
 POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 MIB = 1 << 20
 HUGE = 2 * MIB
+LOCKS = {"pool": "/tmp/hugexec-test-pool.lock", "turn": "/tmp/.hugexec-test-turn.lock", "gate": "/tmp/.hugexec-test-gate.lock"}
 # Topics about what is in the page cache.
 ABOUT_PAGE_CACHE = ("attach", "page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
                     "round_out", "coverage", "status", "tools", "warm")
@@ -52,13 +53,43 @@ def mounted(words, where):
 
 
 @contextlib.contextmanager
+def lock(name, how):
+    """
+    Hold a lock (fcntl.LOCK_EX, LOCK_SH) that all tests of this machine share, whoever runs them: it is opened for reading, and
+    created only if it is missing, because in /tmp the kernel lets nobody create what another user has.
+    """
+    path = LOCKS[name]
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        fd = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # closed alone it would last as long as what was forked meanwhile
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def turn(alone):
+    """
+    A test's turn: beside others, or ALONE on the machine. Who would be alone holds the gate, so that no other test begins
+    meanwhile. The pool's lock is taken within a turn, never the other way round.
+    """
+    with contextlib.ExitStack() as stack:
+        with lock("gate", fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
+            stack.enter_context(lock("turn", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        yield
+
+
+@contextlib.contextmanager
 def take_hugetlb_pool(pages):
     """Have exactly PAGES free 2 MiB pages in the pool; the pool is as before afterwards. One test at a time."""
     count = POOL / "nr_hugepages"
     if not count.exists() or not os.access(count, os.W_OK):
         pytest.skip("the hugetlb pool cannot be changed here")
-    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock("pool", fcntl.LOCK_EX):
         before = int(count.read_text())
         try:
             used = before - int((POOL / "free_hugepages").read_text())
@@ -72,19 +103,17 @@ def take_hugetlb_pool(pages):
 
 @contextlib.contextmanager
 def switched(path, word):
-    """A kernel setting changed for a while. One test at a time."""
+    """A kernel setting changed for a while, by a test that is alone."""
     path = pathlib.Path(path)
     if not path.exists() or not os.access(path, os.W_OK):
         pytest.skip(f"{path} cannot be changed here")
     text = path.read_text()
     before = text[text.index("[") + 1:text.index("]")] if "[" in text else text.strip()
-    with open("/tmp/hugexec-test-switch.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            path.write_text(word)
-            yield
-        finally:
-            path.write_text(before)
+    try:
+        path.write_text(word)
+        yield
+    finally:
+        path.write_text(before)
 
 
 def pool_for(backing, text_mib):

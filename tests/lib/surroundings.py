@@ -126,6 +126,7 @@ def stop_cleanly(number, _):
 
 def pytest_configure(config):
     """A folder of our own: another pytest that starts meanwhile takes the permissions of the shared one away."""
+    config.addinivalue_line("markers", "alone: no other test of this machine runs meanwhile")
     if config.option.basetemp is None:
         own = open_folder("hugexec-tests-")
         config.option.basetemp = str(own / "pytest")

@@ -13,7 +13,7 @@ import time
 import pytest
 from containers import Containers, big, policy, tracers
 
-from lib.machine import HUGE
+from lib.machine import HUGE, lock
 from lib.process import wait_for
 from lib.smaps import huge_text_bytes
 from lib.surroundings import BUILD, PROGRAMS, ROOT, open_up
@@ -121,8 +121,7 @@ def test_text_is_huge_and_nothing_stays(containers, runtime, backing):
 def no_pool():
     if not os.access(POOL, os.W_OK):
         pytest.skip("the hugetlb pool cannot be changed here")
-    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock("pool", fcntl.LOCK_EX):
         before = POOL.read_text()
         try:
             POOL.write_text("0")
@@ -182,8 +181,7 @@ def no_huge_pages():
 def test_hugetlb_limit_of_0(no_huge_pages, containers):
     """A clear reason and the next backing, no SIGBUS. Beside version 1 runc takes the container's id for the cgroup's name."""
     before = POOL.read_text()
-    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock("pool", fcntl.LOCK_EX):
         try:
             POOL.write_text(str(int(before) + 8))
             ours = containers(backing=["hugetlb", "thp"])
@@ -201,8 +199,7 @@ def test_hugetlb_is_the_containers_own(containers):
     """With pages in the pool and no limit: from the pool, and back to it."""
     if not os.access(POOL, os.W_OK):
         pytest.skip("the hugetlb pool cannot be changed here")
-    with open("/tmp/hugexec-test-pool.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock("pool", fcntl.LOCK_EX):
         before = POOL.read_text()
         try:
             POOL.write_text(str(int(before) + 8))
