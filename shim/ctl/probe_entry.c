@@ -115,7 +115,8 @@ void probe_entry(struct probe *out)
 	close(fds[1]);
 	if (child <= 0)
 		return;
-	kill(child, SIGKILL);
-	retry(waitpid(child, NULL, __WALL));
+	/* Where a filter refuses that, it ends when we do: it is not waited for. */
+	if (kill(child, SIGKILL) == 0)
+		retry(waitpid(child, NULL, __WALL));
 	entry_stop_drop(&tracee);
 }
