@@ -93,7 +93,7 @@ static void format_value(const struct measure *measure, double value, char *buf,
 		snprintf(buf, buf_bytes, "%.3f s", value / 1e6);
 }
 
-static void print_measure(const struct measure *measure)
+void comparison_print_measure(const struct measure *measure)
 {
 	char plain[32], hugexec[32], change[16], low[16], high[16];
 	const struct paired *paired = &measure->paired;
@@ -154,7 +154,7 @@ void comparison_print(const struct comparison *comparison)
 	       pairs, pairs == 1 ? "" : "s", percent(PAIRED_CONFIDENCE));
 	printf("%-12s %12s %12s  %9s\n", "", "plain", "hugexec", "change");
 	for (size_t i = 0; i < comparison->measure_count; i++)
-		print_measure(&comparison->measures[i]);
+		comparison_print_measure(&comparison->measures[i]);
 	putchar('\n');
 	for (size_t i = 0; i < comparison->reported_count; i++)
 		print_reported(&comparison->reported[i]);
@@ -168,12 +168,12 @@ static json_object *change_to_json(double change)
 	return change < PAIRED_ENDLESS ? json_object_new_double(change) : NULL;
 }
 
-static json_object *measure_to_json(const struct measure *measure)
+json_object *comparison_measure_to_json(const struct measure *measure, const char *first, const char *second)
 {
 	const struct paired *paired = &measure->paired;
 	json_object *json = json_object_new_object();
-	json_object_object_add(json, "plain", json_object_new_double(paired->first));
-	json_object_object_add(json, "hugexec", json_object_new_double(paired->second));
+	json_object_object_add(json, first, json_object_new_double(paired->first));
+	json_object_object_add(json, second, json_object_new_double(paired->second));
 	json_object_object_add(json, "change", change_to_json(paired->change));
 	json_object_object_add(json, "low", paired->has_interval ? change_to_json(paired->low) : NULL);
 	json_object_object_add(json, "high", paired->has_interval ? change_to_json(paired->high) : NULL);
@@ -214,7 +214,7 @@ void comparison_print_json(const struct comparison *comparison)
 		json_object_array_add(command, ctl_text(*word));
 	for (size_t i = 0; i < comparison->measure_count; i++)
 		json_object_object_add(measures, comparison->measures[i].key,
-		                       measure_to_json(&comparison->measures[i]));
+		                       comparison_measure_to_json(&comparison->measures[i], "plain", "hugexec"));
 	for (size_t i = 0; i < comparison->reported_count; i++)
 		json_object_array_add(reported, reported_to_json(&comparison->reported[i]));
 	verdict_text(comparison, text, sizeof text);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,10 @@ bool comparison_is_remapped(const struct comparison *comparison);
 
 /* A word for programs: "faster", "slower", "same", "unclear", "too-few", "not-remapped". */
 const char *comparison_verdict(const struct comparison *comparison);
+
+/* A line, and an object, of one measure; FIRST and SECOND: the keys of its medians. */
+void comparison_print_measure(const struct measure *measure);
+json_object *comparison_measure_to_json(const struct measure *measure, const char *first, const char *second);
 
 void comparison_print(const struct comparison *comparison);
 void comparison_print_json(const struct comparison *comparison);

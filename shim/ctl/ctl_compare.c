@@ -10,11 +10,15 @@
 
 #include "ctl/compare_runs.h"
 #include "ctl/ctl.h"
+#include "ctl/server_compare.h"
 #include "policy/policy.h"
 
-#define PAIRS_DEFAULT 20
+#define PAIRS_DEFAULT  20
+#define SERVER_SECONDS 30
 
 static const char help[] = "Usage: hugexecctl compare [OPTIONS] [--] COMMAND [ARG...]\n"
+                           "       hugexecctl compare --before=FILE [--seconds=N] PID\n"
+                           "       hugexecctl compare --after=FILE PID\n"
                            "Run COMMAND plain and under hugexec in turn, and say what that changes and how\n"
                            "sure it is. A coin decides for each pair of runs which goes first; so of 100\n"
                            "comparisons of a thing with itself 99 find no difference, on a busy machine\n"
@@ -26,6 +30,10 @@ static const char help[] = "Usage: hugexecctl compare [OPTIONS] [--] COMMAND [AR
                            "  --backing=LIST     in place of the rule's: file, hugetlb, thp\n"
                            "  --coverage=WORD    in place of the rule's: cheap, full\n"
                            "  --ignore-failure   go on if COMMAND ends with another status than 0\n"
+                           "  --before=FILE      measure the server PID and its children, and keep that\n"
+                           "  --after=FILE       measure it again, restarted under hugexec, and compare:\n"
+                           "                     processor time a second, under the same load\n"
+                           "  -s, --seconds=N    how long, 2 to 3600; 30 if not given\n"
                            "  --json             for programs\n"
                            "  -h, --help         this text\n"
                            "\n"
@@ -40,19 +48,50 @@ static size_t parse_pairs(const char *word)
 	return *word < '0' || *word > '9' || *end || pairs > PAIRED_MAX ? 0 : pairs;
 }
 
+struct server_request {
+	const char *before, *after; /* one of the two */
+	double seconds;             /* 0: no such number */
+};
+
+static double parse_seconds(const char *word)
+{
+	char *rest;
+	double seconds = strtod(word, &rest);
+	return *rest == '\0' && seconds >= SERVER_SECONDS_MIN && seconds <= SERVER_SECONDS_MAX ? seconds : 0;
+}
+
+static int compare_server(const struct server_request *request, bool json, const char *self, char **words)
+{
+	pid_t pid = words[0] && !words[1] ? ctl_pid(words[0]) : 0;
+	if (!pid || (request->before && request->after))
+		return ctl_wrong_usage(self, "--before and --after take one PID, and only one of the two is given");
+	if (request->seconds == 0)
+		return ctl_wrong_usage(self, "--seconds takes 2 to 3600");
+	int result = request->before ? server_measure_before(pid, request->seconds, request->before)
+	                             : server_compare_after(pid, request->after, json);
+	return result < 0 ? CTL_NO : CTL_OK;
+}
+
 int ctl_compare(int argc, char **argv)
 {
-	static const struct option known[] = {
-	    {"pairs", required_argument, NULL, 'n'},    {"policy", required_argument, NULL, 'p'},
-	    {"backing", required_argument, NULL, 'b'},  {"coverage", required_argument, NULL, 'C'},
-	    {"ignore-failure", no_argument, NULL, 'i'}, {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+	static const struct option known[] = {{"pairs", required_argument, NULL, 'n'},
+	                                      {"policy", required_argument, NULL, 'p'},
+	                                      {"backing", required_argument, NULL, 'b'},
+	                                      {"coverage", required_argument, NULL, 'C'},
+	                                      {"before", required_argument, NULL, 'B'},
+	                                      {"after", required_argument, NULL, 'A'},
+	                                      {"seconds", required_argument, NULL, 's'},
+	                                      {"ignore-failure", no_argument, NULL, 'i'},
+	                                      {"json", no_argument, NULL, 'j'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
 	struct compare_request request = {.pairs = PAIRS_DEFAULT, .shows_progress = isatty(STDERR_FILENO)};
 	struct settings ignored = {0};
 	struct error err = {0};
+	struct server_request server = {.seconds = SERVER_SECONDS};
 	bool json = false;
 	int option;
-	while ((option = getopt_long(argc, argv, "+hn:", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+hn:s:", known, NULL)) != -1) {
 		switch (option) {
 		case 'n':
 			request.pairs = parse_pairs(optarg);
@@ -63,6 +102,9 @@ int ctl_compare(int argc, char **argv)
 		case 'p': request.policy_file = optarg; break;
 		case 'b': request.overrides.backing = optarg; break;
 		case 'C': request.overrides.coverage = optarg; break;
+		case 'B': server.before = optarg; break;
+		case 'A': server.after = optarg; break;
+		case 's': server.seconds = parse_seconds(optarg); break;
 		case 'i': request.ignores_failure = true; break;
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
@@ -71,6 +113,8 @@ int ctl_compare(int argc, char **argv)
 	}
 	if (settings_override(&ignored, &request.overrides, &err) < 0)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
+	if (server.before || server.after)
+		return compare_server(&server, json, argv[0], argv + optind);
 	if (optind == argc)
 		return ctl_wrong_usage(argv[0], "it takes a COMMAND");
 	if (request.policy_file && !request.policy_file[0])

@@ -9,7 +9,7 @@ import pytest
 
 from lib.machine import MIB
 from lib.policies import ALL
-from lib.process import run
+from lib.process import Process, run, wait_for
 from lib.programs import GENERATED, one_builder
 from lib.surroundings import ROOT
 from programs import bigtext as bigtext_generator
@@ -158,3 +158,41 @@ def test_its_report_is_gone(hugexecctl):
     before = set(os.listdir("/tmp"))
     run([hugexecctl, "compare", "-n1", "--", "true"])
     assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("hugexecctl-compare-")]
+
+
+def measured_server(hugexecctl, words, *options):
+    """What compare says of a server that was started by WORDS."""
+    with Process(words, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: os.path.basename(os.readlink(f"/proc/{process.pid}/exe")).startswith("bigtext"), process=process)
+        done = run([hugexecctl, "compare", *options, process.pid])
+        process.kill()
+    return done
+
+
+def test_a_server_before_and_after(hugexecctl, hugexec, write_policy, bigtext, tmp_path):
+    """One that is as busy as before has no difference, or none that stands out; the restart with no text on huge pages is told."""
+    program, kept = bigtext(8), tmp_path / "before"
+    loop = [program, "loop", "1000000000000"]
+    done = measured_server(hugexecctl, loop, f"--before={kept}", "--seconds=2")
+    assert done.returncode == 0 and f"--after={kept}" in done.stdout, done.stderr
+    said = json.loads(measured_server(hugexecctl, loop, f"--after={kept}", "--json").stdout)
+    assert said["verdict"] == "not-remapped" and said["seconds"] == 2 and said["measures"]["cpu_us"]["before"] > 0
+    launch = [hugexec, f"--policy={write_policy(ALL)}", "--backing=thp", "--", *loop]
+    said = json.loads(measured_server(hugexecctl, launch, f"--after={kept}", "--json").stdout)
+    if said["huge_bytes"] == 0:
+        pytest.skip("its text is not on huge pages here")
+    cpu = said["measures"]["cpu_us"]
+    assert said["verdict"] in ("less", "more", "same", "unclear") and cpu["low"] <= cpu["change"] <= cpu["high"]
+
+
+def test_a_server_of_which_nothing_was_kept(hugexecctl, tmp_path):
+    for text in ("", "[]", '{"seconds": 2, "cpu_us": [1], "page_faults": [], "huge_bytes": 0}', '{"seconds": 1e99}'):
+        (tmp_path / "before").write_text(text, encoding="utf-8")
+        done = run([hugexecctl, "compare", f"--after={tmp_path / 'before'}", os.getpid()])
+        assert (done.returncode, done.stdout) == (1, "") and "not what compare --before has written" in done.stderr
+    done = run([hugexecctl, "compare", f"--after={tmp_path / 'nothing'}", os.getpid()])
+    assert done.returncode == 1 and "No such file" in done.stderr
+    done = run([hugexecctl, "compare", f"--before={tmp_path / 'before'}", "-s2", "2147483647"])
+    assert done.returncode == 1 and "process 2147483647 is not there" in done.stderr
+    for words in (["-s1", "1"], ["x"], ["1", "2"], []):
+        assert run([hugexecctl, "compare", f"--before={tmp_path / 'before'}", *words]).returncode == 2
