@@ -31,7 +31,6 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +38,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/kill_switch.h"
+#include "base/pidfd.h"
 #include "base/retry.h"
 #include "base/say.h"
 #include "base/utf8.h"
@@ -195,10 +195,9 @@ static int settle_in(int word_fd)
 /* Attach. The process was there when PIDFD was opened, and is now: so PID is still its own. */
 static int attach(int pidfd, struct seized *seized, struct error *err)
 {
-	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
 	if (seize_threads(container.state.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, seized, err) < 0)
 		return -1;
-	if (poll(&poll_fd, 1, 0) != 0)
+	if (pidfd_has_ended(pidfd))
 		return error_set(err, REASON_TRACEE_GONE, "the container has ended");
 	for (size_t i = 0; i < seized->count; i++)
 		door_prepare(&doors[DOOR_HOOK], &seized->threads[i]);
@@ -272,7 +271,7 @@ _Noreturn static void run_between(int pidfd, int word_fd)
 static int start_tracer(struct error *err)
 {
 	int words[2];
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, container.state.pid, 0);
+	cleanup_close int pidfd = pidfd_of(container.state.pid);
 	if (pidfd < 0)
 		return error_set_errno(err, errno, REASON_TRACEE_GONE, "process %d", (int)container.state.pid);
 	if (check_init(&container.state, err) < 0)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/shebang.h"
 #include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "host/users.h"
@@ -89,14 +90,14 @@ static bool user_exists(const char *name)
 static bool may_run(const char *path, char why[LINT_WHY_BYTES])
 {
 	struct stat st;
-	char head[2] = "";
+	char head[SHEBANG_BYTES + 1] = "";
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	why[0] = '\0';
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return true;
 	if (S_ISDIR(st.st_mode))
 		snprintf(why, LINT_WHY_BYTES, "it is a folder; write \"%.180s/*\" for the programs in it", path);
-	else if (pread(fd, head, sizeof head, 0) == 2 && memcmp(head, "#!", 2) == 0)
+	else if (pread(fd, head, SHEBANG_BYTES, 0) > 0 && shebang_is(head))
 		snprintf(why, LINT_WHY_BYTES, "it is a script; name the program that interprets it");
 	return !why[0];
 }

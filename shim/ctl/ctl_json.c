@@ -2,16 +2,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "host/huge_tlb.h"
+#include "report/json_text.h"
 
 json_object *ctl_text(const char *text)
 {
-	char *utf8 = text && *text ? text_to_utf8(text) : NULL;
-	json_object *json = utf8 ? json_object_new_string(utf8) : NULL;
-	free(utf8);
-	return json;
+	return json_text(text);
 }
 
 /* Nanoseconds a step; null where nothing was timed. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/shebang.h"
 #include "base/utf8.h"
 #include "ctl/explain.h"
 #include "helper/protocol.h"
@@ -20,25 +21,19 @@
 #include "tracer/match_input.h"
 
 #define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
-#define HEAD_BYTES      256   /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
 
-/* The first two words behind "#!" of the script at PATH (the second may be ""); false where it names no interpreter. */
-static bool read_interpreter(const char *path, char interpreter[HEAD_BYTES], char argument[HEAD_BYTES])
+/* What the script at PATH says of its interpreter; false where it names none. */
+static bool read_interpreter(const char *path, struct shebang *out)
 {
-	char head[HEAD_BYTES + 1] = "";
+	char head[SHEBANG_BYTES + 1] = "";
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	interpreter[0] = argument[0] = '\0';
-	if (fd < 0 || pread(fd, head, HEAD_BYTES, 0) < 3 || strncmp(head, "#!", 2) != 0)
-		return false;
-	head[strcspn(head, "\n")] = '\0';
-	sscanf(head + 2, "%255s %255s", interpreter, argument);
-	return interpreter[0] != '\0';
+	return fd >= 0 && pread(fd, head, SHEBANG_BYTES, 0) > 0 && shebang_parse(head, out);
 }
 
 /* "#!/usr/bin/env python3": env(1) executes what it finds on the PATH, and hugexec follows it there. */
-static bool names_program_of_env(const char *interpreter, const char *argument)
+static bool names_program_of_env(const struct shebang *line)
 {
-	const char *slash = strrchr(interpreter, '/');
+	const char *slash = strrchr(line->interpreter, '/'), *argument = line->argument;
 	return slash && strcmp(slash, "/env") == 0 && *argument && *argument != '-' && !strchr(argument, '=');
 }
 
@@ -74,19 +69,19 @@ static bool follows_env(const struct asking *asking, const struct program *env, 
 }
 
 /* Put the program that runs the script at PATH into OUT, and what its interpreter line calls it into NAME. */
-static void inspect_interpreter(const struct asking *asking, const char *path, char name[HEAD_BYTES + 2],
+static void inspect_interpreter(const struct asking *asking, const char *path, char name[SHEBANG_BYTES + 2],
                                 struct explanation *out)
 {
-	char interpreter[HEAD_BYTES], argument[HEAD_BYTES];
+	struct shebang line;
 	/* Without a first line that names one, execvp(3) and shells take it for a shell script. */
-	if (!read_interpreter(path, interpreter, argument))
-		snprintf(interpreter, sizeof interpreter, "/bin/sh");
+	if (!read_interpreter(path, &line))
+		line = (struct shebang){.interpreter = "/bin/sh"};
 	/* The kernel does not search the PATH. */
-	snprintf(name, HEAD_BYTES + 2, "%s%s", strchr(interpreter, '/') ? "" : "./", interpreter);
+	snprintf(name, SHEBANG_BYTES + 2, "%s%s", strchr(line.interpreter, '/') ? "" : "./", line.interpreter);
 	program_inspect(name, &out->program);
-	if (!names_program_of_env(interpreter, argument) || !follows_env(asking, &out->program, path))
+	if (!names_program_of_env(&line) || !follows_env(asking, &out->program, path))
 		return;
-	snprintf(name, HEAD_BYTES + 2, "%s", argument);
+	snprintf(name, SHEBANG_BYTES + 2, "%s", line.argument);
 	program_inspect(name, &out->program);
 	out->goes_by_env = true;
 }
@@ -95,7 +90,7 @@ static void inspect_interpreter(const struct asking *asking, const char *path, c
  */
 static enum explained find_program(const struct asking *asking, const char *command, struct explanation *out)
 {
-	char name[HEAD_BYTES + 2];
+	char name[SHEBANG_BYTES + 2];
 	program_inspect(command, &out->program);
 	if (out->program.kind == PROGRAM_NOT_FOUND)
 		return complain(command, NULL, out->program.errnum);

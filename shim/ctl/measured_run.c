@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/pidfd.h"
 #include "base/retry.h"
 #include "base/size.h"
 #include "mm/smaps.h"
@@ -67,7 +67,7 @@ static void look_at_text(pid_t pid, struct measured_run *out)
 /* PID has ended when this returns, or AFTER_US have passed. */
 static void wait_a_while(pid_t pid, int64_t after_us)
 {
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	cleanup_close int pidfd = pidfd_of(pid);
 	struct pollfd polled = {.fd = pidfd, .events = POLLIN};
 	struct timespec timeout = {.tv_sec = after_us / 1000000, .tv_nsec = after_us % 1000000 * 1000};
 	if (pidfd >= 0)

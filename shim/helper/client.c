@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/pidfd.h"
 #include "base/retry.h"
 #include "config.h"
 #include "helper/protocol.h"
@@ -38,7 +38,7 @@ static void calls(void)
 	sendmsg(fd, &nothing, MSG_NOSIGNAL);
 	poll(&poll_fd, 1, 0);
 	recvmsg(fd, &nothing, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	close((int)syscall(SYS_pidfd_open, getpid(), 0));
+	close(pidfd_of(getpid()));
 	close(fd);
 }
 
@@ -98,7 +98,7 @@ static int send_request(int connection, const struct overrides *overrides, struc
 	struct helper_request request = {.magic = HELPER_MAGIC, .version = HELPER_VERSION};
 	snprintf(request.backing, sizeof request.backing, "%s", overrides->backing ? overrides->backing : "");
 	snprintf(request.coverage, sizeof request.coverage, "%s", overrides->coverage ? overrides->coverage : "");
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	cleanup_close int pidfd = pidfd_of(getpid());
 	if (pidfd < 0)
 		return error_set_errno(err, errno, REASON_HELPER_REFUSED, "pidfd_open");
 	/* EPIPE: it has refused this user's clients already, and its answer is there to be read. */

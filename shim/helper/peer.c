@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/pidfd.h"
 #include "base/proc.h"
 #include "base/retry.h"
 
@@ -59,12 +60,6 @@ static long pid_of(int fd)
 	return proc_u64(text, "Pid", 10, &pid) == 0 ? (long)pid : -1;
 }
 
-bool peer_is_alive(int pidfd)
-{
-	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-	return poll(&poll_fd, 1, 0) == 0;
-}
-
 uid_t peer_uid(int connection)
 {
 	struct ucred connected;
@@ -92,12 +87,12 @@ static int check_identity(const struct peer *peer, struct error *err)
 	bytes = sizeof connected_pidfd;
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &connected_pidfd, &bytes) == 0) {
 		cleanup_close int owned = connected_pidfd;
-		if (!peer_is_alive(owned) || pid_of(owned) != pid)
+		if (pidfd_has_ended(owned) || pid_of(owned) != pid)
 			return error_set(err, REASON_HELPER_IDENTITY, "the process that connected is gone");
 	} else if (errno != ENOPROTOOPT) {
 		return error_set_errno(err, errno, REASON_HELPER_IDENTITY, "SO_PEERPIDFD");
 	}
-	if (!peer_is_alive(peer->pidfd))
+	if (pidfd_has_ended(peer->pidfd))
 		return error_set(err, REASON_HELPER_IDENTITY, "process %d has ended", (int)pid);
 	return 0;
 }

@@ -38,8 +38,5 @@ int peer_receive(struct peer *peer, int connection, int timeout_ms, struct error
 /* Whether the client has said that it executes now; then what came with its word is in PEER. Does not wait. */
 bool peer_has_said_the_word(struct peer *peer);
 
-/* Whether the process that PIDFD stands for has not ended. */
-bool peer_is_alive(int pidfd);
-
 /* The uid at the other end of CONNECTION when it was made; -1 where that is not known. */
 uid_t peer_uid(int connection);

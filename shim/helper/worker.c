@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/kill_switch.h"
+#include "base/pidfd.h"
 #include "policy/policy.h"
 #include "report/deliver.h"
 #include "tracer/trace_loop.h"
@@ -108,7 +109,7 @@ static int prepare(const struct worker_options *options, int connection, struct 
 	    tracee_seize(tracee, peer->sender.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, err) < 0)
 		return -1;
 	/* Alive still, so the PID has been its own all the time. */
-	if (!peer_is_alive(peer->pidfd))
+	if (pidfd_has_ended(peer->pidfd))
 		return error_set(err, REASON_HELPER_IDENTITY, "process %d has ended", (int)peer->sender.pid);
 	door_prepare(&doors[DOOR_HUGEXECD], tracee);
 	alarm(0);

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/pidfd.h"
 #include "base/proc.h"
 #include "base/retry.h"
 #include "base/utf8.h"
@@ -292,7 +293,7 @@ static int run_errand(void *context)
 /* As aside(), with an error. */
 static int run_aside(const struct tracee *tracee, struct errand *errand)
 {
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, tracee->pid, 0);
+	cleanup_close int pidfd = pidfd_of(tracee->pid);
 	int result = aside(run_errand, errand, tracee_time_left_ms(tracee, INT_MAX), pidfd);
 	if (result < 0 && errno == EAGAIN)
 		return run_errand(errand);

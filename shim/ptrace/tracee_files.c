@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/missing.h"
+#include "base/pidfd.h"
 #include "base/retry.h"
 #include "ptrace/inject.h"
 
@@ -51,8 +52,7 @@ int64_t tracee_memfd_create(struct tracee *tracee, unsigned flags, struct error 
 
 int tracee_fetch_fd(pid_t pid, int tracee_fd, struct error *err)
 {
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, tracee_fd, 0);
+	int fd = pidfd_take(pid, tracee_fd);
 	if (fd < 0)
 		return error_set_errno(err, errno, REASON_REMAP, "pidfd_getfd");
 	return fd;

@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "base/proc.h"
 #include "base/utf8.h"
+#include "report/json_text.h"
 
 #define FILE_MAX_BYTES  8192
 #define RECORDS_MAX     65536
@@ -138,14 +139,6 @@ static int open_directory(const char *directory)
 	return open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-static json_object *text_or_null(const char *text)
-{
-	char *utf8 = *text ? text_to_utf8(text) : NULL;
-	json_object *json = utf8 ? json_object_new_string(utf8) : NULL;
-	free(utf8);
-	return json;
-}
-
 static json_object *to_json(const struct record *record)
 {
 	json_object *json = json_object_new_object();
@@ -153,10 +146,10 @@ static json_object *to_json(const struct record *record)
 		return NULL;
 	json_object_object_add(json, "version", json_object_new_int(1));
 	json_object_object_add(json, "mount_namespace", json_object_new_uint64(record->mount_ns));
-	json_object_object_add(json, "namespace", text_or_null(record->pod_namespace));
-	json_object_object_add(json, "pod", text_or_null(record->pod));
-	json_object_object_add(json, "container", text_or_null(record->name));
-	json_object_object_add(json, "image", text_or_null(record->image));
+	json_object_object_add(json, "namespace", json_text(record->pod_namespace));
+	json_object_object_add(json, "pod", json_text(record->pod));
+	json_object_object_add(json, "container", json_text(record->name));
+	json_object_object_add(json, "image", json_text(record->image));
 	return json;
 }
 

@@ -4,17 +4,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/pidfd.h"
 #include "base/say.h"
 #include "base/utf8.h"
 #include "report/counters.h"
@@ -56,8 +55,7 @@ static int open_stderr(pid_t pid, bool any_file)
 {
 	if (pid == 0)
 		return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	cleanup_close int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, STDERR_FILENO, 0);
+	cleanup_close int fd = pidfd_take(pid, STDERR_FILENO);
 	if (fd >= 0 && (any_file || is_as_at_launch(fd)))
 		return steal_fd(&fd);
 	cleanup_close int terminal =
@@ -232,9 +230,8 @@ static int write_complaint(void *context)
 /* A descriptor that tells when PID ends; -1 where there is none, or it has ended. */
 static int open_living(pid_t pid)
 {
-	cleanup_close int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-	return pidfd >= 0 && poll(&poll_fd, 1, 0) == 0 ? steal_fd(&pidfd) : -1;
+	cleanup_close int pidfd = pid > 0 ? pidfd_of(pid) : -1;
+	return pidfd >= 0 && !pidfd_has_ended(pidfd) ? steal_fd(&pidfd) : -1;
 }
 
 /*

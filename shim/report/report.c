@@ -21,6 +21,7 @@
 #include "base/size.h"
 #include "base/utf8.h"
 #include "host/host.h"
+#include "report/json_text.h"
 
 /* A name, sizes, and a reason with the name of a library. */
 #define MESSAGE_BYTES (ERROR_TEXT_BYTES + 2 * NAME_MAX + 256)
@@ -36,25 +37,16 @@ static const char *outcome_name(enum outcome outcome)
 	return names[outcome];
 }
 
-/* Paths and the policy's names may be any bytes; JSON is UTF-8. */
-static json_object *text_or_null(const char *text)
-{
-	char *utf8 = text && *text ? text_to_utf8(text) : NULL;
-	json_object *json = utf8 ? json_object_new_string(utf8) : NULL;
-	free(utf8);
-	return json;
-}
-
 static json_object *text_or_empty(const char *text)
 {
-	json_object *json = text_or_null(text);
+	json_object *json = json_text(text);
 	return json ? json : json_object_new_string("");
 }
 
 static json_object *reason_or_null(const struct error *reason)
 {
 	char text[ERROR_TEXT_BYTES];
-	return error_is_set(reason) ? text_or_null(error_text(reason, text, sizeof text)) : NULL;
+	return error_is_set(reason) ? json_text(error_text(reason, text, sizeof text)) : NULL;
 }
 
 static json_object *address_or_null(const struct report_object *object, uint64_t tracee_addr)
@@ -72,14 +64,14 @@ static json_object *object_to_json(const struct report_object *object)
 	if (!json)
 		return NULL;
 	json_object_object_add(json, "path", text_or_empty(object->path));
-	json_object_object_add(json, "build_id", text_or_null(object->build_id));
+	json_object_object_add(json, "build_id", json_text(object->build_id));
 	json_object_object_add(json, "start", address_or_null(object, object->start));
 	json_object_object_add(json, "end", address_or_null(object, object->end));
 	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)object->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)object->huge_bytes));
 	json_object_object_add(json, "copied_bytes", json_object_new_int64((int64_t)object->copied_bytes));
 	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)object->prepared_bytes));
-	json_object_object_add(json, "backing", text_or_null(backing_name(object->backing)));
+	json_object_object_add(json, "backing", json_text(backing_name(object->backing)));
 	json_object_object_add(json, "reason", reason_or_null(&object->reason));
 	return json;
 }
@@ -109,10 +101,10 @@ char *report_to_json(const struct report *report)
 	json_object_object_add(json, "pid", json_object_new_int(report->pid));
 	json_object_object_add(json, "exe", text_or_empty(report->exe));
 	json_object_object_add(json, "via", json_object_new_string(via_name(report->via)));
-	json_object_object_add(json, "rule", text_or_null(report->rule));
+	json_object_object_add(json, "rule", json_text(report->rule));
 	json_object_object_add(json, "outcome", json_object_new_string(outcome_name(report->outcome)));
 	json_object_object_add(json, "reason", reason_or_null(&report->reason));
-	json_object_object_add(json, "backing", text_or_null(backing_name(report->backing)));
+	json_object_object_add(json, "backing", json_text(backing_name(report->backing)));
 	json_object_object_add(json, "rebased", json_object_new_boolean(report->rebased));
 	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)report->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)report->huge_bytes));

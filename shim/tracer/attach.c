@@ -2,17 +2,16 @@
 #include "tracer/attach.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/pidfd.h"
 #include "ptrace/rseq.h"
 #include "remap/remap_program.h"
 #include "report/deliver.h"
@@ -47,8 +46,7 @@ static int stat_exe(pid_t pid, struct stat *st, struct error *err)
 static int check_identity(pid_t pid, int pidfd, const struct stat *decided, struct error *err)
 {
 	struct stat now;
-	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-	if (poll(&poll_fd, 1, 0) != 0)
+	if (pidfd_has_ended(pidfd))
 		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)pid);
 	if (stat_exe(pid, &now, err) < 0)
 		return -1;
@@ -112,7 +110,7 @@ void attach_run(pid_t pid, const struct policy *policy, const struct overrides *
 	*out = (struct attached){
 	    .report = {.pid = pid, .via = doors[DOOR_ATTACH].via, .outcome = OUTCOME_FAILED, .backing = BACKING_NONE}};
 	settings_default(&decision.settings);
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	cleanup_close int pidfd = pidfd_of(pid);
 	if (pidfd < 0)
 		error_set_errno(&report->reason, errno, REASON_TRACEE_GONE, "process %d", (int)pid);
 	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&

@@ -18,14 +18,13 @@
 #include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/proc.h"
+#include "base/shebang.h"
 #include "host/pages.h"
 
 /* As many levels of #! as the kernel follows (fs/exec.c, exec_binprm()). */
 #define INTERPRETERS_MAX 5
 
 #define HEADERS_BYTES 8192 /* read of a file for its program headers, which stand at its beginning */
-
-#define HEAD_BYTES 256 /* BINPRM_BUF_SIZE: the kernel looks no further for an interpreter line */
 
 /* 0, or the error with which execve(2) refuses the file at PATH before it looks into it. */
 static int executable_error(const char *path)
@@ -153,28 +152,14 @@ static uint64_t promised_text(int fd)
 	return text_bytes;
 }
 
-/* The interpreter that HEAD ("#!...") names, into PATH; false where it names none. */
-static bool interpreter_of(const char *head, char *path, size_t path_bytes)
-{
-	if (strncmp(head, "#!", 2) != 0)
-		return false;
-	const char *start = head + 2 + strspn(head + 2, " \t");
-	size_t len = strcspn(start, " \t\n");
-	if (len == 0 || len >= path_bytes)
-		return false;
-	memcpy(path, start, len);
-	path[len] = '\0';
-	return true;
-}
-
 void program_inspect_path(const char *path, struct program *out)
 {
 	*out = (struct program){.kind = PROGRAM_NOT_FOUND};
 	snprintf(out->path, sizeof out->path, "%s", path);
 	snprintf(out->found, sizeof out->found, "%s", path);
-	char next[HEAD_BYTES];
+	struct shebang next;
 	for (int level = 0; level <= INTERPRETERS_MAX; level++) {
-		const char *file = level == 0 ? path : next;
+		const char *file = level == 0 ? path : next.interpreter;
 		cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 		if (fd < 0 && level == 0 && (errno == ENOENT || errno == ENOTDIR)) {
 			out->errnum = errno;
@@ -188,15 +173,15 @@ void program_inspect_path(const char *path, struct program *out)
 			out->kind = level == 0 ? PROGRAM_ELF : out->kind;
 			return;
 		}
-		char head[HEAD_BYTES + 1] = "";
-		ssize_t got = pread(fd, head, HEAD_BYTES, 0);
+		char head[SHEBANG_BYTES + 1] = "";
+		ssize_t got = pread(fd, head, SHEBANG_BYTES, 0);
 		enum program_kind kind = kind_of((unsigned char *)head, got > 0 ? (size_t)got : 0);
 		out->privileged |= grants_privilege(fd);
 		if (level == 0) {
 			out->kind = kind;
 			out->text_bytes = kind == PROGRAM_ELF ? promised_text(fd) : 0;
 		}
-		if (kind != PROGRAM_SCRIPT || !interpreter_of(head, next, sizeof next))
+		if (kind != PROGRAM_SCRIPT || !shebang_parse(head, &next))
 			return;
 	}
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/missing.h"
+#include "base/pidfd.h"
 #include "base/retry.h"
 #include "host/pages.h"
 
@@ -61,9 +62,7 @@ static void tracer_calls(void)
 	uint64_t page_bytes = host_pages()->base_bytes;
 	struct iovec io = {&byte, 1};
 	int memfd = (int)syscall(SYS_memfd_create, "rehearsal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	close((int)syscall(SYS_pidfd_getfd, pidfd, memfd, 0));
-	close(pidfd);
+	close(pidfd_take(getpid(), memfd));
 	if (ftruncate(memfd, 0) == 0 && fallocate(memfd, 0, 0, (off_t)page_bytes) == 0)
 		fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL);
 	close(memfd);
