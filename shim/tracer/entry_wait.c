@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tracer/entry_wait.h"
 
-#include <sys/ptrace.h>
-
 #include "base/clock.h"
 #include "ptrace/entry_stop.h"
 
@@ -32,60 +30,33 @@ int64_t entry_wait_next_us(const struct following *following)
 	int64_t next_us = 0;
 	for (size_t i = 0; i < following->count; i++) {
 		const struct followed *followed = &following->list[i];
-		if (followed->waiting && (!next_us || followed->entry_look_us < next_us))
+		if (followed->stage == FOLLOWED_TO_ENTRY && (!next_us || followed->entry_look_us < next_us))
 			next_us = followed->entry_look_us;
 	}
 	return next_us;
 }
 
-/* A filter may refuse that. */
-static enum entry_wait stop(const struct tracee *tracee)
+enum next entry_wait_look(struct followed *followed)
 {
-	return ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0) < 0 ? ENTRY_MISSED : ENTRY_ON_THE_WAY;
-}
-
-/* Of one that is not traced. */
-static enum entry_wait look_from_afar(struct followed *followed)
-{
-	struct tracee *tracee = &followed->tracee;
-	if (!entry_stop_is_near(tracee))
-		return entry_stop_is_ahead(tracee) ? ENTRY_ON_THE_WAY : ENTRY_MISSED;
-	if (ptrace(PTRACE_SEIZE, tracee->pid, 0, tracee->options) < 0)
-		return ENTRY_MISSED;
-	tracee->state = TRACEE_RUNNING;
-	return stop(tracee);
-}
-
-enum entry_wait entry_wait_look(struct followed *followed)
-{
+	const struct tracee *tracee = &followed->tracee;
 	int64_t now = now_us();
 	if (now < followed->entry_look_us)
-		return ENTRY_ON_THE_WAY;
+		return NEXT_NOTHING;
 	look_later(followed, now);
-	if (followed->tracee.state == TRACEE_DETACHED)
-		return look_from_afar(followed);
-	if (entry_stop_is_hidden(&followed->tracee))
-		return ENTRY_MISSED; /* else it would wait in vain, and spin for it */
-	if (entry_stop_is_near(&followed->tracee) || now - followed->entry_since_us > TRACED_US)
-		return stop(&followed->tracee);
-	return ENTRY_ON_THE_WAY;
+	bool is_near = entry_stop_is_near(tracee);
+	if (tracee->state == TRACEE_DETACHED)
+		return is_near ? NEXT_SEIZE : entry_stop_is_ahead(tracee) ? NEXT_NOTHING : NEXT_ABANDON;
+	if (entry_stop_is_hidden(tracee))
+		return NEXT_ABANDON; /* else it would wait in vain, and spin for it */
+	return is_near || now - followed->entry_since_us > TRACED_US ? NEXT_INTERRUPT : NEXT_NOTHING;
 }
 
-bool entry_wait_gives_up(struct followed *followed)
+enum next entry_wait_stopped(struct followed *followed, bool in_group_stop)
 {
-	if (now_us() - followed->entry_since_us <= TRACED_US || entry_stop_is_near(&followed->tracee))
-		return false;
-	tracee_detach(&followed->tracee);
-	return true;
-}
-
-enum entry_wait entry_wait_stopped(struct followed *followed)
-{
-	struct tracee *tracee = &followed->tracee;
-	if (entry_stop_take(tracee))
-		return ENTRY_REACHED;
-	if (entry_stop_is_near(tracee) && ++followed->entry_stops >= STOPS_MAX)
-		return ENTRY_MISSED;
-	entry_wait_gives_up(followed);
-	return ENTRY_ON_THE_WAY;
+	bool is_near = entry_stop_is_near(&followed->tracee);
+	if (is_near && !in_group_stop && ++followed->entry_stops >= STOPS_MAX)
+		return NEXT_ABANDON;
+	if (!is_near && now_us() - followed->entry_since_us > TRACED_US)
+		return NEXT_WATCH;
+	return in_group_stop ? NEXT_STAY : NEXT_RUN_ON;
 }

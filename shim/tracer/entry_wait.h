@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tracer/followed.h"
@@ -22,21 +23,11 @@ void entry_wait_begin(struct followed *followed);
 /* When somebody has to be looked at (CLOCK_MONOTONIC); 0: nobody. */
 int64_t entry_wait_next_us(const struct following *following);
 
-enum entry_wait {
-	ENTRY_ON_THE_WAY,
-	ENTRY_REACHED, /* it stands at its entry point (state STOPPED) */
-	ENTRY_MISSED,  /* it has passed it, has executed another program untraced, or has ended */
-};
+/* Look at FOLLOWED (TO_ENTRY, running) if it is time to: NOTHING, INTERRUPT, SEIZE, or ABANDON if it was missed. */
+enum next entry_wait_look(struct followed *followed);
 
 /*
- * Look at FOLLOWED, which waits, if it is time to. Who has come to its entry point is told to stop; so is, once, who
- * takes too long.
+ * FOLLOWED (TO_ENTRY) has stopped elsewhere, with no signal to deliver; IN_GROUP_STOP: by a stop signal. RUN_ON or
+ * STAY, WATCH if it has taken too long, or ABANDON.
  */
-enum entry_wait entry_wait_look(struct followed *followed);
-
-/* FOLLOWED, which waits, has stopped with no signal to deliver. ON_THE_WAY: it runs on, perhaps untraced. */
-enum entry_wait entry_wait_stopped(struct followed *followed);
-
-/* FOLLOWED, which waits, has stopped, perhaps by a stop signal: whether it has taken too long, and was let go
- * (stopped). */
-bool entry_wait_gives_up(struct followed *followed);
+enum next entry_wait_stopped(struct followed *followed, bool in_group_stop);

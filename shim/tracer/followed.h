@@ -13,30 +13,44 @@
 #include "report/report.h"
 #include "tracer/trace_job.h"
 
-/* How far a process has come that we follow, or a thread. From its exec stop on it is held, until it runs on or is let
- * go. */
+/*
+ * Where a process, or a thread, stands that we follow. At an exec stop, and at its entry point, it is held; what comes
+ * of that is an enum next. docs/design.md draws the way.
+ */
 enum followed_stage {
-	FOLLOWED_BEFORE,  /* it runs what the root was before COMMAND */
-	FOLLOWED_THROUGH, /* it runs a wrapper, or a copy of one; or, where it is waited for, to its entry point */
+	FOLLOWED_BEFORE,   /* it runs what the root was before COMMAND */
+	FOLLOWED_THROUGH,  /* it runs a wrapper, or a copy of one */
+	FOLLOWED_TO_ENTRY, /* it runs to its program's entry point, traced or (tracee.state DETACHED) watched */
 	FOLLOWED_ASIDE, /* attached by the kernel together with others, and not to be followed: let go at its first stop
 	                 */
+};
+
+/* What is to become of one. Whoever looks at it returns this, and only trace_loop.c carries it out. */
+enum next {
+	NEXT_RUN_ON,    /* it runs on, followed */
+	NEXT_STAY,      /* in its group stop, until somebody continues it */
+	NEXT_NOTHING,   /* it runs already */
+	NEXT_INTERRUPT, /* it runs, and is to stop */
+	NEXT_SEIZE,     /* it runs untraced, and is to be traced again and to stop */
+	NEXT_WATCH,     /* it is detached, but still waited for at its entry point */
+	NEXT_LET_GO,    /* nothing more is to be done with it */
+	NEXT_ABANDON,   /* the same, and what is pending is told first: its entry point was missed */
+	NEXT_FAIL,      /* it is ended before its first instruction */
 };
 
 struct followed {
 	struct tracee tracee;
 	enum followed_stage stage;
-	bool is_root;     /* the process that hugexec was started in, or that we came to trace */
-	bool has_skipped; /* SKIPPED and SKIPPED_EXE tell why the last program was left alone */
-	struct error skipped;
-	char *skipped_exe;
-	char rule[128];
-	uint64_t text_bytes;
-	struct report
-	    *waiting; /* it runs to its entry point, where its libraries are looked at; then this is finished */
-	struct settings waiting_settings;
+	bool is_root; /* the process that hugexec was started in, or that we came to trace */
+	/*
+	 * What is told when it ends, or is let go: THROUGH, why its last program was left alone; TO_ENTRY, what was
+	 * done before its libraries (never NULL). NULL: nothing.
+	 */
+	struct report *pending;
+	struct settings entry_settings; /* TO_ENTRY: those of its program */
 	int64_t entry_since_us,
-	    entry_look_us;    /* CLOCK_MONOTONIC: since when it waits, when to look at it (entry_wait.h) */
-	struct map_hint hint; /* while it waits */
+	    entry_look_us;    /* CLOCK_MONOTONIC: since when it is TO_ENTRY, when to look at it (entry_wait.h) */
+	struct map_hint hint; /* TO_ENTRY */
 	unsigned entry_stops; /* how often it was found elsewhere though it had come to its entry point */
 	uint64_t held_us;     /* how long it was held in all, up to now */
 };

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tracer/trace_loop.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -15,16 +11,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/io.h"
-#include "base/proc.h"
 #include "base/retry.h"
 #include "host/host.h"
 #include "ptrace/entry_stop.h"
+#include "ptrace/inject.h"
 #include "tracer/entry_wait.h"
 #include "tracer/exec_event.h"
+#include "tracer/process_end.h"
+
+#define EXIT_FAIL 125
 
 #define FORK_OPTIONS (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
 
@@ -62,17 +59,9 @@ static struct followed *add(struct following *following, const struct followed *
 static void forget(struct following *following, struct followed *followed)
 {
 	entry_stop_drop(&followed->tracee);
-	free(followed->skipped_exe);
+	exec_event_drop(followed);
 	*followed = following->list[--following->count];
 }
-
-/* What becomes of a stopped tracee. */
-enum next {
-	NEXT_RUN_ON,
-	NEXT_STAY,    /* in its group stop, until somebody continues it */
-	NEXT_LET_GO,  /* it was released, or is gone: nothing more is to be done with it */
-	NEXT_NOTHING, /* it runs already */
-};
 
 /*
  * Wait for the next event of any tracee. Returns its pid; 0 where it is time for something (the deadline, or to look at
@@ -98,22 +87,39 @@ static pid_t next_event(const struct following *following, int *status)
 	}
 }
 
+/* A filter may refuse that: then what they were stays in force. */
+static void set_options(struct tracee *tracee, long options)
+{
+	if (options != tracee->options && ptrace(PTRACE_SETOPTIONS, tracee->pid, 0, options) == 0)
+		tracee->options = options;
+}
+
+/* FOLLOWED stands still, and is held: SIGKILL ends it at once, whatever we are about. */
+static void hold(struct followed *followed)
+{
+	set_options(&followed->tracee, followed->tracee.options & ~PTRACE_O_TRACEEXIT);
+}
+
+/*
+ * FOLLOWED will run on. From now on it stops when it ends; OPTIONS: when it does what else.
+ */
+static void end_hold(struct followed *followed, long options)
+{
+	followed->tracee.held_until_us = 0;
+	set_options(&followed->tracee, followed->tracee.options | PTRACE_O_TRACEEXIT | options);
+}
+
 /*
  * Have new threads traced, because any of them may be the one that executes (a Go program's does so where it happens to
  * be), and children where the rule says so; it stays on for all that they start.
  */
-static void apply_follow_setting(struct following *following, struct followed *followed,
-                                 const struct settings *settings)
+static void follow_on(struct following *following, struct followed *followed, const struct settings *settings)
 {
 	/* Of a wrapper that has us as its child we would stay a zombie: it cannot reap who has no exit signal. */
 	bool may_leave = !following->job->follows || following->job->tracer_is_orphan;
 	if (!following->deadline_us && may_leave)
 		following->deadline_us = now_us() + (int64_t)settings->follow_timeout_s * 1000000;
-	long wanted = followed->tracee.options | (settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);
-	if (wanted == followed->tracee.options)
-		return;
-	if (ptrace(PTRACE_SETOPTIONS, followed->tracee.pid, 0, wanted) == 0)
-		followed->tracee.options = wanted;
+	end_hold(followed, settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);
 }
 
 /* At COMMAND's own exec: whether the tracer may go on. */
@@ -152,74 +158,129 @@ static enum next on_exec(struct following *following, pid_t pid)
 	followed->tracee.filter_seen = FILTER_UNSEEN;
 	followed->tracee.syscall_insn_addr = 0; /* a new program has its vDSO elsewhere */
 	fault_point("exec-stop");
-	if (followed->waiting) {
-		exec_event_replaced(following, followed);
-		entry_stop_drop(&followed->tracee);
-	}
-	if (followed->stage == FOLLOWED_BEFORE && !begins(following, followed)) {
-		tracee_detach(&followed->tracee);
+	exec_event_replaced(following, followed);
+	entry_stop_drop(&followed->tracee);
+	if (followed->stage == FOLLOWED_BEFORE && !begins(following, followed))
 		return NEXT_LET_GO;
-	}
 	followed->stage = FOLLOWED_THROUGH;
+	hold(followed);
 	struct settings settings;
-	if (exec_event_handle(following, followed, &settings) == EXEC_DETACHED)
-		return NEXT_LET_GO;
-	apply_follow_setting(following, followed, &settings);
-	return NEXT_RUN_ON;
+	enum next next = exec_event_handle(following, followed, &settings);
+	if (next == NEXT_RUN_ON)
+		follow_on(following, followed, &settings);
+	return next;
 }
 
-/* FOLLOWED is on the way to its entry point, and was looked at. */
-static enum next on_the_way(struct following *following, struct followed *followed, enum entry_wait where)
+/* FOLLOWED stands at its entry point. */
+static enum next on_entry(struct following *following, struct followed *followed)
 {
-	if (where == ENTRY_MISSED) {
-		exec_event_missed_entry(following, followed);
-		return NEXT_LET_GO;
-	}
-	if (where == ENTRY_REACHED && exec_event_at_entry(following, followed) == EXEC_DETACHED)
-		return NEXT_LET_GO;
-	return followed->tracee.state == TRACEE_DETACHED ? NEXT_NOTHING : NEXT_RUN_ON;
+	followed->stage = FOLLOWED_THROUGH;
+	hold(followed);
+	enum next next = exec_event_at_entry(following, followed);
+	if (next == NEXT_RUN_ON)
+		end_hold(followed, 0);
+	return next;
 }
 
-/* A filter refuses to have FOLLOWED run on: it would stand until we end, so it is let go at once. */
-static void let_go_of_standing(struct following *following, struct followed *followed, int signal_to_deliver)
+/* End the workload before its first instruction, as the policy's on_error asks. */
+static void fail_launch(struct tracee *tracee)
 {
-	pid_t pid = followed->tracee.pid;
-	bool is_root = followed->is_root;
-	followed->tracee.state = TRACEE_STOPPED;
-	if (followed->waiting) {
-		exec_event_missed_entry(following, followed);
-	} else {
-		exec_event_end(following, followed);
-		tracee_detach(&followed->tracee);
+	if (tracee->state == TRACEE_STOPPED && inject_begin(tracee, NULL) == 0)
+		remote_syscall(tracee, NULL, SYS_exit_group, EXIT_FAIL, 0, 0, 0, 0, 0);
+}
+
+/*
+ * Let FOLLOWED run its program. An orphan lets the root go by its end, which follows: a detached one could end, too,
+ * while we are still there to be seen. The root reaps a tracer that is its child.
+ */
+static void let_go(const struct following *following, struct followed *followed)
+{
+	struct tracee *tracee = &followed->tracee;
+	if (followed->stage == FOLLOWED_ASIDE || followed->stage == FOLLOWED_BEFORE || !followed->is_root) {
+		tracee_detach(tracee);
+		return;
 	}
-	if (signal_to_deliver)
-		kill(pid, signal_to_deliver);
-	if (is_root)
+	if (following->job->tracer_is_orphan ||
+	    (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0))
+		return;
+	if (tracee->filter_seen == FILTER_UNSEEN)
+		tracee_check_filter(tracee, NULL);
+	if (tracee->filter_seen == FILTER_NEW)
+		tracee_detach(tracee); /* we stay its zombie, which does not kill it */
+	else
+		tracee_hand_off(tracee, following->job->tracer_pid, NULL);
+}
+
+/* FOLLOWED is not ours any more. Where it is the root, nothing more is to be done: our end lets go of all. */
+static void part_with(struct following *following, struct followed *followed)
+{
+	if (followed->is_root)
 		_exit(0);
 	forget(following, followed);
 }
 
 /*
- * The only place where it is carried out what becomes of FOLLOWED. Where the root was let go that happens only now, by
- * our end.
+ * FOLLOWED is not waited for any more. Told first: one that waits for its AT_ENTRY runs on when that is given back, and
+ * may end before the report is there.
  */
+static void miss(struct following *following, struct followed *followed)
+{
+	exec_event_missed_entry(followed);
+	exec_event_end(following, followed);
+	entry_stop_drop(&followed->tracee);
+}
+
+/* FOLLOWED has missed its entry point, or a filter refuses to have it run on, and it would stand until we end. */
+static void abandon(struct following *following, struct followed *followed, int signal_to_deliver)
+{
+	pid_t pid = followed->tracee.pid;
+	miss(following, followed);
+	tracee_detach(&followed->tracee);
+	if (signal_to_deliver)
+		kill(pid, signal_to_deliver);
+	part_with(following, followed);
+}
+
+static void run_on(struct following *following, struct followed *followed, int signal_to_deliver)
+{
+	struct tracee *tracee = &followed->tracee;
+	bool watches_calls = followed->stage == FOLLOWED_TO_ENTRY && followed->hint.watches;
+	tracee->state = TRACEE_RUNNING;
+	if (ptrace(watches_calls ? PTRACE_SYSCALL : PTRACE_CONT, tracee->pid, 0, (long)signal_to_deliver) == 0 ||
+	    errno == ESRCH)
+		return;
+	tracee->state = TRACEE_STOPPED;
+	abandon(following, followed, signal_to_deliver);
+}
+
+/* FOLLOWED runs, perhaps untraced, and is to stop. A filter may refuse that. */
+static void interrupt(struct following *following, struct followed *followed)
+{
+	struct tracee *tracee = &followed->tracee;
+	if (tracee->state == TRACEE_DETACHED && ptrace(PTRACE_SEIZE, tracee->pid, 0, tracee->options) == 0)
+		tracee->state = TRACEE_RUNNING;
+	if (tracee->state != TRACEE_RUNNING || ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0) < 0)
+		abandon(following, followed, 0);
+}
+
+/* The only place where it is carried out what becomes of FOLLOWED. */
 static void carry_out(struct following *following, struct followed *followed, enum next next, int signal_to_deliver)
 {
-	bool watches_calls = followed->waiting && followed->hint.watches;
 	switch (next) {
 	case NEXT_NOTHING: return;
+	case NEXT_RUN_ON: run_on(following, followed, signal_to_deliver); return;
 	case NEXT_STAY: ptrace(PTRACE_LISTEN, followed->tracee.pid, 0, 0); return;
-	case NEXT_RUN_ON:
-		followed->tracee.state = TRACEE_RUNNING;
-		if (ptrace(watches_calls ? PTRACE_SYSCALL : PTRACE_CONT, followed->tracee.pid, 0,
-		           (long)signal_to_deliver) < 0 &&
-		    errno != ESRCH)
-			let_go_of_standing(following, followed, signal_to_deliver);
+	case NEXT_INTERRUPT:
+	case NEXT_SEIZE: interrupt(following, followed); return;
+	case NEXT_WATCH: tracee_detach(&followed->tracee); return;
+	case NEXT_ABANDON: abandon(following, followed, 0); return;
+	case NEXT_FAIL:
+		fail_launch(&followed->tracee);
+		part_with(following, followed);
 		return;
 	case NEXT_LET_GO:
-		if (followed->is_root)
-			_exit(0);
-		forget(following, followed);
+		let_go(following, followed);
+		part_with(following, followed);
 		return;
 	}
 }
@@ -229,16 +290,9 @@ static void look_at_waiting(struct following *following)
 {
 	for (size_t i = following->count; i > 0; i--) {
 		struct followed *followed = &following->list[i - 1];
-		if (followed->waiting && entry_wait_look(followed) == ENTRY_MISSED)
-			carry_out(following, followed, on_the_way(following, followed, ENTRY_MISSED), 0);
+		if (followed->stage == FOLLOWED_TO_ENTRY)
+			carry_out(following, followed, entry_wait_look(followed), 0);
 	}
-}
-
-static bool is_thread_of(pid_t pid, pid_t tid)
-{
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)tid);
-	return access(path, F_OK) == 0;
 }
 
 /* Who has started PID, which nobody has told us of yet: a thread of the same process, or the parent. */
@@ -262,79 +316,23 @@ static struct followed *adopt(struct following *following, pid_t pid, const stru
 	if (!starter)
 		starter = starter_of(following, pid);
 	const struct tracee *of = &starter->tracee;
-	bool is_wanted = (of->options & PTRACE_O_TRACEFORK) || is_thread_of(of->pid, pid);
+	bool is_wanted = (of->options & PTRACE_O_TRACEFORK) || process_has_thread(of->pid, pid);
 	struct followed new = {.tracee = {.pid = pid,
 	                                  .options = of->options,
 	                                  .suspends_seccomp = of->suspends_seccomp,
 	                                  .known_filters = of->known_filters,
 	                                  .charges_itself = of->charges_itself},
-	                       .stage = is_wanted ? starter->stage : FOLLOWED_ASIDE};
+	                       .stage = !is_wanted                            ? FOLLOWED_ASIDE
+	                                : starter->stage == FOLLOWED_TO_ENTRY ? FOLLOWED_THROUGH
+	                                                                      : starter->stage};
 	return add(following, &new);
-}
-
-/* Whether the thread TID, stopped, is in exit_group(2). */
-static bool is_in_exit_group(pid_t tid)
-{
-	char path[64];
-	cleanup_free char *call = NULL;
-	snprintf(path, sizeof path, "/proc/%d/syscall", (int)tid);
-	return read_file_at(AT_FDCWD, path, SMALL_FILE_BYTES, &call, NULL) == 0 &&
-	       strtoull(call, NULL, 10) == SYS_exit_group;
-}
-
-static bool any_thread_is_in_exit_group(pid_t pid)
-{
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
-	cleanup_closedir DIR *tasks = opendir(path);
-	bool found = false;
-	for (struct dirent *entry; tasks && !found && (entry = readdir(tasks)) != NULL;)
-		found = is_in_exit_group(atoi(entry->d_name));
-	return found;
-}
-
-/* Whether the thread TID has ended, and only waits for the others of its process. */
-static bool has_ended(pid_t tid)
-{
-	cleanup_free char *stat = proc_stat(tid);
-	return strchr("ZX", proc_stat_state(stat)); /* or there is no state any more */
-}
-
-/* Of PID's threads, whether TID is the last. */
-static bool is_last_thread(pid_t pid, pid_t tid)
-{
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
-	cleanup_closedir DIR *tasks = opendir(path);
-	bool is_last = tasks != NULL;
-	for (struct dirent *entry; is_last && (entry = readdir(tasks)) != NULL;) {
-		pid_t other = atoi(entry->d_name);
-		is_last = other <= 0 || other == tid || has_ended(other);
-	}
-	return is_last;
-}
-
-/*
- * Whether the thread TID of PID, at its PTRACE_EVENT_EXIT, ends together with all of its process. It may also end
- * alone, or because another one is executing over it: then its exit status is 0 (do_group_exit(), Linux 6.18 read).
- */
-static bool ends_with_its_process(pid_t pid, pid_t tid)
-{
-	unsigned long exit_status = 0;
-	return is_last_thread(pid, tid) ||
-	       (ptrace(PTRACE_GETEVENTMSG, tid, 0, &exit_status) == 0 && exit_status != 0) ||
-	       any_thread_is_in_exit_group(pid);
-}
-
-static bool has_something_to_tell(const struct followed *followed)
-{
-	return followed->has_skipped || followed->waiting;
 }
 
 /* Tell of everybody what there is to tell, let them go, and end. */
 _Noreturn static void leave(struct following *following)
 {
-	exec_event_timeout(following);
+	for (size_t i = 0; i < following->count; i++)
+		miss(following, &following->list[i]);
 	_exit(0);
 }
 
@@ -345,22 +343,22 @@ _Noreturn static void leave(struct following *following)
  */
 static bool root_ends(const struct following *following, pid_t tid)
 {
-	return (tid == following->root_pid || is_thread_of(following->root_pid, tid)) &&
-	       ends_with_its_process(following->root_pid, tid);
+	return (tid == following->root_pid || process_has_thread(following->root_pid, tid)) &&
+	       thread_ends_with_process(following->root_pid, tid);
 }
 
 /* A thread ends, and perhaps its process, which still has a standard error to be told why nothing was done. */
 static enum next on_exit_event(struct following *following, struct followed *thread)
 {
 	pid_t tid = thread->tracee.pid;
-	if (has_something_to_tell(thread)) {
-		if (ends_with_its_process(tid, tid))
+	if (thread->pending) {
+		if (thread_ends_with_process(tid, tid))
 			exec_event_end(following, thread);
-	} else if (is_in_exit_group(tid)) {
+	} else if (thread_is_in_exit_group(tid)) {
 		/* That of its main thread comes later, when this one may be gone. */
 		for (size_t i = 0; i < following->count; i++) {
 			struct followed *other = &following->list[i];
-			if (has_something_to_tell(other) && is_thread_of(other->tracee.pid, tid))
+			if (other->pending && process_has_thread(other->tracee.pid, tid))
 				exec_event_end(following, other);
 		}
 	}
@@ -372,9 +370,12 @@ static enum next on_exit_event(struct following *following, struct followed *thr
 /* FOLLOWED stands still for no event of its own: first stops and the ends of group stops (SIGTRAP) are passed over. */
 static enum next on_plain_stop(struct following *following, struct followed *followed, int signal)
 {
-	if (signal == SIGTRAP)
-		return followed->waiting ? on_the_way(following, followed, entry_wait_stopped(followed)) : NEXT_RUN_ON;
-	return followed->waiting && entry_wait_gives_up(followed) ? NEXT_NOTHING : NEXT_STAY;
+	bool in_group_stop = signal != SIGTRAP;
+	if (followed->stage != FOLLOWED_TO_ENTRY)
+		return in_group_stop ? NEXT_STAY : NEXT_RUN_ON;
+	if (!in_group_stop && entry_stop_take(&followed->tracee))
+		return on_entry(following, followed);
+	return entry_wait_stopped(followed, in_group_stop);
 }
 
 static void on_stop(struct following *following, struct followed *followed, int status)
@@ -385,7 +386,6 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	unsigned long child_pid = 0;
 	pid_t pid = followed->tracee.pid;
 	if (followed->stage == FOLLOWED_ASIDE) {
-		tracee_detach(&followed->tracee);
 		next = NEXT_LET_GO;
 	} else if (event == PTRACE_EVENT_EXEC) {
 		next = on_exec(following, pid);
@@ -397,7 +397,7 @@ static void on_stop(struct following *following, struct followed *followed, int 
 	} else if (event == PTRACE_EVENT_STOP) {
 		next = on_plain_stop(following, followed, WSTOPSIG(status));
 	} else if (event == 0 && WSTOPSIG(status) == SYSCALL_STOP) {
-		if (followed->waiting)
+		if (followed->stage == FOLLOWED_TO_ENTRY)
 			map_hint_step(&followed->tracee, &followed->hint);
 	} else if (event == 0) {
 		signal_to_deliver = WSTOPSIG(status);
