@@ -24,6 +24,7 @@ help:
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
 	@echo 'make build        only build, into $(BUILD); says which packages are missing'
 	@echo 'make install      install below $$DESTDIR$(PREFIX); your policy is in $(SYSCONFDIR)/hugexec; units go where systemd looks'
+	@echo 'make dist         the last commit'\''s source as $(BUILD)/dist/hugexec-VERSION.tar.gz, the same bytes each time, and SHA256SUMS'
 	@echo 'make uninstall    remove what make install has installed'
 	@echo 'make deps         install the packages that building needs; make check-deps adds those of the tests'
 	@echo 'make clean        remove what the above have built'
@@ -123,8 +124,16 @@ install: build
 uninstall:
 	@ninja -C $(BUILD) uninstall
 
+# By git and with no time but the commit's: who has the commit can make the same file and compare.
+dist:
+	@rm -rf $(BUILD)/dist && mkdir -p $(BUILD)/dist
+	@git -c safe.directory='*' diff --quiet HEAD || echo 'What is not committed is left out.' >&2
+	@source=$$PWD name=hugexec-$$(sed -n "s/^  version: '\(.*\)',/\1/p" meson.build) && cd $(BUILD)/dist && \
+		git -c safe.directory='*' -C "$$source" -c tar.umask=0022 archive --format=tar --prefix=$$name/ HEAD >$$name.tar && \
+		gzip -9n $$name.tar && sha256sum $$name.tar.gz >SHA256SUMS && cat SHA256SUMS
+
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist clean

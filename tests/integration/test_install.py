@@ -61,3 +61,24 @@ def test_all_of_it_in_one_folder(build, tmp_path):
                        ("hugexec-policy.5", "\n.I /opt/x/etc/hugexec/policy.json\n")):
         path, = target.rglob(name)
         assert says in path.read_text()
+
+
+def test_the_source_is_the_same_each_time(tmp_path):
+    """make dist, by two people with clones, clocks and umasks of their own; what it holds can be built."""
+    if run(["git", "-c", "safe.directory=*", "-C", ROOT, "rev-parse", "HEAD"]).returncode != 0:
+        pytest.skip("this is no clone of the repository")
+    made = []
+    for who, umask in (("one", 0o022), ("two", 0o077)):
+        clone = tmp_path / who
+        assert run(["git", "-c", "safe.directory=*", "clone", "-q", "--no-hardlinks", ROOT, clone], umask=umask).returncode == 0
+        for path in clone.glob("*/*"):
+            os.utime(path, (len(who), umask))
+        done = run(["make", "-C", clone, "dist", "BUILD=build"], umask=umask)
+        assert done.returncode == 0 and "not committed" not in done.stderr, done.stdout + done.stderr
+        assert run(["sha256sum", "--check", "SHA256SUMS"], cwd=clone / "build" / "dist").returncode == 0
+        archive, = (clone / "build" / "dist").glob("hugexec-*.tar.gz")
+        made.append((archive.name, archive.read_bytes()))
+    assert made[0] == made[1]
+    assert run(["tar", "-xf", archive, "-C", tmp_path]).returncode == 0
+    source = tmp_path / archive.name.removesuffix(".tar.gz")
+    assert run(["meson", "setup", tmp_path / "build", source, "-Dtests=false"]).returncode == 0
