@@ -14,6 +14,7 @@
 #include "base/retry.h"
 #include "mm/maps.h"
 #include "ptrace/rseq.h"
+#include "ptrace/same_processor.h"
 #include "ptrace/syscall_insn.h"
 
 /* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
@@ -67,6 +68,7 @@ int inject_begin(struct tracee *tracee, struct error *err)
 			tracee->state = TRACEE_STOPPED;
 		return -1;
 	}
+	tracee->shares_processor = !tracee->wait && same_processor_begin(tracee->pid);
 	if (tracee->wait)
 		abort_sequence(tracee);
 	fault_point("borrowed");
@@ -110,7 +112,7 @@ int inject_end(struct tracee *tracee, struct error *err)
 {
 	if (tracee->state == TRACEE_GONE)
 		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)tracee->pid);
-	if (tracee_set_regs(tracee, &tracee->saved_regs, err) < 0 ||
+	if (tracee_give_processors(tracee) < 0 || tracee_set_regs(tracee, &tracee->saved_regs, err) < 0 ||
 	    tracee_set_mask(tracee, tracee->saved_mask, err) < 0 ||
 	    tracee_set_options(tracee, tracee->options, err) < 0) {
 		tracee_kill(tracee);
@@ -156,7 +158,8 @@ static int lead_to_last_call(struct tracee *tracee, const struct last_call *last
 		return -1;
 	fault_point("handoff-entry");
 	arch_finish_in_syscall(&regs, &tracee->saved_regs, last->nr, last->args);
-	if (tracee_set_regs(tracee, &regs, err) < 0 || tracee_set_mask(tracee, tracee->saved_mask, err) < 0)
+	if (tracee_give_processors(tracee) < 0 || tracee_set_regs(tracee, &regs, err) < 0 ||
+	    tracee_set_mask(tracee, tracee->saved_mask, err) < 0)
 		return -1;
 	fault_point("handoff-set");
 	return tracee_set_options(tracee, tracee->options, err);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/capability.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,8 +26,8 @@
 #include "base/proc.h"
 #include "base/retry.h"
 #include "base/utf8.h"
-#include "host/host.h"
 #include "mm/maps.h"
+#include "ptrace/same_processor.h"
 
 /* Each takes a bit of the 32768 instructions that a process may have (kernel/seccomp.c, MAX_INSNS_PER_PATH). */
 #define FILTERS_MAX 32768
@@ -135,30 +134,11 @@ int tracee_check_filter(struct tracee *tracee, struct error *err)
 	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");
 }
 
-/*
- * A call of a tracee's takes a few microseconds, and to wake us up from an idle processor takes some twenty. So we stay
- * awake for its stop, which also keeps our processor from what would make it slow to wake. If that is in vain (the
- * tracee waits for a processor, or for this one) it is soon given up for good.
- */
-#define AWAKE_US    100
-#define IN_VAIN_MAX 3
-
-/* Returns as waitpid(2), 0 where the stop has not come in time. */
-static pid_t wait_awake(pid_t pid, int *status)
+int tracee_give_processors(struct tracee *tracee)
 {
-	static int in_vain, has_two_processors = -1;
-	if (has_two_processors < 0)
-		has_two_processors = host_has_two_processors();
-	if (!has_two_processors || in_vain == IN_VAIN_MAX)
-		return 0;
-	for (int64_t until_us = now_us() + AWAKE_US; now_us() < until_us; sched_yield()) {
-		pid_t got = retry(waitpid(pid, status, __WALL | WNOHANG));
-		if (got != 0) {
-			in_vain = 0;
-			return got;
-		}
-	}
-	in_vain++;
+	if (tracee->shares_processor && same_processor_end(tracee->pid) < 0)
+		return -1;
+	tracee->shares_processor = false;
 	return 0;
 }
 
@@ -166,8 +146,11 @@ static pid_t wait_for(struct tracee *tracee, int *status)
 {
 	if (tracee->wait)
 		return tracee->wait(tracee, status);
-	pid_t got = wait_awake(tracee->pid, status);
-	return got != 0 ? got : retry(waitpid(tracee->pid, status, __WALL));
+	int64_t began_us = now_us();
+	pid_t got = retry(waitpid(tracee->pid, status, __WALL));
+	if (tracee->shares_processor && same_processor_is_crowded(now_us() - began_us))
+		tracee_give_processors(tracee); /* if that fails: again with the registers */
+	return got;
 }
 
 int tracee_to_syscall_stop(struct tracee *tracee, struct error *err)

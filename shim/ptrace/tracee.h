@@ -53,6 +53,7 @@ struct tracee {
 	 */
 	int known_filters;
 	enum { FILTER_UNSEEN, FILTER_KNOWN, FILTER_NEW } filter_seen; /* by tracee_check_filter() */
+	bool shares_processor;      /* same_processor.h: its affinity is ours to give back */
 	bool charges_itself;        /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
 	/*
@@ -182,6 +183,9 @@ int tracee_lost(struct tracee *tracee, struct error *err);
 int tracee_failed(struct tracee *tracee, const char *what, struct error *err);
 int tracee_set_mask(struct tracee *tracee, uint64_t mask, struct error *err);
 int tracee_set_options(struct tracee *tracee, long options, struct error *err);
+
+/* For inject.c: what same_processor.h takes is given back. Returns 0, or -1: the tracee must not run. */
+int tracee_give_processors(struct tracee *tracee);
 
 /*
  * Resume with PTRACE_SYSCALL until the next syscall-entry or -exit stop. The only other stops that can come are those
