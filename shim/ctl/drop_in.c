@@ -69,6 +69,14 @@ enum drop_in_state drop_in_look(const struct drop_in *drop_in, char **text)
 	return state;
 }
 
+bool drop_in_is_ours(const char *path)
+{
+	struct drop_in drop_in;
+	const char *slash = strrchr(path, '/');
+	snprintf(drop_in.path, sizeof drop_in.path, "%s", path);
+	return slash && strcmp(slash + 1, DROP_IN_NAME) == 0 && drop_in_look(&drop_in, NULL) == DROP_IN_OURS;
+}
+
 static int write_new(const char *path, const char *text)
 {
 	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);

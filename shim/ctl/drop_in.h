@@ -25,6 +25,9 @@ void drop_in_locate(struct drop_in *drop_in, const char *folder, const char *uni
 /* Whose the file is. What cannot be read is foreign. *TEXT (may be NULL) gets its content, free() it; NULL for none. */
 enum drop_in_state drop_in_look(const struct drop_in *drop_in, char **text);
 
+/* Whether the drop-in at PATH is one of ours. */
+bool drop_in_is_ours(const char *path);
+
 /* BODY with the line that makes it ours, in a fresh string (free() it); NULL when out of memory. */
 char *drop_in_text(const char *body);
 
