@@ -32,8 +32,8 @@ static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
                            "have hugetlb or thp in the list. For the process of a systemd unit:\n"
                            "  hugexecctl attach $(systemctl show -P MainPID UNIT)\n"
                            "\n"
-                           "Exit status: 0 if text of every process is on huge pages now; 1 if not, or the\n"
-                           "policy is broken; 2 for wrong usage.\n";
+                           "Exit status: 0 if text of every process is on huge pages now, or was\n"
+                           "before; 1 if not, or the policy is broken; 2 for wrong usage.\n";
 
 #define BEFORE_PROGRAM 67 /* columns */
 

@@ -65,21 +65,26 @@ static void sum_up(struct report *report)
 	}
 }
 
-/* Whether the mapping with this index is the program's, or a copy of its text. */
-static bool is_program_part(const struct image *image, size_t i)
+/* Whether MAPPING is a copy that we have made of text, now or before. */
+static bool is_copy(const struct mapping *mapping)
 {
-	const struct mapping *mapping = &image->mappings[i];
-	return mapping_same_file(mapping, &image->mappings[image->exe_index]) ||
-	       (mapping_is_text(mapping) && strncmp(mapping->path, "/memfd:", 7) == 0);
+	return mapping_is_text(mapping) && strncmp(mapping->path, "/memfd:", 7) == 0;
 }
 
-/* A program that has run may have been remapped before: its text is also what copies lie beside or between the rest. */
-static void note_copies(const struct image *image, struct report_object *out)
+/* Whether the mapping I is of the file at MAP_INDEX, or a copy of its text. */
+static bool is_part(const struct image *image, size_t i, size_t map_index)
 {
-	size_t first = image->exe_index, last = image->exe_index;
-	while (first > 0 && is_program_part(image, first - 1))
+	const struct mapping *mapping = &image->mappings[i];
+	return mapping_same_file(mapping, &image->mappings[map_index]) || is_copy(mapping);
+}
+
+/* What has run may have been remapped before: its text is also what copies lie beside or between the rest. */
+static void note_copies(const struct image *image, size_t map_index, struct report_object *out)
+{
+	size_t first = map_index, last = map_index;
+	while (first > 0 && is_part(image, first - 1, map_index))
 		first--;
-	while (last + 1 < image->count && is_program_part(image, last + 1))
+	while (last + 1 < image->count && is_part(image, last + 1, map_index))
 		last++;
 	out->start = image->mappings[first].start;
 	out->end = image->mappings[last].end;
@@ -95,6 +100,15 @@ static uint64_t text_bytes_between(const struct image *image, uint64_t start, ui
 			bytes += mapping->end - mapping->start;
 	}
 	return bytes;
+}
+
+/* Nothing was done to OUT, which has text on huge pages, unless it CHANGED: say so, whatever kept us from doing more.
+ */
+static void note_already_huge(struct report_object *out, bool changed)
+{
+	if (!changed)
+		error_set(&out->reason, REASON_ALREADY_HUGE, "%s was on huge pages already",
+		          out->huge_bytes < out->text_bytes ? "some of its text" : "its text");
 }
 
 /* How long the tracee may be held for all that IMAGE has of text. */
@@ -126,11 +140,13 @@ static void run_program(struct tracee *tracee, const struct settings *settings, 
 		    tracee, &image, settings, image.exe_index, .is_program = true, .may_move = !has_run};
 		bool changed = object_remap(&program, out);
 		if (has_run)
-			note_copies(&image, out);
+			note_copies(&image, image.exe_index, out);
 		if (changed || has_run)
 			objects_measure(tracee->pid, out, 1);
-		if (has_run && out->huge_bytes > 0) /* perhaps from before */
+		if (has_run && out->huge_bytes > 0) { /* perhaps from before */
 			out->text_bytes = text_bytes_between(&image, out->start, out->end);
+			note_already_huge(out, changed);
+		}
 		report->rebased = program.rebased;
 		sum_up(report);
 		fault_point("verified");
@@ -162,8 +178,8 @@ static bool is_wanted_library(const struct image *image, size_t i, const struct 
                               const struct report *report)
 {
 	const struct mapping *mapping = &image->mappings[i];
-	if (!mapping_is_text(mapping) || mapping->path[0] != '/' || is_reported(report, mapping->start) ||
-	    mapping_same_file(mapping, &image->mappings[image->exe_index]))
+	if (!mapping_is_text(mapping) || mapping->path[0] != '/' || is_copy(mapping) ||
+	    is_reported(report, mapping->start) || mapping_same_file(mapping, &image->mappings[image->exe_index]))
 		return false;
 	for (size_t before = i; before > 0; before--) {
 		if (mapping_same_file(&image->mappings[before - 1], mapping) &&
@@ -190,6 +206,14 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 	for (unsigned i = 0; i + 1 < report->object_count; i++)
 		library.has_perf_map |= is_copied(&report->objects[i]);
 	bool changed = object_remap(&library, out);
+	if (!is_loaded && !changed) {
+		note_copies(image, map_index, out);
+		objects_measure(tracee->pid, out, 1);
+		if (out->huge_bytes > 0) {
+			out->text_bytes = text_bytes_between(image, out->start, out->end);
+			note_already_huge(out, changed);
+		}
+	}
 	if (is_nothing_to_do(&out->reason))
 		report->object_count--;
 	return changed;

@@ -241,6 +241,21 @@ def test_libraries(busy, attach):
         end_well(process)
 
 
+@pytest.mark.parametrize("how", ["pie", "library"])
+def test_a_second_time(busy, attach, how):
+    """What is on huge pages already is left as it is, and that is said."""
+    with running([busy(how), "work"]) as process:
+        status, first, _ = attach(process.pid, policy_with(libraries=True))
+        assert status == 0 and first["reason"] is None, first
+        before = [(m["start"], m["path"]) for m in smaps(process.pid)]
+        status, second, _ = attach(process.pid, policy_with(libraries=True))
+        assert status == 0 and second["outcome"] == "remapped" and second["huge_bytes"] == first["huge_bytes"], second
+        said = second["reason"] or next(each["reason"] for each in second["objects"] if each["huge_bytes"])
+        assert said.startswith("already-huge: "), second
+        assert before == [(m["start"], m["path"]) for m in smaps(process.pid)]
+        end_well(process)
+
+
 @pytest.mark.parametrize("backing", ["thp", "hugetlb"])
 @pytest.mark.parametrize("name", SERVERS)
 def test_server_at_work(attach, tmp_path, name, backing):
