@@ -134,8 +134,9 @@ static struct program_names names_of(const struct explanation *explanation)
  * What decides before the program's text is looked at, as a launch would: hugexec itself before it executes the
  * command, or its tracer when it sees what runs.
  */
-static void rule_out(const struct explanation *explanation, bool is_followed_wrapper, struct error *reason)
+static void rule_out(const struct explanation *explanation, enum follow follow, struct error *reason)
 {
+	bool is_followed_wrapper = follow != FOLLOW_NONE;
 	const struct decision *decision = &explanation->decision;
 	const struct program *program = &explanation->program;
 	const struct error *no_follow = &explanation->no_follow;
@@ -154,8 +155,7 @@ static void rule_out(const struct explanation *explanation, bool is_followed_wra
 	else if (is_followed_wrapper && error_is_set(no_follow))
 		*reason = *no_follow;
 	else if (is_followed_wrapper)
-		error_set(reason, REASON_WRAPPER,
-		          "it is a wrapper: followed for what it executes, and left alone itself");
+		wrapper_reason(follow, reason);
 }
 
 static void decide(const struct asking *asking, const struct overrides *overrides, struct explanation *out)
@@ -177,11 +177,12 @@ static void decide(const struct asking *asking, const struct overrides *override
 		return;
 	struct program_names names = names_of(out);
 	out->follow = command_follow(&out->command, &early);
-	bool is_followed_wrapper = settings_follow(&out->decision.settings, &names) != FOLLOW_NONE &&
-	                           settings_names_wrapper(&out->decision.settings, &names);
+	enum follow follow = settings_names_wrapper(&out->decision.settings, &names)
+	                         ? settings_follow(&out->decision.settings, &names)
+	                         : FOLLOW_NONE;
 	if (out->follow != FOLLOW_NONE && !helper_is_there() && command_check_follow(&out->no_follow) < 0)
 		out->follow = FOLLOW_NONE;
-	rule_out(out, is_followed_wrapper, &out->ruled_out);
+	rule_out(out, follow, &out->ruled_out);
 }
 
 static void fill_facts(const struct explain_request *request, struct explanation *out, struct asking *asking)

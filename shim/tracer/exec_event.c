@@ -221,8 +221,7 @@ static bool act(const struct trace_job *job, struct followed *followed, const st
 {
 	bool may_follow = decision->settings.follow != FOLLOW_NONE;
 	if (decision->action == ACTION_REMAP && is_wrapper) {
-		error_set(&report->reason, REASON_WRAPPER,
-		          "it is a wrapper: followed for what it executes, and left alone itself");
+		wrapper_reason(decision->settings.follow, &report->reason);
 		return may_follow;
 	}
 	if (decision->action == ACTION_REMAP) {

@@ -259,3 +259,14 @@ void match_input_free(struct gathered_input *store)
 	free(store->unit);
 	free(store->cgroup);
 }
+
+void wrapper_reason(enum follow follow, struct error *reason)
+{
+	if (follow == FOLLOW_FORK)
+		error_set(reason, REASON_WRAPPER,
+		          "a wrapper, left alone itself: what it and its children execute is looked at");
+	else
+		error_set(reason, REASON_WRAPPER,
+		          "a wrapper, left alone itself: what it executes in its place is looked at, what its children "
+		          "execute is not (\"follow\": \"fork\")");
+}

@@ -52,6 +52,9 @@ void facts_ask_policy(const struct policy *policy, const struct match_input *fac
 /* REASON is "no-rule": where a rule was passed over because nobody told its user's uid it is "user-unknown" then. */
 void facts_blame_user(struct error *reason);
 
+/* Set REASON to "wrapper", for one that is followed as FOLLOW says: whose programs are looked at, and whose are not. */
+void wrapper_reason(enum follow follow, struct error *reason);
+
 /*
  * What POLICY says of PID: gather what it asks for, the build id only where the rest does not decide. VIA and
  * annotations are taken from GIVEN, and CALLED, a hint: it counts if it is a path of the very file that runs, and must

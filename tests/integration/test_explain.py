@@ -31,6 +31,15 @@ def test_a_rule_without_a_name_is_told_by_its_number(hugexec, write_policy, bigt
     assert read_report(report)[0]["rule"] == f"rule 2 of {policy}"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="others may not follow a wrapper without hugexecd")
+@pytest.mark.parametrize("follow, says", [("exec", "what its children execute is not"), ("fork", "what it and its children execute is looked at")])
+def test_a_wrapper_is_not_said_to_be_followed_further_than_it_is(hugexec, hugexecctl, write_policy, tmp_path, follow, says):
+    policy, report = write_policy({"version": 1, "rules": [{"match": {}, "min_text": 0, "follow": follow, "wrappers": ["bash"]}]}), tmp_path / "report.json"
+    assert says in explain(hugexecctl, policy, "bash")["reason"]
+    assert run([hugexec, f"--policy={policy}", f"--report={report}", "bash", "-c", "true; exit 0"]).returncode == 0
+    assert says in read_report(report)[-1]["reason"], read_report(report)
+
+
 def test_explain_names_the_rule(hugexecctl, write_policy, bigtext):
     program = bigtext(8)
     policy = write_policy({"version": 1, "rules": [
