@@ -369,16 +369,25 @@ def swapped_at(step, words, swap, mark, environment, about):
     return subprocess.CompletedProcess(words, process.returncode, out, err), swapped
 
 
-# Steps at which a program that was executed has been looked at, and not more.
-PROGRAM_STEPS = {"exec-finished", "decided", "borrowed", "returned", "verified", "reported"}
+# What is done about a program that was executed, whatever becomes of its text.
+PROGRAM_STEPS = {"exec-stop", "exec-finished", "decided", "borrowed", "returned", "verified", "entry-mapped", "entry-set", "library-stop", "reported"}
 STEPS = {
     ("program", "file"): {*PROGRAM_STEPS, "file-prepared", "libraries-prepared", "pass-opened", "pass-received", "rebase-passed", "rebase-moved",
-                          "rebase-fixed"} - {"returned"},
-    ("program", "thp"): {*PROGRAM_STEPS, "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",
-                         "switched"},
-    ("library", "thp"): {"library-stop", "memfd-created", "memfd-fetched", "aside", "fd-closed", "allocated", "filled", "sealed", "populated", "switching",
-                         "switched", "reported"},
+                          "rebase-fixed", "map-hinted"} - {"returned"},
+    ("program", "thp"): {*PROGRAM_STEPS, "memfd-created", "memfd-fetched", "aside", "aside-returned", "fd-closed", "allocated", "filled", "sealed",
+                         "populated", "switching", "switched"},
+    ("library", "thp"): {"library-stop", "borrowed", "returned", "memfd-created", "memfd-fetched", "aside", "aside-returned", "fd-closed", "allocated",
+                         "filled", "sealed", "populated", "switching", "switched", "reported"},
 }
+# Steps at which there is no name to be swapped: the program is not executed yet, or has its text already; those of other doors
+# (hugexecd, the hook, attach), of a cgroup that is to pay, and of a process that runs with what it has.
+NO_NAMES = {"tracer-started", "seized", "handoff-borrowed", "handoff-entry", "handoff-set", "handoff-free", "allocated-inside", "widened", "fill-helper",
+            "helper-accepted", "helper-received", "helper-seized", "helper-answered", "hook-seized", "attached", "frozen", "frozen-call"}
+
+
+def test_each_step_is_one_of_these(steps):
+    """A step that is new has to be attacked, too."""
+    assert set(steps) == NO_NAMES.union(*STEPS.values())
 
 
 @pytest.mark.parametrize("mapped, backing", STEPS)
@@ -388,8 +397,11 @@ def test_names_are_swapped(steps, hugexec_command, built, tmp_path, mark, mapped
     place = tmp_path / "place"
     expected = told_by(built, "a", "lib-a.so")
     policy = policy_with(libraries=True, follow="exec", match={"exe": "/**/a*"})
-    reached = set()
-    for step in sorted(STEPS[mapped, backing].intersection(steps)):
+    reached, missed = set(), {}
+    # Once more if a busy machine left the text where it was.
+    for step in [step for step in sorted(STEPS[mapped, backing].intersection(steps)) for _ in range(3)]:
+        if step in reached:
+            continue
         shutil.rmtree(place, ignore_errors=True)
         (place / "over").mkdir(parents=True)
         for name in ("a", "b", "lib-b.so"):
@@ -401,8 +413,10 @@ def test_names_are_swapped(steps, hugexec_command, built, tmp_path, mark, mapped
         done, swapped = swapped_at(step, words, SWAPS[swap], mark, {"PLACE": str(place)}, about)
         if swapped:
             reached.add(step)
+        else:
+            missed[step] = read_report(report)
         told = "".join(line for line in done.stdout.splitlines(True) if not line.startswith("stops.so "))
         if mapped == "program":  # ld.so has opened its library later, and by its name
             told = told.replace(text_checksum(built / "lib-b.so"), text_checksum(built / "lib-a.so"))
         assert (told, done.returncode) == (expected, 7), (step, done, read_report(report))
-    assert reached == STEPS[mapped, backing]
+    assert reached == STEPS[mapped, backing], missed
