@@ -11,7 +11,7 @@ help:
 	@echo 'make check        build, run every test, with sanitizers and analyzers too (a quarter of an hour)'
 	@echo 'make check-quick  the unit and integration tests of the plain build (five minutes)'
 	@echo 'make check-systemd  units of a systemd that is booted for it; make systemd-table: the table in docs/systemd.md'
-	@echo 'make check-debian13  the unit and integration tests in a root of Debian 13 that is made for it'
+	@echo 'make check-debian13  unit, integration and systemd tests in a root of Debian 13 that is made for it'
 	@echo 'make fuzz         the fuzzers, each for TIME seconds (60)'
 	@echo 'make check-faults  every failure of every system call of hugexec'\''s'
 	@echo 'make check-mutations  break the code on purpose, promise by promise, and see the tests fail (half an hour)'
@@ -66,7 +66,7 @@ systemd-table: check-deps
 check-kernels: check-deps
 	@tests/run-checks kernels
 
-# Unit and integration tests in a root of Debian 13, with its compiler and libraries. Not part of check: the root takes 1.5 GiB
+# Unit, integration and systemd tests in a root of Debian 13, with its compiler, libraries and systemd. Not part of check: the root takes 1.5 GiB
 # and some minutes to be made.
 check-debian13: deps
 	@tests/other-debian trixie
