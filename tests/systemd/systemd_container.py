@@ -17,6 +17,8 @@ import subprocess
 import tempfile
 import time
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 BOOT_SECONDS = 240
 
@@ -131,6 +133,12 @@ class SystemdContainer:
 
     def systemctl(self, *words, **options):
         return self.run(["systemctl", *words], **options)
+
+    def needs_version(self, wanted, what):
+        """Skip a test of WHAT, which this systemd is too old for."""
+        version = int(self.systemctl("--version").stdout.split()[1])
+        if version < wanted:
+            pytest.skip(f"{what} is of systemd {wanted}, this is {version} (Debian 13 has a newer one: make check-debian13)")
 
     def show(self, unit, *properties):
         """Properties of a unit (all where none is named) as systemctl shows them, as a dict."""

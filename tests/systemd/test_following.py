@@ -8,7 +8,7 @@ import pytest
 from lib.process import status_of, wait_for
 
 COUNT = 50
-TYPES = {"simple": "", "exec": "", "idle": "", "notify": "--notify", "forking": "--fork=/run/following-%i.pid",
+TYPES = {"simple": "", "exec": "", "idle": "", "notify": "--notify", "notify-reload": "--notify", "forking": "--fork=/run/following-%i.pid",
          "forking, PIDFile": "--fork=/run/following-%i.pid"}
 SCRIPTS = {"directly": "", "by a script that becomes it": 'exec "$@"', "by a script that starts it and ends": '"$@"',
            "by a script that stays": '"$@"; exit $?'}
@@ -65,6 +65,8 @@ TimeoutStartSec=300
 @pytest.mark.parametrize("kind, how, size", MATRIX)
 def test_main_processes(container, units, kind, how, size):
     """MainPID=, $MAINPID, and Restart= after the main process was killed."""
+    if kind == "notify-reload":
+        container.needs_version(253, "Type=notify-reload")
     container.run(["rm", "-f", "/etc/hugexec/policy.json"])  # the shipped one
     names, main = units(kind, how, size)
     container.run(["systemctl", "start", *names], seconds=400)
@@ -74,6 +76,9 @@ def test_main_processes(container, units, kind, how, size):
     assert pids.count("0") == 0 and set(names_of(container, pids)) == {main}
     told = container.run(["sh", "-c", "cd /run; for i; do cat following-$i.main; done", "sh", *map(str, range(COUNT))]).stdout.split()
     assert told == pids
+    if kind == "notify-reload":
+        container.run(["systemctl", "reload", *names], seconds=400)
+        assert shown(container, names, "MainPID", "ActiveState", "SubState") == found
     # Nobody is left of a launch but a wrapper's tracer, while that runs.
     names_there = {name for unit in names for name in comms(container, unit)}
     assert names_there <= {main, *({"hugexec-tracer", os.path.basename(f"service-{SIZES[size]}")} if main == "start" else ())}
@@ -100,4 +105,4 @@ def comms(container, unit):
 
 def test_the_count_is_right():
     """Each type of systemd.service(5) that has a main process is there."""
-    assert {re.split(",", kind)[0] for kind, _, _ in MATRIX} == {"simple", "exec", "idle", "notify", "forking"}
+    assert {re.split(",", kind)[0] for kind, _, _ in MATRIX} == {"simple", "exec", "idle", "notify", "notify-reload", "forking"}

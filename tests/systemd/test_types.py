@@ -22,10 +22,6 @@ TYPES = {
 }
 
 
-def version(container):
-    return int(container.systemctl("--version").stdout.split()[1])
-
-
 def remove_pid_file(container):
     container.path("/run/typed.pid").unlink(missing_ok=True)
 
@@ -33,8 +29,8 @@ def remove_pid_file(container):
 @pytest.mark.parametrize("kind", TYPES)
 def test_type(container, make_unit, kind):
     name, arguments, more = TYPES[kind]
-    if name == "notify-reload" and version(container) < 253:
-        pytest.skip("Type=notify-reload is of systemd 253")
+    if name == "notify-reload":
+        container.needs_version(253, "Type=notify-reload")
     unit = make_unit("typed.service", f"[Service]\nType={name}\nExecStart={PROGRAM} {arguments}\n{more}\n"
                                       "ExecStopPost=/bin/rm -f /run/typed.pid\n")
     container.systemctl("start", unit)
@@ -52,6 +48,10 @@ def test_type(container, make_unit, kind):
     untouched(pid, children=1 if kind == "with a child" else 0)
     processes = len(container.pids_of(unit))
     assert processes == (2 if kind == "with a child" else 1)
+    if name == "notify-reload":
+        container.systemctl("reload", unit)
+        assert ask(container, SOCKET) == {**answer, "hangups": "1"}
+        assert container.show(unit, "ActiveState", "SubState", "Type") == shown
     container.systemctl("stop", unit)
     assert container.show(unit, "Result", "ActiveState") == {"Result": "success", "ActiveState": "inactive"}
     wait_for(lambda: not (container.cgroup / "system.slice" / unit).exists(), what="its cgroup to be gone")
