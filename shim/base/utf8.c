@@ -2,10 +2,15 @@
 #include "base/utf8.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-size_t text_sequence(const char *text, uint32_t *code)
+/*
+ * Length in bytes of the UTF-8 sequence at TEXT, or 0 where there is none: shortest form only, no surrogates, nothing
+ * above U+10FFFF (RFC 3629). The code point goes to *CODE. TEXT is NUL-terminated, which ends any sequence.
+ */
+static size_t sequence_at(const char *text, uint32_t *code)
 {
 	static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
 	unsigned char first = (unsigned char)text[0];
@@ -37,7 +42,7 @@ char *text_to_utf8(const char *text)
 		return NULL;
 	while (*text) {
 		uint32_t code;
-		size_t len = text_sequence(text, &code);
+		size_t len = sequence_at(text, &code);
 		memcpy(out + used, len ? text : replacement, len ? len : 3);
 		used += len ? len : 3;
 		text += len ? len : 1;
@@ -51,7 +56,7 @@ const char *text_printable(const char *text, char *buf, size_t buf_bytes)
 	size_t used = 0;
 	while (*text) {
 		uint32_t code;
-		size_t len = text_sequence(text, &code);
+		size_t len = sequence_at(text, &code);
 		/* C0, DEL and C1: what terminals obey. */
 		bool shown = len && code >= 0x20 && (code < 0x7f || code >= 0xa0);
 		size_t wanted = shown ? len : 1;

@@ -5,13 +5,6 @@
 #pragma once
 
 #include <stddef.h>
-#include <stdint.h>
-
-/*
- * Length in bytes of the UTF-8 sequence at TEXT, or 0 where there is none: shortest form only, no surrogates, nothing
- * above U+10FFFF (RFC 3629). The code point goes to *CODE. TEXT is NUL-terminated, which ends any sequence.
- */
-size_t text_sequence(const char *text, uint32_t *code);
 
 /*
  * TEXT as valid UTF-8, in a fresh string (free() it): every byte that belongs to no valid sequence becomes U+FFFD.

@@ -37,10 +37,13 @@ void policy_free(struct policy *policy)
 {
 	if (!policy)
 		return;
+	for (size_t i = 0; i < policy->root_count; i++)
+		json_object_put(policy->roots[i]);
 	for (struct chunk *chunk = policy->chunks, *next; chunk; chunk = next) {
 		next = chunk->next;
 		free(chunk);
 	}
+	free(policy->roots);
 	free(policy->rules);
 	free(policy);
 }

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <json-c/json.h>
+
 #include "policy/policy.h"
 
 /* Which settings a file or rule gives; one bit a key. */
@@ -62,6 +64,8 @@ struct policy {
 	enum action default_action;
 	struct setting_set settings;
 	/* What the pointers above point into. */
+	json_object **roots;
+	size_t root_count;
 	struct chunk *chunks;
 };
 

@@ -70,7 +70,8 @@ static const struct {
     {"quoted object property name expected", "a key is expected here, in double quotes"},
     {"unexpected character", "nothing may stand here"},
     {"boolean expected", "expected true or false"},
-    {"number expected", STRICT_NO_NUMBER},
+    {"number expected",
+     "no number in JSON, or too large a one: it begins with neither + nor 0, and has a digit behind the point"},
 };
 
 /* What people most often write that is no JSON, where json-c stopped at OFFSET; else in json-c's WORDS. */

@@ -11,9 +11,6 @@
 
 #define STRICT_DEPTH_MAX 32
 
-#define STRICT_NO_NUMBER \
-	"no number in JSON, or too large a one: it begins with neither + nor 0, and has a digit behind the point"
-
 /*
  * Parse TEXT (NUL-terminated, BYTES without the NUL) into *ROOT, which may be NULL for the document "null".
  * Returns 0, or -1 with the offset of the mistake and what it is; *WHAT is NULL where there is no memory.

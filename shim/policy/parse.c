@@ -10,7 +10,7 @@
 
 #define RULES_MAX 10000
 
-static int parse_action(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_action(const struct parser *parser, const struct json_place *place, json_object *value,
                         enum action *out)
 {
 	static const char *const words[] = {"skip", "remap", NULL};
@@ -21,15 +21,15 @@ static int parse_action(const struct parser *parser, const struct json_place *pl
 	return 0;
 }
 
-static int parse_rule(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_rule(const struct parser *parser, const struct json_place *place, json_object *value,
                       struct rule *rule)
 {
 	*rule = (struct rule){.action = ACTION_REMAP, .file = parser->name};
 	bool has_match = false, is_wrong = false;
-	if (value->kind != JSON_OBJECT)
+	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected a rule: an object with \"match\"");
-	for (const struct json_node *member = value->first; member; member = member->next) {
-		const char *key = member->key;
+	json_object_object_foreach(value, key, member)
+	{
 		struct json_place at = {place, key, 0};
 		int result;
 		if (strcmp(key, "name") == 0) {
@@ -53,12 +53,12 @@ static int parse_rule(const struct parser *parser, const struct json_place *plac
 	return is_wrong ? -1 : 0;
 }
 
-static int parse_rules(const struct parser *parser, const struct json_place *place, const struct json_node *value)
+static int parse_rules(const struct parser *parser, const struct json_place *place, json_object *value)
 {
 	struct policy *policy = parser->policy;
-	if (value->kind != JSON_ARRAY)
+	if (!json_object_is_type(value, json_type_array))
 		return complain(parser, place, JSON_AT_VALUE, "expected a list of rules");
-	size_t count = value->count;
+	size_t count = json_object_array_length(value);
 	if (policy->rule_count + count > RULES_MAX)
 		return complain(parser, place, JSON_AT_VALUE, "a policy has at most %d rules, in all its files",
 		                RULES_MAX);
@@ -67,11 +67,10 @@ static int parse_rules(const struct parser *parser, const struct json_place *pla
 		return complain_memory(parser);
 	policy->rules = larger;
 	bool is_wrong = false;
-	size_t index = 0;
-	for (const struct json_node *each = value->first; each; each = each->next) {
-		struct json_place at = {place, NULL, index++};
+	for (size_t i = 0; i < count; i++) {
+		struct json_place at = {place, NULL, i};
 		struct rule *rule = &policy->rules[policy->rule_count];
-		is_wrong |= parse_rule(parser, &at, each, rule) < 0;
+		is_wrong |= parse_rule(parser, &at, json_object_array_get_idx(value, i), rule) < 0;
 		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 		policy->rule_count++;
@@ -79,19 +78,19 @@ static int parse_rules(const struct parser *parser, const struct json_place *pla
 	return is_wrong ? -1 : 0;
 }
 
-static int parse_version(const struct parser *parser, const struct json_place *place, const struct json_node *value)
+static int parse_version(const struct parser *parser, const struct json_place *place, json_object *value)
 {
 	int64_t version;
 	return parse_integer(parser, place, value, 1, 1, "1, the only version there is", &version);
 }
 
-static int parse_settings(const struct parser *parser, const struct json_place *place, const struct json_node *value)
+static int parse_settings(const struct parser *parser, const struct json_place *place, json_object *value)
 {
-	if (value->kind != JSON_OBJECT)
+	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected an object of settings");
 	bool is_wrong = false;
-	for (const struct json_node *setting = value->first; setting; setting = setting->next) {
-		const char *key = setting->key;
+	json_object_object_foreach(value, key, setting)
+	{
 		struct json_place at = {place, key, 0};
 		int result = parse_setting(parser, &at, setting, &parser->policy->settings);
 		if (result == SETTING_UNKNOWN)
@@ -103,15 +102,15 @@ static int parse_settings(const struct parser *parser, const struct json_place *
 	return is_wrong ? -1 : 0;
 }
 
-static int parse_document(const struct parser *parser, const struct json_node *root)
+static int parse_document(const struct parser *parser, json_object *root)
 {
 	static const char *const keys[] = {"version", "default", "settings", "rules", "$schema", NULL};
 	bool has_version = false, is_wrong = false;
-	if (root->kind != JSON_OBJECT)
+	if (!json_object_is_type(root, json_type_object))
 		return complain(parser, NULL, JSON_AT_VALUE,
 		                "expected an object: { \"version\": 1, \"rules\": [...] }");
-	for (const struct json_node *value = root->first; value; value = value->next) {
-		const char *key = value->key;
+	json_object_object_foreach(root, key, value)
+	{
 		struct json_place at = {NULL, key, 0};
 		const char *ignored;
 		int result;
@@ -138,40 +137,34 @@ static int parse_document(const struct parser *parser, const struct json_node *r
 	return is_wrong ? -1 : 0;
 }
 
-static const struct json_node *member_of(const struct json_node *object, const char *key, enum json_kind kind)
-{
-	const struct json_node *member = object && object->kind == JSON_OBJECT ? object->first : NULL;
-	while (member && strcmp(member->key, key) != 0)
-		member = member->next;
-	return member && member->kind == kind ? member : NULL;
-}
-
 /* What a file says of on_error, whatever else is wrong with it. */
-static void peek_on_error(const struct json_node *root, enum on_error *said)
+static void peek_on_error(json_object *root, enum on_error *said)
 {
-	const struct json_node *on_error = member_of(member_of(root, "settings", JSON_OBJECT), "on_error", JSON_STRING);
-	if (!said || !on_error)
+	json_object *settings, *on_error;
+	if (!said || !json_object_is_type(root, json_type_object) ||
+	    !json_object_object_get_ex(root, "settings", &settings) ||
+	    !json_object_is_type(settings, json_type_object) ||
+	    !json_object_object_get_ex(settings, "on_error", &on_error) ||
+	    !json_object_is_type(on_error, json_type_string))
 		return;
-	if (strcmp(on_error->text, "fail") == 0)
+	if (strcmp(json_object_get_string(on_error), "fail") == 0)
 		*said = ON_ERROR_FAIL;
-	else if (strcmp(on_error->text, "continue") == 0)
+	else if (strcmp(json_object_get_string(on_error), "continue") == 0)
 		*said = ON_ERROR_CONTINUE;
 }
 
-/*
- * The text is no JSON, from OFFSET on at the latest: json-c takes longer, and says more. It takes some numbers that are
- * none, such as 01.5, and some sequences of bytes that are no characters.
- */
-static int complain_json(const struct parser *parser, size_t offset)
+/* The tree belongs to the policy, whose strings point into it. */
+static int keep_root(const struct parser *parser, json_object *root)
 {
-	size_t mistake_off;
-	const char *mistake;
-	json_object *root;
-	if (strict_parse(parser->text, parser->bytes, &root, &mistake_off, &mistake) < 0)
-		return mistake ? complain_at(parser, mistake_off, mistake) : complain_memory(parser);
-	json_object_put(root);
-	return complain_at(parser, offset,
-	                   (unsigned char)parser->text[offset] >= 0x80 ? "this is no valid UTF-8" : STRICT_NO_NUMBER);
+	struct policy *policy = parser->policy;
+	json_object **larger = realloc(policy->roots, (policy->root_count + 1) * sizeof larger[0]);
+	if (!larger) {
+		json_object_put(root);
+		return complain_memory(parser);
+	}
+	policy->roots = larger;
+	policy->roots[policy->root_count++] = root;
+	return 0;
 }
 
 int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name,
@@ -180,7 +173,8 @@ int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, 
 	unsigned mistakes = 0;
 	struct parser parser = {policy, name, text, text_bytes, err, &mistakes, told};
 	size_t offset = strlen(text);
-	const struct json_node *root;
+	const char *mistake;
+	json_object *root;
 	char *kept_name = policy_alloc(policy, strlen(name) + 1);
 	if (!kept_name)
 		return complain_memory(&parser);
@@ -189,11 +183,10 @@ int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, 
 		return complain_at(&parser, 0, "a byte order mark: the file's first three bytes are to be removed");
 	if (offset < text_bytes)
 		return complain_at(&parser, offset, "a NUL byte");
-	switch (json_tree_read(policy, text, text_bytes, &root, &offset)) {
-	case JSON_READ: break;
-	case JSON_WRONG: return complain_json(&parser, offset);
-	default: return complain_memory(&parser);
-	}
+	if (strict_parse(text, text_bytes, &root, &offset, &mistake) < 0)
+		return mistake ? complain_at(&parser, offset, mistake) : complain_memory(&parser);
+	if (keep_root(&parser, root) < 0)
+		return -1;
 	peek_on_error(root, said);
 	return parse_document(&parser, root);
 }

@@ -9,7 +9,6 @@
 
 #include "policy/internal.h"
 #include "policy/json_position.h"
-#include "policy/json_tree.h"
 
 #define PATTERN_LENGTH_MAX 1024                     /* characters */
 #define LIST_LENGTH_MAX    1024                     /* entries */
@@ -37,28 +36,26 @@ int complain_at(const struct parser *parser, size_t offset, const char *message)
 int complain_unknown_key(const struct parser *parser, const struct json_place *place, const char *const *known);
 int complain_memory(const struct parser *parser);
 
-int parse_string(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                 const char **out);
-int parse_bool(const struct parser *parser, const struct json_place *place, const struct json_node *value, bool *out);
+int parse_string(const struct parser *parser, const struct json_place *place, json_object *value, const char **out);
+int parse_bool(const struct parser *parser, const struct json_place *place, json_object *value, bool *out);
 /* A whole number from MIN to MAX; EXPECTED says in the complaint what it should have been. 2.0 is one, as in JSON
  * Schema. */
-int parse_integer(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                  int64_t min, int64_t max, const char *expected, int64_t *out);
+int parse_integer(const struct parser *parser, const struct json_place *place, json_object *value, int64_t min,
+                  int64_t max, const char *expected, int64_t *out);
 /* One of the NULL-terminated WORDS, as its index. */
-int parse_word(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+int parse_word(const struct parser *parser, const struct json_place *place, json_object *value,
                const char *const *words, int *out);
 
-typedef int entry_parser(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+typedef int entry_parser(const struct parser *parser, const struct json_place *place, json_object *value,
                          const char **out);
 
 /* One entry, or a list of them, as a NULL-terminated list. */
-int parse_entries(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+int parse_entries(const struct parser *parser, const struct json_place *place, json_object *value,
                   entry_parser *parse_entry, const char ***out);
 
 entry_parser parse_path_glob, parse_name_glob, parse_text_glob;
 
-int parse_match(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                struct match *match);
+int parse_match(const struct parser *parser, const struct json_place *place, json_object *value, struct match *match);
 
 #define SETTING_UNKNOWN 1
 
@@ -66,5 +63,5 @@ extern const char *const setting_keys[];
 extern const char *const rule_keys[]; /* the settings, "name", "match" and "action" */
 
 /* Store the setting that PLACE's key names. Returns 0, -1 with a complaint, or SETTING_UNKNOWN for no such setting. */
-int parse_setting(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+int parse_setting(const struct parser *parser, const struct json_place *place, json_object *value,
                   struct setting_set *set);

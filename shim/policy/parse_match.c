@@ -14,10 +14,10 @@
 #define UID_LARGEST         INT64_C(4294967294)
 #define USER_NAME_MAX       256
 
-static int parse_build_id(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_build_id(const struct parser *parser, const struct json_place *place, json_object *value,
                           const char **out)
 {
-	const char *given = value->kind == JSON_STRING ? value->text : "";
+	const char *given = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
 	size_t len = strlen(given);
 	if (len < BUILD_ID_DIGITS_MIN || len > BUILD_ID_DIGITS_MAX || given[strspn(given, "0123456789abcdefABCDEF")])
 		return complain(parser, place, JSON_AT_VALUE,
@@ -45,11 +45,10 @@ static bool is_user_name(const char *text)
 }
 
 /* A user is a name, or a uid as a number or as digits. */
-static int parse_user(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                      const char **out)
+static int parse_user(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
 {
 	static const char expected[] = "a user: a name, or a uid from 0 to 4294967294";
-	if (value->kind != JSON_STRING) {
+	if (!json_object_is_type(value, json_type_string)) {
 		int64_t uid;
 		if (parse_integer(parser, place, value, 0, UID_LARGEST, expected, &uid) < 0)
 			return -1;
@@ -60,7 +59,7 @@ static int parse_user(const struct parser *parser, const struct json_place *plac
 		*out = digits;
 		return 0;
 	}
-	const char *text = value->text;
+	const char *text = json_object_get_string(value);
 	size_t digits = strspn(text, "0123456789");
 	bool fits = digits <= 10 && strtoll(text, NULL, 10) <= UID_LARGEST;
 	if (text[digits] == '\0' ? !(digits && fits) : !is_user_name(text))
@@ -69,17 +68,17 @@ static int parse_user(const struct parser *parser, const struct json_place *plac
 	return 0;
 }
 
-static int parse_annotations(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_annotations(const struct parser *parser, const struct json_place *place, json_object *value,
                              struct match *match)
 {
-	if (value->kind != JSON_OBJECT || value->count == 0)
+	if (!json_object_is_type(value, json_type_object) || json_object_object_length(value) == 0)
 		return complain(parser, place, JSON_AT_VALUE, "expected annotations: { \"NAME\": \"PATTERN\", ... }");
-	size_t count = value->count;
+	size_t count = (size_t)json_object_object_length(value);
 	match->annotations = policy_alloc(parser->policy, count * sizeof match->annotations[0]);
 	if (!match->annotations)
 		return complain_memory(parser);
-	for (const struct json_node *patterns = value->first; patterns; patterns = patterns->next) {
-		const char *name = patterns->key;
+	json_object_object_foreach(value, name, patterns)
+	{
 		struct json_place at = {place, name, 0};
 		struct annotation_match *annotation = &match->annotations[match->annotation_count++];
 		annotation->name = name;
@@ -89,8 +88,7 @@ static int parse_annotations(const struct parser *parser, const struct json_plac
 	return 0;
 }
 
-static int parse_door(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                      const char **out)
+static int parse_door(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
 {
 	static const char *const words[] = {"shim", "hook", "attach", NULL};
 	int word;
@@ -100,8 +98,7 @@ static int parse_door(const struct parser *parser, const struct json_place *plac
 	return 0;
 }
 
-static int parse_via(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                     unsigned *out)
+static int parse_via(const struct parser *parser, const struct json_place *place, json_object *value, unsigned *out)
 {
 	static const enum via doors[] = {VIA_SHIM, VIA_HOOK, VIA_ATTACH};
 	const char **names;
@@ -114,15 +111,14 @@ static int parse_via(const struct parser *parser, const struct json_place *place
 	return 0;
 }
 
-int parse_match(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                struct match *match)
+int parse_match(const struct parser *parser, const struct json_place *place, json_object *value, struct match *match)
 {
 	static const char *const keys[] = {"exe", "build_id", "user", "unit", "cgroup", "annotation", "via", NULL};
-	if (value->kind != JSON_OBJECT)
+	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected an object; {} matches every program");
 	bool is_wrong = false;
-	for (const struct json_node *wanted = value->first; wanted; wanted = wanted->next) {
-		const char *key = wanted->key;
+	json_object_object_foreach(value, key, wanted)
+	{
 		struct json_place at = {place, key, 0};
 		int result;
 		if (strcmp(key, "exe") == 0)

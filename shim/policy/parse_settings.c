@@ -10,44 +10,43 @@
 
 #define FOLLOW_TIMEOUT_MAX_S 86400
 
-typedef int value_parser(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+typedef int value_parser(const struct parser *parser, const struct json_place *place, json_object *value,
                          struct settings *out);
 
 /*
  * Bytes as a number, or digits with a suffix. No size needs more than 15 digits, 7 with a suffix: bounds that a schema
  * can say, and within which nothing overflows.
  */
-static int parse_size(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                      uint64_t *out)
+static int parse_size(const struct parser *parser, const struct json_place *place, json_object *value, uint64_t *out)
 {
 	static const char expected[] = "a size: bytes as a number, or \"64K\", \"4M\", \"1G\"";
-	if (value->kind != JSON_STRING) {
+	if (!json_object_is_type(value, json_type_string)) {
 		int64_t bytes;
 		if (parse_integer(parser, place, value, 0, NUMBER_MAX, expected, &bytes) < 0)
 			return -1;
 		*out = (uint64_t)bytes;
 		return 0;
 	}
-	const char *text = value->text;
+	const char *text = json_object_get_string(value);
 	size_t digits = strspn(text, "0123456789");
 	if (digits > (text[digits] ? 7 : 15) || size_parse(text, out) < 0)
 		return complain(parser, place, JSON_AT_VALUE, "\"%.32s\" is no size; expected %s", text, expected);
 	return 0;
 }
 
-static int parse_min_text(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_min_text(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
 	return parse_size(parser, place, value, &out->min_text_bytes);
 }
 
-static int parse_max_text(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_max_text(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
 	return parse_size(parser, place, value, &out->max_text_bytes);
 }
 
-static int parse_page_size(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_page_size(const struct parser *parser, const struct json_place *place, json_object *value,
                            struct settings *out)
 {
 	static const char *const words[] = {"2M", "1G", NULL};
@@ -57,21 +56,20 @@ static int parse_page_size(const struct parser *parser, const struct json_place 
 	return size_parse(words[word], &out->page_size_bytes);
 }
 
-static int parse_backing(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_backing(const struct parser *parser, const struct json_place *place, json_object *value,
                          struct settings *out)
 {
 	static const char *const words[] = {"file", "hugetlb", "thp", NULL};
-	if (value->kind != JSON_ARRAY)
+	if (!json_object_is_type(value, json_type_array))
 		return complain(parser, place, JSON_AT_VALUE, "expected a list of \"file\", \"hugetlb\", \"thp\"");
-	size_t count = value->count;
+	size_t count = json_object_array_length(value);
 	if (count == 0 || count > BACKING_COUNT)
 		return complain(parser, place, JSON_AT_VALUE,
 		                "expected one to three of \"file\", \"hugetlb\", \"thp\"");
-	const struct json_node *each = value->first;
-	for (size_t i = 0; i < count; i++, each = each->next) {
+	for (size_t i = 0; i < count; i++) {
 		struct json_place at = {place, NULL, i};
 		int word;
-		if (parse_word(parser, &at, each, words, &word) < 0)
+		if (parse_word(parser, &at, json_object_array_get_idx(value, i), words, &word) < 0)
 			return -1;
 		for (size_t j = 0; j < i; j++) {
 			if (out->backing[j] == (enum backing)word)
@@ -84,7 +82,7 @@ static int parse_backing(const struct parser *parser, const struct json_place *p
 }
 
 /* Files are looked for on the disk: a pattern must say where to begin. */
-static int parse_rooted_glob(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_rooted_glob(const struct parser *parser, const struct json_place *place, json_object *value,
                              const char **out)
 {
 	if (parse_path_glob(parser, place, value, out) < 0)
@@ -95,7 +93,7 @@ static int parse_rooted_glob(const struct parser *parser, const struct json_plac
 	return 0;
 }
 
-static int parse_libraries(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_libraries(const struct parser *parser, const struct json_place *place, json_object *value,
                            struct settings *out)
 {
 	static const char *const keys[] = {"include", "exclude", "prepare", NULL};
@@ -103,15 +101,15 @@ static int parse_libraries(const struct parser *parser, const struct json_place 
 	/* An earlier file's lists are not this one's. */
 	for (unsigned i = 0; keys[i]; i++)
 		*lists[i] = NULL;
-	if (value->kind == JSON_BOOLEAN)
+	if (json_object_is_type(value, json_type_boolean))
 		return parse_bool(parser, place, value, &out->libraries);
-	if (value->kind != JSON_OBJECT)
+	if (!json_object_is_type(value, json_type_object))
 		return complain(
 		    parser, place, JSON_AT_VALUE,
 		    "expected true, false or { \"include\": [...], \"exclude\": [...], \"prepare\": [...] }");
 	out->libraries = true;
-	for (const struct json_node *list = value->first; list; list = list->next) {
-		const char *key = list->key;
+	json_object_object_foreach(value, key, list)
+	{
 		struct json_place at = {place, key, 0};
 		const char **globs = NULL;
 		unsigned which = 0;
@@ -119,7 +117,7 @@ static int parse_libraries(const struct parser *parser, const struct json_place 
 			which++;
 		if (!keys[which])
 			return complain_unknown_key(parser, &at, keys);
-		if (list->kind != JSON_ARRAY)
+		if (!json_object_is_type(list, json_type_array))
 			return complain(parser, &at, JSON_AT_VALUE, "expected a list of patterns");
 		if (parse_entries(parser, &at, list, which == 2 ? parse_rooted_glob : parse_path_glob, &globs) < 0)
 			return -1;
@@ -128,19 +126,19 @@ static int parse_libraries(const struct parser *parser, const struct json_place 
 	return 0;
 }
 
-static int parse_rebase(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_rebase(const struct parser *parser, const struct json_place *place, json_object *value,
                         struct settings *out)
 {
 	return parse_bool(parser, place, value, &out->rebase);
 }
 
-static int parse_round_out(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_round_out(const struct parser *parser, const struct json_place *place, json_object *value,
                            struct settings *out)
 {
 	return parse_bool(parser, place, value, &out->round_out);
 }
 
-static int parse_coverage(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_coverage(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
 	int word;
@@ -150,13 +148,13 @@ static int parse_coverage(const struct parser *parser, const struct json_place *
 	return 0;
 }
 
-static int parse_perf_map(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_perf_map(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
 	return parse_bool(parser, place, value, &out->perf_map);
 }
 
-static int parse_follow(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_follow(const struct parser *parser, const struct json_place *place, json_object *value,
                         struct settings *out)
 {
 	static const char *const words[] = {"none", "exec", "fork", NULL};
@@ -167,11 +165,11 @@ static int parse_follow(const struct parser *parser, const struct json_place *pl
 	return 0;
 }
 
-static int parse_wrappers(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_wrappers(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
 	const char **names = NULL;
-	if (value->kind != JSON_ARRAY)
+	if (!json_object_is_type(value, json_type_array))
 		return complain(parser, place, JSON_AT_VALUE, "expected a list of names");
 	if (parse_entries(parser, place, value, parse_name_glob, &names) < 0)
 		return -1;
@@ -179,7 +177,7 @@ static int parse_wrappers(const struct parser *parser, const struct json_place *
 	return 0;
 }
 
-static int parse_on_error(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_on_error(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
 	static const char *const words[] = {"continue", "fail", NULL};
@@ -190,8 +188,8 @@ static int parse_on_error(const struct parser *parser, const struct json_place *
 	return 0;
 }
 
-static int parse_follow_timeout(const struct parser *parser, const struct json_place *place,
-                                const struct json_node *value, struct settings *out)
+static int parse_follow_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
+                                struct settings *out)
 {
 	int64_t seconds;
 	if (parse_integer(parser, place, value, 1, FOLLOW_TIMEOUT_MAX_S, "a number of seconds from 1 to 86400",
@@ -202,10 +200,10 @@ static int parse_follow_timeout(const struct parser *parser, const struct json_p
 }
 
 /* "500ms" or "2s": up to 6 digits of milliseconds or 3 of seconds. */
-static int parse_duration(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_duration(const struct parser *parser, const struct json_place *place, json_object *value,
                           unsigned *out_ms)
 {
-	const char *text = value->kind == JSON_STRING ? value->text : "";
+	const char *text = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
 	size_t digits = strspn(text, "0123456789");
 	bool seconds = strcmp(text + digits, "s") == 0;
 	if (digits == 0 || *text == '0' || digits > (seconds ? 3 : 6) || (!seconds && strcmp(text + digits, "ms") != 0))
@@ -215,26 +213,26 @@ static int parse_duration(const struct parser *parser, const struct json_place *
 	return 0;
 }
 
-static int parse_file_timeout(const struct parser *parser, const struct json_place *place,
-                              const struct json_node *value, struct settings *out)
+static int parse_file_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
+                              struct settings *out)
 {
 	return parse_duration(parser, place, value, &out->file_timeout_ms);
 }
 
-static int parse_hold_timeout(const struct parser *parser, const struct json_place *place,
-                              const struct json_node *value, struct settings *out)
+static int parse_hold_timeout(const struct parser *parser, const struct json_place *place, json_object *value,
+                              struct settings *out)
 {
 	return parse_duration(parser, place, value, &out->hold_timeout_ms);
 }
 
-static int parse_keep_free(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_keep_free(const struct parser *parser, const struct json_place *place, json_object *value,
                            struct settings *out)
 {
 	static const char expected[] = "a number of pages, or a share from \"0%\" to \"100%\"";
 	int64_t pages = 0;
 	unsigned long percent = 0;
-	if (value->kind == JSON_STRING) {
-		const char *text = value->text;
+	if (json_object_is_type(value, json_type_string)) {
+		const char *text = json_object_get_string(value);
 		size_t digits = strspn(text, "0123456789");
 		percent = strtoul(text, NULL, 10);
 		if (digits == 0 || (*text == '0' && digits > 1) || digits > 3 || percent > 100 ||
@@ -281,7 +279,7 @@ const char *const setting_keys[] = {"min_text",       "max_text",  "backing",   
                                     "follow_timeout", "keep_free", "file_timeout", "hold_timeout", "perf_map",
                                     "on_error",       NULL};
 
-int parse_setting(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+int parse_setting(const struct parser *parser, const struct json_place *place, json_object *value,
                   struct setting_set *set)
 {
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {

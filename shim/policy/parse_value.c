@@ -7,32 +7,31 @@
 
 #include "policy/parse.h"
 
-int parse_string(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                 const char **out)
+int parse_string(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
 {
-	if (value->kind != JSON_STRING)
+	if (!json_object_is_type(value, json_type_string))
 		return complain(parser, place, JSON_AT_VALUE, "expected a string");
-	*out = value->text;
+	*out = json_object_get_string(value);
 	return 0;
 }
 
-int parse_bool(const struct parser *parser, const struct json_place *place, const struct json_node *value, bool *out)
+int parse_bool(const struct parser *parser, const struct json_place *place, json_object *value, bool *out)
 {
-	if (value->kind != JSON_BOOLEAN)
+	if (!json_object_is_type(value, json_type_boolean))
 		return complain(parser, place, JSON_AT_VALUE, "expected true or false");
-	*out = value->is_true;
+	*out = json_object_get_boolean(value);
 	return 0;
 }
 
-int parse_integer(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                  int64_t min, int64_t max, const char *expected, int64_t *out)
+int parse_integer(const struct parser *parser, const struct json_place *place, json_object *value, int64_t min,
+                  int64_t max, const char *expected, int64_t *out)
 {
-	/* What does not fit is as near as there is, and MAX is far below that. */
+	/* json-c clamps what does not fit, and MAX is far below that. */
 	int64_t number = min - 1;
-	if (value->kind == JSON_INTEGER) {
-		number = value->integer;
-	} else if (value->kind == JSON_NUMBER) {
-		double given = value->number;
+	if (json_object_is_type(value, json_type_int)) {
+		number = json_object_get_int64(value);
+	} else if (json_object_is_type(value, json_type_double)) {
+		double given = json_object_get_double(value);
 		if (given >= (double)min && given <= (double)max && given == (double)(int64_t)given)
 			number = (int64_t)given;
 	}
@@ -53,12 +52,12 @@ static int complain_word(const struct parser *parser, const struct json_place *p
 	return complain(parser, place, JSON_AT_VALUE, "\"%.64s\" is not one of %s", given, list);
 }
 
-int parse_word(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+int parse_word(const struct parser *parser, const struct json_place *place, json_object *value,
                const char *const *words, int *out)
 {
-	if (value->kind != JSON_STRING)
+	if (!json_object_is_type(value, json_type_string))
 		return complain_word(parser, place, NULL, words);
-	const char *given = value->text;
+	const char *given = json_object_get_string(value);
 	for (int i = 0; words[i]; i++) {
 		if (strcmp(given, words[i]) == 0) {
 			*out = i;
@@ -68,11 +67,11 @@ int parse_word(const struct parser *parser, const struct json_place *place, cons
 	return complain_word(parser, place, given, words);
 }
 
-int parse_entries(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+int parse_entries(const struct parser *parser, const struct json_place *place, json_object *value,
                   entry_parser *parse_entry, const char ***out)
 {
-	bool is_list = value->kind == JSON_ARRAY;
-	size_t count = is_list ? value->count : 1;
+	bool is_list = json_object_is_type(value, json_type_array);
+	size_t count = is_list ? json_object_array_length(value) : 1;
 	if (count == 0)
 		return complain(parser, place, JSON_AT_VALUE,
 		                "an empty list matches nothing; leave the key out to match all");
@@ -82,10 +81,10 @@ int parse_entries(const struct parser *parser, const struct json_place *place, c
 	if (!list)
 		return complain_memory(parser);
 	bool is_wrong = false;
-	const struct json_node *entry = is_list ? value->first : value;
-	for (size_t i = 0; i < count; i++, entry = entry->next) {
+	for (size_t i = 0; i < count; i++) {
 		struct json_place entry_place = {place, NULL, i};
 		const struct json_place *at = is_list ? &entry_place : place;
+		json_object *entry = is_list ? json_object_array_get_idx(value, i) : value;
 		is_wrong |= parse_entry(parser, at, entry, &list[i]) < 0;
 		if (is_wrong && !parser_goes_on(parser))
 			return -1;
@@ -95,12 +94,12 @@ int parse_entries(const struct parser *parser, const struct json_place *place, c
 }
 
 /* A pattern is short, so that matching is fast whatever it says. Characters are counted, as JSON Schema does. */
-static int parse_pattern(const struct parser *parser, const struct json_place *place, const struct json_node *value,
+static int parse_pattern(const struct parser *parser, const struct json_place *place, json_object *value,
                          const char **out)
 {
-	if (value->kind != JSON_STRING)
+	if (!json_object_is_type(value, json_type_string))
 		return complain(parser, place, JSON_AT_VALUE, "expected a pattern: a string, or a list of strings");
-	*out = value->text;
+	*out = json_object_get_string(value);
 	size_t characters = 0;
 	for (const char *p = *out; *p; p++)
 		characters += ((unsigned char)*p & 0xc0) != 0x80;
@@ -112,15 +111,13 @@ static int parse_pattern(const struct parser *parser, const struct json_place *p
 	return 0;
 }
 
-int parse_text_glob(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                    const char **out)
+int parse_text_glob(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
 {
 	return parse_pattern(parser, place, value, out);
 }
 
 /* Of the last part of a path. */
-int parse_name_glob(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                    const char **out)
+int parse_name_glob(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
 {
 	if (parse_pattern(parser, place, value, out) < 0)
 		return -1;
@@ -130,8 +127,7 @@ int parse_name_glob(const struct parser *parser, const struct json_place *place,
 }
 
 /* Paths are absolute, so a pattern such as "*" or "bin/x" could never match: better said than found out. */
-int parse_path_glob(const struct parser *parser, const struct json_place *place, const struct json_node *value,
-                    const char **out)
+int parse_path_glob(const struct parser *parser, const struct json_place *place, json_object *value, const char **out)
 {
 	if (parse_pattern(parser, place, value, out) < 0)
 		return -1;

@@ -36,8 +36,8 @@ def test_small_address_space(check):
 @NOT_SANITIZED
 def test_address_space_of_any_size(hugexec, write_policy):
     """From where hugexec can just be loaded to where it has all that it wants: whatever it lacks, the program runs."""
-    # So that it is here that memory runs out: in a tree of many small pieces.
-    rules = [{"match": {"via": "hook", "exe": ["/x"] * 400}}] * 200
+    # So that it is here that memory runs out: where a name is copied, which json-c does not survive.
+    rules = [{"match": {"via": "hook", "annotation": {f"{number}-{'x' * 2000}": "*"}}} for number in range(200)]
     policy = write_policy({**policy_with(), "rules": rules + policy_with()["rules"]})
     program = ["/bin/sh", "-c", "exit 9"]  # which needs less than hugexec
     lowest = next(size for size in range(2 * MIB, 64 * MIB, 32768)
