@@ -81,10 +81,13 @@ static bool string_is(const char *start, size_t len, const char *wanted)
 	return same;
 }
 
-/* From the '{' of an object to the value of KEY; KEY_AT gets the key's offset. False where the object has no such key.
+/*
+ * From the '{' of an object to the value of KEY; KEY_AT gets the key's offset. False where the object has no such key.
+ * Of a key that is there twice the last one counts, as for json-c.
  */
 static bool enter_member(struct scanner *scanner, const char *key, size_t *key_at)
 {
+	size_t value_at = SIZE_MAX;
 	scanner->at++;
 	for (skip_space(scanner); peek(scanner) == '"'; skip_space(scanner)) {
 		size_t start = scanner->at;
@@ -95,14 +98,16 @@ static bool enter_member(struct scanner *scanner, const char *key, size_t *key_a
 		skip_space(scanner);
 		if (found) {
 			*key_at = start;
-			return true;
+			value_at = scanner->at;
 		}
 		skip_value(scanner);
 		skip_space(scanner);
 		if (peek(scanner) == ',')
 			scanner->at++;
 	}
-	return false;
+	if (value_at != SIZE_MAX)
+		scanner->at = value_at;
+	return value_at != SIZE_MAX;
 }
 
 static bool enter_element(struct scanner *scanner, size_t index)
@@ -152,7 +157,7 @@ size_t json_value_end(const char *text, size_t bytes, size_t at)
 	return scanner.at;
 }
 
-static size_t duplicate_in_value(struct scanner *scanner);
+static size_t duplicate_in_value(struct scanner *scanner, size_t from);
 
 /* Whether SEEN, an object used as a set, has the string already; it does afterwards. */
 static bool seen_before(json_object *seen, const char *start, size_t len)
@@ -166,7 +171,7 @@ static bool seen_before(json_object *seen, const char *start, size_t len)
 	return before;
 }
 
-static size_t duplicate_in_object(struct scanner *scanner)
+static size_t duplicate_in_object(struct scanner *scanner, size_t from)
 {
 	json_object *seen = json_object_new_object();
 	size_t found = SIZE_MAX;
@@ -174,13 +179,13 @@ static size_t duplicate_in_object(struct scanner *scanner)
 	for (skip_space(scanner); peek(scanner) == '"' && found == SIZE_MAX; skip_space(scanner)) {
 		size_t start = scanner->at;
 		skip_string(scanner);
-		if (seen_before(seen, scanner->text + start, scanner->at - start)) {
+		if (seen_before(seen, scanner->text + start, scanner->at - start) && start >= from) {
 			found = start;
 			break;
 		}
 		skip_space(scanner);
 		scanner->at++; /* ':' */
-		found = duplicate_in_value(scanner);
+		found = duplicate_in_value(scanner, from);
 		skip_space(scanner);
 		if (peek(scanner) == ',')
 			scanner->at++;
@@ -190,11 +195,11 @@ static size_t duplicate_in_object(struct scanner *scanner)
 	return found;
 }
 
-static size_t duplicate_in_array(struct scanner *scanner)
+static size_t duplicate_in_array(struct scanner *scanner, size_t from)
 {
 	scanner->at++;
 	for (skip_space(scanner); peek(scanner) && peek(scanner) != ']'; skip_space(scanner)) {
-		size_t found = duplicate_in_value(scanner);
+		size_t found = duplicate_in_value(scanner, from);
 		if (found != SIZE_MAX)
 			return found;
 		skip_space(scanner);
@@ -206,21 +211,21 @@ static size_t duplicate_in_array(struct scanner *scanner)
 }
 
 /* Recursion is as deep as the document, which json-c was told to bound. */
-static size_t duplicate_in_value(struct scanner *scanner)
+static size_t duplicate_in_value(struct scanner *scanner, size_t from)
 {
 	skip_space(scanner);
 	if (peek(scanner) == '{')
-		return duplicate_in_object(scanner);
+		return duplicate_in_object(scanner, from);
 	if (peek(scanner) == '[')
-		return duplicate_in_array(scanner);
+		return duplicate_in_array(scanner, from);
 	skip_value(scanner);
 	return SIZE_MAX;
 }
 
-size_t json_find_duplicate_key(const char *text, size_t bytes)
+size_t json_find_duplicate_key(const char *text, size_t bytes, size_t from)
 {
 	struct scanner scanner = {text, bytes, 0};
-	return duplicate_in_value(&scanner);
+	return duplicate_in_value(&scanner, from);
 }
 
 void json_line_column(const char *text, size_t bytes, size_t offset, unsigned *line, unsigned *column)

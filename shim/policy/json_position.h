@@ -23,8 +23,8 @@ size_t json_locate(const char *text, size_t bytes, const struct json_place *plac
 /* Offset behind the value that begins at AT in TEXT (valid JSON). */
 size_t json_value_end(const char *text, size_t bytes, size_t at);
 
-/* Offset of the first key that its object has already had, or SIZE_MAX. TEXT is valid JSON. */
-size_t json_find_duplicate_key(const char *text, size_t bytes);
+/* Offset of the first key at or behind FROM that its object has already had, or SIZE_MAX. TEXT is valid JSON. */
+size_t json_find_duplicate_key(const char *text, size_t bytes, size_t from);
 
 /* Line and column (both from 1; columns in bytes) of OFFSET. */
 void json_line_column(const char *text, size_t bytes, size_t offset, unsigned *line, unsigned *column);

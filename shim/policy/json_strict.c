@@ -2,7 +2,6 @@
 #include "policy/json_strict.h"
 
 #include <ctype.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,7 +177,8 @@ static bool parse_strictly(const char *text, size_t bytes, struct parsed *out)
 	return parse(text, bytes, JSON_TOKENER_VALIDATE_UTF8, out);
 }
 
-int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what)
+int strict_parse_keys_apart(const char *text, size_t bytes, json_object **root, bool *has_twice, size_t *offset,
+                            const char **what)
 {
 	struct parsed parsed = {0};
 	*what = NULL;
@@ -197,13 +197,26 @@ int strict_parse(const char *text, size_t bytes, json_object **root, size_t *off
 	else
 		scan(text, bytes, &found);
 	/* A key that json-c dropped is missing in the tree: only then is it worth looking for. */
-	if (!found.mistake && found.key_count != count_keys(*root))
-		mistake(&found, json_find_duplicate_key(text, bytes), "this key is there twice");
+	*has_twice = !found.mistake && found.key_count != count_keys(*root);
 	if (!found.mistake)
 		return 0;
 	json_object_put(*root);
 	*root = NULL;
 	*offset = found.offset < bytes ? found.offset : bytes; /* the NUL was parsed, too */
 	*what = found.mistake;
+	return -1;
+}
+
+int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what)
+{
+	bool has_twice;
+	if (strict_parse_keys_apart(text, bytes, root, &has_twice, offset, what) < 0)
+		return -1;
+	if (!has_twice)
+		return 0;
+	json_object_put(*root);
+	*root = NULL;
+	*offset = json_find_duplicate_key(text, bytes, 0);
+	*what = KEY_TWICE;
 	return -1;
 }

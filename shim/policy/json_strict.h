@@ -7,6 +7,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define STRICT_DEPTH_MAX 32
@@ -16,3 +17,12 @@
  * Returns 0, or -1 with the offset of the mistake and what it is; *WHAT is NULL where there is no memory.
  */
 int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what);
+
+/*
+ * The same, but keys that are there twice are no mistake here, for a caller that tells of them with all else that is
+ * wrong: then *HAS_TWICE, and *ROOT has the last one of each.
+ */
+int strict_parse_keys_apart(const char *text, size_t bytes, json_object **root, bool *has_twice, size_t *offset,
+                            const char **what);
+
+#define KEY_TWICE "this key is there twice"

@@ -167,6 +167,18 @@ static int keep_root(const struct parser *parser, json_object *root)
 	return 0;
 }
 
+/* What the tree does not show any more: json-c kept the last one. */
+static int complain_keys_twice(const struct parser *parser)
+{
+	size_t at = 0;
+	while ((at = json_find_duplicate_key(parser->text, parser->bytes, at)) != SIZE_MAX) {
+		complain_at(parser, at++, KEY_TWICE);
+		if (!parser_goes_on(parser))
+			break;
+	}
+	return -1;
+}
+
 int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, const char *name,
                     const struct policy_sources *told, enum on_error *said, struct error *err)
 {
@@ -175,6 +187,7 @@ int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, 
 	size_t offset = strlen(text);
 	const char *mistake;
 	json_object *root;
+	bool has_twice;
 	char *kept_name = policy_alloc(policy, strlen(name) + 1);
 	if (!kept_name)
 		return complain_memory(&parser);
@@ -183,10 +196,13 @@ int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, 
 		return complain_at(&parser, 0, "a byte order mark: the file's first three bytes are to be removed");
 	if (offset < text_bytes)
 		return complain_at(&parser, offset, "a NUL byte");
-	if (strict_parse(text, text_bytes, &root, &offset, &mistake) < 0)
+	if (strict_parse_keys_apart(text, text_bytes, &root, &has_twice, &offset, &mistake) < 0)
 		return mistake ? complain_at(&parser, offset, mistake) : complain_memory(&parser);
 	if (keep_root(&parser, root) < 0)
 		return -1;
 	peek_on_error(root, said);
-	return parse_document(&parser, root);
+	int result = has_twice ? complain_keys_twice(&parser) : 0;
+	if (result == 0 || parser_goes_on(&parser))
+		result |= parse_document(&parser, root);
+	return result;
 }

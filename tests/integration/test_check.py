@@ -48,6 +48,22 @@ def test_check_tells_all_mistakes_of_a_file(hugexecctl, write_policy):
     assert [line for line, _, _ in complaints(done, file)] == [1, 1, 2, 2, 4, 4, 4, 4, 5, 5, 6]
 
 
+def test_check_tells_all_mistakes_beside_keys_that_are_there_twice(hugexecctl, write_policy):
+    """The last one of each counts, and is where its mistakes are."""
+    file = write_policy("""{"version": 1, "default": "skip",
+ "settings": {"min_text": "1M"},
+ "settings": {"min_text": "x",
+  "rebase": true,
+  "rebase": 1},
+ "default": "skip",
+ "rules": [{"match": {}, "min_txt": 3}]
+}""")
+    done = run([hugexecctl, "check", file])
+    told = complaints(done, file)
+    assert done.returncode == 1 and [line for line, _, text in told if text == "this key is there twice"] == [3, 5, 6]
+    assert [line for line, _, text in told if text != "this key is there twice"] == [3, 5, 7]
+
+
 def test_check_stops_somewhere(hugexecctl, write_policy):
     """A file that is wrong all over fills nobody's screen, nor does it take minutes."""
     done = run([hugexecctl, "check", write_policy({"version": 1, "rules": [{"mach": {}}] * 9000})], timeout=120)
