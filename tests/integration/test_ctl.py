@@ -13,7 +13,7 @@ import pytest
 
 from lib.machine import MIB
 from lib.process import run, wait_for
-from lib.surroundings import BUILD
+from lib.surroundings import BUILD, ROOT
 
 NOBODY = 65534
 
@@ -33,6 +33,13 @@ def test_help_fits_a_screen(words):
     assert len(done.stdout.splitlines()) <= 24
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert run([*words, "-h"]).stdout == done.stdout
+
+
+def test_the_manual_says_of_each_verb_what_it_changes(hugexecctl):
+    told = re.search(r"^What its verbs change:\n(.*?)^\.SH VERBS", (ROOT / "docs/hugexecctl.1").read_text(), re.M | re.S)[1]
+    listed = re.findall(r"^  ([a-z]+) .* {2}", run([hugexecctl, "--help"]).stdout, re.M)
+    assert tuple(sorted(listed)) == VERBS
+    assert [verb for verb in VERBS if not re.search(rf"^\.BR?\b.*\b{verb}\b", told, re.M)] == []
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

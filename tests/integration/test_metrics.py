@@ -84,6 +84,13 @@ def test_nothing_counted_yet(script):
     assert samples(done.stdout) == ({("hugexec_containers", ()): 0}, {})
 
 
+def test_record_of_a_container_that_has_gone_is_removed(script):
+    """As the manual says."""
+    containers = "/run/hugexec/containers"
+    done = script(f": >/run/hugexec/metrics; mkdir {containers}; echo '{{}}' >{containers}/gone.4194305.7; $ctl metrics; ls -A {containers}")
+    assert (done.returncode, done.stdout.endswith("# EOF\n")) == (0, True), done
+
+
 def test_reasons_of_any_text_are_escaped(script, tmp_path):
     """A row as it may stand in the file: label values must not be able to forge lines."""
     row = bytes([1, 1, 255]) + b'a"} 1\n\\\xff\x1b'.ljust(32, b"\0")  # via shim, skipped, no backing
