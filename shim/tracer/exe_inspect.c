@@ -128,7 +128,7 @@ static enum program_kind kind_of(const unsigned char *head, size_t bytes)
 	return is_native ? PROGRAM_ELF : PROGRAM_FOREIGN;
 }
 
-/* Sum of the executable segments that the file at FD promises, in whole pages, from the headers in its first page; 0
+/* Sum of the executable segments that the file at FD promises, in whole pages, from the headers at its beginning; 0
  * where they are elsewhere. */
 static uint64_t promised_text(int fd)
 {

@@ -62,7 +62,7 @@ def base_of(report):
 
 
 def test_bases_are_random(hugexec_run, bigtext):
-    """Two that are equal in twenty would be one case in 100,000 with 25 bits. make bench-entropy looks at 10,000."""
+    """Two that are equal in twenty would be one case in 130,000 with 24.6 bits. make bench-entropy looks at 10,000."""
     bases = []
     for _ in range(20):
         _, report = hugexec_run([bigtext(4), "idle"], backing="file")
