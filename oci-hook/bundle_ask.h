@@ -11,7 +11,7 @@
 #include "bundle_answer.h"
 
 /*
- * Ask about the config.json called NAME, which is BYTES of TEXT; where HOOK is not NULL about the places for it, too.
+ * Ask about the config.json called NAME, which is BYTES of TEXT; if HOOK is not NULL about the places for it, too.
  * Takes some seconds at most. Returns a fresh answer that was checked (free() it), or NULL with ERR, words
  * "bundle-reader" and "config".
  */

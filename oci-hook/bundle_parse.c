@@ -39,7 +39,7 @@ static bool add_annotation(struct bundle_answer *answer, const char *name, const
 	return true;
 }
 
-/* Returns false where the answer says what is wrong. */
+/* Returns false if the answer says what is wrong. */
 static bool add_annotations(struct bundle_answer *answer, json_object *json, bool is_strict)
 {
 	char message[BUNDLE_MESSAGE_MAX];
@@ -106,7 +106,7 @@ static struct bundle_place place_for(const char *text, size_t bytes, enum bundle
 	return place;
 }
 
-/* Where HOOK goes in STAGE of HOOKS. Returns false where it is no array, or spelled in another way. */
+/* Where HOOK goes in STAGE of HOOKS. Returns false if it is no array, or spelled in another way. */
 static bool find_place(const char *text, size_t bytes, json_object *hooks, const struct json_place *stage,
                        const char *hook, struct bundle_place *out)
 {

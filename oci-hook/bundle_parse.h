@@ -9,7 +9,7 @@
 #include "bundle_answer.h"
 
 /*
- * Parse the config.json in TEXT (NUL-terminated, BYTES without the NUL). ANSWER gets its annotations; where HOOK is not
+ * Parse the config.json in TEXT (NUL-terminated, BYTES without the NUL). ANSWER gets its annotations; if HOOK is not
  * NULL also the places for that hook. Whoever asks for annotations alone wants to be told of one that is no string;
  * with HOOK it is the runtime's to complain, and those that are strings count. Pure.
  */

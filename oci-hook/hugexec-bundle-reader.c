@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hugexec-bundle-reader - reads a container's config.json for someone who does not want to.
+ * hugexec-bundle-reader - sandboxed parser of a container's config.json.
  *
  * Started by bundle_ask.c for hugexec-oci-hook and hugexec-runtime. It locks itself up (sandbox/sandbox_enter.h),
  * parses (bundle_parse.h), writes one struct bundle_answer and exits.

@@ -5,7 +5,7 @@
  * The runtime calls it while the container's init waits, in its namespaces already, for leave to execute the
  * container's program. The tale of the two processes of ours:
  *
- *   the hook    reads the state and the policy, and where a rule asks for annotations has a reader look for the
+ *   the hook    reads the state and the policy, and if a rule asks for annotations has a reader look for the
  * bundle's (bundle_ask.h). If no rule can want this container that is all. Else it starts the tracer, waits for its
  * word, and returns to the runtime, milliseconds after it was called, with status 0 whatever came of it ("on_error":
  * "fail" excepted). the tracer  is nobody's child and in a session of its own, holds none of the runtime's files, and
@@ -127,9 +127,9 @@ static int give_up(const struct error *reason)
 }
 
 /*
- * The annotations that the state lacks, where a rule asks for any: the runtime may have its configuration from
+ * The annotations that the state lacks, if a rule asks for any: the runtime may have its configuration from
  * elsewhere (crun --config), and what lies in the bundle then is another container's, or nothing. What is wrong with
- * the bundle does not matter where the state has some annotations.
+ * the bundle does not matter if the state has some annotations.
  */
 static int read_bundle(struct oci_state *state, struct error *err)
 {
@@ -236,14 +236,14 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	follow(job, seized.threads, seized.count);
 }
 
-/* The tracer's word: an error that is not set where it is attached. */
+/* The tracer's word: an error that is not set if it is attached. */
 static int wait_for_word(int fd, struct error *err)
 {
 	struct error word;
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 	if (retry(poll(&poll_fd, 1, TRACER_MS)) == 0)
 		return error_set(err, REASON_PTRACE_REFUSED, "the tracer was not attached within %d ms", TRACER_MS);
-	/* Also where poll has failed: a hook that ended now would have the container begin beside an attaching tracer.
+	/* Also if poll has failed: a hook that ended now would have the container begin beside an attaching tracer.
 	 */
 	if (retry(read(fd, &word, sizeof word)) != sizeof word)
 		return error_set(err, REASON_TRACER_KILLED, "the tracer has ended");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inject.h - add hugexec's hook to the config.json of a bundle, where the policy may want its container.
+ * inject.h - add hugexec's hook to the config.json of a bundle, if the policy may want its container.
  *
- * Hooks are put into the text; all else stays as it is, byte for byte, and the file keeps its owner and mode. Where
+ * Hooks are put into the text; all else stays as it is, byte for byte, and the file keeps its owner and mode. If
  * they go is told by a reader (bundle_ask.h), what goes there is made here. What hides a hook, or is no JSON (a key
- * that is there twice, what is no valid UTF-8), leaves the file alone, with an error.
+ * that is a duplicate, what is no valid UTF-8), leaves the file alone, with an error.
  */
 #pragma once
 

@@ -16,7 +16,7 @@ static int wrong(struct error *err, const char *key, const char *expected)
 	return error_set(err, REASON_OCI_STATE, "\"%s\": expected %s", key, expected);
 }
 
-/* The string KEY of JSON into BUF; -1 where there is none, or it is too long or has a NUL in it. */
+/* The string KEY of JSON into BUF; -1 if there is none, or it is too long or has a NUL in it. */
 static int read_string(json_object *json, const char *key, char *buf, size_t buf_bytes, struct error *err)
 {
 	json_object *value = json_object_object_get(json, key);

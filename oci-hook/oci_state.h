@@ -24,7 +24,7 @@ enum oci_status { OCI_CREATING, OCI_CREATED, OCI_RUNNING, OCI_STOPPED };
 struct oci_state {
 	char id[RECORD_ID_MAX + 1];
 	enum oci_status status;
-	pid_t pid; /* the container's init, as we see it; 0 where it is stopped */
+	pid_t pid; /* the container's init, as we see it; 0 if it is stopped */
 	char bundle[PATH_MAX];
 	struct annotation *annotations; /* their strings belong to ROOT, or to who added them */
 	size_t annotation_count;

@@ -64,7 +64,7 @@ static bool is_trusted(int fd)
 	return geteuid() != 0 || (about.st_uid == 0 && !(about.st_mode & (S_IWGRP | S_IWOTH)));
 }
 
-/* What RUNTIME_CONFIG says, into NAME. Returns 1; 0 where it says nothing; -1 with ERR. */
+/* What RUNTIME_CONFIG says, into NAME. Returns 1; 0 if it says nothing; -1 with ERR. */
 static int read_config(char *name, size_t name_bytes, struct error *err)
 {
 	cleanup_free char *text = NULL;

@@ -20,7 +20,7 @@
 #define RUNTIME_CONFIG HUGEXEC_CONFDIR "/runtime.json" /* {"version": 1, "runtime": "/usr/bin/crun"} */
 
 /*
- * The runtime's absolute path into PATH_BUF. WANTED: by --runtime, or NULL. Returns 0, with ERR set where a choice was
- * passed over; or -1 with ERR where there is none. Word "runtime".
+ * The runtime's absolute path into PATH_BUF. WANTED: by --runtime, or NULL. Returns 0, with ERR set if a choice was
+ * passed over; or -1 with ERR if there is none. Word "runtime".
  */
 int real_runtime_find(const char *wanted, char *path_buf, size_t buf_bytes, struct error *err);

@@ -11,7 +11,7 @@
 
 struct runtime_call {
 	bool creates;        /* the verb is create or run */
-	const char *bundle;  /* "." where none is named */
+	const char *bundle;  /* "." if none is named */
 	const char *config;  /* file in the bundle, "config.json" but for crun's --config */
 	const char *log;     /* file for messages; NULL: standard error */
 	bool log_is_json;    /* --log-format=json */

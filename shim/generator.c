@@ -6,7 +6,7 @@
  *   names of enabled units -> each one's files -> NORMAL-DIR/UNIT.d/zz-hugexec.conf
  *
  * Any doubt: no drop-in, the unit starts as it would without hugexec, and the journal (at boot the kernel's log) has
- * why. Where hugexec is not installed, or /run/hugexec/disabled is there, nothing is written at all.
+ * why. If hugexec is not installed, or /run/hugexec/disabled is there, nothing is written at all.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -4,8 +4,8 @@
  *
  *   argv -> policy -> is there anything to do? -> start the tracer -> execute COMMAND
  *
- * The tracer does the rest (launch/spawn_tracer.h tells the tale of the two processes): stop at exec, image, plan,
- * remap, report. Every failure on the way has one answer: say why where somebody asked to be told, and execute COMMAND.
+ * The tracer does the rest (launch/spawn_tracer.h describes both processes): stop at exec, image, plan,
+ * remap, report. Every failure on the way has one answer: say why if somebody asked to be told, and execute COMMAND.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ static int finish(int status)
 	return EXIT_FAILED;
 }
 
-/* Execute COMMAND in this process, as env(1) does. Returns only where that fails: the exit status for it. */
+/* Execute COMMAND in this process, as env(1) does. Returns only if that fails: the exit status for it. */
 static int execute(const struct options *options)
 {
 	const char *file = options->command[0];
@@ -92,7 +92,7 @@ static void report_untraced(const struct options *options, const char *exe, uint
 
 /*
  * Execute PROGRAM as execvp(3) does once it has found it: a script without an interpreter is the shell's. Returns only
- * where that fails, with errno.
+ * if that fails, with errno.
  */
 static void execute_found(const struct options *options, struct program *program)
 {
@@ -118,7 +118,7 @@ static void execute_found(const struct options *options, struct program *program
 
 /*
  * Execute COMMAND with a tracer at it: PROGRAM, which was looked at, and nothing else. What execvp(3) may find in its
- * place is not known to us, so it runs without. Returns only where that fails: the exit status for it.
+ * place is not known to us, so it runs without. Returns only if that fails: the exit status for it.
  */
 static int execute_traced(const struct options *options, struct trace_job *job, struct program *program)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hugexec-launch [--argv0=NAME] -- PATH ARG... - what ExecStart= of an enabled unit runs: it becomes hugexec, with the
- * same words, or PATH itself where hugexec is gone or cannot be executed.
+ * same words, or PATH itself if hugexec is gone or cannot be executed.
  *
  * A service whose drop-in was made before hugexec was removed, replaced by something broken or made inaccessible so
  * still starts. It is small, needs the C library alone and knows no option but those that hugexec-generator writes.

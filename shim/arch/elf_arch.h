@@ -28,7 +28,7 @@
 #define LOADER_LEVELS      3
 
 /*
- * The index of the best level that this processor has; LOADER_LEVELS where it has none. A few features stand for all
+ * The index of the best level that this processor has; LOADER_LEVELS if it has none. A few features stand for all
  * of a level.
  */
 static inline unsigned loader_level(void)

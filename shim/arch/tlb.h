@@ -21,7 +21,7 @@ struct tlb_sizes {
 	} source;
 };
 
-/* CPUID of a LEAF and SUBLEAF: EAX, EBX, ECX, EDX. Zeros where there is no such leaf. */
+/* CPUID of a LEAF and SUBLEAF: EAX, EBX, ECX, EDX. Zeros if there is no such leaf. */
 typedef void cpuid_reader(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 
 void tlb_from_cpuid(cpuid_reader *cpuid, struct tlb_sizes *out);

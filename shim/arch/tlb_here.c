@@ -23,7 +23,7 @@ void arch_itlb_events(struct itlb_events *out)
 #elif defined(__aarch64__)
 #include <stdio.h>
 
-/* 0 where the kernel does not tell: a core that no table has. */
+/* 0 if the kernel does not tell: a core that no table has. */
 static uint64_t midr(void)
 {
 	unsigned long long value = 0;

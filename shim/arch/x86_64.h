@@ -158,7 +158,7 @@ struct arch_entry_stub {
 	uint8_t code[128];
 	uint64_t entry_addr;
 	uint64_t slot_addr; /* of AT_ENTRY's value */
-	uint32_t tracer;    /* the tracer's number; nobody waits any more where the bits of FUTEX_TID_MASK are 0 */
+	uint32_t tracer;    /* the tracer's number; nobody waits any more if the bits of FUTEX_TID_MASK are 0 */
 	uint32_t zombie;    /* the child that is reaped then; 0: none */
 };
 

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/retry.h"
 
-#define REAP_MS 100 /* for a child that was killed: more than enough where it does not wait for a disk */
+#define REAP_MS 100 /* for a child that was killed: more than enough if it does not wait for a disk */
 
 /* How often is looked whether it has ended. */
 #define LOOK_FIRST_NS 20000

@@ -3,7 +3,7 @@
  * aside.h - work that may hang or die, done by a child that the caller does not depend on.
  *
  * The child is a copy of the caller with no exit signal, so that nobody but the caller can hear of it. It ignores
- * SIGPIPE, SIGXFSZ and SIGTTOU, and is killed when its time is over, a second or two later where the caller has gone.
+ * SIGPIPE, SIGXFSZ and SIGTTOU, and is killed when its time is over, a second or two later if the caller has gone.
  * One that does not end even so, because it waits for a disk where no signal reaches it, is left behind and ends as
  * soon as it can.
  */
@@ -13,21 +13,21 @@
 
 /*
  * Whether the caller may have children. After `unshare --pid` without --fork its first one becomes PID 1 of the new
- * namespace, and when that ends nobody can fork there any more: it must not be ours. False where /proc does not tell.
+ * namespace, and when that ends nobody can fork there any more: it must not be ours. False if /proc does not tell.
  */
 bool aside_is_possible(void);
 
 /*
  * Run WORK(CONTEXT) in a child, TIMEOUT_MS at most, or until the process of WATCHED_PIDFD (-1: none) has ended. The
- * caller must have no other thread. Returns what WORK does (0 to 255); -1 with errno where that is not known: EAGAIN
+ * caller must have no other thread. Returns what WORK does (0 to 255); -1 with errno if that is not known: EAGAIN
  * (there is no child to be had), ETIMEDOUT (it was killed for its time or because WATCHED_PIDFD has ended), ECHILD (it
  * was killed by somebody else).
  */
 int aside(int (*work)(void *context), void *context, int timeout_ms, int watched_pidfd);
 
 /*
- * For WORK: from here on SIGKILL ends it with its caller. Where it is not called the child may go on for a second or
- * two (a filter of the workload's may kill for prctl(2)), or for ever where all signals are blocked.
+ * For WORK: from here on SIGKILL ends it with its caller. If it is not called the child may go on for a second or
+ * two (a filter of the workload's may kill for prctl(2)), or for ever if all signals are blocked.
  */
 void aside_die_with_caller(void);
 

@@ -34,5 +34,5 @@ static inline bool error_is_set(const struct error *err)
 	return err->code != REASON_NONE;
 }
 
-/* "word: detail", or "word" where there is no detail, into BUF (always terminated). Returns BUF. */
+/* "word: detail", or "word" if there is no detail, into BUF (always terminated). Returns BUF. */
 const char *error_text(const struct error *err, char *buf, size_t buf_bytes);

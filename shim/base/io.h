@@ -14,7 +14,7 @@
 /*
  * Read all of FD, at most LIMIT_BYTES, into a fresh NUL-terminated buffer at *OUT (free() it); *OUT_BYTES (may be NULL)
  * gets the length. Made for /proc files, which have no size beforehand.
- * Returns 0; -1 with errno set, EFBIG where there is more than LIMIT_BYTES; then *OUT is untouched.
+ * Returns 0; -1 with errno set, EFBIG if there is more than LIMIT_BYTES; then *OUT is untouched.
  */
 int read_all(int fd, size_t limit_bytes, char **out, size_t *out_bytes);
 

@@ -52,7 +52,7 @@ static int put_all(int fd, const char *data, size_t bytes, int64_t deadline_ms)
 	return 0;
 }
 
-/* The signal that a write which failed with ERRNUM has raised; 0: none. SIGTTOU is not raised where it is blocked. */
+/* The signal that a write which failed with ERRNUM has raised; 0: none. SIGTTOU is not raised if it is blocked. */
 static int raised_by(int errnum)
 {
 	return errnum == EPIPE ? SIGPIPE : errnum == EFBIG ? SIGXFSZ : 0;

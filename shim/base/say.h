@@ -15,12 +15,12 @@
  * are whole or not there. No signal reaches the caller for it: neither SIGPIPE, SIGXFSZ nor SIGTTOU, and what was
  * pending before still is.
  *
- * Returns 0; -1 with errno set, ETIMEDOUT where the reader takes nothing. Only a disk may hold the caller for longer:
+ * Returns 0; -1 with errno set, ETIMEDOUT if the reader takes nothing. Only a disk may hold the caller for longer:
  * what is no pipe, terminal or socket is written to in a child (aside.h).
  */
 int say(int fd, const void *data, size_t bytes, int timeout_ms);
 
 #define SAY_MS 500
 
-/* A formatted line to FD, by a child where one is to be had; what is too long is cut, errors are nobody's business. */
+/* A formatted line to FD, by a child if one is to be had; what is too long is cut, errors are nobody's business. */
 void say_line(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));

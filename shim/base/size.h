@@ -13,7 +13,7 @@
 
 /*
  * Parse "4096", "64K", "2M", "1G" or "1T" (powers of 1024, suffix in either case, nothing else around it) to bytes.
- * Returns 0, or -1 where TEXT is no size or does not fit 64 bits; then *OUT_BYTES is untouched.
+ * Returns 0, or -1 if TEXT is no size or does not fit 64 bits; then *OUT_BYTES is untouched.
  */
 int size_parse(const char *text, uint64_t *out_bytes);
 

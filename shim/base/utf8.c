@@ -7,7 +7,7 @@
 #include <string.h>
 
 /*
- * Length in bytes of the UTF-8 sequence at TEXT, or 0 where there is none: shortest form only, no surrogates, nothing
+ * Length in bytes of the UTF-8 sequence at TEXT, or 0 if there is none: shortest form only, no surrogates, nothing
  * above U+10FFFF (RFC 3629). The code point goes to *CODE. TEXT is NUL-terminated, which ends any sequence.
  */
 static size_t sequence_at(const char *text, uint32_t *code)

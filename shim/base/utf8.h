@@ -13,7 +13,7 @@
 char *text_to_utf8(const char *text);
 
 /*
- * TEXT as it may be shown on a terminal, into BUF (always terminated, cut where it is full): control characters and
+ * TEXT as it may be shown on a terminal, into BUF (always terminated, cut if it is full): control characters and
  * what is no valid UTF-8 become "?", so that a file's name cannot move the cursor or forge a line. Returns BUF.
  */
 const char *text_printable(const char *text, char *buf, size_t buf_bytes);

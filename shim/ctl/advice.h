@@ -29,7 +29,7 @@ struct advice_facts {
 
 enum advice { ADVICE_YES, ADVICE_MAYBE, ADVICE_NO, ADVICE_UNKNOWN };
 
-/* Of the entries behind the first level, those that text has: half where data has its share. */
+/* Of the entries behind the first level, those that text has: half if data has its share. */
 double advice_second_entries(const struct tlb_sizes *tlb);
 
 /* The share of cycles in page walks for instructions. Without a counter for these, a walk is taken to be 25 cycles. */

@@ -102,7 +102,7 @@ static void take_notice(int signal)
 	(void)signal;
 }
 
-/* Whatever else has become our child: what the command leaves behind where we are a subreaper. */
+/* Whatever else has become our child: what the command leaves behind if we are a subreaper. */
 static void reap_others(void)
 {
 	while (waitpid(-1, NULL, WNOHANG) > 0)

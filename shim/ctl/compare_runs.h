@@ -12,9 +12,9 @@ struct compare_request {
 	const char *policy_file; /* NULL: the host's */
 	struct overrides overrides;
 	size_t pairs;
-	bool ignores_failure; /* goes on where the command ends with another status than 0 */
+	bool ignores_failure; /* goes on if the command ends with another status than 0 */
 	bool shows_progress;  /* on standard error */
 };
 
-/* Returns 0; -1 where there is nothing to compare, after a message. */
+/* Returns 0; -1 if there is nothing to compare, after a message. */
 int compare_runs(const struct compare_request *request, struct comparison *out);

@@ -115,7 +115,7 @@ static void print_reported(const struct reported *reported)
 	text_printable(reported->reason, reason, sizeof reason);
 	if (reported->huge_bytes + reported->prepared_bytes == 0)
 		printf("text         %s: %s%s%s%s\n", exe, reported->outcome, *reason ? ": " : "", reason,
-		       strncmp(reason, SMALL, strlen(SMALL)) == 0 ? "; \"hugexecctl explain\" tells of its libraries"
+		       strncmp(reason, SMALL, strlen(SMALL)) == 0 ? "; \"hugexecctl explain\" shows its libraries"
 		                                                  : "");
 	else
 		printf("text         %s: %s of %s on huge pages (%s), held for %.1f ms\n", exe,

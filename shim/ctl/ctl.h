@@ -52,7 +52,7 @@ void ctl_print_reason(unsigned indent, const char *reason);
  */
 int ctl_wrong_usage(const char *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* WORD as the number of a process, which need not be there; 0 where it is none. */
+/* WORD as the number of a process, which need not be there; 0 if it is none. */
 pid_t ctl_pid(const char *word);
 
 /* TEXT (any bytes; NULL or "": null) as a JSON string of valid UTF-8. */

@@ -46,7 +46,7 @@ struct advise {
 	size_t pid_count;
 };
 
-/* A process with all its text at hand: at once where COMMAND was started here, which must not end before. */
+/* A process with all its text at hand: at once if COMMAND was started here, which must not end before. */
 static int watch_and_tell(const struct advise *advise)
 {
 	static struct watch watch; /* too large for the stack */

@@ -152,7 +152,7 @@ static int check_unit(const struct unit *unit, struct error *err)
 
 /*
  * What the journal calls a unit's output is the name of the program in ExecStart=, which is hugexec from now on: name
- * the one of before, where all commands have the same and the unit names none.
+ * the one of before, if all commands have the same and the unit names none.
  */
 static void keep_identifier(FILE *stream, const struct unit *unit)
 {

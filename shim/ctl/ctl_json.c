@@ -11,7 +11,7 @@ json_object *ctl_text(const char *text)
 	return json_text(text);
 }
 
-/* Nanoseconds a step; null where nothing was timed. */
+/* Nanoseconds a step; null if nothing was timed. */
 static json_object *timings_to_json(const struct tlb_opinion *opinion)
 {
 	if (opinion->best.few_small <= 0)

@@ -111,8 +111,7 @@ static void print_containers(void)
 
 static void print_all(const struct metric *metrics, int count)
 {
-	print_family("hugexec_launches", "counter", NULL,
-	             "Programs that a rule was about, by what became of their text and why.");
+	print_family("hugexec_launches", "counter", NULL, "Launches matched by a policy rule, by outcome and reason.");
 	for (int i = 0; i < count; i++)
 		print_counter("hugexec_launches", &metrics[i], launches(&metrics[i]));
 	print_family("hugexec_text_bytes", "counter", "bytes", "Machine code of these programs.");

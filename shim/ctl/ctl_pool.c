@@ -49,8 +49,9 @@ static int reserve(const struct pool_request *request, bool dry_run)
 	if (dry_run || got >= request->pages)
 		return CTL_OK;
 	fprintf(stderr,
-	        "hugexecctl: %" PRIu64 " pages of %s%s could not be had: memory is short or in pieces; ask soon after "
-	        "boot\n",
+	        "hugexecctl: %" PRIu64
+	        " pages of %s%s could not be allocated: not enough contiguous memory; reserve them "
+	        "soon after boot\n",
 	        request->pages - got, size, node);
 	return CTL_NO;
 }

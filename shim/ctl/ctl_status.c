@@ -116,7 +116,7 @@ static void show_process(struct status *status, pid_t pid, const char *comm, con
 	json_object_array_add(status->processes, process);
 }
 
-/* Returns 0, or -1 with errno where PID cannot be read (ESRCH, ENOENT: it has ended). */
+/* Returns 0, or -1 with errno if PID cannot be read (ESRCH, ENOENT: it has ended). */
 static int read_process(struct status *status, pid_t pid)
 {
 	char path[64];

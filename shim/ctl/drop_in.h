@@ -35,6 +35,6 @@ char *drop_in_text(const char *body);
  */
 int drop_in_write(const struct drop_in *drop_in, const char *text, struct error *err);
 
-/* Remove it, and its directory where that is empty then. Returns 0 (also where there is none), or -1 with ERR
+/* Remove it, and its directory if that is empty then. Returns 0 (also if there is none), or -1 with ERR
  * "drop-in". */
 int drop_in_remove(const struct drop_in *drop_in, struct error *err);

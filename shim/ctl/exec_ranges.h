@@ -39,7 +39,7 @@ struct exec_ranges {
 
 /*
  * From the text of a maps or smaps file; what has not been seen before is added to OBJECTS. Returns 0
- * (exec_ranges_free() it); -1 where MAPS is none or memory is short, then *OUT is empty.
+ * (exec_ranges_free() it); -1 if MAPS is none or memory is short, then *OUT is empty.
  */
 int exec_ranges_read(const char *maps, struct code_objects *objects, struct exec_ranges *out);
 

@@ -37,7 +37,7 @@ static bool is_separator(const struct word *word)
 	return word->length == 1 && *word->start == ';';
 }
 
-/* WORD without the quotes around it, where there is nothing in it that would need them read; else "". */
+/* WORD without the quotes around it, if there is nothing in it that would need them read; else "". */
 static void plain_text(const struct word *word, char *buf, size_t buf_bytes)
 {
 	const char *from = word->start;

@@ -13,8 +13,8 @@ void explain_plan(struct explanation *explanation);
 /* What would come of a launch, with all that is known. */
 struct conclusion {
 	enum verdict remaps;           /* text would come on huge pages */
-	enum libraries_hope libraries; /* what may, where its own text would not */
-	enum verdict starts; /* the program would be started; not where on_error is "fail" and its text cannot be had */
+	enum libraries_hope libraries; /* what may, if its own text would not */
+	enum verdict starts; /* the program would be started; not if on_error is "fail" and its text cannot be had */
 	struct error reason; /* why (its own) text would not, or that is not known; the word is a launch's */
 };
 

@@ -55,7 +55,7 @@ static unsigned kernel_version(void)
 	return VERSION(major, minor);
 }
 
-/* The filesystem of FD where it is known that this kernel has large folios for it, else NULL. */
+/* The filesystem of FD if it is known that this kernel has large folios for it, else NULL. */
 static const struct filesystem *known_filesystem(int fd)
 {
 	struct statfs about;
@@ -74,7 +74,7 @@ static bool is_last(const struct explanation *explanation, enum backing backing)
 	return settings->backing[settings->backing_count - 1] == backing;
 }
 
-/* Where some slots cannot be had: a launch is content with the others only if nothing better comes after. */
+/* If some slots cannot be had: a launch is content with the others only if nothing better comes after. */
 static void judge_part(const struct explanation *explanation, const struct page_cache_state *state,
                        struct backing_outlook *outlook)
 {

@@ -15,7 +15,7 @@ struct explained_library {
 	char *path;
 	bool is_later; /* loaded when the program runs */
 	uint64_t text_bytes;
-	uint64_t huge_bytes;   /* of it on huge pages, once it was prepared, and stopped for where it needs a stop */
+	uint64_t huge_bytes;   /* of it on huge pages, once it was prepared, and stopped for if it needs a stop */
 	uint64_t copied_bytes; /* of its slots a private copy of each process */
 	bool needs_stop;       /* the rest of what the policy wants is done at the program's entry point */
 	struct error reason;   /* why HUGE_BYTES are not all whole slots, or none; unset: they are */
@@ -33,7 +33,7 @@ struct explained_libraries {
 };
 
 /*
- * Find out what the program at EXE would load if the caller started it, also where SETTINGS do not want libraries.
+ * Find out what the program at EXE would load if the caller started it, even if SETTINGS do not want libraries.
  * Reads headers only, and changes nothing.
  */
 void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out);

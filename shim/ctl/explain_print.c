@@ -59,7 +59,7 @@ static const char *duration(unsigned ms, char *buf)
 	return buf;
 }
 
-/* The settings that decide most always, the others where they are not as they would be without a policy. */
+/* The settings that decide most always, the others if they are not as they would be without a policy. */
 static void print_settings(const struct settings *settings)
 {
 	char value[VALUE_BYTES] = "", size[16];
@@ -171,16 +171,16 @@ static void print_conclusion(const struct explanation *explanation)
 	char value[VALUE_BYTES];
 	struct conclusion conclusion;
 	explain_conclude(explanation, &conclusion);
-	explain_line("so", what_comes(&conclusion));
+	explain_line("result", what_comes(&conclusion));
 	if (error_is_set(&conclusion.reason))
-		explain_line("because", error_text(&conclusion.reason, value, sizeof value));
+		explain_line("reason", error_text(&conclusion.reason, value, sizeof value));
 	bool goes_on = conclusion.reason.code == REASON_WRAPPER || conclusion.reason.code == REASON_NO_RULE ||
 	               is_nothing_to_do(&conclusion.reason);
 	if (explanation->program.kind == PROGRAM_FOREIGN)
-		explain_line("then",
+		explain_line("next",
 		             "an emulator that binfmt_misc may have for it is decided about as a script's interpreter");
 	else if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follow != FOLLOW_NONE)
-		explain_line("then",
+		explain_line("next",
 		             explanation->follow == FOLLOW_EXEC
 		                 ? "the program that it executes in its place is decided about in the same way"
 		                 : "the programs that it and its children execute are decided about in the same way");

@@ -22,7 +22,7 @@
 
 #define READ_TIMEOUT_MS 30000 /* for a disk that hangs; nobody is held meanwhile */
 
-/* What the script at PATH says of its interpreter; false where it names none. */
+/* What the script at PATH says of its interpreter; false if it names none. */
 static bool read_interpreter(const char *path, struct shebang *out)
 {
 	char head[SHEBANG_BYTES + 1] = "";
@@ -54,7 +54,7 @@ struct asking {
 };
 
 /*
- * Whether ENV, the program of the script PATH's first line, is followed to what it executes; where it is not, it is
+ * Whether ENV, the program of the script PATH's first line, is followed to what it executes; if it is not, it is
  * what runs.
  */
 static bool follows_env(const struct asking *asking, const struct program *env, const char *path)

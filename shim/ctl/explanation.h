@@ -21,12 +21,12 @@ struct backing_outlook {
 	enum verdict verdict;  /* unknown: only the program's start would tell */
 	uint64_t bytes;        /* at most on huge pages by it */
 	uint64_t copied_bytes; /* and so much more in a private copy (coverage "full") */
-	struct error reason;   /* set where it does not work, or that is not known, or some of it cannot be had */
+	struct error reason;   /* set if it does not work, or that is not known, or some of it cannot be had */
 	char note[256];        /* how it is known that it works; "" */
 };
 
 struct explanation {
-	char scripts[EXPLAIN_SCRIPTS_MAX][PATH_MAX]; /* the way to PROGRAM, where it begins with scripts */
+	char scripts[EXPLAIN_SCRIPTS_MAX][PATH_MAX]; /* the way to PROGRAM, if it begins with scripts */
 	unsigned script_count;
 	struct program command; /* what would be executed first: a script, or the same as PROGRAM */
 	struct program program; /* the ELF file that would run */
@@ -37,12 +37,12 @@ struct explanation {
 	struct decision decision;         /* its strings are the policy's */
 	const char *called;               /* another path of PROGRAM, by which it would be executed; NULL: none */
 	bool goes_by_env;                 /* a script's env(1) finds the program */
-	enum follow follow;               /* where nothing is done: what is asked about again */
+	enum follow follow;               /* if nothing is done: what is asked about again */
 	struct error no_follow;           /* why it is not followed although it should be; unset: it is */
 	struct error ruled_out;           /* why its text is left alone, whatever that is; unset: it is looked at */
 	struct forecast forecast;         /* by the huge pages of the page cache and of thp */
 	struct forecast hugetlb_forecast; /* by pages of the setting page_size */
 	struct backing_outlook outlooks[BACKING_COUNT];
 	unsigned outlook_count;
-	struct explained_libraries libraries; /* where the rule wants them */
+	struct explained_libraries libraries; /* if the rule wants them */
 };

@@ -15,7 +15,7 @@ enum mark {
 	MARK_FACT,    /* neither good nor bad */
 };
 
-/* One column wide: a check mark and its like, or in ASCII where the locale has no UTF-8. */
+/* One column wide: a check mark and its like, or in ASCII if the locale has no UTF-8. */
 const char *mark_sign(enum mark mark);
 
 #define FINDING_NAME_BYTES 128
@@ -33,11 +33,11 @@ struct findings {
 	size_t count;
 };
 
-/* Add a line; NAME, TEXT and ADVICE are copied, TOPIC must last. A line is lost where memory is short. */
+/* Add a line; NAME, TEXT and ADVICE are copied, TOPIC must last. A line is lost if memory is short. */
 void findings_add(struct findings *findings, const char *topic, const char *name, enum mark mark, const char *text,
                   const char *advice);
 
-/* To standard output, aligned, a mark before each line; in colour where it is a terminal and NO_COLOR is not set. */
+/* To standard output, aligned, a mark before each line; in colour if it is a terminal and NO_COLOR is not set. */
 void findings_print(const struct findings *findings);
 
 json_object *findings_to_json(const struct findings *findings);

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 /*
- * The last thing that hugexec has told the journal of UNIT, with its time, into BUF. Returns BUF, or NULL where the
+ * The last thing that hugexec has told the journal of UNIT, with its time, into BUF. Returns BUF, or NULL if the
  * journal has nothing of it, or may not be read.
  */
 const char *last_report_of(const char *unit, char *buf, size_t buf_bytes);

@@ -26,7 +26,7 @@ static uint64_t number(json_object *report, const char *key)
 	return json_object_object_get_ex(report, key, &value) ? json_object_get_uint64(value) : 0;
 }
 
-/* The place of the program that REPORT is about, a new one where it has none; NULL where there is no room. */
+/* The place of the program that REPORT is about, a new one if it has none; NULL if there is no room. */
 static struct reported *place(struct comparison *out, const char *exe)
 {
 	for (size_t i = 0; i < out->reported_count; i++) {

@@ -39,10 +39,10 @@ struct started_run {
 int run_start(const struct run_request *request, struct started_run *out);
 
 /*
- * Let it go, and wait until it is the command. Returns 0; -1 with errno where it could not become it: it has ended
+ * Let it go, and wait until it is the command. Returns 0; -1 with errno if it could not become it: it has ended
  * then. Either way PID is the caller's to reap.
  */
 int run_go(struct started_run *run);
 
-/* All of that, to its end. Returns 0, or -1 with errno where the command could not be started. */
+/* All of that, to its end. Returns 0, or -1 with errno if the command could not be started. */
 int run_measured(const struct run_request *request, struct measured_run *out);

@@ -18,7 +18,7 @@ double paired_median(double *values, size_t count)
 	return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-/* The difference against the mean of both, which changes nothing but its sign where the two change places; and back. */
+/* The difference against the mean of both, which changes nothing but its sign when the two change places; and back. */
 static double difference(double first, double second)
 {
 	double sum = first + second;

@@ -3,7 +3,7 @@
  * paired.h - by how much the second of two things that were measured in pairs differs from the first, and how sure
  * that is. Pure.
  *
- * Whoever measures tosses a coin for each pair which of the two goes first. Where nothing distinguishes them, the sign
+ * Whoever measures tosses a coin for each pair which of the two goes first. If nothing distinguishes them, the sign
  * of each pair's difference is then that coin's, whatever the machine did meanwhile: drift, bursts and heavy tails do
  * not matter, and the interval, which is the one that belongs to Wilcoxon's signed-rank test, misses 0 in at most
  * 1 - PAIRED_CONFIDENCE of all cases.
@@ -29,11 +29,11 @@ struct paired {
 	double first, second; /* medians, in the unit of what was given */
 	double change;        /* of the second against the first: Hodges-Lehmann's estimate */
 	bool has_interval;
-	double low, high; /* where HAS_INTERVAL */
+	double low, high; /* if HAS_INTERVAL */
 };
 
 /*
- * COUNT pairs (1 to PAIRED_MAX) of values that are not negative. Returns 0, or -1 where memory is short or COUNT is out
+ * COUNT pairs (1 to PAIRED_MAX) of values that are not negative. Returns 0, or -1 if memory is short or COUNT is out
  * of bounds.
  */
 int paired_compare(const double *first, const double *second, size_t count, struct paired *out);

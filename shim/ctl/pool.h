@@ -34,7 +34,7 @@ int pool_look(const char *sys, const struct pool_request *request, uint64_t *got
 
 /*
  * Have at least as many pages in the pool as REQUEST says: what others have reserved beyond is not taken from them. SYS
- * is where sysfs is ("/sys"). Returns 0 with the pool's pages in *GOT, which may be fewer than asked for where memory
+ * is where sysfs is ("/sys"). Returns 0 with the pool's pages in *GOT, which may be fewer than asked for if memory
  * is short; -1 with ERR "pool-size" (this kernel has no pool of that size, or no such node) or "pool-refused".
  */
 int pool_reserve(const char *sys, const struct pool_request *request, uint64_t *got, struct error *err);

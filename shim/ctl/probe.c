@@ -76,7 +76,7 @@ static char *reserve_aligned(uint64_t bytes, void **reserve)
 	return (char *)*reserve + (bytes - (uintptr_t)*reserve % bytes) % bytes;
 }
 
-/* Map a huge page of the memfd FD as text. Returns the bytes on huge pages that smaps shows; -1 with errno where it is
+/* Map a huge page of the memfd FD as text. Returns the bytes on huge pages that smaps shows; -1 with errno if it is
  * refused. */
 static int64_t map_as_text(int fd)
 {
@@ -231,7 +231,7 @@ void probe_hugetlb(uint64_t page_bytes, struct probe *out)
 	}
 }
 
-/* A file in DIRECTORY that never has a name, or has it for a moment only where the filesystem knows no O_TMPFILE. */
+/* A file in DIRECTORY that never has a name, or has it for a moment only if the filesystem knows no O_TMPFILE. */
 static int create_nameless(const char *directory)
 {
 	int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0700);

@@ -16,7 +16,7 @@ enum verdict { VERDICT_WORKS, VERDICT_FAILS, VERDICT_UNKNOWN };
 struct probe {
 	enum verdict verdict;
 	char text[400];   /* what was seen */
-	char advice[400]; /* the command or setting that would change it; "" where nothing needs to */
+	char advice[400]; /* the command or setting that would change it; "" if nothing needs to */
 };
 
 /* A memfd made huge with MADV_COLLAPSE, mapped as text: the thp backing. */
@@ -27,7 +27,7 @@ void probe_hugetlb(uint64_t page_bytes, struct probe *out);
 
 /*
  * Text of a file in DIRECTORY on huge pages of the page cache: the file backing. Tried with a nameless file of two huge
- * pages, or, where none can be made, with a large file that is there.
+ * pages, or, if none can be made, with a large file that is there.
  */
 void probe_file(const char *directory, struct probe *out);
 
@@ -43,5 +43,5 @@ void probe_entry(struct probe *out);
 /* Whether /proc is there and shows what the engine reads of a process. */
 void probe_proc(struct probe *out);
 
-/* The directory, on this host's mounts, of the cgroup whose hugetlb or memory limits bind us; "" where unknown. */
+/* The directory, on this host's mounts, of the cgroup whose hugetlb or memory limits bind us; "" if unknown. */
 const char *probe_cgroup_directory(const char *controller, char *buf, unsigned buf_bytes);

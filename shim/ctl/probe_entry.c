@@ -31,7 +31,7 @@ _Noreturn static void become_program(int traced_fd)
 	_exit(1);
 }
 
-/* To the next stop of EVENT that is no signal of the tracee's own. Returns 0, or -1 where it has ended. */
+/* To the next stop of EVENT that is no signal of the tracee's own. Returns 0, or -1 if it has ended. */
 static int wait_for_event(struct tracee *tracee, int event)
 {
 	int status;
@@ -63,7 +63,7 @@ static bool comes_to_entry(struct tracee *tracee)
 	return false;
 }
 
-/* With the child about to be a program: VERDICT_UNKNOWN where it does not get that far. */
+/* With the child about to be a program: VERDICT_UNKNOWN if it does not get that far. */
 static void try_entry(struct tracee *tracee, int traced_fd, struct probe *out)
 {
 	struct error err = {0};
@@ -115,7 +115,7 @@ void probe_entry(struct probe *out)
 	close(fds[1]);
 	if (child <= 0)
 		return;
-	/* Where a filter refuses that, it ends when we do: it is not waited for. */
+	/* If a filter refuses that, it ends when we do: it is not waited for. */
 	if (kill(child, SIGKILL) == 0)
 		retry(waitpid(child, NULL, __WALL));
 	entry_stop_drop(&tracee);

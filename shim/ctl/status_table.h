@@ -24,7 +24,7 @@ struct status_table {
 	size_t count, process_count;
 };
 
-/* Add OBJECT of process PID, which runs COMMAND; all is copied. A row is lost where memory is short. */
+/* Add OBJECT of process PID, which runs COMMAND; all is copied. A row is lost if memory is short. */
 void status_table_add(struct status_table *table, pid_t pid, const char *command, const char *container,
                       const struct text_object *object);
 

@@ -20,7 +20,7 @@
 #define MOSTLY           0.5   /* of an object's text on huge pages: it is on them */
 #define READ_SHARE_LEAST 0.005 /* of the time: for less no file is opened */
 
-/* With counts, where the process is still there. */
+/* With counts, if the process is still there. */
 static void read_smaps(struct watch *watch, struct watched_process *process)
 {
 	char path[64];

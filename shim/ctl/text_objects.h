@@ -2,7 +2,7 @@
 /*
  * text_objects.h - from the text of a smaps file to "this object, so much text, so much of it on huge pages". No I/O.
  *
- * An object's text is its executable mappings. Where hugexec put a private copy in their place, the kernel shows a
+ * An object's text is its executable mappings. If hugexec put a private copy in their place, the kernel shows a
  * memfd between what is left of them: such a mapping is counted for the file that it touches.
  */
 #pragma once
@@ -27,12 +27,12 @@ struct text_objects {
 	size_t count;
 };
 
-/* Returns 0 (text_objects_free() it), or -1 where SMAPS is no smaps file or memory is short; then *OUT is empty. */
+/* Returns 0 (text_objects_free() it), or -1 if SMAPS is no smaps file or memory is short; then *OUT is empty. */
 int text_objects_read(const char *smaps, struct text_objects *out);
 
 /*
  * The name that people know the object by, into BUF: the path without the kernel's remark that it was deleted; of a
- * memfd the name it was given. "" where it has none. Returns BUF.
+ * memfd the name it was given. "" if it has none. Returns BUF.
  */
 const char *text_object_name(const struct text_object *object, char *buf, size_t buf_bytes);
 

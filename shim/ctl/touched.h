@@ -22,7 +22,7 @@ struct page_counts {
 #define PAGE_OF(object, page) ((uint64_t)(object) << 48 | ((page) & ((UINT64_C(1) << 48) - 1)))
 #define OBJECT_OF(page)       ((unsigned)((page) >> 48))
 
-/* One sample more. Returns 0, or -1 where memory is short. */
+/* One sample more. Returns 0, or -1 if memory is short. */
 int page_counts_add(struct page_counts *counts, uint64_t page);
 void page_counts_free(struct page_counts *counts);
 

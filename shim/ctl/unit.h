@@ -11,12 +11,12 @@
 #include "ctl/exec_line.h"
 
 struct unit {
-	char *name; /* the real one where an alias was asked for; of a template "foo@.service" */
+	char *name; /* the real one if an alias was asked for; of a template "foo@.service" */
 	bool is_template;
 	char *object;   /* its path on D-Bus; of a template that of the instance that stands for all */
 	char *fragment; /* file; may be "" */
 	char **drop_ins;
-	char *root_directory, *root_image, *syslog_identifier; /* "" where there is none */
+	char *root_directory, *root_image, *syslog_identifier; /* "" if there is none */
 	struct exec_commands commands;                         /* ExecStart= */
 };
 

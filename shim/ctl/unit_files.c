@@ -90,7 +90,7 @@ int unit_files_read(const char *root, const char *skipped, struct unit_files *ou
 		return error_set(err, REASON_UNIT_UNFIT, "SYSTEMD_UNIT_PATH is set: units lie elsewhere");
 	char split[PATH_MAX], path[PATH_MAX];
 	snprintf(split, sizeof split, "%s/lib", root);
-	/* Where /lib is a link to /usr/lib, that is one folder and not two. */
+	/* If /lib is a link to /usr/lib, that is one folder and not two. */
 	bool is_merged = readlink(split, path, sizeof path) > 0;
 	for (unsigned i = 0; i < sizeof load_path / sizeof load_path[0]; i++) {
 		if (is_merged && strncmp(load_path[i], "/lib/", 5) == 0)
@@ -140,7 +140,7 @@ static const struct unit_entry *find_entry(const struct unit_files *files, const
 	return best;
 }
 
-/* "a@b.service" -> "a@.service"; false where NAME is no instance. */
+/* "a@b.service" -> "a@.service"; false if NAME is no instance. */
 static bool template_of(const char *name, char buf[256])
 {
 	const char *at = strchr(name, '@');
@@ -150,7 +150,7 @@ static bool template_of(const char *name, char buf[256])
 	return true;
 }
 
-/* The entry that is NAME's unit file; NAME becomes the unit's own name where it is an alias. */
+/* The entry that is NAME's unit file; NAME becomes the unit's own name if it is an alias. */
 static const struct unit_entry *find_fragment(const struct unit_files *files, char name[256], struct error *err)
 {
 	for (unsigned hops = 0; hops < 8; hops++) {

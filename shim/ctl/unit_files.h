@@ -35,7 +35,7 @@ void unit_files_free(struct unit_files *files);
 
 /* The files of one unit, in the order in which systemd reads them; the strings are of unit_files. */
 struct unit_paths {
-	char name[256];     /* the unit's own, where an alias was asked for */
+	char name[256];     /* the unit's own, if an alias was asked for */
 	char fragment[512]; /* its file */
 	char drop_ins[UNIT_PATHS_MAX][512];
 	size_t drop_in_count;

@@ -79,7 +79,7 @@ static int each_word(const struct unit_settings *settings, const char *key,
 	return 0;
 }
 
-/* The last value of KEY; "" where there is none. */
+/* The last value of KEY; "" if there is none. */
 static const char *last_value(const struct unit_settings *settings, const char *key)
 {
 	const char *value = "";
@@ -191,7 +191,7 @@ static int on_hidden(void *context, const char *word)
 	return 0;
 }
 
-/* SOURCE[:DESTINATION[:OPTIONS]]: our files are seen through it where both are one. */
+/* SOURCE[:DESTINATION[:OPTIONS]]: our files are seen through it if both are one. */
 static int on_bound(void *context, const char *word)
 {
 	struct sight *sight = context;

@@ -37,6 +37,6 @@ int unit_needs_find(struct unit_needs *out, struct error *err);
 
 /*
  * Check SETTINGS, and write the lines that the drop-in has to have because of them to STREAM.
- * Returns 0, or -1 with ERR "unit-unfit" (it ends with what to do where something can be done).
+ * Returns 0, or -1 with ERR "unit-unfit" (it ends with what to do if something can be done).
  */
 int unit_fit(const struct unit_settings *settings, const struct unit_needs *needs, FILE *stream, struct error *err);

@@ -73,7 +73,7 @@ static bool is_watched(const struct watch *watch, pid_t tid)
 	return false;
 }
 
-/* Returns 0, or -1 with errno: ESRCH where it has ended meanwhile. */
+/* Returns 0, or -1 with errno: ESRCH if it has ended meanwhile. */
 static int watch_thread(struct watch *watch, pid_t tid, size_t process)
 {
 	struct watched_thread *thread = &watch->threads[watch->thread_count];
@@ -116,7 +116,7 @@ static void look_at_children(struct watch *watch, pid_t pid, const char *tid, un
 	}
 }
 
-/* At all threads of PID, and below it. Returns 0; -1 with errno where PID is not there, or may not be watched. */
+/* At all threads of PID, and below it. Returns 0; -1 with errno if PID is not there, or may not be watched. */
 static int look(struct watch *watch, pid_t pid, unsigned depth)
 {
 	char path[64];

@@ -16,7 +16,7 @@
 #define WATCHED_PROCESSES_MAX 128
 #define WATCHED_THREADS_MAX   256
 
-/* Of each thread's running time. A sample costs up to 20 us where timers are a hypervisor's: 1 %. */
+/* Of each thread's running time. A sample costs up to 20 us when timers are a hypervisor's: 1 %. */
 #define WATCH_HZ 500
 
 struct watched_process {
@@ -48,7 +48,7 @@ struct watch {
 
 /*
  * Watch PIDS and all that descend from them for SECONDS, or until all of them have ended. Returns 0 (watch_free() it),
- * or -1 with errno: ESRCH where none of them is there, else why the kernel does not let us look.
+ * or -1 with errno: ESRCH if none of them is there, else why the kernel does not let us look.
  */
 int watch_run(struct watch *watch, const pid_t *pids, size_t pid_count, double seconds);
 

@@ -19,7 +19,7 @@
 #include "tracer/seccomp_preflight.h"
 
 /*
- * How long a start may be held by a helper that does not answer. It answers within a few milliseconds where it runs;
+ * How long a start may be held by a helper that does not answer. It answers within a few milliseconds if it runs;
  * the service manager may have to start it first, on a machine that is busy starting everything else.
  */
 #define ANSWER_MS                                                                                          \
@@ -127,7 +127,7 @@ static int send_word(int connection, const struct report_target *target, struct 
 	return 0;
 }
 
-/* Returns the verdict where it is not REFUSED; else -1. */
+/* Returns the verdict if it is not REFUSED; else -1. */
 static int receive_answer(int connection, int timeout_ms, struct error *err)
 {
 	struct helper_answer answer = {0};
@@ -138,7 +138,7 @@ static int receive_answer(int connection, int timeout_ms, struct error *err)
 	if (ready == 0)
 		return error_set(err, REASON_HELPER_TIMEOUT, "no answer came within %d ms", timeout_ms);
 	ssize_t got = ready < 0 ? -1 : recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
-	/* Said first where the helper closed without having read what we sent; an answer may be there all the same. */
+	/* Said first if the helper closed without having read what we sent; an answer may be there all the same. */
 	if (got < 0 && errno == ECONNRESET)
 		got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
 	if (got < 0)

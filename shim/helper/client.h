@@ -10,7 +10,7 @@
 
 /*
  * Ask to be traced from the next exec on, with OVERRIDES in place of the rule's settings, and reports to
- * TARGET. Makes only calls that a service may be expected to be allowed; where a seccomp filter may be in force
+ * TARGET. Makes only calls that a service may be expected to be allowed; if a seccomp filter may be in force
  * (IS_FILTERED) a child makes them first, so that a filter that kills does not kill us. Waits for the answer for
  * TIMEOUT_MS, a second at most.
  *

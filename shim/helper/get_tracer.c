@@ -13,7 +13,7 @@
 #include "launch/prescreen.h"
 #include "launch/spawn_tracer.h"
 
-/* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL where it could not be read. */
+/* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL if it could not be read. */
 static bool may_be_filtered(const char *status)
 {
 	uint64_t mode;

@@ -2,17 +2,17 @@
 /*
  * hugexecd - traces, on their own request, processes that must not be traced from where they are.
  *
- * Two kinds of process. The server is started by the service manager when somebody knocks, and never touches a client:
- * for each connection it forks a worker, and the worker accepts it. Files that a client sends can be such that closing
- * them blocks (a socket that lingers), so not even the last reference to a connection may be the server's. The worker
- * (worker.h) serves one client and ends. Whatever a client does, it does to its own worker.
+ * Two kinds of process. The server is started by the service manager when a client connects, and never touches a
+ * client: for each connection it forks a worker, and the worker accepts it. Files that a client sends can be such that
+ * closing them blocks (a socket that lingers), so not even the last reference to a connection may be the server's. The
+ * worker (worker.h) serves one client and ends. Whatever a client does, it does to its own worker.
  *
  * The server waits for a worker's word that it has accepted (or for its end): that takes no client, and so the server
- * knows whose worker it is before it starts the next. Where all seats are taken it stops looking at the socket, and who
- * knocks waits in the queue until its patience is over.
+ * knows whose worker it is before it starts the next. If all seats are taken it stops looking at the socket, and a
+ * client waits in the queue until it times out.
  *
- * It ends when nobody has asked for a while; systemd keeps the socket. SIGTERM: nobody new, and it ends after its last
- * worker. SIGKILL: workers go on, and end as they would have.
+ * It ends when nobody has asked for a while; systemd keeps the socket. SIGTERM: it accepts no new clients, and ends
+ * after its last worker. SIGKILL: workers go on, and end as they would have.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +64,7 @@ static const char help[] = "Usage: hugexecd [OPTIONS]\n"
                            "  -h, --help            this text\n"
                            "  -V, --version         the version\n"
                            "\n"
-                           "Exit status: 0; 1 where it cannot serve; 2 for wrong usage.\n";
+                           "Exit status: 0; 1 if it cannot serve; 2 for wrong usage.\n";
 
 static unsigned seats_of(const struct server *server, uid_t uid)
 {
@@ -74,7 +74,7 @@ static unsigned seats_of(const struct server *server, uid_t uid)
 	return count;
 }
 
-/* Look at the socket only where somebody could be served; where nobody is, begin to count the idle time. */
+/* Look at the socket only if somebody could be served; if nobody is, begin to count the idle time. */
 static void go_on(struct server *server)
 {
 	bool may_serve = !server->stopping && server->taken < server->seat_count;

@@ -82,7 +82,7 @@ static int check_identity(const struct peer *peer, struct error *err)
 	if (named != pid)
 		return error_set(err, REASON_HELPER_IDENTITY, "process %d did not send a pidfd of itself (%ld)",
 		                 (int)pid, named);
-	/* The connection's own pidfd is that very process, also where its PID has been used again since. */
+	/* The connection's own pidfd is that very process, even if its PID has been used again since. */
 	int connected_pidfd = -1;
 	bytes = sizeof connected_pidfd;
 	if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &connected_pidfd, &bytes) == 0) {

@@ -38,5 +38,5 @@ int peer_receive(struct peer *peer, int connection, int timeout_ms, struct error
 /* Whether the client has said that it executes now; then what came with its word is in PEER. Does not wait. */
 bool peer_has_said_the_word(struct peer *peer);
 
-/* The uid at the other end of CONNECTION when it was made; -1 where that is not known. */
+/* The uid at the other end of CONNECTION when it was made; -1 if that is not known. */
 uid_t peer_uid(int connection);

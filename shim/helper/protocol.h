@@ -13,7 +13,7 @@
  *     credentials and the files to report to   ->
  *   execve(), which closes the connection           at the exec stop: policy, engine, report; let go
  *
- * The word is what makes a client safe that has lost patience: without it nothing is done to the program that it
+ * The word is what makes a client safe that has timed out: without it nothing is done to the program that it
  * executes. It is the main thread that is traced and has to execute. The files come that late because a helper that
  * hangs would keep them open. There is no answer after the word, because nobody is left to read one: the report goes to
  * the journal, and to the files, which the client has opened and which are written to with no more than its rights.
@@ -34,7 +34,7 @@
 #define HELPER_VERSION 1
 
 /*
- * The helper's socket: HELPER_SOCKET, or what the environment variable HUGEXEC_HELPER names. NULL where that is "off".
+ * The helper's socket: HELPER_SOCKET, or what the environment variable HUGEXEC_HELPER names. NULL if that is "off".
  */
 const char *helper_socket(void);
 
@@ -60,7 +60,7 @@ enum helper_verdict {
 struct helper_answer {
 	uint32_t magic;
 	uint32_t verdict;
-	char word[32]; /* where it is REFUSED: of the reason, and its detail; NUL-terminated */
+	char word[32]; /* if it is REFUSED: of the reason, and its detail; NUL-terminated */
 	char detail[480];
 };
 

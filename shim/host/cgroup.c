@@ -160,7 +160,7 @@ static int read_in(const char *directory, const char *name, uint64_t *out)
 	return read_number_file(path, out);
 }
 
-/* The value of "NAME N" in the memory.stat of DIRECTORY; 0 where it is not there. */
+/* The value of "NAME N" in the memory.stat of DIRECTORY; 0 if it is not there. */
 static uint64_t memory_stat(const char *directory, const char *name)
 {
 	char path[PATH_MAX + 64];

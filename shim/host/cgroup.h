@@ -22,8 +22,8 @@ struct cgroup_place {
 };
 
 /*
- * Find PID's directory in the tree of CONTROLLER ("memory", "hugetlb"): the v1 one where it has a mount, else the
- * unified one. Returns 0, or -1 where no such mount can be seen.
+ * Find PID's directory in the tree of CONTROLLER ("memory", "hugetlb"): the v1 one if it has a mount, else the
+ * unified one. Returns 0, or -1 if no such mount can be seen.
  */
 int cgroup_find(pid_t pid, const char *controller, struct cgroup_place *out);
 

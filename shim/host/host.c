@@ -61,7 +61,7 @@ const char *host_switch(const char *path, char *buf, size_t buf_bytes)
 
 /*
  * The unit in a path of cgroups: what follows the slices, without the "_" that systemd puts before names which would
- * clash with the kernel's own (cg_unescape() in systemd). NULL where that is no unit.
+ * clash with the kernel's own (cg_unescape() in systemd). NULL if that is no unit.
  */
 static char *unit_in_cgroup(const char *path)
 {
@@ -86,7 +86,7 @@ static char *unit_in_cgroup(const char *path)
 
 /*
  * CGROUP behind what is above the units: in a container that shares its host's cgroup tree that is not the top, but
- * where process 1 is. "" where that is elsewhere, or hidden (ProtectProc=invisible).
+ * where process 1 is. "" if that is elsewhere, or hidden (ProtectProc=invisible).
  */
 static const char *below_process_1(const char *cgroup)
 {

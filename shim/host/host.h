@@ -17,23 +17,23 @@ struct hugetlb_pool {
 	uint64_t total, free, reserved, overcommit_left; /* free includes reserved */
 };
 
-/* Returns 0, or -1 with errno: ENOENT where the kernel has no pool of PAGE_BYTES. */
+/* Returns 0, or -1 with errno: ENOENT if the kernel has no pool of PAGE_BYTES. */
 int host_hugetlb_pool(uint64_t page_bytes, struct hugetlb_pool *out);
 
 /*
  * How many more bytes PID's memory cgroup, and each cgroup above it that can be seen from here, would take before its
  * hard limit, counting page cache that could be dropped as free. Cgroup v1, hybrid and v2.
- * Returns 0; UINT64_MAX in *OUT_BYTES where there is no limit or none can be seen.
+ * Returns 0; UINT64_MAX in *OUT_BYTES if there is no limit or none can be seen.
  */
 int host_memory_headroom(pid_t pid, uint64_t *out_bytes);
 
-/* The same where hugetlb pages count as memory of the cgroup; else there is no limit. */
+/* The same if hugetlb pages count as memory of the cgroup; else there is no limit. */
 int host_hugetlb_memory_headroom(pid_t pid, uint64_t *out_bytes);
 
 /* The same for the hugetlb controller and pages of PAGE_BYTES. */
 int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes);
 
-/* What new programs could have without swapping (MemAvailable of proc_meminfo(5)); UINT64_MAX where that is not told.
+/* What new programs could have without swapping (MemAvailable of proc_meminfo(5)); UINT64_MAX if that is not told.
  */
 uint64_t host_memory_available(void);
 
@@ -43,34 +43,34 @@ uint64_t host_memory_available(void);
  */
 int host_check_memory(pid_t pid, uint64_t bytes, const char *what, struct error *err);
 
-/* Whether PID has one thread. False where that cannot be told. */
+/* Whether PID has one thread. False if that cannot be told. */
 bool host_is_single_threaded(pid_t pid);
 
 /* Whether the calling process may run on more than one processor. */
 bool host_has_two_processors(void);
 
-/* Whether PID is PID 1 of its PID namespace. False where that cannot be told. */
+/* Whether PID is PID 1 of its PID namespace. False if that cannot be told. */
 bool host_is_init(pid_t pid);
 
-/* The process that thread TID is of, and the parent of that process; 0 where it cannot be told. */
+/* The process that thread TID is of, and the parent of that process; 0 if it cannot be told. */
 pid_t host_process_of(pid_t tid);
 pid_t host_parent_of(pid_t tid);
 
-/* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL where unknown. */
+/* PID's cgroup path as policy matches it: the v2 one, else systemd's v1 one. malloc'ed, NULL if unknown. */
 char *host_cgroup_of(pid_t pid);
 
-/* Whether PID is in the same cgroup as we, in every tree. False where that cannot be told. */
+/* Whether PID is in the same cgroup as we, in every tree. False if that cannot be told. */
 bool host_shares_cgroups(pid_t pid);
 
-/* Whether what /proc has for PID under WHAT ("root", "ns/mnt") is the same as for us. False where that cannot be told.
+/* Whether what /proc has for PID under WHAT ("root", "ns/mnt") is the same as for us. False if that cannot be told.
  */
 bool host_shares(pid_t pid, const char *what);
 
-/* PID's systemd unit ("foo.service"), told by its cgroup as sd_pid_get_unit(3) does; malloc'ed, NULL where none. */
+/* PID's systemd unit ("foo.service"), told by its cgroup as sd_pid_get_unit(3) does; malloc'ed, NULL if none. */
 char *host_unit_of(pid_t pid);
 
-/* kernel.yama.ptrace_scope: 0 to 3, or -1 where the kernel has no Yama. */
+/* kernel.yama.ptrace_scope: 0 to 3, or -1 if the kernel has no Yama. */
 int host_yama_scope(void);
 
-/* The chosen word of a sysfs switch such as "always [madvise] never", into BUF; "" where the file is not there. */
+/* The chosen word of a sysfs switch such as "always [madvise] never", into BUF; "" if the file is not there. */
 const char *host_switch(const char *path, char *buf, size_t buf_bytes);

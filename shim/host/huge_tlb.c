@@ -67,7 +67,7 @@ enum tlb_verdict tlb_conclude(const struct tlb_opinion *loads, const struct tlb_
 	 */
 	if (loads->verdict == TLB_HOLDS && jumps->verdict == TLB_SPLITS)
 		return jumps->best.many_huge >= 0.9 * jumps->best.many_small ? TLB_SPLITS : TLB_UNKNOWN;
-	/* Where a miss of jumps costs nothing that can be seen, loads alone speak. */
+	/* If a miss of jumps costs nothing that can be seen, loads alone speak. */
 	return loads->verdict;
 }
 

@@ -6,7 +6,7 @@
  * In a virtual machine whose host backs it with small pages a huge page becomes 4 KiB entries in the TLB, and nothing
  * tells the guest. Some hosts (KVM with nx_huge_pages, for the iTLB multihit erratum) do so for executable pages only.
  * So as many steps, over as many cache lines, are timed within few pages and within many, on small pages and inside one
- * huge page: loads, and jumps. More pages cost more on small pages; inside a huge page only where it was split.
+ * huge page: loads, and jumps. More pages cost more on small pages; inside a huge page only if it was split.
  */
 #pragma once
 

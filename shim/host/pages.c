@@ -20,7 +20,7 @@ struct page_sizes pages_of_base(uint64_t base_bytes)
 	return (struct page_sizes){base_bytes, base_bytes / ENTRY_BYTES * base_bytes};
 }
 
-/* Without the kernel's word, as where /sys is not mounted or it has no transparent huge pages, the page tables' shape
+/* Without the kernel's word, as when /sys is not mounted or it has no transparent huge pages, the page tables' shape
  * tells. */
 static struct page_sizes ask(void)
 {

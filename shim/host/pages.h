@@ -23,7 +23,7 @@ struct page_sizes pages_of_base(uint64_t base_bytes);
 
 /*
  * Write the sizes of the hugetlb pools that the kernel has, in bytes and ascending, into SIZES (room for MAX). Returns
- * their number; 0 where there is none, or it cannot be told.
+ * their number; 0 if there is none, or it cannot be told.
  */
 unsigned host_hugetlb_sizes(uint64_t *sizes, unsigned max);
 

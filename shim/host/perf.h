@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * perf.h - what perf_event_open(2) tells of a thread that runs: where it is, sampled, and what it misses, counted.
- * Nothing of it stops the thread. User mode only, which a user may see of processes of its own where
+ * Nothing of it stops the thread. User mode only, which a user may see of processes of its own if
  * kernel.perf_event_paranoid is 2 or less.
  */
 #pragma once
@@ -35,12 +35,12 @@ struct perf_counters {
 
 /*
  * Count from now on; IS_TREE: with all threads and children that it starts from now on, which are counted when they
- * have ended. Returns 0; -1 with errno where there are no counters here, or not as many as are needed: cycles,
+ * have ended. Returns 0; -1 with errno if there are no counters here, or not as many as are needed: cycles,
  * instructions and walks.
  */
 int perf_counters_open(pid_t tid, const struct itlb_events *events, bool is_tree, struct perf_counters *out);
 
-/* Add what was counted to COUNTS, scaled where the counters were shared with others. */
+/* Add what was counted to COUNTS, scaled if the counters were shared with others. */
 void perf_counters_add(const struct perf_counters *counters, double counts[PERF_COUNTS]);
 
 void perf_counters_close(struct perf_counters *counters);

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 /*
- * Look NAME up, TIMEOUT_MS at most. Returns 1 with *UID; 0 where there is no such user; -1 where nobody could tell in
+ * Look NAME up, TIMEOUT_MS at most. Returns 1 with *UID; 0 if there is no such user; -1 if nobody could tell in
  * time, or there is no child to be had.
  */
 int host_user(const char *name, int timeout_ms, uid_t *uid);

@@ -13,8 +13,8 @@ enum handshake { HANDSHAKE_BEGUN, HANDSHAKE_MAY_TRACE, HANDSHAKE_SEIZED, HANDSHA
 
 struct handshake_memory {
 	uint32_t handshake;   /* enum handshake; a futex */
-	pid_t tracer_pid;     /* where a middle process clones it */
-	struct error refusal; /* where HANDSHAKE_REFUSED */
+	pid_t tracer_pid;     /* if a middle process clones it */
+	struct error refusal; /* if HANDSHAKE_REFUSED */
 };
 
 /* Set the handshake and wake the other side. */

@@ -8,7 +8,7 @@
 #pragma once
 
 /*
- * Call WORK(CONTEXT) on a stack of its own, with a page below it that nobody may touch. Where there is no memory for
+ * Call WORK(CONTEXT) on a stack of its own, with a page below it that nobody may touch. If there is no memory for
  * one, on the caller's. Returns what WORK does.
  */
 int own_stack_call(int (*work)(void *context), void *context);

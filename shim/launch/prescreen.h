@@ -17,7 +17,7 @@
 bool command_is_settled(const struct policy *policy, const struct program *program, const struct decision *decision,
                         struct error *reason);
 
-/* How PROGRAM is followed: FOLLOW_NONE where it is neither a wrapper nor a script. */
+/* How PROGRAM is followed: FOLLOW_NONE if it is neither a wrapper nor a script. */
 enum follow command_follow(const struct program *program, const struct decision *decision);
 
 /*

@@ -29,7 +29,7 @@
 /* How often a waiting P looks whether its tracer is still alive, and how long it waits for it in all. */
 #define TRACER_CHECK_MS 20
 #define TRACER_MAX_MS   5000
-#define REAP_MS         500 /* for one that was killed: longer only where a file does not let go of it */
+#define REAP_MS         500 /* for one that was killed: longer only if a file does not let go of it */
 
 void handshake_set(struct handshake_memory *shared, enum handshake value)
 {
@@ -57,7 +57,7 @@ static bool is_dead(pid_t pid)
 	return kill(pid, 0) < 0 && errno == ESRCH;
 }
 
-/* Whether the tracer has ended; then it is reaped where it is ours to reap, with its *STATUS (-1: not known). */
+/* Whether the tracer has ended; then it is reaped if it is ours to reap, with its *STATUS (-1: not known). */
 static bool has_ended(const struct trace_job *job, int *status)
 {
 	*status = -1;
@@ -216,7 +216,7 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 	sigset_t all, before;
 	sigfillset(&all);
 	job->tracer_is_orphan = !reaper_is_self() && (job->follows || (job->libraries && reaper_check(NULL) == 0));
-	/* The tracer waits for SIGCHLD, which is lost where it is not blocked. */
+	/* The tracer waits for SIGCHLD, which is lost if it is not blocked. */
 	if (sigprocmask(SIG_BLOCK, &all, &before) < 0) {
 		error_set_errno(err, errno, REASON_FORK, "blocking signals");
 		munmap(job->shared, sizeof *job->shared);

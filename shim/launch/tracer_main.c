@@ -84,7 +84,7 @@ _Noreturn void tracer_main(struct trace_job *job, pid_t parent_pid)
 {
 	struct error err = {0};
 	struct tracee tracee;
-	/* That it ends matters only where it runs before it is let go. */
+	/* That it ends matters only if it runs before it is let go. */
 	bool runs = job->follows || job->libraries;
 	long options = PTRACE_O_TRACEEXEC | (runs ? PTRACE_O_TRACEEXIT : 0);
 	job->tracer_pid = getpid();

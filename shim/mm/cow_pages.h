@@ -15,7 +15,7 @@
 
 #include "mm/maps.h"
 
-/* Whether PID has private pages, in memory or swapped out, between START and END. True where that cannot be told. */
+/* Whether PID has private pages, in memory or swapped out, between START and END. True if that cannot be told. */
 bool private_pages_between(pid_t pid, uint64_t start, uint64_t end);
 
 /* The same by what PAGEMAP_FD, a /proc/PID/pagemap, says of a system with base pages of PAGE_BYTES. */

@@ -184,7 +184,7 @@ static void walk_entries(struct walk *walk, const char *component, const char *r
 	}
 }
 
-/* A component without wildcards, as a name; false where it has some. */
+/* A component without wildcards, as a name; false if it has some. */
 static bool to_name(const char *component, char *name)
 {
 	if (strpbrk(component, "*?["))

@@ -27,8 +27,8 @@ int file_view_open(struct file_view *view, pid_t pid, struct error *err);
 void file_view_close(struct file_view *view);
 
 /*
- * Open the plain file at PATH for reading, or where IS_FOLDER only see whether there is such a folder (0). Returns a
- * descriptor; or -1 with errno, EREMOTE where it is a file of another computer's, or of a process'.
+ * Open the plain file at PATH for reading, or if IS_FOLDER only see whether there is such a folder (0). Returns a
+ * descriptor; or -1 with errno, EREMOTE if it is a file of another computer's, or of a process'.
  */
 int file_view_open_file(const struct file_view *view, const char *path, bool is_folder);
 
@@ -37,7 +37,7 @@ int file_view_reopen(const struct file_view *view, int there);
 
 /*
  * Call EACH with the path of every file that matches GLOB (as policy_path_matches(); it must begin with a slash). **
- * does not follow links. *BUDGET: names that may still be looked at; ends where that is used up.
+ * does not follow links. *BUDGET: names that may still be looked at; ends if that is used up.
  */
 void file_view_glob(const struct file_view *view, const char *glob, unsigned *budget,
                     void (*each)(void *context, const char *path), void *context);

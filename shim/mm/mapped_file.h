@@ -43,7 +43,7 @@ bool mapped_file_exe_is_remote(pid_t pid);
 
 /*
  * Have the image's program be what /proc/PID/exe leads to, of a program that runs: AT_ENTRY may lie in a copy by now,
- * as may all of the text. Returns 0, or -1 with ERR as mapped_file_open(), or word "no-text" where nothing of that file
+ * as may all of the text. Returns 0, or -1 with ERR as mapped_file_open(), or word "no-text" if nothing of that file
  * is mapped; then has_exe is false.
  */
 int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err);

@@ -24,19 +24,19 @@ struct mapping {
 	unsigned dev_major, dev_minor;
 	uint64_t inode;   /* 0: anonymous */
 	bool changed;     /* has pages that are no longer what its file says; only known after private_pages_note() */
-	const char *path; /* "" where there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the image */
+	const char *path; /* "" if there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the image */
 };
 
 struct image {
 	struct mapping *mappings; /* in address order, not overlapping */
 	size_t count;
 	char *paths;      /* what the paths point into */
-	size_t exe_index; /* a mapping of the main program; meaningful only where has_exe */
+	size_t exe_index; /* a mapping of the main program; meaningful only if has_exe */
 	bool has_exe;
 	uint64_t entry_addr;  /* AT_ENTRY */
 	uint64_t phdr_addr;   /* AT_PHDR */
 	uint64_t phdr_count;  /* AT_PHNUM */
-	uint64_t interp_addr; /* AT_BASE; 0 where no ELF interpreter was mapped */
+	uint64_t interp_addr; /* AT_BASE; 0 if no ELF interpreter was mapped */
 };
 
 /*
@@ -62,7 +62,7 @@ bool mapping_same_file(const struct mapping *a, const struct mapping *b);
 
 /*
  * A gap of BYTES at an address that is PHASE modulo ALIGN (a power of two), as high as possible below the mapping with
- * index TOP and not touching any; 0 where there is none. No I/O, so ask again after every change of the tracee's
+ * index TOP and not touching any; 0 if there is none. No I/O, so ask again after every change of the tracee's
  * mappings.
  */
 uint64_t image_find_gap(const struct image *image, size_t top, uint64_t bytes, uint64_t align, uint64_t phase);

@@ -9,13 +9,13 @@
 #include <stdint.h>
 
 /*
- * How many bytes between START and END are mapped by entries for huge pages. Returns -1 with errno where that cannot
+ * How many bytes between START and END are mapped by entries for huge pages. Returns -1 with errno if that cannot
  * be told (ENOTTY: an older kernel).
  */
 int64_t page_scan_huge_bytes(int pagemap_fd, uint64_t start, uint64_t end);
 
 /*
- * Whether there are private pages, in memory or swapped out, between START and END: 1 or 0; -1 with errno where that
+ * Whether there are private pages, in memory or swapped out, between START and END: 1 or 0; -1 with errno if that
  * cannot be told.
  */
 int page_scan_private(int pagemap_fd, uint64_t start, uint64_t end);

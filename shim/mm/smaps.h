@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One mapping. The byte counts are 0 where the text has none (a maps file has no counts at all). */
+/* One mapping. The byte counts are 0 if the text has none (a maps file has no counts at all). */
 struct smaps_entry {
 	uint64_t start, end;
 	char perms[5]; /* "r-xp" */
@@ -22,9 +22,8 @@ struct smaps_entry {
 	uint64_t shmem_pmd_bytes; /* ShmemPmdMapped */
 	uint64_t anon_huge_bytes; /* AnonHugePages */
 	uint64_t private_hugetlb_bytes, shared_hugetlb_bytes;
-	bool sealed; /* VmFlags: sl. By mseal(2), Linux 6.10 */
-	char
-	    path[PATH_MAX]; /* as the kernel shows it, with "\012" turned back into a newline; "" where there is none */
+	bool sealed;         /* VmFlags: sl. By mseal(2), Linux 6.10 */
+	char path[PATH_MAX]; /* as the kernel shows it, with "\012" turned back into a newline; "" if there is none */
 };
 
 /* Where reading goes on. The text is borrowed. */
@@ -34,6 +33,6 @@ struct smaps_cursor {
 
 struct smaps_cursor smaps_cursor(const char *text);
 
-/* The next mapping into OUT. Returns 1; 0 at the end of the text; -1 where a line is no mapping (the cursor stays
+/* The next mapping into OUT. Returns 1; 0 at the end of the text; -1 if a line is no mapping (the cursor stays
  * there). */
 int smaps_next(struct smaps_cursor *cursor, struct smaps_entry *out);

@@ -13,7 +13,7 @@
 
 #include "policy/internal.h"
 
-/* Behind the first COUNT components of PATH and their slash; NULL where there are fewer. *LEN: bytes without the slash.
+/* Behind the first COUNT components of PATH and their slash; NULL if there are fewer. *LEN: bytes without the slash.
  */
 static const char *components_end(const char *path, size_t count, size_t *len)
 {

@@ -69,12 +69,12 @@ struct policy {
 	struct chunk *chunks;
 };
 
-/* Zeroed memory that lives as long as the policy; NULL where there is none. */
+/* Zeroed memory that lives as long as the policy; NULL if there is none. */
 void *policy_alloc(struct policy *policy, size_t bytes);
 
 /*
  * Add one file's text (NUL-terminated, TEXT_BYTES without the NUL) to POLICY. SAID (may be NULL) gets the "on_error" of
- * its settings even where the file is wrong elsewhere. Returns 0, or -1 with ERR "policy-invalid", of which the
+ * its settings even if the file is wrong elsewhere. Returns 0, or -1 with ERR "policy-invalid", of which the
  * observer of TOLD (may be NULL) was told, as of every other mistake; then POLICY may hold a part of the file and must
  * not be used.
  */

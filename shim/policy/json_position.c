@@ -59,7 +59,7 @@ static void skip_value(struct scanner *scanner)
 	} while (depth > 0 && scanner->at < scanner->bytes);
 }
 
-/* The string of LEN bytes, quotes included, at START as json-c reads it: "\u0065xe" is "exe". NULL where memory is
+/* The string of LEN bytes, quotes included, at START as json-c reads it: "\u0065xe" is "exe". NULL if memory is
  * short. */
 static json_object *decode_string(const char *start, size_t len)
 {
@@ -82,8 +82,8 @@ static bool string_is(const char *start, size_t len, const char *wanted)
 }
 
 /*
- * From the '{' of an object to the value of KEY; KEY_AT gets the key's offset. False where the object has no such key.
- * Of a key that is there twice the last one counts, as for json-c.
+ * From the '{' of an object to the value of KEY; KEY_AT gets the key's offset. False if the object has no such key.
+ * Of a duplicate key the last one counts, as for json-c.
  */
 static bool enter_member(struct scanner *scanner, const char *key, size_t *key_at)
 {

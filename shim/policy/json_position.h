@@ -17,7 +17,7 @@ struct json_place {
 
 enum json_point { JSON_AT_KEY, JSON_AT_VALUE };
 
-/* Offset in TEXT (valid JSON, BYTES long) of what PLACE names (NULL: the root); of its key where POINT says so. */
+/* Offset in TEXT (valid JSON, BYTES long) of what PLACE names (NULL: the root); of its key if POINT says so. */
 size_t json_locate(const char *text, size_t bytes, const struct json_place *place, enum json_point point);
 
 /* Offset behind the value that begins at AT in TEXT (valid JSON). */

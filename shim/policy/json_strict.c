@@ -135,7 +135,7 @@ struct parsed {
 	size_t end;
 };
 
-/* Returns false where there is no memory. */
+/* Returns false if there is no memory. */
 static bool parse(const char *text, size_t bytes, int flags, struct parsed *out)
 {
 	json_tokener *tokener = json_tokener_new_ex(STRICT_DEPTH_MAX);
@@ -151,7 +151,7 @@ static bool parse(const char *text, size_t bytes, int flags, struct parsed *out)
 }
 
 /*
- * json-c 0.18, where it is strict, takes every byte beyond ASCII for a control character (its issues 875 and 892). So
+ * json-c 0.18, when it is strict, takes every byte beyond ASCII for a control character (its issues 875 and 892). So
  * it is strict about text in which these are letters, and the tree is made of what they are. They may only stand in
  * strings, so all else is the same. NULL: no memory.
  */

@@ -14,7 +14,7 @@
 
 /*
  * Parse TEXT (NUL-terminated, BYTES without the NUL) into *ROOT, which may be NULL for the document "null".
- * Returns 0, or -1 with the offset of the mistake and what it is; *WHAT is NULL where there is no memory.
+ * Returns 0, or -1 with the offset of the mistake and what it is; *WHAT is NULL if there is no memory.
  */
 int strict_parse(const char *text, size_t bytes, json_object **root, size_t *offset, const char **what);
 
@@ -25,4 +25,4 @@ int strict_parse(const char *text, size_t bytes, json_object **root, size_t *off
 int strict_parse_keys_apart(const char *text, size_t bytes, json_object **root, bool *has_twice, size_t *offset,
                             const char **what);
 
-#define KEY_TWICE "this key is there twice"
+#define KEY_TWICE "duplicate key"

@@ -149,7 +149,7 @@ static bool uses(const struct settings *settings, enum backing backing)
 	return false;
 }
 
-/* Of the settings GIVEN those that change nothing where SETTINGS are in force: the first one's name and why, or NULL.
+/* Of the settings GIVEN those that change nothing when SETTINGS are in force: the first one's name and why, or NULL.
  */
 static const char *idle_setting(unsigned given, const struct settings *settings)
 {

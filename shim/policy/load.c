@@ -110,7 +110,7 @@ static int add_open_file(struct loader *loader, int fd, const char *path, struct
 	return policy_add_text(loader->policy, text, bytes, path, loader->sources, &loader->said, err);
 }
 
-/* Add the file at PATH. Returns false where there is none. */
+/* Add the file at PATH. Returns false if there is none. */
 static bool add_file(struct loader *loader, const char *path)
 {
 	struct error err = {0};

@@ -50,7 +50,7 @@ static enum held is_user(const char *wanted, const struct match_input *facts)
 	return HELD_UNKNOWN;
 }
 
-/* UNKNOWN: the first name that has to be looked up, where that is what it hangs on. */
+/* UNKNOWN: the first name that has to be looked up, if that is what it hangs on. */
 static enum held any_user(const char **users, const struct match_input *facts, const char **unknown)
 {
 	for (; *users; users++) {
@@ -76,7 +76,7 @@ static bool annotations_hold(const struct match *match, const struct match_input
 	return true;
 }
 
-/* UNKNOWN_USER: the name that it hangs on, where it is HELD_UNKNOWN; NULL: the build id. */
+/* UNKNOWN_USER: the name that it hangs on, if it is HELD_UNKNOWN; NULL: the build id. */
 static enum held match_holds(const struct match *match, const struct match_input *facts, const char **unknown_user)
 {
 	if (match->via && !(match->via & (unsigned)facts->via))

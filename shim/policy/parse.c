@@ -193,7 +193,7 @@ int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, 
 		return complain_memory(&parser);
 	parser.name = strcpy(kept_name, name);
 	if (strncmp(text, "\xef\xbb\xbf", 3) == 0)
-		return complain_at(&parser, 0, "a byte order mark: the file's first three bytes are to be removed");
+		return complain_at(&parser, 0, "a byte order mark: remove the file's first three bytes");
 	if (offset < text_bytes)
 		return complain_at(&parser, offset, "a NUL byte");
 	if (strict_parse_keys_apart(text, text_bytes, &root, &has_twice, &offset, &mistake) < 0)

@@ -26,7 +26,7 @@ struct parser {
 	const struct policy_sources *told; /* whose observer is told of each; NULL: nobody */
 };
 
-/* Whether the rest is looked at after a mistake: where somebody wants to know them all. */
+/* Whether the rest is looked at after a mistake: if somebody wants to know them all. */
 bool parser_goes_on(const struct parser *parser);
 
 /* A mistake, "policy-invalid", with FILE:LINE:COLUMN and the message. Returns -1. */

@@ -73,7 +73,7 @@ static int parse_backing(const struct parser *parser, const struct json_place *p
 			return -1;
 		for (size_t j = 0; j < i; j++) {
 			if (out->backing[j] == (enum backing)word)
-				return complain(parser, &at, JSON_AT_VALUE, "\"%s\" is there twice", words[word]);
+				return complain(parser, &at, JSON_AT_VALUE, "\"%s\" is a duplicate", words[word]);
 		}
 		out->backing[i] = (enum backing)word;
 	}

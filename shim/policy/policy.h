@@ -55,7 +55,7 @@ struct settings {
 	unsigned keep_free_percent; /* ... or this share of the pool; one of the two is 0 */
 	unsigned file_timeout_ms;   /* longest time that the file backing may hold the workload */
 	unsigned hold_timeout_ms;   /* and all of the work: see settings_hold_ms() */
-	bool perf_map;              /* write /tmp/perf-PID.map where a private copy hides symbols from perf */
+	bool perf_map;              /* write /tmp/perf-PID.map if a private copy hides symbols from perf */
 	enum on_error on_error;
 };
 
@@ -69,7 +69,7 @@ struct match_input {
 	const struct known_user {
 		const char *name;
 		bool exists;
-		uid_t uid; /* where it exists */
+		uid_t uid; /* if it exists */
 	} * users;         /* names that were looked up */
 	size_t user_count;
 	const char *unit;   /* systemd unit, "mariadb.service" */
@@ -100,8 +100,8 @@ struct decision {
 	enum action action;
 	bool rule_matched;     /* false: no rule did, "default" decided */
 	const char *rule_name; /* NULL: the rule has no name, or no rule matched. Owned by the policy */
-	size_t rule_index;     /* in the joined list, from 0; valid where rule_matched */
-	const char *rule_file; /* file that the rule came from; NULL where none matched. Owned by the policy */
+	size_t rule_index;     /* in the joined list, from 0; valid if rule_matched */
+	const char *rule_file; /* file that the rule came from; NULL if none matched. Owned by the policy */
 	const char *user;      /* undecided: the name to look up; NULL: it is the build id. Owned by the policy */
 	struct settings settings;
 };
@@ -122,7 +122,7 @@ struct policy_sources {
 };
 
 /*
- * Load the policy. Where no file exists at all, the built-in copy of config/policy.json is used.
+ * Load the policy. If no file exists at all, the built-in copy of config/policy.json is used.
  * Returns 0 and *OUT (policy_free() it), or -1 with ERR: word "policy-invalid" (detail FILE:LINE:COLUMN: message),
  * "policy-unreadable", "policy-untrusted" or "policy-too-large". On failure *ON_ERROR (may be NULL) is what the
  * readable part of the policy said of "on_error": only an explicit "fail" in settings makes a broken policy an error.
@@ -179,7 +179,7 @@ struct overrides {
 /* Returns 0, or -1 with ERR word "usage"; then SETTINGS is untouched. */
 int settings_override(struct settings *settings, const struct overrides *overrides, struct error *err);
 
-/* What holds where neither a rule nor a file says otherwise: the table in hugexec-policy(5). */
+/* What holds if neither a rule nor a file says otherwise: the table in hugexec-policy(5). */
 void settings_default(struct settings *settings);
 
 /* Whether an end of the text may be covered together with read-only data beside it. */
@@ -200,7 +200,7 @@ struct program_names {
 /* Whether the last part of one of NAMES is a wrapper's by SETTINGS: the built-in list, or the policy's own. */
 bool settings_names_wrapper(const struct settings *settings, const struct program_names *names);
 
-/* How a process that runs the program of NAMES is followed by SETTINGS; FOLLOW_NONE where it is no wrapper. */
+/* How a process that runs the program of NAMES is followed by SETTINGS; FOLLOW_NONE if it is no wrapper. */
 enum follow settings_follow(const struct settings *settings, const struct program_names *names);
 
 const char *follow_name(enum follow follow);       /* "none", "exec", "fork"; NULL: by wrapper */

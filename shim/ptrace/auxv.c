@@ -18,7 +18,7 @@
 #define POINTERS_MAX (4U << 20)
 #define CHUNK_WORDS  512
 
-/* The address behind the next zero word from ADDR on: the end of argv, then of envp. 0 where there is none. */
+/* The address behind the next zero word from ADDR on: the end of argv, then of envp. 0 if there is none. */
 static uint64_t behind_next_null(const struct tracee *tracee, uint64_t addr)
 {
 	uint64_t chunk[CHUNK_WORDS];

@@ -32,5 +32,5 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err);
  */
 int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t scratch_addr, struct error *err);
 
-/* Pure: the length of the vector in the COUNT words at WORDS, AT_NULL included; 0 where it does not end in them. */
+/* Pure: the length of the vector in the COUNT words at WORDS, AT_NULL included; 0 if it does not end in them. */
 unsigned auxv_word_count(const uint64_t *words, size_t count);

@@ -4,13 +4,13 @@
  *
  * No breakpoint: those in debug registers are accepted and never fire under some hypervisors, perf events are refused
  * in most containers, and an int3 leaves a private page in the text. All of them end in a signal, which a library may
- * have blocked, and which ends the program where its tracer has died. Instead the program waits by itself. ld.so jumps
+ * have blocked, and which ends the program if its tracer has died. Instead the program waits by itself. ld.so jumps
  * to where AT_ENTRY of the auxiliary vector on the stack points to (glibc, musl). At the exec stop that is made to be a
  * few instructions in a page of its own (arch/, the entry stub), which
  *
  *   1. put AT_ENTRY right again, which also tells the tracer, who looks there now and then, that they are reached;
  *   2. spin while the tracer lives and wants them to, and no longer than a second;
- *   3. if it does not, reap it where it is the program's child: else it would stay a zombie;
+ *   3. if it does not, reap it if it is the program's child: else it would stay a zombie;
  *   4. jump to the entry point.
  *
  * The tracer finds the program at 2, takes the page away and lets it go on at its entry point. No signal and no
@@ -24,7 +24,7 @@
  *
  * What can be seen until then: getauxval(AT_ENTRY) of a library's constructor is the stub's address (/proc/PID/auxv,
  * which debuggers read, tells the right one), and a page of a memory file is mapped, below the program. The page stays
- * where the tracer has died or lost patience.
+ * if the tracer has died or timed out.
  */
 #pragma once
 
@@ -37,7 +37,7 @@ struct entry_stop;
 
 /*
  * Have TRACEE wait at its entry point. TRACEE: STOPPED at the exit of execve, its AT_BASE not 0 (a program without ELF
- * interpreter stands at its entry point already). ZOMBIE_PID: our number as the tracee sees it, where we are its child,
+ * interpreter stands at its entry point already). ZOMBIE_PID: our number as the tracee sees it, if we are its child,
  * else 0. Returns 0, or -1 with ERR word "no-breakpoint" and nothing changed
  * (or the tracee GONE).
  */
@@ -66,7 +66,7 @@ bool entry_stop_take(struct tracee *tracee);
 
 /*
  * Nobody waits for TRACEE any more, wherever it is: running, stopped, another program, gone. If it is still on the way
- * to its entry point, AT_ENTRY is put right, and the stub is passed without a wait. We must _exit() soon, where we are
+ * to its entry point, AT_ENTRY is put right, and the stub is passed without a wait. We must _exit() soon, if we are
  * its child. Under a seccomp filter that a library has set, which might kill for a wait, we stay its zombie.
  */
 void entry_stop_drop(struct tracee *tracee);

@@ -75,7 +75,7 @@ int inject_begin(struct tracee *tracee, struct error *err)
 	return 0;
 }
 
-/* One try of one call. *RESULT may come back as a restart code where a stop signal interrupted it. */
+/* One try of one call. *RESULT may come back as a restart code when a stop signal interrupted it. */
 static int run_syscall_once(struct tracee *tracee, long nr, const uint64_t args[6], int64_t *result, struct error *err)
 {
 	struct arch_regs regs = tracee->saved_regs;
@@ -135,7 +135,7 @@ uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes)
 	return (arch_stack(&tracee->saved_regs) - RED_ZONE_BYTES - bytes) & ~UINT64_C(15);
 }
 
-/* Whether the tracee could write to TRACEE_ADDR; true where that cannot be told. */
+/* Whether the tracee could write to TRACEE_ADDR; true if that cannot be told. */
 static bool is_writable(const struct tracee *tracee, uint64_t tracee_addr)
 {
 	struct image image;

@@ -15,13 +15,13 @@
  * Save registers and signal mask, block all signals, find the syscall instruction. State must be STOPPED. Whatever
  * ptrace(2) requests will be needed are made once without a change, because a filter may refuse them: returns -1 then,
  * ERR word "not-native", "ptrace", "no-vdso" or "tracee-gone", and nothing has changed, but that the state may be GONE.
- * (Setting the mask comes last: where only that is refused, the options are set back.)
+ * (Setting the mask comes last: if only that is refused, the options are set back.)
  */
 int inject_begin(struct tracee *tracee, struct error *err);
 
 /*
  * Run system call NR in the tracee, with up to six arguments (addresses are the tracee's). State must be BORROWED.
- * Returns the kernel's result (-errno for an error of the call), or INT64_MIN where the tracee is GONE, with ERR set:
+ * Returns the kernel's result (-errno for an error of the call), or INT64_MIN if the tracee is GONE, with ERR set:
  * it has been killed, by somebody or by us, because what has come of the call cannot be told. A call that a stop signal
  * interrupted is made again.
  */
@@ -31,7 +31,7 @@ int64_t remote_syscall(struct tracee *tracee, struct error *err, long nr, uint64
 /*
  * Give registers and signal mask back, take EXITKILL off. What becomes of a system call that the stop of a program that
  * runs has cut short is left to the kernel: to be let go sends a thread past its signals, where the registers tell that
- * there was a call, which is made again, or ended by a handler (__ptrace_unlink(), arch_do_signal_or_restart()). Where
+ * there was a call, which is made again, or ended by a handler (__ptrace_unlink(), arch_do_signal_or_restart()). If
  * that is impossible the tracee is killed: it must never run with our registers. Returns 0, or -1 with ERR; then the
  * state is GONE.
  */
@@ -52,7 +52,7 @@ int inject_end(struct tracee *tracee, struct error *err);
  * another program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending,
  * which is why such a tracee gets a tracer that is not its child (spawn_tracer.h).
  *
- * The call is under the tracee's seccomp filters, suspended or not: where one is FILTER_NEW the caller leaves a zombie
+ * The call is under the tracee's seccomp filters, suspended or not: if one is FILTER_NEW the caller leaves a zombie
  * rather than have it kill for waitid.
  *
  * TRACER_PID: our PID as the tracee sees it.

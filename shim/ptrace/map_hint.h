@@ -6,7 +6,7 @@
  * in a container no library could be mapped by huge pages of the page cache. ld.so maps all of a library at once,
  * anywhere (mmap(NULL, all of it, ..., MAP_PRIVATE)), then its segments inside of that. So its system calls are
  * watched, and at the entry of such a call the NULL becomes a hint. A hint binds nobody: the kernel puts the mapping
- * elsewhere where there is no room. The register is put back at the exit; between the two PTRACE_O_EXITKILL is set, as
+ * elsewhere if there is no room. The register is put back at the exit; between the two PTRACE_O_EXITKILL is set, as
  * whenever registers are borrowed.
  *
  * Only calls that the tracee makes itself are changed, and only in where their result may lie. The calls of
@@ -27,13 +27,13 @@ struct map_hint {
 };
 
 /*
- * Watch TRACEE's calls where its libraries are known to want it (IS_WANTED), or its ELF interpreter's filesystem, which
+ * Watch TRACEE's calls if its libraries are known to want it (IS_WANTED), or its ELF interpreter's filesystem, which
  * stands for theirs, aligns nothing. TRACEE: STOPPED at the exit of execve. HINT: watches says what was decided.
  */
 void map_hint_begin(const struct tracee *tracee, bool is_wanted, struct map_hint *hint);
 
 /*
  * TRACEE stands at the entry or exit of a system call. When it returns, HINT->watches says how to resume it. The tracee
- * may be GONE (killed where its register could not be put back).
+ * may be GONE (killed if its register could not be put back).
  */
 void map_hint_step(struct tracee *tracee, struct map_hint *hint);

@@ -29,7 +29,7 @@ int registered_check_dispatch(pid_t tid, struct error *err)
 	struct dispatch_configuration dispatch = {0};
 	if (request(GET_USER_DISPATCH, tid, sizeof dispatch, &dispatch) < 0 || dispatch.mode != USER_DISPATCH_ON)
 		return 0;
-	return error_set(err, REASON_SYSCALL_DISPATCH, "process %d dispatches its system calls itself", (int)tid);
+	return error_set(err, REASON_SYSCALL_DISPATCH, "process %d uses Syscall User Dispatch", (int)tid);
 }
 
 /*

@@ -48,8 +48,8 @@ struct tracee {
 	long options;          /* PTRACE_O_* in force outside of the borrowed time */
 	bool suspends_seccomp; /* while borrowed, no seccomp filter of the tracee's sees its calls */
 	/*
-	 * So many seccomp filters are known to let the calls through, because these were tried under them; or
-	 * OWN_FILTERS, those that we are under ourselves. Filters are never taken away: more of them are new ones.
+	 * The number of seccomp filters under which the injected calls have been tried; OWN_FILTERS: the tracer's own.
+	 * Filters cannot be removed, so a higher count in /proc means new ones, under which nothing was tried.
 	 */
 	int known_filters;
 	enum { FILTER_UNSEEN, FILTER_KNOWN, FILTER_NEW } filter_seen; /* by tracee_check_filter() */
@@ -57,7 +57,7 @@ struct tracee {
 	bool charges_itself;        /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
 	/*
-	 * Where other threads of its process may run: stop them all (0, or -1 with an error), let them go on, and wait
+	 * If other threads of its process may run: stop them all (0, or -1 with an error), let them go on, and wait
 	 * for the tracee while they may end or execute a program (as waitpid()). NULL: there are none, or none that
 	 * could. See stop_threads.h.
 	 */
@@ -89,7 +89,7 @@ int tracee_refused(struct error *err, int errnum, pid_t tid);
 
 /*
  * Attach to PID without stopping it, with the ptrace OPTIONS (PTRACE_O_TRACESYSGOOD is always added).
- * Returns 0, or -1 with ERR word "ptrace-refused", or "no-proc" where /proc tells of other processes than ptrace(2).
+ * Returns 0, or -1 with ERR word "ptrace-refused", or "no-proc" if /proc tells of other processes than ptrace(2).
  */
 int tracee_seize(struct tracee *tracee, pid_t pid, long options, struct error *err);
 
@@ -102,21 +102,21 @@ bool tracee_may_suspend_seccomp(void);
 #define FILTERS_UNKNOWN INT_MAX
 
 /*
- * How many seccomp filters PID is under; FILTERS_UNKNOWN where that cannot be told. Before Linux 5.9 it is 1 for any
+ * How many seccomp filters PID is under; FILTERS_UNKNOWN if that cannot be told. Before Linux 5.9 it is 1 for any
  * number of them: one that is set later than others is not seen there.
  */
 int tracee_filters(pid_t pid);
 
 /*
  * Whether calls can be injected that no unknown seccomp filter sees: it might end the workload for one of them. One
- * that a wrapper or a library has set meanwhile is suspended where we may do that. Returns 0, or -1 with ERR word
+ * that a wrapper or a library has set meanwhile is suspended if we may do that. Returns 0, or -1 with ERR word
  * "seccomp".
  */
 int tracee_check_filter(struct tracee *tracee, struct error *err);
 
 /*
  * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result
- * of execve over them on the way). Nothing to do where the state is STOPPED already. Stop signals that arrive are
+ * of execve over them on the way). Nothing to do if the state is STOPPED already. Stop signals that arrive are
  * delivered and overridden: they hold again once we let go. Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
  */
 int tracee_finish_exec(struct tracee *tracee, struct error *err);
@@ -151,8 +151,8 @@ int tracee_hold_is_over(const struct tracee *tracee, struct error *err);
 
 /*
  * Have a child (base/aside.h) do WORK(CONTEXT), which returns 0, or -1 with ERR, as long as TRACEE may be held, and
- * lives; in place where there is no child to be had. Returns 0; -1 with ERR: WORK's, or words "hold-timeout",
- * "address-space-limit", or "remap" where the child was killed.
+ * lives; in place if there is no child to be had. Returns 0; -1 with ERR: WORK's, or words "hold-timeout",
+ * "address-space-limit", or "remap" if the child was killed.
  */
 int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, struct error *err), void *context,
                       struct error *err);
@@ -166,14 +166,14 @@ ssize_t tracee_read(const struct tracee *tracee, uint64_t tracee_addr, void *buf
 
 /*
  * Read a byte at TRACEE_ADDR and at each multiple of STEP_BYTES from there, within BYTES: the kernel maps what a fault
- * of the tracee's own would (get_user_pages_remote()). Returns 0, or -1 with errno where not all can be read.
+ * of the tracee's own would (get_user_pages_remote()). Returns 0, or -1 with errno if not all can be read.
  */
 int tracee_touch(const struct tracee *tracee, uint64_t tracee_addr, uint64_t bytes, uint64_t step_bytes);
 
 /* Write BYTES of BUF to TRACEE_ADDR, which must be writable for the tracee itself. Returns as tracee_read(). */
 ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const void *buf, size_t bytes);
 
-/* The value of auxiliary vector entry TYPE as the kernel keeps it for the tracee; 0 where it is not there. */
+/* The value of auxiliary vector entry TYPE as the kernel keeps it for the tracee; 0 if it is not there. */
 uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type);
 
 /*

@@ -60,7 +60,7 @@ int tracee_fetch_fd(pid_t pid, int tracee_fd, struct error *err)
 
 /*
  * Read what a call of the tracee's has told in its memory: numbers of descriptors, which have to be closed there. By
- * another way where the usual one fails; where both do, the tracee cannot be left as it was, and is ended.
+ * another way if the usual one fails; if both do, the tracee cannot be left as it was, and is ended.
  */
 static int read_told(struct tracee *tracee, uint64_t tracee_addr, void *buf, size_t bytes)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tracee_files.h - open files between us and a tracee, without a name: what a name leads to is the tracee's root's to
- * say, and /proc/self/exe may be any file where its /proc is no procfs.
+ * say, and /proc/self/exe may be any file if its /proc is no procfs.
  */
 #pragma once
 

@@ -24,7 +24,7 @@ struct backing_copy {
 	unsigned (*memfd_flags)(uint64_t page_bytes);
 	/* Would BYTES fit? Asks the pool and the limits that PID is under; takes nothing. Returns 0, or -1 with ERR. */
 	int (*check)(pid_t pid, uint64_t bytes, const struct settings *settings, struct error *err);
-	/* Give the empty MEMFD its size of BYTES, and its pages where that can be done at once. Returns 0, or -1 with
+	/* Give the empty MEMFD its size of BYTES, and its pages if that can be done at once. Returns 0, or -1 with
 	 * ERR. */
 	int (*allocate)(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err);
 	/*

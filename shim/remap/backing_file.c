@@ -178,8 +178,8 @@ static int move_program(struct tracee *tracee, struct image *image, size_t *map_
 }
 
 /*
- * Once all is prepared and in its place: map the slots at the ends, plan what is left where that fails, and populate.
- * PARTLY: why not all is huge, where that is known already; it goes into the plan.
+ * Once all is prepared and in its place: map the slots at the ends, plan what is left if that fails, and populate.
+ * PARTLY: why not all is huge, if that is known already; it goes into the plan.
  */
 static int map_slots(struct tracee *tracee, const struct image *image, size_t map_index,
                      const struct settings *settings, int fd, uint64_t file_bytes, struct error *partly,

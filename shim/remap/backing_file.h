@@ -14,15 +14,15 @@
 
 /*
  * Have the text of the object that mapping MAP_INDEX belongs to mapped by huge folios of the page cache: prepare the
- * cache, rebase the program where offset and address do not agree and that is possible, populate.
+ * cache, rebase the program if offset and address do not agree and that is possible, populate.
  *
  * TRACEE: STOPPED; STOPPED afterwards, or GONE. IMAGE: as it is now. FD: the object's file. TAKE_PART: content with a
  * part of the slots (nothing better comes after). MAY_MOVE: the object is the main program, before its first
  * instruction. PLAN: filled in.
  *
- * Returns 0; or -1 with ERR, and the text is what it was, on small pages. Either way *REBASED is set where the program
+ * Returns 0; or -1 with ERR, and the text is what it was, on small pages. Either way *REBASED is set if the program
  * has been moved: a step after the move may still fail, and the program runs at its new place. IMAGE is then read anew;
- * it is empty (count 0) where it could not be read, so that nobody plans with addresses that the program has left.
+ * it is empty (count 0) if it could not be read, so that nobody plans with addresses that the program has left.
  */
 int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
                        int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err);

@@ -36,7 +36,7 @@ static uint64_t kept_free(const struct hugetlb_pool *pool, const struct settings
 	return settings->keep_free_pages;
 }
 
-/* Where the system has been told that hugetlb pages are memory like any other. */
+/* If the system has been told that hugetlb pages are memory like any other. */
 static int check_memory(pid_t pid, uint64_t bytes, struct error *err)
 {
 	uint64_t headroom_bytes = UINT64_MAX;

@@ -78,13 +78,13 @@ static int collapse_ended(int errnum, int64_t disabled, struct error *err)
 		return error_set(err, REASON_THP_REFUSED,
 		                 "the process has switched huge pages off for itself (PR_SET_THP_DISABLE)");
 	if (errnum == ENOMEM)
-		return error_set_errno(err, errnum, REASON_THP_REFUSED, "no huge page could be had");
+		return error_set_errno(err, errnum, REASON_THP_REFUSED, "no huge page could be allocated");
 	return error_set_errno(err, errnum, REASON_THP_REFUSED, "MADV_COLLAPSE of a memfd");
 }
 
 /*
  * One small page in each slot, then MADV_COLLAPSE: of an empty range it is EINVAL, and collapsing nearly empty slots
- * costs half of filling small pages first. Where shmem_enabled is "advise" or more the touch brings a huge page at once
+ * costs half of filling small pages first. If shmem_enabled is "advise" or more the touch brings a huge page at once
  * and the collapse finds nothing to do. EAGAIN says that a page was in use elsewhere for a moment.
  */
 static int thp_open_window(void *window, uint64_t bytes, struct error *err)
@@ -102,7 +102,7 @@ static int thp_open_window(void *window, uint64_t bytes, struct error *err)
 	return collapse_ended(errno, prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), err);
 }
 
-/* A call that the tracee makes for its copy: *RESULT is the kernel's. -1 where the tracee is lost. */
+/* A call that the tracee makes for its copy: *RESULT is the kernel's. -1 if the tracee is lost. */
 static int advise_inside(struct tracee *tracee, uint64_t addr, uint64_t bytes, int advice, int64_t *result,
                          struct error *err)
 {

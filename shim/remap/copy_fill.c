@@ -118,7 +118,7 @@ static int fill_numbered(const struct filling *filling, unsigned number, struct 
 	return fill_part(filling, range, copy_off + range_off, range_off, bytes, err);
 }
 
-/* Take part after part until all PARTS are taken. Where one fails, the other is not to take more. */
+/* Take part after part until all PARTS are taken. If one fails, the other is not to take more. */
 static int fill_parts(const struct filling *filling, unsigned parts, bool is_helper, struct error *err)
 {
 	struct progress *progress = filling->progress;
@@ -135,7 +135,7 @@ static int fill_parts(const struct filling *filling, unsigned parts, bool is_hel
 	return 0;
 }
 
-/* A child that helps; -1 where there is none, which only takes longer. Its end raises no signal. */
+/* A child that helps; -1 if there is none, which only takes longer. Its end raises no signal. */
 static pid_t start_helper(const struct filling *filling, unsigned parts)
 {
 	if (parts < PARTS_TO_SHARE || !host_has_two_processors())

@@ -38,7 +38,7 @@ static void add_refusal(struct error *all, enum backing backing, const struct er
 	snprintf(all->detail + used, sizeof all->detail - used, "; %s: %s", backing_name(backing), text);
 }
 
-/* Try the backing at INDEX of the list. Returns 0 where the text is on huge pages now, else -1 with REFUSAL. */
+/* Try the backing at INDEX of the list. Returns 0 if the text is on huge pages now, else -1 with REFUSAL. */
 static int try_backing(struct object *object, unsigned index, int fd, struct plan *plan, struct error *refusal)
 {
 	const struct settings *settings = object->settings;
@@ -114,7 +114,7 @@ static int write_map(void *context, struct error *err)
 	return result;
 }
 
-/* Tell perf of a private copy, where the policy wants that. */
+/* Tell perf of a private copy, if the policy wants that. */
 static void tell_perf(const struct object *object, enum backing backing, const struct plan *plan, int fd,
                       struct report_object *out)
 {
@@ -195,7 +195,7 @@ bool object_remap(struct object *object, struct report_object *out)
 }
 
 /*
- * How much of OBJECT's text is on huge pages, where all of it is still its file's; -1: copies are among it, or this
+ * How much of OBJECT's text is on huge pages, if all of it is still its file's; -1: copies are among it, or this
  * kernel does not tell without a look at smaps, which takes the longer the more text there is.
  */
 static int64_t huge_bytes_in_place(pid_t pid, const struct report_object *object)

@@ -14,7 +14,7 @@
 
 struct object {
 	struct tracee *tracee;
-	struct image *image; /* read anew where the object had to move; with private_pages_note() where it has run */
+	struct image *image; /* read anew if the object had to move; with private_pages_note() if it has run */
 	const struct settings *settings;
 	size_t map_index;  /* a mapping of the object in IMAGE */
 	bool is_program;   /* not a library */
@@ -25,8 +25,8 @@ struct object {
 };
 
 /*
- * Put the object's text on huge pages where that can be done. OUT gets path, address range, text bytes, and why not
- * where not; objects_measure() adds what came of it. TRACEE: STOPPED; STOPPED afterwards, or GONE. Returns whether the
+ * Put the object's text on huge pages if that can be done. OUT gets path, address range, text bytes, and why not
+ * if not; objects_measure() adds what came of it. TRACEE: STOPPED; STOPPED afterwards, or GONE. Returns whether the
  * text was changed (a library that was not had nothing to do or was refused).
  */
 bool object_remap(struct object *object, struct report_object *out);

@@ -117,7 +117,7 @@ static int search(struct file_view *view, struct reader *reader, struct search_r
 	return result;
 }
 
-/* A link of PID's /proc as the process itself would read it; "" where it is outside of its root. */
+/* A link of PID's /proc as the process itself would read it; "" if it is outside of its root. */
 static void read_link(pid_t pid, const char *name, const char *root, char path[SEARCH_PATH_MAX])
 {
 	char link[64];
@@ -133,7 +133,7 @@ static void read_link(pid_t pid, const char *name, const char *root, char path[S
 		memmove(path, path + root_bytes, strlen(path + root_bytes) + 1);
 }
 
-/* Copy the value of NAME from the COUNT bytes of ENVIRON, the last of several as ld.so does; false where it is too
+/* Copy the value of NAME from the COUNT bytes of ENVIRON, the last of several as ld.so does; false if it is too
  * long. */
 static bool take_variable(const char *environment, size_t count, const char *name, char out[SEARCH_PATHS_MAX])
 {
@@ -197,7 +197,7 @@ bool library_has_work(const struct settings *settings, const struct text_slots *
 	return !is_nothing_to_do(&slots->reason) && slots->reason.code != REASON_RULE_SKIP;
 }
 
-/* Keep a library whose text is wanted, with its file; also where only a stop at the entry point could do something. */
+/* Keep a library whose text is wanted, with its file; also if only a stop at the entry point could do something. */
 static void on_found(void *context, const struct found_library *library, int fd)
 {
 	struct work *work = context;

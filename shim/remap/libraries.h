@@ -2,7 +2,7 @@
 /*
  * libraries.h - libraries in place without a stop: found out beforehand, and prepared before ld.so maps them.
  *
- * Where the page cache holds a library's text as 2 MiB folios, and the filesystem gives large mappings an aligned
+ * If the page cache holds a library's text as 2 MiB folios, and the filesystem gives large mappings an aligned
  * address (ext4, xfs), the kernel maps it by one entry a folio whenever it is touched. Nobody has to stop the program
  * for that: neither at its entry point nor, with dlopen(3), later. So while it stands at its exec stop the libraries
  * that ld.so will load are looked up (sandbox/elf/library_search_client.h) with those that the policy names, and their
@@ -37,7 +37,7 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 /*
  * Tell FOUND of the libraries that the program at EXE would load if the caller started it, and of those that SETTINGS
  * name to be prepared. WITH_ENVIRONMENT: LD_LIBRARY_PATH and LD_PRELOAD count. Nothing is prepared. The search may wait
- * for a disk. Returns 0; or -1 with ERR where not all of them were found (as library_search_run(), or "no-proc").
+ * for a disk. Returns 0; or -1 with ERR if not all of them were found (as library_search_run(), or "no-proc").
  */
 int libraries_find(const char *exe, const struct settings *settings, bool with_environment,
                    void (*found)(void *context, const struct found_library *library, int fd), void *context,
@@ -56,8 +56,8 @@ void library_judge(const struct settings *settings, const struct found_library *
 bool library_has_work(const struct settings *settings, const struct text_slots *slots);
 
 /*
- * Whether the library open at FD comes to an address that agrees with its offset modulo 2 MiB by itself: where the
- * kernel gives a mapping of it such a one, as ext4 and xfs have it do and overlayfs does not (Linux 6.18), and where
+ * Whether the library open at FD comes to an address that agrees with its offset modulo 2 MiB by itself: if the
+ * kernel gives a mapping of it such a one, as ext4 and xfs have it do and overlayfs does not (Linux 6.18), and if
  * ld.so leaves the choice to it, as it does unless the segments ask for larger alignment than that of pages.
  */
 bool library_is_placed(int fd, const struct elf_facts *elf);

@@ -19,7 +19,7 @@
 #include "remap/page_cache_blocks.h"
 #include "remap/populate.h"
 
-#define TRIES    2 /* reading anew fails now and then where another CPU still holds a page for a moment */
+#define TRIES    2 /* reading anew fails now and then when another CPU still holds a page for a moment */
 #define ROUNDS   3 /* and so does a look: what was in use may be free a moment later */
 #define PAUSE_US 500
 
@@ -58,7 +58,7 @@ static void note_step(struct work *work, int64_t started_us)
 }
 
 /*
- * Collapse what is small. Where the kernel does not do that at all it says so at once, without looking at the file's
+ * Collapse what is small. If the kernel does not do that at all it says so at once, without looking at the file's
  * pages. *BUSY: so many it would have collapsed at another moment. Returns whether there was time for all.
  */
 static bool collapse_small(struct work *work, unsigned *busy)
@@ -124,7 +124,7 @@ static bool read_anew(struct work *work, const unsigned *indexes, unsigned count
 
 /*
  * Survey the next slots from *FROM on that are small, and keep those in BATCH that nobody uses. SLOTS_BATCH at a time,
- * but the first alone: where nothing helps, that is all that a launch pays for.
+ * but the first alone: if nothing helps, that is all that a launch pays for.
  */
 static unsigned survey_next(struct slots *slots, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
@@ -142,7 +142,7 @@ static unsigned survey_next(struct slots *slots, unsigned *from, unsigned batch[
 	return kept;
 }
 
-/* As survey_next(), on and on until there is one to read anew: returns 0 where there is none. Only one while unproven.
+/* As survey_next(), on and on until there is one to read anew: returns 0 if there is none. Only one while unproven.
  */
 static unsigned next_batch(struct work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
@@ -156,7 +156,7 @@ static unsigned next_batch(struct work *work, unsigned *from, unsigned batch[SLO
 	return count;
 }
 
-/* Where the caller could not look without waiting for a disk. One that is not huge tells enough of the others. */
+/* If the caller could not look without waiting for a disk. One that is not huge tells enough of the others. */
 static void look_at_first(struct slots *slots)
 {
 	for (unsigned i = 0; i < slots->count; i++) {
@@ -227,7 +227,7 @@ static int do_in_child(void *context)
 	return 0;
 }
 
-/* Do the slow part, in a child where the caller itself must not wait. Returns 0, or -1 with ERR where there is none. */
+/* Do the slow part, in a child if the caller itself must not wait. Returns 0, or -1 with ERR if there is none. */
 static int do_slow_part(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,
                         struct error *err)
 {
@@ -272,7 +272,7 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 }
 
 /*
- * A plain start reads what it touches. Whole slots are more than that, so where memory is short they are not read:
+ * A plain start reads what it touches. Whole slots are more than that, so if memory is short they are not read:
  * going to the limit would cost others their cache, or wake the OOM killer.
  */
 static int check_memory(const struct slots *slots, struct error *err)

@@ -13,7 +13,7 @@
  *
  * Others are left in peace: a slot that another process maps, or that has dirty pages, is passed over, and nothing of
  * it is dropped or written; but for the kernel's own collapse from 7.2 on, which gives those who map it the huge folio,
- * too, and writes what is dirty to the disk. One slot is read anew first: where that gives no huge folio the rest is
+ * too, and writes what is dirty to the disk. One slot is read anew first: if that gives no huge folio the rest is
  * left as it is. Then few slots at a time, and none once they might not be back in time: a slow disk costs the workload
  * no more of its cache than that. The file's content is only read.
  *
@@ -29,15 +29,15 @@
 
 /*
  * Make the COUNT ranges of the file open at FD (read-only is enough) huge in the page cache, holding the caller for
- * TIMEOUT_MS at most where the disk is slow, and a tenth of a second more where it does not even let go of the child.
+ * TIMEOUT_MS at most if the disk is slow, and a tenth of a second more if it does not even let go of the child.
  *
- * Returns 0 with *HUGE_BYTES: what is on huge folios now. Where that is less than asked for, ERR says why:
- *   "file-unsupported"  this filesystem and kernel keep the file in small folios (or no huge folio could be had)
+ * Returns 0 with *HUGE_BYTES: what is on huge folios now. If that is less than asked for, ERR says why:
+ *   "file-unsupported"  this filesystem and kernel keep the file in small folios (or no huge folio could be allocated)
  *   "file-busy"         mapped in small pages by another process, or dirty
  *   "file-timeout"      the disk was too slow
  *   "file-short"        the file ends before the range
  *   "memory-limit"      its cgroup or the machine has no memory for what is not in the cache yet; nothing was read
- * -1 with ERR where nothing could be found out: "file-unsupported" for what is no plain file or no aligned range,
+ * -1 with ERR if nothing could be found out: "file-unsupported" for what is no plain file or no aligned range,
  * "address-space-limit", "process-limit". The file is never changed; no mapping, process or open file is left behind,
  * but for a child in the hands of a disk that does not answer: it ends with SIGKILL as soon as it can.
  */

@@ -50,7 +50,7 @@ static char *place(const struct slots *slots, unsigned number)
 }
 
 /*
- * Map COUNT slots from INDEX on, which lie one behind the other in the file, at place NUMBER as text is mapped: where
+ * Map COUNT slots from INDEX on, which lie one behind the other in the file, at place NUMBER as text is mapped: if
  * the kernel maps that huge it will do so here. MADV_RANDOM, because a folio that was read ahead may be marked to set
  * off the next readahead when it is touched, and that fills the slot behind it with folios of other sizes
  * (mm/filemap.c, do_async_mmap_readahead()); seen on 6.18.
@@ -65,7 +65,7 @@ static char *map_slots(const struct slots *slots, unsigned index, unsigned count
 	return at;
 }
 
-/* Whether FD may be mapped as text at all: not from a mount that says noexec, and not where a security module objects.
+/* Whether FD may be mapped as text at all: not from a mount that says noexec, and not if a security module objects.
  */
 static int check_executable(const struct slots *slots, struct error *err)
 {
@@ -167,7 +167,7 @@ static void read_huge(const struct slots *slots, char *at, uint64_t bytes)
 }
 
 /*
- * See whether slot INDEX, mapped at AT, is huge. Touching its first page maps its last one only where one folio holds
+ * See whether slot INDEX, mapped at AT, is huge. Touching its first page maps its last one only if one folio holds
  * both. (A kernel whose fault_around_bytes, 64 KiB, was raised to 2 MiB through debugfs would show small folios so,
  * too.)
  */

@@ -49,7 +49,7 @@ struct slots {
 
 /*
  * Pure: write the slots of HUGE_BYTES of the COUNT ranges into LIST (room for PAGE_CACHE_SLOTS_MAX), those that do not
- * lie within FILE_BYTES as SLOT_SHORT. Returns their number, or -1 with ERR where there are none, too many, or a range
+ * lie within FILE_BYTES as SLOT_SHORT. Returns their number, or -1 with ERR if there are none, too many, or a range
  * is not aligned.
  */
 int slots_of_ranges(const struct file_range *ranges, unsigned count, uint64_t file_bytes, uint64_t huge_bytes,
@@ -68,8 +68,8 @@ void slots_reopen(struct slots *slots);
 unsigned slots_count(const struct slots *slots, enum slot_state state);
 
 /*
- * See whether slot INDEX is huge: where its first page is in the cache touch it, and where it is part of a huge folio
- * the fault maps all of it. Sets the state to SLOT_HUGE, or leaves it. Where not sees_cache it may wait for a disk,
+ * See whether slot INDEX is huge: if its first page is in the cache touch it, and if it is part of a huge folio
+ * the fault maps all of it. Sets the state to SLOT_HUGE, or leaves it. If not sees_cache it may wait for a disk,
  * which then reads the slot as slot_read() does.
  */
 void slot_look(struct slots *slots, unsigned index);
@@ -79,14 +79,14 @@ void slots_look(struct slots *slots);
 
 /*
  * See what the COUNT slots at INDEXES (SLOTS_BATCH at most) are, and set their state: SLOT_HUGE, SLOT_BUSY, SLOT_SMALL.
- * All that is cached is mapped for that. May wait for a disk where not sees_cache: then all is read, as slot_read()
+ * All that is cached is mapped for that. May wait for a disk if not sees_cache: then all is read, as slot_read()
  * does.
  */
 void slots_survey(struct slots *slots, const unsigned *indexes, unsigned count);
 
 /*
  * MADV_COLLAPSE: have the kernel copy the slot into a huge folio, whoever maps it, and from Linux 7.2 on write what is
- * dirty of it first. Returns 0, or the errno: EAGAIN where it may do so a moment later. May wait for a disk.
+ * dirty of it first. Returns 0, or the errno: EAGAIN if it may do so a moment later. May wait for a disk.
  */
 int slot_collapse(struct slots *slots, unsigned index);
 

@@ -8,7 +8,7 @@
 #include "host/pages.h"
 
 /*
- * May a slot of text reach into this mapping? Only where it is the object's own, nobody can write to it, and nobody
+ * May a slot of text reach into this mapping? Only if it is the object's own, nobody can write to it, and nobody
  * has: RELRO is read-only by now, but what ld.so has put there is not in the file.
  */
 static bool is_own_read_only(const struct mapping *mapping, const struct mapping *text)
@@ -90,7 +90,7 @@ static void add_whole_slots(const struct image *image, size_t text, bool round_o
 		          PLAN_PIECES_MAX);
 }
 
-/* Sum up the object's text; false with a reason in PLAN where it must be left alone. */
+/* Sum up the object's text; false with a reason in PLAN if it must be left alone. */
 static bool measure_text(const struct image *image, const struct mapping *object, const struct settings *settings,
                          struct plan *plan)
 {

@@ -3,7 +3,7 @@
  * plan.h - which addresses go on huge pages. A pure function of image and settings: no process, no I/O.
  *
  * The text of an object is its mappings that are private, readable, executable and not writable. A plan names, per
- * object, the runs of whole huge-page slots inside that text; with `round_out`, the slots at head and tail too, where
+ * object, the runs of whole huge-page slots inside that text; with `round_out`, the slots at head and tail too, if
  * the rest of the slot is the same object's own read-only memory. What a plan promises (and the fuzzer checks): ranges
  * are aligned, ordered and disjoint, and every byte of a range has exactly one piece that says where in the file it is.
  */
@@ -45,7 +45,7 @@ struct plan {
 	unsigned range_count;
 	struct plan_piece pieces[PLAN_PIECES_MAX];
 	unsigned piece_count;
-	struct error reason; /* why there is no range, or not all; unset where whole slots are all covered */
+	struct error reason; /* why there is no range, or not all; unset if whole slots are all covered */
 };
 
 /*
@@ -56,7 +56,7 @@ void plan_make(const struct image *image, size_t map_index, const struct setting
                struct plan *out);
 
 /*
- * What plans of all kinds begin with: sum up the object's text. Returns false with a reason in OUT where it must be
+ * What plans of all kinds begin with: sum up the object's text. Returns false with a reason in OUT if it must be
  * left alone, else a plan without ranges.
  */
 bool plan_begin(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,

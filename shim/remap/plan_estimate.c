@@ -63,7 +63,7 @@ uint64_t elf_file_bytes(const struct elf_facts *elf)
 	return bytes;
 }
 
-/* What is in IMAGE besides the object: another program, where that is a library. */
+/* What is in IMAGE besides the object: another program, if that is a library. */
 #define OTHER_INODE 2
 
 /*

@@ -4,7 +4,7 @@
  *
  * A position-independent program is loaded at a random page, so how many whole huge-page slots lie inside its text is a
  * matter of luck within bounds; the forecast gives both. The file backing leaves nothing to luck: it has its slots
- * where file offset and address agree modulo a huge page, and moves the program to make them agree.
+ * if file offset and address agree modulo a huge page, and moves the program to make them agree.
  */
 #pragma once
 
@@ -36,7 +36,7 @@ struct file_forecast {
 
 /*
  * Forecast it for the object with these ELF headers, which stands where offset and address of its text agree, or as a
- * library (IS_LIBRARY) where its beginning agrees. Never fails: all is 0 where nothing would be done.
+ * library (IS_LIBRARY) where its beginning agrees. Never fails: all is 0 if nothing would be done.
  */
 void forecast_in_place(const struct elf_facts *elf, bool is_library, const struct settings *settings,
                        const struct page_sizes *pages, struct file_forecast *out);

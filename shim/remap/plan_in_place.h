@@ -2,8 +2,8 @@
 /*
  * plan_in_place.h - which slots of addresses the file's own pages can fill where they are. Pure.
  *
- * The kernel maps a huge folio by one entry only where address and file offset agree modulo a huge page, and where one
- * mapping spans the slot. Whole slots of text are so already. A slot at either end of the text is not; but where all
+ * The kernel maps a huge folio by one entry only if address and file offset agree modulo a huge page, and if one
+ * mapping spans the slot. Whole slots of text are so already. A slot at either end of the text is not; but if all
  * else in it is the same file's own read-only memory at offsets that agree, or nothing, one mapping of the file over
  * the whole slot shows the same bytes at each address that was readable before (widen.h). What is beside the text can
  * be executed then, which is why "round_out" decides about it.

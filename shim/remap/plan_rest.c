@@ -71,7 +71,7 @@ static uint64_t done_up_to(const struct plan *in_place, const struct plan *plan,
 	return is_there ? plan->ranges[plan->range_count - 1].end : addr;
 }
 
-/* The slots of one text mapping. Returns false where it is in too many pieces. */
+/* The slots of one text mapping. Returns false if it is in too many pieces. */
 static bool add_slots(const struct image *image, size_t text_index, const struct plan *in_place, bool is_loaded,
                       struct plan *plan)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * plan_rest.h - which slots with text in them need a private copy, where all text is wanted (coverage: full). Pure.
+ * plan_rest.h - which slots with text in them need a private copy, if all text is wanted (coverage: full). Pure.
  *
  * These are the slots that the file's own pages cannot fill where they are (plan_in_place.h): those in which the text
  * is out of step with the file or with what lies beside it; and once ld.so has done its work, those that begin with
@@ -18,14 +18,14 @@
 /*
  * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, with huge pages of HUGE_BYTES. IS_LOADED: it stands
  * at its entry point, and what is read-only now remains so; IMAGE says what of it is changed (private_pages_note()). A
- * range may have holes, which no piece covers. Never fails: where text remains on small pages the reason in OUT says
+ * range may have holes, which no piece covers. Never fails: if text remains on small pages the reason in OUT says
  * why ("data-beside-text").
  */
 void plan_rest(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
                uint64_t huge_bytes, struct plan *out);
 
 /*
- * The same where IN_PLACE says which slots need no copy (plan_in_place()); plan_rest() takes those of whole text.
+ * The same if IN_PLACE says which slots need no copy (plan_in_place()); plan_rest() takes those of whole text.
  */
 void plan_rest_beside(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
                       const struct plan *in_place, struct plan *out);

@@ -22,9 +22,9 @@ bool populate_knows_advice(int advice);
  *
  * By MADV_POPULATE_READ, which the tracee calls, and before Linux 5.14 by reading a byte of each page from here: the
  * kernel then maps it for the tracee as a fault of its own would (get_user_pages_remote()), but has an error to return
- * where that fault would be a SIGBUS.
+ * if that fault would be a SIGBUS.
  *
- * Returns 0, -errno of what failed, or INT64_MIN with ERR where the tracee is GONE.
+ * Returns 0, -errno of what failed, or INT64_MIN with ERR if the tracee is GONE.
  */
 int64_t populate_read(struct tracee *tracee, uint64_t tracee_addr, uint64_t bytes, uint64_t page_bytes,
                       struct error *err);

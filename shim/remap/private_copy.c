@@ -46,7 +46,7 @@ struct copy {
 	bool children_inherit; /* the kernel would not take back that children do not inherit the mapping aside */
 };
 
-/* Turn the result of an injected call into ERR. Nothing to do where the tracee is lost: ERR is set already. */
+/* Turn the result of an injected call into ERR. Nothing to do if the tracee is lost: ERR is set already. */
 static int call_failed(int64_t result, const char *what, struct error *err)
 {
 	if (result == INT64_MIN)
@@ -65,10 +65,10 @@ static int64_t advise_aside(struct copy *copy, int advice, struct error *err)
 }
 
 /*
- * Where other threads run, one of them may fork: what is mapped aside for a while is none of the child's business, and
+ * If other threads run, one of them may fork: what is mapped aside for a while is none of the child's business, and
  * would be there for its life. A child without its text would not live, though, so that the switch has to take
  * MADV_DONTFORK back; from Linux 7.2 on MADV_DOFORK is EINVAL for hugetlb pages. It is tried where it changes nothing;
- * where it is refused, no thread runs until the switch is done.
+ * if it is refused, no thread runs until the switch is done.
  */
 static int keep_from_children(struct copy *copy, struct error *err)
 {
@@ -112,7 +112,7 @@ static int close_in_tracee(struct copy *copy, struct error *err)
 	return closed < 0 ? call_failed(closed, "close", err) : 0;
 }
 
-/* With the tracee borrowed: create the memfd, fetch it, map it aside, close it there where it is not needed again. */
+/* With the tracee borrowed: create the memfd, fetch it, map it aside, close it there if it is not needed again. */
 static int create_aside(struct copy *copy, struct error *err)
 {
 	struct tracee *tracee = copy->tracee;

@@ -38,7 +38,7 @@ struct move {
 	struct {
 		const struct mapping *mapping;
 		/*
-		 * Read-only: mapped from the file where that may be; else moved. Text with a uprobe's breakpoints is
+		 * Read-only: mapped from the file if that may be; else moved. Text with a uprobe's breakpoints is
 		 * moved, too: the probe would count a mapping that comes (uprobe_mmap()), but not one that goes.
 		 */
 		bool as_in_file;
@@ -171,7 +171,7 @@ static int bring(struct move *move, unsigned i, struct error *err)
 	return move->tracee->state == TRACEE_GONE ? -1 : 0;
 }
 
-/* Take everything back. Returns -1 where even that fails: the tracee must not run then. */
+/* Take everything back. Returns -1 if even that fails: the tracee must not run then. */
 static int take_back(struct move *move)
 {
 	for (unsigned i = move->count; i > 0; i--) {
@@ -232,7 +232,7 @@ static void move_pc(struct move *move)
 	}
 }
 
-/* With the tracee borrowed: the whole move, undone where it fails. */
+/* With the tracee borrowed: the whole move, undone if it fails. */
 static int move_all(struct move *move, int exe_fd, struct error *err)
 {
 	int result = 0;
@@ -241,7 +241,7 @@ static int move_all(struct move *move, int exe_fd, struct error *err)
 	for (unsigned i = 0; i < move->count && result == 0 && move->tracee->state == TRACEE_INJECTING; i++)
 		result = bring(move, i, err);
 	if (result == 0 &&
-	    move->tracee->state == TRACEE_INJECTING) /* the last that can fail, and undone by itself where it does */
+	    move->tracee->state == TRACEE_INJECTING) /* the last that can fail, and undone by itself if it does */
 		result = auxv_move(move->tracee, &move->auxv, move->delta, move->scratch_addr, err);
 	if (move->tracee->state == TRACEE_GONE)
 		return -1;

@@ -38,6 +38,6 @@ uint64_t relocate_phase(const struct mapping *text, uint64_t huge_bytes);
  * Move the main program by PHASE plus a random multiple of 2 MiB.
  * TRACEE: STOPPED at the exit of execve; STOPPED afterwards, or GONE. IMAGE: as it is now; read it anew afterwards.
  * EXE_FD: the file that it is mapped from (mapped_file_open()).
- * Returns 0; -1 with ERR and everything as it was, or the tracee GONE (killed where undoing failed too).
+ * Returns 0; -1 with ERR and everything as it was, or the tracee GONE (killed if undoing failed too).
  */
 int relocate(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);

@@ -7,7 +7,7 @@
 #include "remap/plan_estimate.h"
 #include "remap/plan_in_place.h"
 
-/* The whole slots inside SEGMENT into *RANGE; false where there is none. */
+/* The whole slots inside SEGMENT into *RANGE; false if there is none. */
 static bool slots_inside(const struct elf_segment *segment, uint64_t huge_bytes, struct file_range *range)
 {
 	uint64_t end;

@@ -17,13 +17,13 @@ struct text_slots {
 	unsigned count;
 	uint64_t text_bytes; /* executable segments, in the file */
 	uint64_t slot_bytes; /* of it in whole slots of a huge page, in RANGES */
-	struct error reason; /* set where there is none: "no-text", "no-huge-slot", "file-misaligned" */
+	struct error reason; /* set if there is none: "no-text", "no-huge-slot", "file-misaligned" */
 };
 
 /*
- * The whole slots of HUGE_BYTES of text in a file with these headers. One at a fixed address has them where that agrees
+ * The whole slots of HUGE_BYTES of text in a file with these headers. One at a fixed address has them if that agrees
  * with the file offset modulo HUGE_BYTES. One that can be moved (ET_DYN) has all of them, as a program, which is moved
- * to make them agree; as a library that ld.so maps, only those that agree where the file's beginning does (IS_LIBRARY).
+ * to make them agree; as a library that ld.so maps, only those that agree if the file's beginning does (IS_LIBRARY).
  */
 void text_slots_of(const struct elf_facts *elf, bool is_library, uint64_t huge_bytes, struct text_slots *out);
 

@@ -48,7 +48,7 @@ static void copy_names(struct record *record, const struct annotation *annotatio
 	}
 }
 
-/* When PID started. Returns 0, or -1 with errno where it has ended (ESRCH), if only its parent has to hear of it. */
+/* When PID started. Returns 0, or -1 with errno if it has ended (ESRCH), if only its parent has to hear of it. */
 static int start_of(pid_t pid, uint64_t *start)
 {
 	uint64_t fields[STAT_FIELDS];
@@ -67,7 +67,7 @@ static int start_of(pid_t pid, uint64_t *start)
 	return 0;
 }
 
-/* The inode of PID's mount namespace; 0 where that cannot be seen. */
+/* The inode of PID's mount namespace; 0 if that cannot be seen. */
 static uint64_t mount_ns_of(const char *pid)
 {
 	char path[48];
@@ -94,7 +94,7 @@ static void format_file_name(const struct record *record, char *name, size_t nam
 	snprintf(name, name_bytes, "%s.%d.%" PRIu64, record->id, (int)record->init_pid, record->init_start);
 }
 
-/* The reverse: id, init and its start from a file's name; false where it is none of ours. */
+/* The reverse: id, init and its start from a file's name; false if it is none of ours. */
 static bool parse_file_name(const char *name, struct record *record)
 {
 	char again[NAME_MAX + 1];
@@ -123,7 +123,7 @@ static bool is_alive(const struct record *record)
 	return start == record->init_start;
 }
 
-/* The directory and the one above it, where they are missing. */
+/* The directory and the one above it, if they are missing. */
 static int open_directory(const char *directory)
 {
 	char parent[PATH_MAX];

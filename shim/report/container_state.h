@@ -28,7 +28,7 @@ struct record {
 	pid_t init_pid;
 	uint64_t init_start; /* clock ticks after boot */
 	uint64_t mount_ns;   /* inode of the container's mount namespace; 0: it is not its own */
-	/* "" where the annotations do not tell */
+	/* "" if the annotations do not tell */
 	char pod_namespace[RECORD_NAME_BYTES], pod[RECORD_NAME_BYTES], name[RECORD_NAME_BYTES],
 	    image[RECORD_NAME_BYTES];
 };
@@ -39,17 +39,17 @@ struct records {
 };
 
 /*
- * Leave a record in DIRECTORY, which is made where it is missing, that INIT_PID is the init of container ID; remove
- * stale ones. Twice is as once. Returns 0, or -1 with ERR word "record" and nothing left behind.
+ * Leave a record in DIRECTORY, which is made if it is missing, that INIT_PID is the init of container ID; remove
+ * stale ones. Idempotent. Returns 0, or -1 with ERR word "record" and nothing left behind.
  */
 int record_write(const char *directory, const char *id, pid_t init_pid, const struct annotation *annotations,
                  size_t annotation_count, struct error *err);
 
-/* Remove the records of containers whose init has ended (a zombie has). Where there is no DIRECTORY, nothing. */
+/* Remove the records of containers whose init has ended (a zombie has). If there is no DIRECTORY, nothing. */
 void record_sweep(const char *directory);
 
 /*
- * The records of containers that run, as far as they may be read (records_free() them); stale ones are removed where
+ * The records of containers that run, as far as they may be read (records_free() them); stale ones are removed if
  * the caller may do that. Never fails: without DIRECTORY, or memory, there are none.
  */
 void records_read(const char *directory, struct records *out);

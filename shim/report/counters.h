@@ -4,7 +4,7 @@
  * metrics` reads.
  *
  * They are in one file of a fixed size, METRICS_FILE, mapped shared by whoever adds: a few atomic additions, no lock,
- * nothing that could wait or fail a launch. A launch counts where that file exists and is root's, and the launch may
+ * nothing that could wait or fail a launch. A launch counts if that file exists and is root's, and the launch may
  * write it: so tmpfiles.d makes it at boot, whoever does not want it removes it, and nothing is ever written into a
  * container's or a sandbox's own /run. All zeros is a valid table, and an empty file is one that has not been begun.
  *
@@ -41,11 +41,11 @@ struct metric {
 	uint64_t held[METRICS_BUCKETS]; /* launches by how long they were held; their sum is the number of launches */
 };
 
-/* Add REPORT to the counters of FILE (METRICS_FILE but in tests). Does nothing where there is none, or on any error. */
+/* Add REPORT to the counters of FILE (METRICS_FILE but in tests). Does nothing if there is none, or on any error. */
 void metrics_add(const char *file, const struct report *report);
 
 /*
- * Read the counters: at most METRICS_ROWS into OUT. Returns how many; 0 where FILE is empty; -1 with errno where there
+ * Read the counters: at most METRICS_ROWS into OUT. Returns how many; 0 if FILE is empty; -1 with errno if there
  * is none or it is no such file (EBADMSG).
  */
 int metrics_read(const char *file, struct metric *out);

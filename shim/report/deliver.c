@@ -28,7 +28,7 @@ static struct {
 	int report_errno; /* why it could not be opened; 0 */
 	bool was_open;    /* standard error: which file it was */
 	struct stat st;
-	char terminal[64]; /* its path; "" where it is none */
+	char terminal[64]; /* its path; "" if it is none */
 } at_launch = {.report_fd = -1};
 
 static void remember_stderr(void)
@@ -47,7 +47,7 @@ static bool is_as_at_launch(int fd)
 }
 
 /*
- * Standard error of PID (0: ours), as a descriptor of our own; -1 where it has none. A program that runs may have given
+ * Standard error of PID (0: ours), as a descriptor of our own; -1 if it has none. A program that runs may have given
  * the number to a file with its data: unless ANY_FILE only the one is taken that it was launched with. A terminal is
  * opened anew, because many a program (all of GNU coreutils) closes its standard error before it ends.
  */
@@ -68,7 +68,7 @@ static const char *why(int errnum)
 	return errnum == ETIMEDOUT ? "it takes nothing" : strerror(errnum);
 }
 
-/* What there is to tell, where, and how. */
+/* What there is to tell, if, and how. */
 struct telling {
 	const struct report_target *target;
 	const struct report *report;
@@ -165,7 +165,7 @@ static int say_not_started(int fd, const struct report *report, int timeout_ms)
 }
 
 /*
- * In a child: the first of its descriptors makes room where RLIMIT_NOFILE leaves none. For a client it may do no more
+ * In a child: the first of its descriptors makes room if RLIMIT_NOFILE leaves none. For a client it may do no more
  * than this user: a write can ask who makes it, not only who has opened the file (some of /proc).
  */
 static int begin_child(const struct delivery *delivery)
@@ -227,7 +227,7 @@ static int write_complaint(void *context)
 	return fd < 0 || bytes >= (int)sizeof line || say(fd, line, (size_t)bytes, telling->place_ms) < 0;
 }
 
-/* A descriptor that tells when PID ends; -1 where there is none, or it has ended. */
+/* A descriptor that tells when PID ends; -1 if there is none, or it has ended. */
 static int open_living(pid_t pid)
 {
 	cleanup_close int pidfd = pid > 0 ? pidfd_of(pid) : -1;
@@ -235,7 +235,7 @@ static int open_living(pid_t pid)
 }
 
 /*
- * Have a child write to one place: a disk may keep it for ever. Where there is no child to be had, as far as can be
+ * Have a child write to one place: a disk may keep it for ever. If there is no child to be had, as far as can be
  * done without waiting for long; but not with a client's files. Returns 0 or an errno value.
  */
 static int tell(struct telling *telling, int (*write)(void *context))

@@ -29,12 +29,12 @@ struct report_target {
 	const struct delivery *delivery; /* NULL: to our own files (PATH, standard error) */
 };
 
-/* How long a report may take to be written where nothing else is short of time. */
+/* How long a report may take to be written if nothing else is short of time. */
 #define DELIVER_MS 1500
 
 /*
  * Called in T while it still has P's files: remember which file standard error is, for later it is written to only
- * where it is still that; and open the report's where it is a file of P's (/dev/stdout). Returns the one descriptor
+ * if it is still that; and open the report's if it is a file of P's (/dev/stdout). Returns the one descriptor
  * that is needed later, 3 or higher; -1: none.
  */
 int sink_keep_files(const struct report_target *target);
@@ -56,6 +56,6 @@ void deliver_report(const struct report_target *target, const struct report *rep
 /* Whether anybody gets the report as JSON: only that tells build ids, which take a process of their own to read. */
 bool deliver_tells_build_id(const struct report_target *target);
 
-/* The report's file, and standard error, opened so that they can be handed on; -1 with errno where there is none. */
+/* The report's file, and standard error, opened so that they can be handed on; -1 with errno if there is none. */
 int deliver_open_report(const struct report_target *target);
 int deliver_open_stderr(void);

@@ -208,14 +208,14 @@ int report_to_human(int fd, const struct report *report, int timeout_ms)
 	report_message(report, message, sizeof message);
 	bool is_small = report->outcome == OUTCOME_SKIPPED && report->reason.code == REASON_TEXT_SMALL;
 	int bytes = snprintf(line, sizeof line, "hugexec: %s%s\n", text_printable(message, shown, sizeof shown),
-	                     is_small ? "; \"hugexecctl explain\" tells of its libraries" : "");
+	                     is_small ? "; \"hugexecctl explain\" shows its libraries" : "");
 	return say(fd, line, (size_t)bytes, timeout_ms);
 }
 
 #define JOURNAL_PATIENCE_MS 50 /* for a journal that is busy; one that is stopped loses the entry */
 
 /*
- * An entry in the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a field a line, NAME=VALUE; or where
+ * An entry in the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a field a line, NAME=VALUE; or if
  * the value has more than one line, the name, and the value behind its length. Spoken here, because libsystemd brings a
  * dozen libraries, all to be found where LD_LIBRARY_PATH says, and waits for a journal that takes nothing.
  */

@@ -61,7 +61,7 @@ char *report_to_json(const struct report *report);
 int report_append(int fd, const struct report *report, int timeout_ms);
 
 /*
- * Log the report to the journal where there is one, with UNWRITTEN, a list of the places that have not taken it (NULL:
+ * Log the report to the journal if there is one, with UNWRITTEN, a list of the places that have not taken it (NULL:
  * none). Waits a moment for a journal that is busy. Failures are ignored: the workload comes first.
  */
 void report_to_journal(const struct report *report, const char *unwritten);
@@ -75,7 +75,7 @@ int report_to_human(int fd, const struct report *report, int timeout_ms);
 /* Whether it is the policy that cannot be used, so that no program comes on huge pages. */
 bool report_blames_policy(const struct report *report);
 
-/* A fresh object at the end of the report's list; NULL where there is no room. */
+/* A fresh object at the end of the report's list; NULL if there is no room. */
 struct report_object *report_add_object(struct report *report);
 
 void report_free(struct report *report); /* the objects; the struct itself is the caller's */

@@ -59,7 +59,7 @@ static void drop_privileges(pid_t parent_pid, uint64_t memory_bytes, rlim_t file
 	limit(RLIMIT_NOFILE, files);
 }
 
-/* Allow the call NAME where its COUNT arguments in CONDITIONS hold. Returns 0, or not 0. */
+/* Allow the call NAME if its COUNT arguments in CONDITIONS hold. Returns 0, or not 0. */
 static int allow(scmp_filter_ctx filter, const char *name, unsigned count, const struct scmp_arg_cmp *conditions)
 {
 	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), count, conditions);

@@ -70,7 +70,7 @@ static int spawn_reader(pid_t *pid, const char *program, const char *const *word
 	return failed;
 }
 
-/* Start PROGRAM with ENDS[1] for its answer; the reader keeps ENDS[0]. Both are closed where that fails. */
+/* Start PROGRAM with ENDS[1] for its answer; the reader keeps ENDS[0]. Both are closed if that fails. */
 static int start(struct reader *reader, const char *program, const char *const *words, int file_fd, const int ends[2],
                  enum reason reason, struct error *err)
 {

@@ -4,7 +4,7 @@
  *
  * The policy decides as at a start (via "attach"). The main thread is stopped and makes the engine's calls, while the
  * others run on, but when a copy is begun and when it takes the place of the text (stop_threads.h). What differs from a
- * start: the program stays at the addresses that it has, so the backing "file" can serve only where its text happens to
+ * start: the program stays at the addresses that it has, so the backing "file" can serve only if its text happens to
  * agree with the file's slots of 2 MiB; and text that somebody has changed (a debugger's breakpoint, a uprobe, code
  * that patches itself) is left alone.
  *

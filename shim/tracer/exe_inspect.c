@@ -129,7 +129,7 @@ static enum program_kind kind_of(const unsigned char *head, size_t bytes)
 }
 
 /* Sum of the executable segments that the file at FD promises, in whole pages, from the headers at its beginning; 0
- * where they are elsewhere. */
+ * if they are elsewhere. */
 static uint64_t promised_text(int fd)
 {
 	union {

@@ -99,7 +99,7 @@ static bool must_fail(const struct report *report, const struct settings *settin
 	return report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
 }
 
-/* Where libraries are wanted and ld.so will map some: let it, and come back at the program's entry point. */
+/* If libraries are wanted and ld.so will map some: let it, and come back at the program's entry point. */
 static void run_to_entry(const struct trace_job *job, struct followed *followed, const struct settings *settings,
                          struct report *report)
 {
@@ -147,7 +147,7 @@ static void begin_hold(const struct following *following, struct followed *follo
 	limit_hold(tracee, &settings);
 }
 
-/* Keep REPORT until it is known whether FOLLOWED executes another program. False where there is no memory for it. */
+/* Keep REPORT until it is known whether FOLLOWED executes another program. False if there is no memory for it. */
 static bool keep_pending(struct followed *followed, struct report *report)
 {
 	followed->pending = malloc(sizeof *report);

@@ -14,7 +14,7 @@
  */
 #define WORDS_MAX 12
 
-/* The string at TRACEE_ADDR into BUF, page by page: its end may be the end of the stack. False where it does not end.
+/* The string at TRACEE_ADDR into BUF, page by page: its end may be the end of the stack. False if it does not end.
  */
 static bool read_string(const struct tracee *tracee, uint64_t tracee_addr, char *buf, size_t bytes)
 {
@@ -33,7 +33,7 @@ static bool read_string(const struct tracee *tracee, uint64_t tracee_addr, char 
 	return false;
 }
 
-/* The addresses of the first arguments into WORDS; 0 where there is none. */
+/* The addresses of the first arguments into WORDS; 0 if there is none. */
 static void read_argument_addrs(const struct tracee *tracee, uint64_t words[WORDS_MAX])
 {
 	uint64_t stack[1 + WORDS_MAX] = {0};

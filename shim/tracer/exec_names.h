@@ -10,7 +10,7 @@
 #include "ptrace/tracee.h"
 
 struct exec_names {
-	char called[PATH_MAX]; /* what execve(2) was given; "" where it cannot be read */
+	char called[PATH_MAX]; /* what execve(2) was given; "" if it cannot be read */
 	/*
 	 * What runs was not asked for: it is the interpreter of CALLED, which is a script or belongs to binfmt_misc.
 	 */

@@ -95,7 +95,7 @@ static int is_of_its_file(void *context)
 	       about.st_dev == named.st_dev && about.st_ino == named.st_ino;
 }
 
-/* Keep PATH where it is an absolute one, another than the resolved one, of the file that PID runs. */
+/* Keep PATH if it is an absolute one, another than the resolved one, of the file that PID runs. */
 static void note_called(struct gathered_input *store, pid_t pid, const char *path)
 {
 	struct called called = {pid, path, store->facts.via};

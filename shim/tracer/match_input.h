@@ -49,14 +49,14 @@ void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
 void facts_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
                       struct decision *decision);
 
-/* REASON is "no-rule": where a rule was passed over because nobody told its user's uid it is "user-unknown" then. */
+/* REASON is "no-rule": if a rule was passed over because nobody told its user's uid it is "user-unknown" then. */
 void facts_blame_user(struct error *reason);
 
 /* Set REASON to "wrapper", for one that is followed as FOLLOW says: whose programs are looked at, and whose are not. */
 void wrapper_reason(enum follow follow, struct error *reason);
 
 /*
- * What POLICY says of PID: gather what it asks for, the build id only where the rest does not decide. VIA and
+ * What POLICY says of PID: gather what it asks for, the build id only if the rest does not decide. VIA and
  * annotations are taken from GIVEN, and CALLED, a hint: it counts if it is a path of the very file that runs, and must
  * last as long as STORE. UNTIL_US: when it must be over. Returns 0 with DECISION (its strings are the policy's, those
  * of STORE the caller's to free), or -1 with ERR word "no-proc" and nothing to free.

@@ -11,11 +11,11 @@
 
 #include "base/error.h"
 
-/* Returns 0 where no filter is in force or all calls survive; -1 with ERR word "seccomp". */
+/* Returns 0 if no filter is in force or all calls survive; -1 with ERR word "seccomp". */
 int preflight(struct error *err);
 
 /* As preflight() of what the tracee will be made to call: for a tracer that is under no filter itself. */
 int preflight_tracee(struct error *err);
 
-/* Have a child make CALLS. Returns 0 where it survives them; -1 with ERR word "seccomp". */
+/* Have a child make CALLS. Returns 0 if it survives them; -1 with ERR word "seccomp". */
 int preflight_calls(void (*calls)(void), struct error *err);

@@ -19,7 +19,7 @@ struct seized {
 
 /*
  * Attach to PID's threads, and to those that they start from now on, with the ptrace OPTIONS. The process runs on.
- * Returns 0; or -1 with ERR word "ptrace-refused" (also where it has more threads than anybody can follow): then the
+ * Returns 0; or -1 with ERR word "ptrace-refused" (also if it has more threads than anybody can follow): then the
  * caller must end, which lets go of those that were seized.
  */
 int seize_threads(pid_t pid, long options, struct seized *out, struct error *err);

@@ -39,7 +39,7 @@ static bool is_alive(pid_t pid, pid_t tid)
 	return !state || (*state != 'Z' && *state != 'X');
 }
 
-/* Wait for thread TID of PID to stop or end: *STATUS is waitpid()'s, 0 where it has gone. Returns 0, or -1 with ERR. */
+/* Wait for thread TID of PID to stop or end: *STATUS is waitpid()'s, 0 if it has gone. Returns 0, or -1 with ERR. */
 static int wait_for(pid_t pid, pid_t tid, int64_t deadline_us, int *status, struct error *err)
 {
 	*status = 0;
@@ -171,7 +171,7 @@ static void start_others(struct tracee *tracee)
 /*
  * Whether the main thread still stands where it stood. Another one may have executed a program before it was stopped:
  * then it has the main thread's number, and what is asked of that would be done to the new program. As long as it runs
- * it cannot be asked anything, and where it has stopped nobody has been told of that yet.
+ * it cannot be asked anything, and if it has stopped nobody has been told of that yet.
  */
 static int check_main(struct tracee *tracee, struct error *err)
 {

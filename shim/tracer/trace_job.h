@@ -24,13 +24,13 @@ struct trace_job {
 	bool is_interpreted;    /* COMMAND is a script, so what runs first is another program */
 	struct error no_follow; /* why it is not followed although it should be; not set: it is */
 	pid_t tracer_pid;       /* 0: hugexecd traces P, by a connection that is open until exec closes it */
-	bool tracer_is_orphan;  /* T is not P's child; always, where the door says so */
+	bool tracer_is_orphan;  /* T is not P's child; always, if the door says so */
 	int64_t began_us;       /* CLOCK_MONOTONIC: P waits for a tracer since then, */
 	int64_t hold_until_us;  /* until then at most; 0: P is not ours */
 	int64_t spent_us;       /* what of that has passed when P executes COMMAND; T's own */
 	struct handshake_memory *shared;
 	const struct door *door;
-	/* Where P is no relative of the tracer's; 0 and NULL else. */
+	/* If P is no relative of the tracer's; 0 and NULL else. */
 	const struct annotation *annotations; /* of its container */
 	size_t annotation_count;
 	void (*done)(const struct trace_job *job, const struct report *report); /* after each report */

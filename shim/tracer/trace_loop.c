@@ -64,8 +64,8 @@ static void forget(struct following *following, struct followed *followed)
 }
 
 /*
- * Wait for the next event of any tracee. Returns its pid; 0 where it is time for something (the deadline, or to look at
- * who is on the way to its entry point, traced or not); -1 where there is nothing left to wait for.
+ * Wait for the next event of any tracee. Returns its pid; 0 if it is time for something (the deadline, or to look at
+ * who is on the way to its entry point, traced or not); -1 if there is nothing left to wait for.
  */
 static pid_t next_event(const struct following *following, int *status)
 {
@@ -111,7 +111,7 @@ static void end_hold(struct followed *followed, long options)
 
 /*
  * Have new threads traced, because any of them may be the one that executes (a Go program's does so where it happens to
- * be), and children where the rule says so; it stays on for all that they start.
+ * be), and children if the rule says so; it stays on for all that they start.
  */
 static void follow_on(struct following *following, struct followed *followed, const struct settings *settings)
 {
@@ -211,7 +211,7 @@ static void let_go(const struct following *following, struct followed *followed)
 		tracee_hand_off(tracee, following->job->tracer_pid, NULL);
 }
 
-/* FOLLOWED is not ours any more. Where it is the root, nothing more is to be done: our end lets go of all. */
+/* FOLLOWED is not ours any more. If it is the root, nothing more is to be done: our end lets go of all. */
 static void part_with(struct following *following, struct followed *followed)
 {
 	if (followed->is_root)
@@ -305,7 +305,7 @@ static const struct followed *starter_of(struct following *following, pid_t pid)
 
 /*
  * A thread or child that the kernel has attached for us: its own first stop and the event of whoever has started it
- * (STARTER; NULL: not known) tell of it, in any order. A child is one to follow where its parent's are. What was cloned
+ * (STARTER; NULL: not known) tell of it, in any order. A child is one to follow if its parent's are. What was cloned
  * without SIGCHLD as its exit signal is told of as threads are, and is none.
  */
 static struct followed *adopt(struct following *following, pid_t pid, const struct followed *starter)

@@ -60,8 +60,8 @@ def test_check_tells_all_mistakes_beside_keys_that_are_there_twice(hugexecctl, w
 }""")
     done = run([hugexecctl, "check", file])
     told = complaints(done, file)
-    assert done.returncode == 1 and [line for line, _, text in told if text == "this key is there twice"] == [3, 5, 6]
-    assert [line for line, _, text in told if text != "this key is there twice"] == [3, 5, 7]
+    assert done.returncode == 1 and [line for line, _, text in told if text == "duplicate key"] == [3, 5, 6]
+    assert [line for line, _, text in told if text != "duplicate key"] == [3, 5, 7]
 
 
 def test_check_stops_somewhere(hugexecctl, write_policy):

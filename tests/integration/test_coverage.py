@@ -430,8 +430,8 @@ def test_explain_names_libraries_that_the_rule_leaves_alone(hugexecctl, hugexec,
     command, policy = program("clang", IN_LIBRARIES)[0], write_policy(policy_with(min_text="2M", follow="none"))
     said = run([hugexecctl, "explain", f"--policy={policy}", command]).stdout
     assert re.search(r'^libraries  \d with \d\d+\.\d MiB of text, which the rule leaves alone; "libraries": true', said, re.MULTILINE), said
-    assert "so         its text would be left alone" in said
-    hint = '"hugexecctl explain" tells of its libraries'
+    assert "result     its text would be left alone" in said
+    hint = '"hugexecctl explain" shows its libraries'
     assert hint in run([hugexec, f"--policy={policy}", "-v", "--", command, "--version"]).stderr
     assert hint in run([hugexecctl, "compare", "-n1", f"--policy={policy}", "--", command, "--version"]).stdout
 

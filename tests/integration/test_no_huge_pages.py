@@ -121,7 +121,7 @@ def test_memory_cgroup_limit_of_what_is_not_in_memory(hugexec_command, hugexecct
     with cgroup("memory", limit) as procs:
         drop(program)
         said = run([hugexecctl, "explain", f"--policy={write_policy(policy_with())}", "--backing=file", program], preexec_fn=joining(procs)).stdout
-        assert "because    memory-limit: the memory cgroup has" in said, said
+        assert "reason     memory-limit: the memory cgroup has" in said, said
         before = sum(cached(program))
         assert run(words, preexec_fn=joining(procs)).returncode == 0
         line = read_report(report)[-1]

@@ -165,7 +165,7 @@ BROKEN = {
     "policy": ("{", "policy-invalid"),
     "bundle": (OPTED_IN, "bundle: "),
     "hook": (OPTED_IN, "hook: "),
-    "config": (OPTED_IN, "config: config.json at byte 9: this key is there twice"),
+    "config": (OPTED_IN, "config: config.json at byte 9: duplicate key"),
     "no reader": (OPTED_IN, "bundle-reader: "),
     "dead reader": (OPTED_IN, "bundle-reader: no answer about config.json"),
     "late reader": (OPTED_IN, "bundle-reader: no answer about config.json"),

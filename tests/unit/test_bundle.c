@@ -49,7 +49,7 @@ static void mistakes_are_told(void **state)
 		const char *text, *detail;
 	} cases[] = {
 	    {"", "config.json at byte 0: the JSON ends too early"},
-	    {"{\"a\":1,\"a\":2}", "config.json at byte 7: this key is there twice"},
+	    {"{\"a\":1,\"a\":2}", "config.json at byte 7: duplicate key"},
 	    {"[]", "config.json: expected a JSON object"},
 	    {"{\"annotations\":[]}", "config.json: \"annotations\": expected an object"},
 	    {"{\"annotations\":{\"x\xe2\x82\xac\\n\":7}}",

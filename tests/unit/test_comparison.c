@@ -116,9 +116,8 @@ static void values_have_units(void **state)
 	snprintf(comparison.reported[0].outcome, sizeof comparison.reported[0].outcome, "skipped");
 	snprintf(comparison.reported[0].reason, sizeof comparison.reported[0].reason, "text-small: 1.0 MiB");
 	comparison.reported[0].huge_bytes = 0;
-	assert_said(
-	    &comparison,
-	    "text         server: skipped: text-small: 1.0 MiB; \"hugexecctl explain\" tells of its libraries\n");
+	assert_said(&comparison,
+	            "text         server: skipped: text-small: 1.0 MiB; \"hugexecctl explain\" shows its libraries\n");
 }
 
 /* Huge pages that the program has without hugexec are no merit of hugexec's. */

@@ -53,7 +53,7 @@ static const struct {
     {RULE("\"backing\":\"thp\""), "p.json:4:13: expected a list of \"file\""},
     {RULE("\"backing\":[]"), "p.json:4:13: expected one to three"},
     {RULE("\"backing\":[\"thp\", \"disk\"]"), "p.json:4:21: \"disk\" is not one of"},
-    {RULE("\"backing\":[\"thp\", \"thp\"]"), "p.json:4:21: \"thp\" is there twice"},
+    {RULE("\"backing\":[\"thp\", \"thp\"]"), "p.json:4:21: \"thp\" is a duplicate"},
     {RULE("\"page_size\":\"4M\""), "p.json:4:15: \"4M\" is not one of \"2M\", \"1G\""},
     {RULE("\"libraries\":1"), "p.json:4:15: expected true, false or"},
     {RULE("\"libraries\":{\"only\":[]}"), "p.json:4:16: unknown key \"only\", expected one of include, exclude"},
@@ -125,10 +125,9 @@ static void json_that_is_none(void **state)
 	    {"{\"version\":1,\"$schema\":\"a\nb\"}", "p.json:1:26: a control character in a string"},
 	    {"{\"version\":1,\"$schema\":\"a\\u0000b\"}", "p.json:1:26: a string cannot contain \\u0000"},
 	    {"{\"version\\u0000x\":1}", "p.json:1:10: a string cannot contain \\u0000"},
-	    {"{\"version\":1,\n\"default\":\"skip\",\n \"default\":\"skip\"}", "p.json:3:2: this key is there twice"},
-	    {"{\"version\":1,\n\"defaul\\u0074\":\"skip\",\n \"default\":\"skip\"}",
-	     "p.json:3:2: this key is there twice"},
-	    {MATCH("\"annotation\":{\"a\":\"b\",\"a\":\"c\"}"), "p.json:3:34: this key is there twice"},
+	    {"{\"version\":1,\n\"default\":\"skip\",\n \"default\":\"skip\"}", "p.json:3:2: duplicate key"},
+	    {"{\"version\":1,\n\"defaul\\u0074\":\"skip\",\n \"default\":\"skip\"}", "p.json:3:2: duplicate key"},
+	    {MATCH("\"annotation\":{\"a\":\"b\",\"a\":\"c\"}"), "p.json:3:34: duplicate key"},
 	    {"{\"version\":1, // no\n}", "p.json:1:15: "},
 	    {"/* no */{\"version\":1}", "p.json:1:1: "},
 	    {"{\"version\":1,}", "p.json:1:14: "},
@@ -317,7 +316,7 @@ static void limits(void **state)
 	for (int i = 0; i < 60000; i++)
 		end += sprintf(end, "\"k%d\":\"v\",", i);
 	sprintf(end, "\"k59999\":\"v\"}}}]}");
-	check_limit(large, "this key is there twice");
+	check_limit(large, "duplicate key");
 }
 
 static void messages_are_one_clean_line(void **state)

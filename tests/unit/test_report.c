@@ -125,7 +125,7 @@ static void people_get_one_line(void **state)
 	report.outcome = OUTCOME_SKIPPED;
 	error_set(&report.reason, REASON_TEXT_SMALL, "%s", "0.9 MiB");
 	assert_string_equal(capture(tell, &report), "hugexec: prometheus: left alone: text-small: 0.9 MiB; "
-	                                            "\"hugexecctl explain\" tells of its libraries\n");
+	                                            "\"hugexecctl explain\" shows its libraries\n");
 	report.outcome = OUTCOME_FAILED;
 	strcpy(report.exe, "/tmp/\033[2Jx\ny");
 	assert_string_equal(capture(tell, &report),

@@ -76,7 +76,7 @@ static bool clean_symbol(struct elf_symbol *symbol)
 	return symbol->name[0] && symbol->bytes > 0 && symbol->bytes < ADDRESS_MAX && symbol->file_off < ADDRESS_MAX;
 }
 
-/* Hand on what READER tells. Returns 1 where these were all, 0 where the reader told less or nonsense, -1 for EACH. */
+/* Hand on what READER tells. Returns 1 if these were all, 0 if the reader told less or nonsense, -1 for EACH. */
 static int hand_on(const struct reader *reader, int64_t deadline_ms,
                    int (*each)(const struct elf_symbol *symbol, void *context), void *context)
 {

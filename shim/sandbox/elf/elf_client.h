@@ -28,13 +28,13 @@ int elf_reader_start(struct reader *reader, int file_fd, struct error *err);
 int elf_reader_finish(struct reader *reader, int timeout_ms, struct elf_facts *out, struct error *err);
 
 /*
- * The functions of the ELF file open at FILE_FD, in any order: those of its symbol table, or where it was stripped
+ * The functions of the ELF file open at FILE_FD, in any order: those of its symbol table, or if it was stripped
  * those that it exports; ELF_SYMBOLS_MAX at most. EACH is called with every one; its name is of printable ASCII
  * characters without blanks, whatever the file says. Takes TIMEOUT_MS at most. Returns 0; -1 with ERR (as
- * elf_reader_finish()) where these are not all, or where EACH returned -1 (ERR is its own).
+ * elf_reader_finish()) if these are not all, or if EACH returned -1 (ERR is its own).
  */
 int elf_read_symbols(int file_fd, int timeout_ms, int (*each)(const struct elf_symbol *symbol, void *context),
                      void *context, struct error *err);
 
-/* The build id as lower-case hex into BUF (at least 2 * ELF_BUILD_ID_MAX + 1 bytes); empty where there is none. */
+/* The build id as lower-case hex into BUF (at least 2 * ELF_BUILD_ID_MAX + 1 bytes); empty if there is none. */
 const char *elf_build_id_hex(const struct elf_facts *facts, char *buf);

@@ -33,5 +33,5 @@ struct elf_facts {
 /* A function. */
 struct elf_symbol {
 	uint64_t file_off, bytes;
-	char name[ELF_SYMBOL_NAME_MAX]; /* as in the file (C++ and Rust: mangled), cut where it is longer */
+	char name[ELF_SYMBOL_NAME_MAX]; /* as in the file (C++ and Rust: mangled), cut if it is longer */
 };

@@ -14,7 +14,7 @@
 #define STRING_BYTES_MAX  PATH_MAX /* of a path; glibc has no limit */
 #define PATHS_BYTES_MAX   (16 * KIB)
 
-/* The string at FILE_OFF, LIMIT bytes at most, in fresh memory; NULL where there is none, or it is longer. */
+/* The string at FILE_OFF, LIMIT bytes at most, in fresh memory; NULL if there is none, or it is longer. */
 static char *read_string(int fd, uint64_t file_off, size_t limit)
 {
 	char *text = file_off > INT64_MAX - limit ? NULL : malloc(limit);
@@ -28,7 +28,7 @@ static char *read_string(int fd, uint64_t file_off, size_t limit)
 	return shorter ? shorter : text;
 }
 
-/* Where in the file VADDR is; false where it is not. */
+/* Where in the file VADDR is; false if it is not. */
 static bool to_file_off(const struct elf_facts *facts, uint64_t vaddr, uint64_t *file_off)
 {
 	for (unsigned i = 0; i < facts->segment_count; i++) {

@@ -97,7 +97,7 @@ static enum elf_answer_status read_headers(Elf *elf, struct elf_facts *facts)
 /*
  * ELF_C_READ: libelf preads what it is asked for and maps nothing, so a file that shrinks meanwhile is a short read,
  * not a SIGBUS, and one of a terabyte costs no more than its headers. It asks for the ELF header, the first section
- * header (where e_phnum is PN_XNUM), the table of program headers and the notes; table sizes are the file's word, but a
+ * header (if e_phnum is PN_XNUM), the table of program headers and the notes; table sizes are the file's word, but a
  * table must lie inside the file and in memory that RLIMIT_AS allows, and all
  * PT_NOTE together are read up to NOTES_BYTES_MAX.
  */

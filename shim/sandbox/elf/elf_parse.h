@@ -12,5 +12,5 @@
  */
 enum elf_answer_status elf_parse(int fd, struct elf_facts *facts);
 
-/* The functions of the file open at FD to ANSWER_FD, as elf_reply.h says. Returns 0, or -1 where these are not all. */
+/* The functions of the file open at FD to ANSWER_FD, as elf_reply.h says. Returns 0, or -1 if these are not all. */
 int elf_parse_symbols(int fd, int answer_fd);

@@ -27,7 +27,7 @@ static int flush(struct batch *batch)
 	return result;
 }
 
-/* Where in the file the code at VADDR is; false where it is not in the file's text. */
+/* Where in the file the code at VADDR is; false if it is not in the file's text. */
 static bool to_file_off(const struct elf_facts *facts, uint64_t vaddr, uint64_t *file_off)
 {
 	for (unsigned i = 0; i < facts->segment_count; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hugexec-elf-reader - reads ELF files for someone who does not want to.
+ * hugexec-elf-reader - sandboxed parser of ELF files.
  *
  * Started by elf_client.c or library_search.c. It locks itself up (sandbox/sandbox_enter.h), parses one file's headers
  * (elf_parse.h) or symbols, or searches for a program's libraries (library_search.h), tells what it has found

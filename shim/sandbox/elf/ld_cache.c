@@ -49,7 +49,7 @@ struct extension {
 _Static_assert(sizeof(struct old_header) == 16 && sizeof(struct old_entry) == 12, "as glibc's cache_file");
 _Static_assert(sizeof(struct new_header) == 48 && sizeof(struct new_entry) == 24, "as glibc's cache_file_new");
 
-/* Copy BYTES at OFF of the cache; false where they are not all in it. */
+/* Copy BYTES at OFF of the cache; false if they are not all in it. */
 static bool take(const struct ld_cache *cache, uint64_t off, void *out, size_t bytes)
 {
 	if (off > cache->size || bytes > cache->size - off)

@@ -19,7 +19,7 @@ struct ld_cache {
 };
 
 /*
- * Find the new format's part in the SIZE bytes at BYTES, behind which stands a NUL. Where it is none of ld.so's caches,
+ * Find the new format's part in the SIZE bytes at BYTES, behind which stands a NUL. If it is none of ld.so's caches,
  * or broken, CACHE is empty: nothing is found in it.
  */
 void ld_cache_open(struct ld_cache *cache, const char *bytes, size_t size);

@@ -157,7 +157,7 @@ static bool is_name_loaded(const struct search *search, const char *name)
 	return false;
 }
 
-/* Load FILE, at PATH, where it is a library for this program. Whether the name is found with that. FILE is closed. */
+/* Load FILE, at PATH, if it is a library for this program. Whether the name is found with that. FILE is closed. */
 static bool load(const struct lookup *lookup, const char *path, const struct search_file *file)
 {
 	struct search *search = lookup->search;

@@ -39,7 +39,7 @@ struct search_result {
 enum elf_answer_status search_libraries(int exe_fd, const struct search_request *request, char *const *later,
                                         unsigned level, const struct search_world *world, struct search_result *result);
 
-/* The reader's side of the socket: read a request, search, tell. Returns 0, or -1 where the other side is gone. */
+/* The reader's side of the socket: read a request, search, tell. Returns 0, or -1 if the other side is gone. */
 int search_serve(int exe_fd, int socket_fd);
 
 /* What the reader says: one message each. */
@@ -61,7 +61,7 @@ struct search_message {
 
 #define SEARCH_MAGIC 0x68787331U
 
-/* The answer to SEARCH_OPEN and SEARCH_OPEN_FOLDER; with a descriptor where errnum is 0 and it is a file. */
+/* The answer to SEARCH_OPEN and SEARCH_OPEN_FOLDER; with a descriptor if errnum is 0 and it is a file. */
 struct search_opened {
 	int32_t errnum;
 	uint64_t device, inode;

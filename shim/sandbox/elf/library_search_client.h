@@ -34,7 +34,7 @@ struct found_library {
 /* What opens files for the search, and is told of what it finds. */
 struct search_files {
 	/*
-	 * Open the file at the absolute PATH, or where IS_FOLDER only say whether there is such a folder (0). Returns a
+	 * Open the file at the absolute PATH, or if IS_FOLDER only say whether there is such a folder (0). Returns a
 	 * descriptor, or -1 with errno: ENOENT and what else is no file to ld.so either; EREMOTE for one that is not to
 	 * be touched, which makes the search an incomplete one.
 	 */
@@ -52,8 +52,8 @@ int library_search_start(struct reader *reader, int exe_fd, struct error *err);
 
 /*
  * Serve the search until it has ended. It takes as long as the files do: the caller is one that may be killed. LATER:
- * REQUEST's later_count paths. Returns 0 where each library was found; or -1 with ERR: word "library-unknown", with the
- * first that was not; "elf-reader" or "elf-invalid" where the search ended before.
+ * REQUEST's later_count paths. Returns 0 if each library was found; or -1 with ERR: word "library-unknown", with the
+ * first that was not; "elf-reader" or "elf-invalid" if the search ended before.
  */
 int library_search_run(struct reader *reader, const struct search_request *request, char *const *later,
                        const struct search_files *files, struct error *err);

@@ -31,7 +31,7 @@ static void append(struct growing *path, const char *text, size_t bytes)
 	path->text[path->used] = '\0';
 }
 
-/* The length of "$NAME" or "${NAME}" where TEXT begins with that, else 0. */
+/* The length of "$NAME" or "${NAME}" if TEXT begins with that, else 0. */
 static size_t word_length(const char *text, const char *name)
 {
 	size_t length = strlen(name);
@@ -49,7 +49,7 @@ static bool has_word(const char *element, size_t bytes, const char *name)
 	return false;
 }
 
-/* The BYTES of ELEMENT with their words replaced, into OUT; false where that is no path. */
+/* The BYTES of ELEMENT with their words replaced, into OUT; false if that is no path. */
 static bool expand(const char *element, size_t bytes, const struct path_words *words, const char *lib,
                    const char *platform, char *out)
 {

@@ -15,7 +15,7 @@ struct path_words {
 
 /*
  * Call EACH with every path that an element of LIST may stand for: made absolute, in order. Elements end at one of
- * SEPARATORS; an empty one is the folder. Ends where EACH returns not 0, and returns that; else 0.
+ * SEPARATORS; an empty one is the folder. Ends when EACH returns not 0, and returns that; else 0.
  */
 int paths_each(const char *list, const char *separators, const struct path_words *words,
                int (*each)(void *context, const char *path), void *context);
