@@ -22,6 +22,7 @@
 #include "ctl/launch_report.h"
 #include "ctl/measured_run.h"
 
+#define NOT_STARTED 125 /* hugexec's exit status */
 #define OPTIONS_MAX 4
 #define WORDS_MAX   (OPTIONS_MAX + 2) /* hugexec, its options, "--" */
 
@@ -47,6 +48,9 @@ struct compare {
 	struct run_request sides[SIDES];
 	double *values[SIDES][MEASURES]; /* a value a pair */
 	bool has_counters;               /* of all runs */
+	int plain_status;                /* of the first plain run, as wait(2) has it */
+	const char *report_path;
+	struct comparison *out;
 };
 
 /* hugexec is looked for beside us, where it was built or installed. */
@@ -97,6 +101,29 @@ static int say_failure(const struct compare *compare, enum side side, int status
 	return -1;
 }
 
+/*
+ * Whether hugexec has not started the command, as "on_error": "fail" asks, after a message: it ends with 125 then, and
+ * plain with something else.
+ */
+static bool is_refused(const struct compare *compare, int status)
+{
+	char exe[4 * COMPARE_NAME_BYTES], reason[TEXT_LINE_BYTES];
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != NOT_STARTED || status == compare->plain_status)
+		return false;
+	launch_report_read(compare->report_path, compare->out);
+	for (size_t i = 0; i < compare->out->reported_count; i++) {
+		const struct reported *reported = &compare->out->reported[i];
+		if (strcmp(reported->outcome, "failed") != 0)
+			continue;
+		fprintf(stderr,
+		        "hugexecctl: under hugexec %s is not started (status %d), as \"on_error\": \"fail\" asks: %s\n",
+		        text_printable(reported->exe, exe, sizeof exe), NOT_STARTED,
+		        text_printable(reported->reason, reason, sizeof reason));
+		return true;
+	}
+	return false;
+}
+
 static void take_notice(int signal)
 {
 	(void)signal;
@@ -118,6 +145,8 @@ static int run_side(const struct compare *compare, enum side side, struct measur
 		return -1;
 	}
 	reap_others();
+	if (side == HUGEXEC && is_refused(compare, out->status))
+		return -1;
 	bool is_killed = WIFSIGNALED(out->status);
 	return is_killed || (out->status && !compare->request->ignores_failure)
 	           ? say_failure(compare, side, out->status)
@@ -128,16 +157,18 @@ static int run_side(const struct compare *compare, enum side side, struct measur
  * Each once, so that files are read and the page cache is prepared, and what the command complains of is seen. Then
  * plain once more: what of its text is on huge pages by itself, half-way through?
  */
-static int warm_up(struct compare *compare, const char *report_path, struct comparison *out)
+static int warm_up(struct compare *compare, struct comparison *out)
 {
 	struct measured_run run;
 	for (int side = 0; side < SIDES; side++) {
 		compare->sides[side].shows_errors = side == PLAIN;
 		if (run_side(compare, (enum side)side, &run) < 0)
 			return -1;
+		if (side == PLAIN)
+			compare->plain_status = run.status;
 		compare->sides[side].shows_errors = false;
 	}
-	launch_report_read(report_path, out);
+	launch_report_read(compare->report_path, out);
 	struct run_request *plain = &compare->sides[PLAIN];
 	plain->look_at_us = (int64_t)(run.wall_us / 2) + 1;
 	int result = run_side(compare, PLAIN, &run);
@@ -207,7 +238,7 @@ static int compare_values(struct compare *compare, struct comparison *out)
 	return 0;
 }
 
-static int compare_with(struct compare *compare, const char *report_path, struct comparison *out)
+static int compare_with(struct compare *compare, struct comparison *out)
 {
 	size_t pairs = compare->request->pairs;
 	cleanup_free double *room = calloc(SIDES * MEASURES * pairs, sizeof room[0]);
@@ -216,9 +247,9 @@ static int compare_with(struct compare *compare, const char *report_path, struct
 	for (size_t i = 0; i < SIDES * MEASURES; i++)
 		compare->values[i / MEASURES][i % MEASURES] = room + i * pairs;
 	huge_tlb_probe(&out->tlb);
-	if (warm_up(compare, report_path, out) < 0 || run_pairs(compare) < 0)
+	if (warm_up(compare, out) < 0 || run_pairs(compare) < 0)
 		return -1;
-	launch_report_read(report_path, out);
+	launch_report_read(compare->report_path, out);
 	return compare_values(compare, out);
 }
 
@@ -247,13 +278,13 @@ int compare_runs(const struct compare_request *request, struct comparison *out)
 	}
 	snprintf(report_option, sizeof report_option, "--report=%s", report);
 	cleanup_free char **words = hugexec_words(request, find_hugexec(hugexec, sizeof hugexec), options);
-	struct compare compare = {.request = request, .has_counters = true};
+	struct compare compare = {.request = request, .has_counters = true, .report_path = report, .out = out};
 	compare.sides[PLAIN].words = request->command;
 	compare.sides[HUGEXEC].words = words;
 	/* Wrappers are followed only below a parent that takes notice of its children's ends. */
 	sigaction(SIGCHLD, &(struct sigaction){.sa_handler = take_notice, .sa_flags = SA_RESTART}, NULL);
 	unsetenv("HUGEXEC"); /* "off" would leave nothing to compare */
-	int result = words ? compare_with(&compare, report, out) : -1;
+	int result = words ? compare_with(&compare, out) : -1;
 	unlink(report);
 	return result;
 }

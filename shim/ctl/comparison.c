@@ -109,18 +109,23 @@ void comparison_print_measure(const struct measure *measure)
 
 static void print_reported(const struct reported *reported)
 {
-	char exe[4 * COMPARE_NAME_BYTES], reason[TEXT_LINE_BYTES], huge[16], text[16];
+	/* What lies beside the text in a huge page is no text, and what is prepared is none that is mapped. */
+	uint64_t huge_bytes = reported->huge_bytes < reported->text_bytes ? reported->huge_bytes : reported->text_bytes;
+	char exe[4 * COMPARE_NAME_BYTES], reason[TEXT_LINE_BYTES], huge[16], text[16], prepared[64] = "";
 	const char *slash = strrchr(reported->exe, '/');
 	text_printable(slash ? slash + 1 : reported->exe, exe, sizeof exe);
 	text_printable(reported->reason, reason, sizeof reason);
+	if (reported->prepared_bytes > 0)
+		snprintf(prepared, sizeof prepared, ", %s of libraries prepared",
+		         size_format(reported->prepared_bytes, huge, sizeof huge));
 	if (reported->huge_bytes + reported->prepared_bytes == 0)
 		printf("text         %s: %s%s%s%s\n", exe, reported->outcome, *reason ? ": " : "", reason,
 		       strncmp(reason, SMALL, strlen(SMALL)) == 0 ? "; \"hugexecctl explain\" shows its libraries"
 		                                                  : "");
 	else
-		printf("text         %s: %s of %s on huge pages (%s), held for %.1f ms\n", exe,
-		       size_format(reported->huge_bytes + reported->prepared_bytes, huge, sizeof huge),
-		       size_format(reported->text_bytes, text, sizeof text), reported->backing,
+		printf("text         %s: %s of %s on huge pages%s%s%s%s, held for %.1f ms\n", exe,
+		       size_format(huge_bytes, huge, sizeof huge), size_format(reported->text_bytes, text, sizeof text),
+		       *reported->backing ? " (" : "", reported->backing, *reported->backing ? ")" : "", prepared,
 		       reported->held_us / 1e3);
 }
 

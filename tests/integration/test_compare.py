@@ -2,6 +2,7 @@
 """hugexecctl compare: what differs is told, and what does not is not."""
 import json
 import os
+import re
 import stat
 import subprocess
 
@@ -141,6 +142,22 @@ def test_a_command_that_fails(hugexecctl, paced, write_policy):
     words = [f"--policy={write_policy(ALL)}", "-n8", "--ignore-failure", "--json", "--", paced, "1", "1", "3"]
     done = run([hugexecctl, "compare", *words])
     assert done.returncode == 0 and json.loads(done.stdout)["pairs"] == 8
+
+
+@pytest.mark.parametrize("more", [[], ["--ignore-failure"]])
+def test_a_command_that_hugexec_does_not_start(hugexecctl, paced, write_policy, more):
+    """As the policy asks for a failure: said as that, with the reason, and no run that is compared."""
+    policy = {"version": 1, "settings": {"on_error": "fail"}, "rules": [{"match": {"exe": 1}}]}
+    done = run([hugexecctl, "compare", f"--policy={write_policy(policy)}", "-n1", *more, "--", paced, "1", "1", "3" if more else "0"])
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f'hugexecctl: under hugexec {paced} is not started (status 125), as "on_error": "fail" asks: ')
+    assert re.search(r"asks: [a-z-]+: .", said), said
+
+
+def test_a_command_that_ends_as_hugexec_would(hugexecctl, paced):
+    done = run([hugexecctl, "compare", "-n1", "--", paced, "1", "1", "125"])
+    assert done.returncode == 1 and f"{paced} ended with status 125" in done.stderr
 
 
 def test_standard_error_is_shown_once(hugexecctl):

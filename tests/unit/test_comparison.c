@@ -113,6 +113,16 @@ static void values_have_units(void **state)
 	comparison.measures[0].paired.first = 2500;
 	assert_said(&comparison, "wall              2.50 ms ");
 	assert_said(&comparison, "text         server: 10.0 MiB of 12.0 MiB on huge pages (file), held for 4.2 ms\n");
+	/* With a library's text that is prepared, and data beside the text: never more text than there is. */
+	comparison.reported[0].huge_bytes = 14 * MIB;
+	comparison.reported[0].prepared_bytes = 30 * MIB;
+	assert_said(&comparison,
+	            "text         server: 12.0 MiB of 12.0 MiB on huge pages (file), 30.0 MiB of libraries "
+	            "prepared, held for 4.2 ms\n");
+	comparison.reported[0].backing[0] = '\0';
+	comparison.reported[0].huge_bytes = 0;
+	assert_said(&comparison, "server: 0 B of 12.0 MiB on huge pages, 30.0 MiB of libraries prepared, held ");
+	comparison.reported[0].prepared_bytes = 0;
 	snprintf(comparison.reported[0].outcome, sizeof comparison.reported[0].outcome, "skipped");
 	snprintf(comparison.reported[0].reason, sizeof comparison.reported[0].reason, "text-small: 1.0 MiB");
 	comparison.reported[0].huge_bytes = 0;
