@@ -115,16 +115,14 @@ static bool parse_seconds(const char *word, double *out)
 	return true;
 }
 
-static int parse_pids(struct advise *advise, int argc, char **argv)
+static int add_pid(struct advise *advise, const char *self, const char *word)
 {
-	for (int i = optind; i < argc; i++) {
-		pid_t pid = ctl_pid(argv[i]);
-		if (!pid)
-			return ctl_wrong_usage(argv[0], "'%s' is no PID; a COMMAND stands behind --", argv[i]);
-		if (advise->pid_count == PIDS_MAX)
-			return ctl_wrong_usage(argv[0], "more than %d PIDs", PIDS_MAX);
-		advise->pids[advise->pid_count++] = pid;
-	}
+	pid_t pid = ctl_pid(word);
+	if (!pid)
+		return ctl_wrong_usage(self, "'%s' is no PID; a COMMAND stands behind --", word);
+	if (advise->pid_count == PIDS_MAX)
+		return ctl_wrong_usage(self, "more than %d PIDs", PIDS_MAX);
+	advise->pids[advise->pid_count++] = pid;
 	return CTL_OK;
 }
 
@@ -136,8 +134,13 @@ int ctl_advise(int argc, char **argv)
 	                                      {NULL, 0, NULL, 0}};
 	struct advise advise = {.seconds = SECONDS_DEFAULT};
 	int option;
-	while ((option = getopt_long(argc, argv, "+hs:", known, NULL)) != -1) {
+	/* Options may stand behind PIDs, but those behind -- are COMMAND's. */
+	while ((option = getopt_long(argc, argv, "-hs:", known, NULL)) != -1) {
 		switch (option) {
+		case 1: /* no option */
+			if (add_pid(&advise, argv[0], optarg) != CTL_OK)
+				return CTL_USAGE;
+			break;
 		case 's':
 			if (!parse_seconds(optarg, &advise.seconds))
 				return ctl_wrong_usage(argv[0], "--seconds takes 0.1 to 3600, not '%s'", optarg);
@@ -147,10 +150,7 @@ int ctl_advise(int argc, char **argv)
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (optind == argc)
+	if ((optind < argc) == (advise.pid_count > 0))
 		return ctl_wrong_usage(argv[0], "it takes PIDs, or -- and a COMMAND");
-	if (strcmp(argv[optind - 1], "--") == 0)
-		return advise_command(&advise, argv + optind);
-	int wrong = parse_pids(&advise, argc, argv);
-	return wrong ? wrong : watch_and_tell(&advise);
+	return optind < argc ? advise_command(&advise, argv + optind) : watch_and_tell(&advise);
 }

@@ -73,7 +73,7 @@ int ctl_explain(int argc, char **argv)
 	struct error err = {0};
 	char unit[UNIT_NAME_MAX + 1];
 	const char *user = NULL;
-	for (int option; (option = getopt_long(argc, argv, "+h", known, NULL)) != -1;) {
+	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
 		switch (option) {
 		case 'p': request.policy_file = optarg; break;
 		case 'b': request.overrides.backing = optarg; break;

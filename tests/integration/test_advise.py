@@ -132,6 +132,19 @@ def test_wrong_usage(hugexecctl, words):
     assert (done.returncode, done.stdout) == (2, "") and done.stderr
 
 
+@pytest.mark.parametrize("words, status", [(["1", "--help"], 0), (["-s", "1", "2147483647", "--json"], 1), (["2147483647", "--seconds=0.1"], 1),
+                                           (["1", "--nonsense"], 2), (["1", "--", "true"], 2), (["1", "2", "x", "--json"], 2)])
+def test_options_behind_a_pid(hugexecctl, words, status):
+    done = run([hugexecctl, "advise", *words])
+    assert done.returncode == status and (status != 0 or done.stdout.startswith("Usage: ")), done.stderr
+    assert status != 1 or done.stderr == "hugexecctl: there is no such process\n"
+
+
+def test_options_of_the_command_are_its_own(hugexecctl):
+    done = run([hugexecctl, "advise", "-s0.1", "--", "/no/such/program", "--help"])
+    assert (done.returncode, done.stderr) == (1, "hugexecctl: /no/such/program: No such file or directory\n")
+
+
 def test_what_is_not_there(hugexecctl):
     done = run([hugexecctl, "advise", "2147483647"])
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "hugexecctl: there is no such process\n")

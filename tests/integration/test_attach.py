@@ -242,7 +242,7 @@ def test_libraries(busy, attach):
 
 
 @pytest.mark.parametrize("how", ["pie", "library"])
-def test_a_second_time(busy, attach, how):
+def test_a_second_time(busy, attach, hugexecctl, write_policy, how):
     """What is on huge pages already is left as it is, and that is said."""
     with running([busy(how), "work"]) as process:
         status, first, _ = attach(process.pid, policy_with(libraries=True))
@@ -252,6 +252,8 @@ def test_a_second_time(busy, attach, how):
         assert status == 0 and second["outcome"] == "remapped" and second["huge_bytes"] == first["huge_bytes"], second
         said = second["reason"] or next(each["reason"] for each in second["objects"] if each["huge_bytes"])
         assert said.startswith("already-huge: "), second
+        done = run([hugexecctl, "attach", f"--policy={write_policy(policy_with(libraries=True))}", process.pid])
+        assert done.returncode == 0 and (how == "library" or "on huge pages already" in done.stdout), done.stdout
         assert before == [(m["start"], m["path"]) for m in smaps(process.pid)]
         end_well(process)
 

@@ -40,6 +40,13 @@ def test_a_wrapper_is_not_said_to_be_followed_further_than_it_is(hugexec, hugexe
     assert says in read_report(report)[-1]["reason"], read_report(report)
 
 
+def test_options_behind_the_program(hugexecctl, write_policy, bigtext):
+    policy = write_policy({"version": 1, "rules": [{"match": {}}]})
+    done = run([hugexecctl, "explain", bigtext(4), "--json", f"--policy={policy}"])
+    assert done.returncode == 0 and json.loads(done.stdout)["version"] == 1, done.stderr
+    assert run([hugexecctl, "explain", bigtext(4), "--help"]).stdout.startswith("Usage: ")
+
+
 def test_explain_names_the_rule(hugexecctl, write_policy, bigtext):
     program = bigtext(8)
     policy = write_policy({"version": 1, "rules": [

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lib.confinement import cgroup, joining, seccomp_filter
-from lib.helper_daemon import KILLS_PTRACE, asking
+from lib.helper_daemon import KILLS_PTRACE, REFUSED, Client, asking, credentials, files, request
 from lib.machine import MIB, take_hugetlb_pool
 from lib.policies import ALL, policy_with
 from lib.probes import run_probe
@@ -56,6 +56,16 @@ def test_text_is_huge(start_daemon, hugexec_command, bigtext, mark):
     assert status_of(process.pid)["TracerPid"] == "0"
     assert marked(mark) == [process.pid]
     assert not any("socket" in os.readlink(fd) for fd in pathlib.Path(f"/proc/{process.pid}/fd").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a /run of its own")
+def test_switched_off_for_the_host(start_daemon):
+    """As long as /run/hugexec/disabled is there, it refuses whoever asks, and says why."""
+    script = 'mount -t tmpfs tmpfs /run && mkdir /run/hugexec && touch /run/hugexec/disabled && exec "$@"'
+    daemon = start_daemon(prefix=["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+    with Client(daemon.path) as client, open(os.pidfd_open(os.getpid()), "rb") as own:
+        said = client.ask(request(), credentials(), files(own.fileno()))
+    assert said[:2] == (REFUSED, "switched-off") and "/run/hugexec/disabled" in said[2], said
 
 
 @pytest.mark.parametrize("backing", ["file", "thp"])

@@ -55,6 +55,15 @@ def contained():
         process.stdout.close()
 
 
+def test_switched_off_for_the_host(hook, contained):
+    """As long as /run/hugexec/disabled is there, the hook tells of nobody, and traces nobody."""
+    text = json.dumps(state(contained)).encode()
+    done, lines = hook(text, before=["sh", "-c", 'mkdir -p /run/hugexec && touch /run/hugexec/disabled && exec "$@"', "sh"])
+    assert (done.returncode, done.stderr, tracers()) == (0, b"", []), lines
+    hook.host.run(["rm", "/run/hugexec/disabled"], check=True)
+    assert hook(text)[0].returncode == 0 and tracers()
+
+
 def state(pid, bundle="/nowhere", **changes):
     return {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": pid, "bundle": str(bundle),
             "annotations": OPTED_IN, **changes}

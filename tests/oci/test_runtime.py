@@ -123,6 +123,17 @@ def test_create_adds_the_hook_once_and_keeps_all_else(make_box, bin_folder, bund
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
 
 
+def test_switched_off_for_the_host(make_box, bin_folder, bundle):
+    """As long as /run/hugexec/disabled is there, a bundle stays as it is."""
+    before = (bundle / "config.json").read_bytes()
+    sandbox = make_box()
+    create = [bin_folder / "hugexec-runtime", "--runtime", bin_folder / "tells", "create", "-b", bundle, "id"]
+    sandbox.run(["sh", "-c", "mkdir /run/hugexec && touch /run/hugexec/disabled"], check=True)
+    assert sandbox.run(create).returncode == 0 and (bundle / "config.json").read_bytes() == before
+    sandbox.run(["rm", "/run/hugexec/disabled"], check=True)
+    assert sandbox.run(create).returncode == 0 and "hooks" in config_of(bundle)
+
+
 @pytest.mark.parametrize("verb", ["start", "state", "delete", "kill", "exec", "--version", "--help", None])
 def test_other_verbs_change_nothing(make_box, bin_folder, bundle, verb):
     before = (bundle / "config.json").read_bytes()
