@@ -20,7 +20,7 @@ bool aside_is_possible(void);
 /*
  * Run WORK(CONTEXT) in a child, TIMEOUT_MS at most, or until the process of WATCHED_PIDFD (-1: none) has ended. The
  * caller must have no other thread. Returns what WORK does (0 to 255); -1 with errno if that is not known: EAGAIN
- * (there is no child to be had), ETIMEDOUT (it was killed for its time or because WATCHED_PIDFD has ended), ECHILD (it
+ * (no child can be started), ETIMEDOUT (it was killed for its time or because WATCHED_PIDFD has ended), ECHILD (it
  * was killed by somebody else).
  */
 int aside(int (*work)(void *context), void *context, int timeout_ms, int watched_pidfd);

@@ -22,5 +22,5 @@ int say(int fd, const void *data, size_t bytes, int timeout_ms);
 
 #define SAY_MS 500
 
-/* A formatted line to FD, by a child if one is to be had; what is too long is cut, errors are nobody's business. */
+/* A formatted line to FD, by a child if one can be started; what is too long is cut, errors are nobody's business. */
 void say_line(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));

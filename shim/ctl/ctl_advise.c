@@ -27,7 +27,7 @@
 static const char help[] = "Usage: hugexecctl advise [OPTIONS] PID...\n"
                            "       hugexecctl advise [OPTIONS] -- COMMAND [ARG...]\n"
                            "Should it be run under hugexec? Watch the processes PID and their children, or\n"
-                           "COMMAND, without stopping them, and hold the text that they touch against what\n"
+                           "COMMAND, without stopping them, and compare the text that they touch with what\n"
                            "this processor's TLB holds. With hardware counters they decide; without, the\n"
                            "instruction pointer is sampled 500 times a second. Watch under usual load.\n"
                            "\n"
@@ -57,9 +57,8 @@ static int watch_and_tell(const struct advise *advise)
 			fputs("hugexecctl: there is no such process\n", stderr);
 		else
 			fprintf(stderr,
-			        "hugexecctl: perf_event_open(2): %s; root may look, or who a "
-			        "kernel.perf_event_paranoid of 2 "
-			        "or less lets\n",
+			        "hugexecctl: perf_event_open(2): %s; run it as root, or set "
+			        "kernel.perf_event_paranoid to 2 or less\n",
 			        strerror(errno));
 		return CTL_NO;
 	}

@@ -21,7 +21,7 @@
 static const char help[] = "Usage: hugexecctl check [FILE...]\n"
                            "Validate policy files, or without FILE all of the host's policy as hugexec would\n"
                            "read it. Each valid file is listed with its number of rules. On standard error\n"
-                           "stand all mistakes of the others, FILE:LINE:COLUMN: what is wrong, and warnings:\n"
+                           "are all mistakes of the others, FILE:LINE:COLUMN: what is wrong, and warnings:\n"
                            "rules that never match, users that this host does not have, settings without\n"
                            "effect.\n"
                            "\n"

@@ -151,14 +151,14 @@ static void look_at_helper(struct doctor *doctor)
 		fact(doctor, "tracing", "hugexecd", MARK_FACT, "is not asked: HUGEXEC_HELPER=off");
 	else if (helper_is_there())
 		fact(doctor, "tracing", "hugexecd", MARK_GOOD,
-		     "its socket can be reached: it traces what may not be from inside");
+		     "its socket can be reached: it traces programs that may not be traced from inside");
 	else if (access(path, F_OK) == 0)
 		findings_add(&doctor->findings, "tracing", "hugexecd", MARK_BAD,
-		             "its socket is there, but this user may not write to it",
+		             "its socket exists, but this user may not write to it",
 		             "SocketMode= and SocketGroup= of hugexecd.socket say who may");
 	else
 		findings_add(&doctor->findings, "tracing", "hugexecd", MARK_FACT,
-		             "no socket: what may not be traced from inside stays on small pages",
+		             "no socket: programs that may not be traced from inside stay on small pages",
 		             "systemctl enable --now hugexecd.socket, for units that filter system calls");
 }
 

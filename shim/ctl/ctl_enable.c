@@ -105,7 +105,7 @@ static int validate(const char *unit, const char *text, struct error *err)
 		if (status != 0 && status != 127 && verify(unit, NULL, fileno(output)) == 0) {
 			ssize_t got = pread(fileno(output), said, sizeof said - 1, 0);
 			said[got > 0 ? got : 0] = '\0';
-			result = error_set(err, REASON_VERIFY, "systemd does not take the drop-in: %s", said);
+			result = error_set(err, REASON_VERIFY, "systemd rejects the drop-in: %s", said);
 		}
 	}
 	drop_in_remove(&trial, NULL);
@@ -198,7 +198,8 @@ static int put(sd_bus *bus, const struct unit *unit, const struct exec_commands 
 		result = unit_read_commands(bus, unit, &got, err);
 	if (result == 0 && !exec_commands_equal(&got, meant))
 		result = error_set(err, REASON_NOT_TAKEN,
-		                   "systemd reads another ExecStart= from %s; has another drop-in the last word?",
+		                   "systemd reads another ExecStart= from %s: if another drop-in has the last word, "
+		                   "remove its ExecStart=",
 		                   drop_in->path);
 	exec_commands_free(&got);
 	if (result < 0) {

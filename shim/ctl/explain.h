@@ -14,7 +14,7 @@ void explain_plan(struct explanation *explanation);
 struct conclusion {
 	enum verdict remaps;           /* text would come on huge pages */
 	enum libraries_hope libraries; /* what may, if its own text would not */
-	enum verdict starts; /* the program would be started; not if on_error is "fail" and its text cannot be had */
+	enum verdict starts; /* the program would be started; not if on_error is "fail" and its text stays small */
 	struct error reason; /* why (its own) text would not, or that is not known; the word is a launch's */
 };
 

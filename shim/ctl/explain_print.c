@@ -178,12 +178,11 @@ static void print_conclusion(const struct explanation *explanation)
 	               is_nothing_to_do(&conclusion.reason);
 	if (explanation->program.kind == PROGRAM_FOREIGN)
 		explain_line("next",
-		             "an emulator that binfmt_misc may have for it is decided about as a script's interpreter");
+		             "an emulator that binfmt_misc may have for it is judged as a script's interpreter");
 	else if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follow != FOLLOW_NONE)
-		explain_line("next",
-		             explanation->follow == FOLLOW_EXEC
-		                 ? "the program that it executes in its place is decided about in the same way"
-		                 : "the programs that it and its children execute are decided about in the same way");
+		explain_line("next", explanation->follow == FOLLOW_EXEC
+		                         ? "the program that it executes in its place is judged in the same way"
+		                         : "the programs that it and its children execute are judged in the same way");
 }
 
 void explain_print(const struct explanation *explanation)

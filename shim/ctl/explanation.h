@@ -21,7 +21,7 @@ struct backing_outlook {
 	enum verdict verdict;  /* unknown: only the program's start would tell */
 	uint64_t bytes;        /* at most on huge pages by it */
 	uint64_t copied_bytes; /* and so much more in a private copy (coverage "full") */
-	struct error reason;   /* set if it does not work, or that is not known, or some of it cannot be had */
+	struct error reason;   /* set if it does not work, or that is not known, or some of it does not work */
 	char note[256];        /* how it is known that it works; "" */
 };
 

@@ -51,7 +51,7 @@ static int parse_line(const struct place *place, char *line, struct pool_request
 	if (size_parse(size, &out->page_bytes) < 0 || out->page_bytes < 64 * KIB || out->page_bytes % KIB)
 		return complain(place, err, "not the size of a huge page, such as 2M", size);
 	if (!pages || parse_number(pages, POOL_PAGES_MAX, &out->pages) < 0)
-		return complain(place, err, "a number of pages is to follow the size", pages);
+		return complain(place, err, "expected the number of pages after the size", pages);
 	if (node && (strncmp(node, "node=", 5) != 0 || parse_number(node + 5, NODE_MAX, &number) < 0))
 		return complain(place, err, "expected node=NUMBER", node);
 	if (more)
@@ -86,7 +86,8 @@ int pool_parse(const char *text, const char *name, struct pool_request requests[
 			return -1;
 		for (int i = 0; i < count; i++) {
 			if (clashes(&requests[i], &requests[count]))
-				return complain(&place, err, "an earlier line is about the same pages", NULL);
+				return complain(&place, err, "an earlier line asks for the same pages; remove one",
+				                NULL);
 		}
 		count++;
 	}

@@ -185,7 +185,7 @@ static int parse_count(const char *text, unsigned min, unsigned max, unsigned *o
 	errno = 0;
 	unsigned long value = strtoul(text, &end, 10);
 	if (errno || *end || end == text || *text == '-' || value < min || value > max) {
-		fprintf(stderr, "hugexecd: %s: a number from %u to %u is wanted\n", text, min, max);
+		fprintf(stderr, "hugexecd: %s: expected a number from %u to %u\n", text, min, max);
 		return -1;
 	}
 	*out = (unsigned)value;
@@ -221,7 +221,7 @@ static enum parsed parse_options(int argc, char **argv, struct server *server)
 		}
 	}
 	if (result == 0 && optind < argc)
-		fprintf(stderr, "hugexecd: '%s': it takes options only\n", argv[optind]);
+		fprintf(stderr, "hugexecd: unexpected argument '%s'\n", argv[optind]);
 	if (result < 0 || optind < argc) {
 		fputs("Try 'hugexecd --help'.\n", stderr);
 		return PARSED_WRONG;

@@ -38,7 +38,7 @@ int host_hugetlb_headroom(pid_t pid, uint64_t page_bytes, uint64_t *out_bytes);
 uint64_t host_memory_available(void);
 
 /*
- * Whether BYTES more memory, charged to PID, can be had without somebody having to give memory up: below all its
+ * Whether BYTES more memory, charged to PID, can be had without the kernel having to reclaim any: below all its
  * cgroup's limits, and of the machine's. Returns 0, or -1 with ERR word "memory-limit", which says that WHAT needs it.
  */
 int host_check_memory(pid_t pid, uint64_t bytes, const char *what, struct error *err);

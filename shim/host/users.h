@@ -11,6 +11,6 @@
 
 /*
  * Look NAME up, TIMEOUT_MS at most. Returns 1 with *UID; 0 if there is no such user; -1 if nobody could tell in
- * time, or there is no child to be had.
+ * time, or no child can be started.
  */
 int host_user(const char *name, int timeout_ms, uid_t *uid);

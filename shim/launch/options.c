@@ -14,7 +14,7 @@
 
 static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
                            "Run COMMAND with its machine code on huge pages, as the policy says. COMMAND\n"
-                           "runs in this very process; whatever cannot be done, it runs as if hugexec were\n"
+                           "runs in this very process; if a step fails, it runs as if hugexec were\n"
                            "not there.\n"
                            "\n"
                            "  --policy=FILE    read this policy instead of the host's\n"

@@ -206,7 +206,7 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 		                 "the kernel gives programs no vDSO to run a system call from; boot it without vdso=0");
 	if (has_other_threads())
 		return error_set(err, REASON_PRELOADED_THREADS,
-		                 "a library that LD_PRELOAD loads into hugexec has started a thread");
+		                 "a library in LD_PRELOAD has started a thread; run hugexec without it");
 	if (!aside_is_possible())
 		return error_set(err, REASON_PID_NAMESPACE, "a tracer would be PID 1 of a new PID namespace");
 	job->shared = mmap(NULL, sizeof *job->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

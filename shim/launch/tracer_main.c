@@ -54,7 +54,7 @@ static int check_files(struct error *err)
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_NEEDED)
 		return 0;
-	return error_set(err, REASON_FD_LIMIT, "RLIMIT_NOFILE allows %ju open files, the tracer needs %d",
+	return error_set(err, REASON_FD_LIMIT, "RLIMIT_NOFILE allows %ju open files, the tracer needs %d: raise it",
 	                 (uintmax_t)limit.rlim_cur, FILES_NEEDED);
 }
 

@@ -95,7 +95,7 @@ static int open_remote(pid_t pid, const struct mapping *mapping, bool is_program
 		                       "%s, which another computer or a process serves", mapping->path);
 	if (!look_at(there, "", &about) || about.stx_ino != mapping->inode ||
 	    about.stx_dev_major != mapping->dev_major || about.stx_dev_minor != mapping->dev_minor)
-		return error_set(err, REASON_TEXT_UNREADABLE, "%s is another file by now", mapping->path);
+		return error_set(err, REASON_TEXT_UNREADABLE, "%s was replaced meanwhile", mapping->path);
 	return steal_fd(&there);
 }
 
@@ -151,7 +151,7 @@ static int open_by_path(pid_t pid, const struct mapping *mapping, struct error *
 	if (there < 0)
 		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "%s", mapping->path);
 	if (fstat(there, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != mapping->inode)
-		return error_set(err, REASON_TEXT_UNREADABLE, "%s is another file by now", mapping->path);
+		return error_set(err, REASON_TEXT_UNREADABLE, "%s was replaced meanwhile", mapping->path);
 	if (file_view_open(&view, pid, err) < 0)
 		return -1;
 	int fd = file_view_reopen(&view, there);
@@ -177,7 +177,7 @@ int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, 
 		return -1;
 	int result = identify(fd, &file, err);
 	if (result == 0 && !mapping_same_file(&file, mapping))
-		result = error_set(err, REASON_TEXT_UNREADABLE, "%s is another file by now", mapping->path);
+		result = error_set(err, REASON_TEXT_UNREADABLE, "%s was replaced meanwhile", mapping->path);
 	if (result == 0)
 		return fd;
 	close(fd);

@@ -53,7 +53,7 @@ static void scan(const char *text, size_t bytes, struct findings *found)
 		else if (c == '\'')
 			at = mistake(found, at - 1, "strings stand in double quotes");
 		else if (c == 'N' || c == 'I')
-			at = mistake(found, at - 1, "NaN and Infinity are no JSON");
+			at = mistake(found, at - 1, "NaN and Infinity are not JSON");
 		else if (c == '.' && !isdigit((unsigned char)text[at]))
 			at = mistake(found, at, "expected a digit behind the point");
 	}

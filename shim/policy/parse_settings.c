@@ -30,7 +30,7 @@ static int parse_size(const struct parser *parser, const struct json_place *plac
 	const char *text = json_object_get_string(value);
 	size_t digits = strspn(text, "0123456789");
 	if (digits > (text[digits] ? 7 : 15) || size_parse(text, out) < 0)
-		return complain(parser, place, JSON_AT_VALUE, "\"%.32s\" is no size; expected %s", text, expected);
+		return complain(parser, place, JSON_AT_VALUE, "\"%.32s\" is not a size; expected %s", text, expected);
 	return 0;
 }
 

@@ -51,7 +51,8 @@ int tracee_check_proc(struct error *err)
 	snprintf(own, sizeof own, "%d", (int)getpid());
 	if (readlink("/proc/self", shown, sizeof shown - 1) > 0 && strcmp(own, shown) == 0)
 		return 0;
-	return error_set(err, REASON_NO_PROC, "/proc is that of another PID namespace");
+	return error_set(err, REASON_NO_PROC,
+	                 "/proc shows another PID namespace; mount -t proc proc /proc in this one");
 }
 
 int tracee_refused(struct error *err, int errnum, pid_t tid)

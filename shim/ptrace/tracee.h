@@ -151,7 +151,7 @@ int tracee_hold_is_over(const struct tracee *tracee, struct error *err);
 
 /*
  * Have a child (base/aside.h) do WORK(CONTEXT), which returns 0, or -1 with ERR, as long as TRACEE may be held, and
- * lives; in place if there is no child to be had. Returns 0; -1 with ERR: WORK's, or words "hold-timeout",
+ * lives; in place if no child can be started. Returns 0; -1 with ERR: WORK's, or words "hold-timeout",
  * "address-space-limit", or "remap" if the child was killed.
  */
 int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, struct error *err), void *context,

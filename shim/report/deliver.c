@@ -235,7 +235,7 @@ static int open_living(pid_t pid)
 }
 
 /*
- * Have a child write to one place: a disk may keep it for ever. If there is no child to be had, as far as can be
+ * Have a child write to one place: a disk may keep it for ever. If no child can be started, as far as can be
  * done without waiting for long; but not with a client's files. Returns 0 or an errno value.
  */
 static int tell(struct telling *telling, int (*write)(void *context))

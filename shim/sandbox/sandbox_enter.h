@@ -17,7 +17,7 @@ enum { READER_EXIT_NOT_LOCKED = 3 };
 
 /*
  * Lock this process up, with MEMORY_BYTES of address space, for the parent whose pid is PARENT in decimal. Exits with
- * READER_EXIT_NOT_LOCKED if that is not to be had, or if the parent is another one.
+ * READER_EXIT_NOT_LOCKED if that is refused, or if the parent is another one.
  */
 void reader_lock_up(const char *parent, uint64_t memory_bytes);
 

@@ -51,7 +51,8 @@ static int wait_for(pid_t pid, pid_t tid, int64_t deadline_us, int *status, stru
 		if (got < 0 && errno != EINTR)
 			return is_alive(pid, tid) ? tracee_refused(err, EPERM, tid) : 0;
 		if (now_us() >= deadline_us)
-			return error_set(err, REASON_THREADS_BUSY, "thread %d cannot be stopped just now", (int)tid);
+			return error_set(err, REASON_THREADS_BUSY, "thread %d cannot be stopped just now; try again",
+			                 (int)tid);
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
 	}
 }
@@ -192,7 +193,7 @@ static int stop_others(struct tracee *tracee, struct error *err)
 	struct frozen *frozen = frozen_of(tracee);
 	/* One that did not stop the last time may do so at any moment, and is no longer known. */
 	if (frozen->failed)
-		return error_set(err, REASON_THREADS_BUSY, "not all its threads stopped in time");
+		return error_set(err, REASON_THREADS_BUSY, "not all its threads stopped in time; try again");
 	frozen->held_since_us = now_us();
 	bool stand = stop_all(frozen, err) == 0;
 	if (check_main(tracee, stand ? err : NULL) == 0 && stand) {

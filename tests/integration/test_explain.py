@@ -135,7 +135,7 @@ def test_explain_json_has_every_setting(hugexecctl, write_policy):
 
 
 def test_explain_says_what_may_follow(hugexecctl, write_policy, bigtext):
-    then = "decided about in the same way"
+    then = "judged in the same way"
     wrapper = write_policy({"version": 1, "rules": [{"match": {"exe": bigtext(8)}}]})
     assert then in run([hugexecctl, "explain", f"--policy={wrapper}", "env"]).stdout
     assert then not in run([hugexecctl, "explain", f"--policy={wrapper}", "--backing=thp", bigtext(8)]).stdout
@@ -152,7 +152,7 @@ def reason_of_launch(hugexec_run, command, policy, **options):
 
 def test_explain_follows_whom_a_launch_does(hugexecctl, hugexec_run, write_policy, bigtext, tmp_path):
     """Wrappers by their names, and scripts; whatever else no rule matches is let go."""
-    then, child = "decided about in the same way", bigtext(4)
+    then, child = "judged in the same way", bigtext(4)
     script = tmp_path / "script"
     script.write_text(f"#!{bigtext(12)} spawns {child}\n")
     script.chmod(0o755)
@@ -197,7 +197,7 @@ def test_explain_a_program_of_another_kind(hugexecctl, hugexec_run, write_policy
         said = explain(hugexecctl, write_policy(policy), foreign)
         assert said["reason"] == reason and reason.startswith("not-native") and said["backings"] == []
         text = run([hugexecctl, "explain", f"--policy={write_policy(policy)}", foreign]).stdout
-        assert "should work" not in text and "emulator" in text and "decided about in the same way" not in text and "slots" not in text
+        assert "should work" not in text and "emulator" in text and "judged in the same way" not in text and "slots" not in text
 
 
 def test_rule_that_leaves_everything_alone(hugexecctl, hugexec_run, write_policy, tmp_path):

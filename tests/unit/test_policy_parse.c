@@ -40,11 +40,11 @@ static const struct {
     {RULE("\"x\":1"), "p.json:4:3: unknown key \"x\", expected one of name, match, action, min_text"},
     {RULE("\"name\":1"), "p.json:4:10: expected a string"},
     {RULE("\"action\":\"Skip\""), "p.json:4:12: \"Skip\" is not one of"},
-    {RULE("\"min_text\":\"2X\""), "p.json:4:14: \"2X\" is no size; expected a size"},
+    {RULE("\"min_text\":\"2X\""), "p.json:4:14: \"2X\" is not a size; expected a size"},
     {RULE("\"min_text\":-1"), "p.json:4:14: expected a size"},
     {RULE("\"min_text\":1.5"), "p.json:4:14: expected a size"},
     {RULE("\"min_text\":true"), "p.json:4:14: expected a size"},
-    {RULE("\"max_text\":\"99999999T\""), "p.json:4:14: \"99999999T\" is no size"},
+    {RULE("\"max_text\":\"99999999T\""), "p.json:4:14: \"99999999T\" is not a size"},
     /* json-c 0.17 and later say so themselves, and where it ends. */
     {RULE("\"max_text\":99999999999999999999"), JSON_C_VERSION_NUM < (17 << 8)
                                                     ? "p.json:4:14: expected a size"
@@ -118,8 +118,8 @@ static void json_that_is_none(void **state)
 		const char *text, *message;
 	} cases[] = {
 	    {"{'version':1}", "p.json:1:2: strings stand in double quotes"},
-	    {"{\"version\":NaN}", "p.json:1:12: NaN and Infinity are no JSON"},
-	    {"{\"version\":-Infinity}", "p.json:1:13: NaN and Infinity are no JSON"},
+	    {"{\"version\":NaN}", "p.json:1:12: NaN and Infinity are not JSON"},
+	    {"{\"version\":-Infinity}", "p.json:1:13: NaN and Infinity are not JSON"},
 	    {"{\"version\":1.}", "p.json:1:14: expected a digit"},
 	    {"{\"version\":1,\"$schema\":\"a\tb\"}", "p.json:1:26: a control character in a string"},
 	    {"{\"version\":1,\"$schema\":\"a\nb\"}", "p.json:1:26: a control character in a string"},

@@ -40,18 +40,18 @@ static void refuses(void **state)
 	static const struct {
 		const char *text, *detail;
 	} cases[] = {
-	    {"2M\n", "f:1: a number of pages is to follow the size"},
+	    {"2M\n", "f:1: expected the number of pages after the size"},
 	    {"\n2 512\n", "f:2: not the size of a huge page, such as 2M: 2"},
 	    {"2X 512", "f:1: not the size of a huge page, such as 2M: 2X"},
-	    {"2M -1", "f:1: a number of pages is to follow the size: -1"},
-	    {"2M 1e3", "f:1: a number of pages is to follow the size: 1e3"},
-	    {"2M 99999999999999999999", "f:1: a number of pages is to follow the size: 99999999999999999999"},
+	    {"2M -1", "f:1: expected the number of pages after the size: -1"},
+	    {"2M 1e3", "f:1: expected the number of pages after the size: 1e3"},
+	    {"2M 99999999999999999999", "f:1: expected the number of pages after the size: 99999999999999999999"},
 	    {"2M 1 node=x", "f:1: expected node=NUMBER: node=x"},
 	    {"2M 1 node=5000", "f:1: expected node=NUMBER: node=5000"},
 	    {"2M 1 0", "f:1: expected node=NUMBER: 0"},
 	    {"2M 1 node=0 x", "f:1: more words than SIZE PAGES node=NUMBER: x"},
-	    {"2M 1\n2M 2", "f:2: an earlier line is about the same pages"},
-	    {"2M 1\n2048K 2 node=1", "f:2: an earlier line is about the same pages"},
+	    {"2M 1\n2M 2", "f:2: an earlier line asks for the same pages; remove one"},
+	    {"2M 1\n2048K 2 node=1", "f:2: an earlier line asks for the same pages; remove one"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct error err = {0};

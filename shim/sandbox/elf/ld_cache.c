@@ -108,7 +108,7 @@ void ld_cache_open(struct ld_cache *cache, const char *bytes, size_t size)
 	find_levels(cache, header.extension_off);
 }
 
-/* The level that ENTRY is for, LOADER_LEVELS for any processor's; -1 for one that is not to be had. */
+/* The level that ENTRY is for, LOADER_LEVELS for any processor's; -1 for one that this processor lacks. */
 static int level_of(const struct ld_cache *cache, const struct new_entry *entry, unsigned level)
 {
 	static const char *const names[] = {LOADER_LEVEL_NAMES};

@@ -8,7 +8,7 @@
 
 /* What the words of a list stand for. */
 struct path_words {
-	const char *origin; /* $ORIGIN; NULL: not to be had, and elements with it are passed over */
+	const char *origin; /* $ORIGIN; NULL: unknown, and elements with it are passed over */
 	const char *folder; /* where a relative path begins; "": not known, and these are passed over */
 	bool is_musl;       /* $LIB and $PLATFORM are no words, and an empty element is no folder */
 };
