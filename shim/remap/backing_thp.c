@@ -19,6 +19,7 @@
 #include "remap/populate.h"
 
 #define COLLAPSE_TRIES 5
+#define SHMEM_SWITCH   "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 static unsigned thp_memfd_flags(uint64_t page_bytes)
 {
@@ -35,7 +36,7 @@ static int check_orders(struct error *err)
 	char chosen[16];
 	if (populate_knows_advice(MADV_COLLAPSE))
 		return 0;
-	host_switch("/sys/kernel/mm/transparent_hugepage/shmem_enabled", chosen, sizeof chosen);
+	host_switch(SHMEM_SWITCH, chosen, sizeof chosen);
 	if (chosen[0] && strcmp(chosen, "never") != 0 && strcmp(chosen, "deny") != 0)
 		return 0;
 	return error_set(err, REASON_THP_REFUSED,
@@ -79,6 +80,11 @@ static int collapse_ended(int errnum, int64_t disabled, struct error *err)
 		                 "the process has switched huge pages off for itself (PR_SET_THP_DISABLE)");
 	if (errnum == ENOMEM)
 		return error_set_errno(err, errnum, REASON_THP_REFUSED, "no huge page could be allocated");
+	char chosen[16];
+	host_switch(SHMEM_SWITCH, chosen, sizeof chosen);
+	if (strcmp(chosen, "deny") == 0)
+		return error_set(err, REASON_THP_REFUSED,
+		                 "transparent_hugepage/shmem_enabled is deny; it would have to be never, or advise");
 	return error_set_errno(err, errnum, REASON_THP_REFUSED, "MADV_COLLAPSE of a memfd");
 }
 

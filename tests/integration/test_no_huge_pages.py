@@ -105,7 +105,7 @@ def test_thp_never(hugexec_run, bigtext):
 @pytest.mark.alone
 def test_thp_denied_for_shared_memory(check):
     with switched("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "deny"):
-        check("thp-refused", "thp")
+        check("thp-refused", "thp", detail="shmem_enabled is deny")
 
 
 def test_memory_cgroup_limit_of_what_is_not_in_memory(hugexec_command, hugexecctl, write_policy, bigtext, huge_ext4):
