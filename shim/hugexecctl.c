@@ -18,9 +18,10 @@ static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"check", ctl_check},     {"explain", ctl_explain}, {"doctor", ctl_doctor},   {"status", ctl_status},
-    {"metrics", ctl_metrics}, {"attach", ctl_attach},   {"warm", ctl_warm},       {"enable", ctl_enable},
-    {"disable", ctl_disable}, {"pool", ctl_pool},       {"compare", ctl_compare}, {"advise", ctl_advise},
+    {"check", ctl_check},     {"explain", ctl_explain}, {"doctor", ctl_doctor}, {"status", ctl_status},
+    {"metrics", ctl_metrics}, {"attach", ctl_attach},   {"warm", ctl_warm},     {"enable", ctl_enable},
+    {"disable", ctl_disable}, {"list", ctl_list},       {"pool", ctl_pool},     {"compare", ctl_compare},
+    {"advise", ctl_advise},
 };
 
 static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
@@ -35,14 +36,15 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  compare COMMAND    run it plain and under hugexec: what does that bring?\n"
                            "  attach PID...      put the text of running processes on huge pages\n"
                            "  warm FILE...       have the page cache hold programs in huge pages beforehand\n"
-                           "  enable UNIT        start a systemd service through hugexec from now on\n"
-                           "  disable UNIT       start it without hugexec again\n"
+                           "  enable UNIT...     start systemd services through hugexec from now on\n"
+                           "  disable UNIT...    start them without hugexec again\n"
+                           "  list               enabled services, and what came of their last start\n"
                            "  pool [FILE]        reserve the huge pages that " POOL_CONF " asks for\n"
                            "\n"
                            "  -h, --help         this text; 'hugexecctl VERB --help' has a verb's options\n"
                            "  -V, --version      the version\n"
                            "\n"
-                           "advise, attach, compare, explain, doctor, status and warm take --json.\n"
+                           "advise, attach, compare, explain, doctor, list, status and warm take --json.\n"
                            "Exit status: 0; 1 if the answer is no; 2 for wrong usage.\n"
                            "\n"
                            "See also hugexec(1), hugexec-policy(5).\n";

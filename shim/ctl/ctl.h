@@ -22,6 +22,7 @@ int ctl_disable(int argc, char **argv);
 int ctl_doctor(int argc, char **argv);
 int ctl_enable(int argc, char **argv);
 int ctl_explain(int argc, char **argv);
+int ctl_list(int argc, char **argv);
 int ctl_metrics(int argc, char **argv);
 int ctl_pool(int argc, char **argv);
 int ctl_status(int argc, char **argv);

@@ -19,7 +19,7 @@
 #include "policy/policy.h"
 #include "tracer/exe_inspect.h"
 
-#define UNITS       "/etc/systemd/system"
+#define UNITS       "/run/systemd/generator"
 #define BEFORE_FILE 24 /* columns */
 
 static const char help[] = "Usage: hugexecctl warm [--json] FILE...\n"

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,38 +34,16 @@ void drop_in_locate(struct drop_in *drop_in, const char *folder, const char *uni
 	snprintf(drop_in->path, sizeof drop_in->path, "%s/%s.d/" DROP_IN_NAME, folder, unit);
 }
 
-char *drop_in_text(const char *body)
-{
-	char first[sizeof mark + 32], *text;
-	snprintf(first, sizeof first, mark, checksum(body));
-	return asprintf(&text, "%s%s", first, body) < 0 ? NULL : text;
-}
-
-/* Whether TEXT is what drop_in_text() makes of all that follows its first two lines. */
+/* Whether TEXT begins with the two lines that have the checksum of the others. */
 static bool is_ours(const char *text)
 {
+	char first[sizeof mark + 32];
 	const char *body = strchr(text, '\n');
 	body = body ? strchr(body + 1, '\n') : NULL;
-	cleanup_free char *expected = body ? drop_in_text(body + 1) : NULL;
-	return expected && strcmp(text, expected) == 0;
-}
-
-enum drop_in_state drop_in_look(const struct drop_in *drop_in, char **text)
-{
-	cleanup_free char *read = NULL;
-	struct stat st;
-	if (text)
-		*text = NULL;
-	if (lstat(drop_in->path, &st) < 0)
-		return errno == ENOENT || errno == ENOTDIR ? DROP_IN_NONE : DROP_IN_FOREIGN;
-	if (!S_ISREG(st.st_mode) || read_file_at(AT_FDCWD, drop_in->path, LIMIT_BYTES, &read, NULL) < 0)
-		return DROP_IN_FOREIGN;
-	enum drop_in_state state = is_ours(read) ? DROP_IN_OURS : DROP_IN_FOREIGN;
-	if (text) {
-		*text = read;
-		read = NULL;
-	}
-	return state;
+	if (!body)
+		return false;
+	snprintf(first, sizeof first, mark, checksum(body + 1));
+	return strncmp(text, first, strlen(first)) == 0 && text + strlen(first) == body + 1;
 }
 
 bool drop_in_is_ours(const char *path)
@@ -74,40 +51,23 @@ bool drop_in_is_ours(const char *path)
 	struct drop_in drop_in;
 	const char *slash = strrchr(path, '/');
 	snprintf(drop_in.path, sizeof drop_in.path, "%s", path);
-	return slash && strcmp(slash + 1, DROP_IN_NAME) == 0 && drop_in_look(&drop_in, NULL) == DROP_IN_OURS;
+	return slash && strcmp(slash + 1, DROP_IN_NAME) == 0 && drop_in_look(&drop_in) == DROP_IN_OURS;
 }
 
-static int write_new(const char *path, const char *text)
+enum drop_in_state drop_in_look(const struct drop_in *drop_in)
 {
-	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0)
-		return -1;
-	/* 0644 whatever the umask says: it is no secret, and systemctl cat reads it as a user. */
-	return fchmod(fd, 0644) < 0 || write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ? -1 : 0;
-}
-
-int drop_in_write(const struct drop_in *drop_in, const char *text, struct error *err)
-{
-	char temporary[sizeof drop_in->path + 32];
-	if (drop_in_look(drop_in, NULL) == DROP_IN_FOREIGN)
-		return error_set(err, REASON_DROP_IN, "%s was not written by hugexecctl, or changed since",
-		                 drop_in->path);
-	if (mkdir(drop_in->directory, 0755) < 0 && errno != EEXIST)
-		return error_set_errno(err, errno, REASON_DROP_IN, "%s", drop_in->directory);
-	/* systemd reads *.conf only, so a half-written one is no drop-in. */
-	snprintf(temporary, sizeof temporary, "%s.%d", drop_in->path, (int)getpid());
-	if (write_new(temporary, text) < 0 || rename(temporary, drop_in->path) < 0) {
-		int errnum = errno;
-		unlink(temporary);
-		rmdir(drop_in->directory);
-		return error_set_errno(err, errnum, REASON_DROP_IN, "%s", drop_in->path);
-	}
-	return 0;
+	cleanup_free char *read = NULL;
+	struct stat st;
+	if (lstat(drop_in->path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? DROP_IN_NONE : DROP_IN_FOREIGN;
+	if (!S_ISREG(st.st_mode) || read_file_at(AT_FDCWD, drop_in->path, LIMIT_BYTES, &read, NULL) < 0)
+		return DROP_IN_FOREIGN;
+	return is_ours(read) ? DROP_IN_OURS : DROP_IN_FOREIGN;
 }
 
 int drop_in_remove(const struct drop_in *drop_in, struct error *err)
 {
-	switch (drop_in_look(drop_in, NULL)) {
+	switch (drop_in_look(drop_in)) {
 	case DROP_IN_NONE: return 0;
 	case DROP_IN_FOREIGN:
 		return error_set(err, REASON_DROP_IN, "%s was not written by hugexecctl, or changed since",

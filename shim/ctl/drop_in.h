@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * drop_in.h - a file that hugexecctl writes below /etc/systemd/system, and knows again.
+ * drop_in.h - a file that hugexecctl enable of version 0.1 wrote below /etc/systemd/system, known again.
  *
  * Its first line has a checksum of the rest: a file without it, or whose rest is another one, is somebody else's, and
- * is neither written over nor removed.
+ * is not removed.
  */
 #pragma once
 
@@ -22,19 +22,12 @@ enum drop_in_state { DROP_IN_NONE, DROP_IN_OURS, DROP_IN_FOREIGN };
 /* The drop-in of UNIT (a unit's name) below FOLDER, "/etc/systemd/system". Nothing is looked at. */
 void drop_in_locate(struct drop_in *drop_in, const char *folder, const char *unit);
 
-/* Whose the file is. What cannot be read is foreign. *TEXT (may be NULL) gets its content, free() it; NULL for none. */
-enum drop_in_state drop_in_look(const struct drop_in *drop_in, char **text);
+/* Whose the file is. What cannot be read is foreign. */
+enum drop_in_state drop_in_look(const struct drop_in *drop_in);
 
 /* Whether the drop-in at PATH is one of ours. */
 bool drop_in_is_ours(const char *path);
 
-/* BODY with the line that makes it ours, in a fresh string (free() it); NULL when out of memory. */
-char *drop_in_text(const char *body);
-
-/* Write TEXT (of drop_in_text()) whole or not at all. Returns 0, or -1 with ERR "drop-in". Never over a foreign file.
- */
-int drop_in_write(const struct drop_in *drop_in, const char *text, struct error *err);
-
-/* Remove it, and its directory if that is empty then. Returns 0 (also if there is none), or -1 with ERR
+/* Remove it, and its directory where that is empty then. Returns 0 (also where there is none), or -1 with ERR
  * "drop-in". */
 int drop_in_remove(const struct drop_in *drop_in, struct error *err);

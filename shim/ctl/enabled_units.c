@@ -4,10 +4,13 @@
 #include "ctl/enabled_units.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -56,4 +59,29 @@ bool enabled_has(const char *folder, const char *unit)
 	char path[PATH_MAX];
 	snprintf(path, sizeof path, "%s/%s", folder, unit);
 	return access(path, F_OK) == 0;
+}
+
+int enabled_add(const char *folder, const char *unit, struct error *err)
+{
+	char path[PATH_MAX];
+	snprintf(path, sizeof path, "%s", folder);
+	char *last = strrchr(path, '/');
+	*last = '\0';
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return error_set_errno(err, errno, REASON_DROP_IN, "%s", path);
+	*last = '/';
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return error_set_errno(err, errno, REASON_DROP_IN, "%s", path);
+	snprintf(path, sizeof path, "%s/%s", folder, unit);
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	return fd < 0 ? error_set_errno(err, errno, REASON_DROP_IN, "%s", path) : 0;
+}
+
+int enabled_remove(const char *folder, const char *unit, struct error *err)
+{
+	char path[PATH_MAX];
+	snprintf(path, sizeof path, "%s/%s", folder, unit);
+	if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+		return error_set_errno(err, errno, REASON_DROP_IN, "%s", path);
+	return 0;
 }

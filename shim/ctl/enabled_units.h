@@ -20,3 +20,7 @@ bool enabled_is_name(const char *name);
 void enabled_each(void (*each)(void *context, const char *unit, bool runtime), void *context);
 
 bool enabled_has(const char *folder, const char *unit);
+
+/* Add UNIT to FOLDER, or take it away; what is so already is none the worse. Returns 0, or -1 with ERR "drop-in". */
+int enabled_add(const char *folder, const char *unit, struct error *err);
+int enabled_remove(const char *folder, const char *unit, struct error *err);

@@ -6,17 +6,15 @@
 
 #include "base/cleanup.h"
 
-#define UNESCAPED_INSTANCE "hugexec-template"
-
 static const struct {
-	const char *name, *prefix;
+	const char *name;
 	unsigned flag;
 } flags[] = {
-    {"ignore-failure", "-", EXEC_IGNORE_FAILURE},
-    {"no-env-expand", ":", EXEC_NO_ENV_EXPAND},
-    {"privileged", "+", EXEC_PRIVILEGED},
-    {"no-setuid", "!", EXEC_NO_SETUID},
-    {"ambient", "!!", EXEC_AMBIENT},
+    {"ignore-failure", EXEC_IGNORE_FAILURE},
+    {"no-env-expand", EXEC_NO_ENV_EXPAND},
+    {"privileged", EXEC_PRIVILEGED},
+    {"no-setuid", EXEC_NO_SETUID},
+    {"ambient", EXEC_AMBIENT},
 };
 
 unsigned exec_flag_of(const char *name)
@@ -74,13 +72,13 @@ static char *without_variables(const char *text)
 }
 
 /* Whether FROM can be prefixed at all. */
-static int check_command(const struct exec_command *from, const char *hugexec, struct error *err)
+static int check_command(const struct exec_command *from, const char *launcher, struct error *err)
 {
 	const char *name = from->argv[0];
 	if (!name)
 		return error_set(err, REASON_UNIT_UNFIT, "a command without a name");
-	if (strcmp(from->path, hugexec) == 0)
-		return error_set(err, REASON_UNIT_UNFIT, "%s is before the command already", hugexec);
+	if (strcmp(from->path, launcher) == 0)
+		return error_set(err, REASON_UNIT_UNFIT, "%s is before the command already", launcher);
 	/* A whole word "$NAME" becomes as many words as the variable has; in the middle of a word it is none. */
 	bool expands = !(from->flags & EXEC_NO_ENV_EXPAND) && strcmp(name, from->path) != 0;
 	if (expands && name[0] == '$' && name[1] != '$' && name[1] != '{')
@@ -88,8 +86,8 @@ static int check_command(const struct exec_command *from, const char *hugexec, s
 	return 0;
 }
 
-/* The words of FROM with HUGEXEC before them, as a fresh NULL-terminated list; NULL when out of memory. */
-static char **prefix_words(const struct exec_command *from, const char *hugexec)
+/* The words of FROM with LAUNCHER before them, as a fresh NULL-terminated list; NULL when out of memory. */
+static char **prefix_words(const struct exec_command *from, const char *launcher)
 {
 	size_t words = 0, used = 0;
 	while (from->argv[words])
@@ -97,7 +95,7 @@ static char **prefix_words(const struct exec_command *from, const char *hugexec)
 	char **argv = calloc(words + 4, sizeof argv[0]);
 	if (!argv)
 		return NULL;
-	argv[used++] = strdup(hugexec);
+	argv[used++] = strdup(launcher);
 	if (strcmp(from->argv[0], from->path) != 0 && asprintf(&argv[used++], "--argv0=%s", from->argv[0]) < 0)
 		argv[used - 1] = NULL;
 	argv[used++] = strdup("--");
@@ -115,12 +113,13 @@ static char **prefix_words(const struct exec_command *from, const char *hugexec)
 	return argv;
 }
 
-static int prefix_one(const struct exec_command *from, const char *hugexec, struct exec_command *out, struct error *err)
+static int prefix_one(const struct exec_command *from, const char *launcher, struct exec_command *out,
+                      struct error *err)
 {
-	if (check_command(from, hugexec, err) < 0)
+	if (check_command(from, launcher, err) < 0)
 		return -1;
-	char *path = strdup(hugexec);
-	char **argv = prefix_words(from, hugexec);
+	char *path = strdup(launcher);
+	char **argv = prefix_words(from, launcher);
 	if (!path || !argv) {
 		free(path);
 		free_words(argv);
@@ -130,7 +129,7 @@ static int prefix_one(const struct exec_command *from, const char *hugexec, stru
 	return 0;
 }
 
-int exec_commands_prefix(const struct exec_commands *from, const char *hugexec, struct exec_commands *out,
+int exec_commands_prefix(const struct exec_commands *from, const char *launcher, struct exec_commands *out,
                          struct error *err)
 {
 	*out = (struct exec_commands){.list = calloc(from->count + 1, sizeof out->list[0])};
@@ -142,100 +141,10 @@ int exec_commands_prefix(const struct exec_commands *from, const char *hugexec, 
 	}
 	for (size_t i = 0; i < from->count; i++) {
 		out->count++;
-		if (prefix_one(&from->list[i], hugexec, &out->list[i], err) < 0) {
+		if (prefix_one(&from->list[i], launcher, &out->list[i], err) < 0) {
 			exec_commands_free(out);
 			return -1;
 		}
-	}
-	return 0;
-}
-
-static bool needs_quotes(const char *word)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-${}";
-	return !*word || word[strspn(word, plain)] != '\0';
-}
-
-/* TEXT with specifiers escaped; ESCAPES: C escapes too, as in command lines. */
-static void print_escaped(FILE *stream, const char *word, bool template, bool escapes)
-{
-	static const size_t escaped = sizeof EXEC_TEMPLATE_INSTANCE - 1, unescaped = sizeof UNESCAPED_INSTANCE - 1;
-	for (; *word; word++) {
-		unsigned char c = (unsigned char)*word;
-		if (template && strncmp(word, EXEC_TEMPLATE_INSTANCE, escaped) == 0) {
-			fputs("%i", stream);
-			word += escaped - 1;
-		} else if (template && strncmp(word, UNESCAPED_INSTANCE, unescaped) == 0) {
-			fputs("%I", stream);
-			word += unescaped - 1;
-		} else if (c == '%') {
-			fputs("%%", stream);
-		} else if (escapes && (c == '"' || c == '\\')) {
-			fprintf(stream, "\\%c", c);
-		} else if (escapes && (c < ' ' || c == 0x7f)) {
-			fprintf(stream, "\\x%02x", c);
-		} else {
-			fputc(c, stream);
-		}
-	}
-}
-
-void exec_text_print(FILE *stream, const char *text, bool template)
-{
-	print_escaped(stream, text, template, false);
-}
-
-static void print_word(FILE *stream, const char *word, bool template)
-{
-	bool quotes = needs_quotes(word);
-	if (quotes)
-		fputc('"', stream);
-	print_escaped(stream, word, template, true);
-	if (quotes)
-		fputc('"', stream);
-}
-
-void exec_line_print(FILE *stream, const struct exec_command *command, bool template)
-{
-	fputs("ExecStart=", stream);
-	for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-		if (command->flags & flags[i].flag)
-			fputs(flags[i].prefix, stream);
-	}
-	/* argv[0] of what we write is the path itself, so "@" is never needed. */
-	for (char **word = command->argv; *word; word++) {
-		if (word != command->argv)
-			fputc(' ', stream);
-		print_word(stream, *word, template);
-	}
-	fputc('\n', stream);
-}
-
-/* The first fleeting specifier in LENGTH characters of LINE. */
-static char fleeting_in(const char *line, size_t length)
-{
-	for (size_t i = 0; i + 1 < length; i++) {
-		if (line[i] == '%' && strchr("bvHlqABMowW", line[++i]))
-			return line[i];
-	}
-	return 0;
-}
-
-char exec_fleeting_specifier(const char *unit_text)
-{
-	bool goes_on = false;
-	while (*unit_text) {
-		size_t length = strcspn(unit_text, "\n");
-		const char *line = unit_text + strspn(unit_text, " \t");
-		bool comment = *line == '#' || *line == ';';
-		if (!comment) {
-			bool ours = goes_on || strncmp(line, "ExecStart", 9) == 0;
-			char found = ours ? fleeting_in(unit_text, length) : 0;
-			if (found)
-				return found;
-			goes_on = ours && length > 0 && unit_text[length - 1] == '\\';
-		}
-		unit_text += length + (unit_text[length] == '\n');
 	}
 	return 0;
 }

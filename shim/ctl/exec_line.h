@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exec_line.h - a unit's ExecStart= with hugexec before it, as text that systemd reads back as the same words.
- *
- * systemd gives a command line over D-Bus with quotes, escapes and specifiers (%i) resolved, and with variables ($ARGS)
- * as they were written: those are replaced when the command is executed. So everything but "$" is escaped here, and "$"
- * only in what systemd did not look for variables in before: the path. Pure: no I/O.
+ * exec_line.h - a unit's ExecStart= as systemd has read it, and what it has to be with hugexec before it: what enable
+ * compares after a reload, word by word. Pure: no I/O.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include "base/error.h"
 
@@ -42,28 +38,13 @@ bool exec_commands_equal(const struct exec_commands *a, const struct exec_comman
 /* The flag that systemd calls NAME on D-Bus ("ignore-failure"); 0: we know none. */
 unsigned exec_flag_of(const char *name);
 
-/*
- * The instance that stands for all instances of a template while its command lines are read: in words it becomes "%i"
- * where it is as written here, and "%I" where it is unescaped ("hugexec-template").
- */
+/* The instance that stands for all instances of a template while its command lines are read. */
 #define EXEC_TEMPLATE_INSTANCE "hugexec\\x2dtemplate"
 
 /*
- * Put HUGEXEC (an absolute path) before every command of FROM, into *OUT (exec_commands_free() it).
- * Returns 0, or -1 with ERR "unit-unfit" (there is no command; one runs through hugexec already; its argv[0] is a
+ * Put LAUNCHER (an absolute path) before every command of FROM, into *OUT (exec_commands_free() it).
+ * Returns 0, or -1 with ERR "unit-unfit" (there is no command; one runs through it already; its argv[0] is a
  * variable that may become several words) or "memory".
  */
-int exec_commands_prefix(const struct exec_commands *from, const char *hugexec, struct exec_commands *out,
+int exec_commands_prefix(const struct exec_commands *from, const char *launcher, struct exec_commands *out,
                          struct error *err);
-
-/* Write one "ExecStart=" line to STREAM. TEMPLATE: EXEC_TEMPLATE_INSTANCE stands for the instance. */
-void exec_line_print(FILE *stream, const struct exec_command *command, bool template);
-
-/* Write TEXT as the value of a setting that takes one string with specifiers. */
-void exec_text_print(FILE *stream, const char *text, bool template);
-
-/*
- * Look in the text of a unit file for a specifier in ExecStart= whose value is another one after a reboot or an upgrade
- * (%b, %v, %H, %o ...), which D-Bus has resolved. Returns its letter, or 0.
- */
-char exec_fleeting_specifier(const char *unit_text);

@@ -2,6 +2,7 @@
 #include "ctl/unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -183,7 +184,6 @@ static int read_unit(sd_bus *bus, const char *name, struct unit *unit, struct er
 {
 	cleanup_free char *state = NULL;
 	cleanup_free char *id = NULL;
-	sd_bus_error error = SD_BUS_ERROR_NULL;
 	if (get_text(bus, unit, SERVICE ".Unit", "LoadState", &state, err) < 0 ||
 	    get_text(bus, unit, SERVICE ".Unit", "Id", &id, err) < 0)
 		return -1;
@@ -192,16 +192,65 @@ static int read_unit(sd_bus *bus, const char *name, struct unit *unit, struct er
 	unit->name = strdup(unit->is_template ? name : id);
 	if (!unit->name)
 		return error_set(err, REASON_MEMORY, "for the unit's name");
-	if (get_text(bus, unit, SERVICE ".Unit", "FragmentPath", &unit->fragment, err) < 0 ||
-	    get_text(bus, unit, SERVICE ".Service", "RootDirectory", &unit->root_directory, err) < 0 ||
-	    get_text(bus, unit, SERVICE ".Service", "RootImage", &unit->root_image, err) < 0 ||
-	    get_text(bus, unit, SERVICE ".Service", "SyslogIdentifier", &unit->syslog_identifier, err) < 0)
-		return -1;
-	int result = sd_bus_get_property_strv(bus, SERVICE, unit->object, SERVICE ".Unit", "DropInPaths", &error,
-	                                      &unit->drop_ins);
-	if (result < 0)
-		return fail(err, REASON_NO_SYSTEMD, "DropInPaths", &error, result);
 	return unit_read_commands(bus, unit, &unit->commands, err);
+}
+
+static int get_number(sd_bus *bus, const struct unit *unit, const char *property, char type, void *out,
+                      struct error *err)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	int result =
+	    sd_bus_get_property_trivial(bus, SERVICE, unit->object, SERVICE ".Service", property, &error, type, out);
+	return result < 0 ? fail(err, REASON_NO_SYSTEMD, property, &error, result) : 0;
+}
+
+int unit_read_state(sd_bus *bus, const struct unit *unit, struct unit_state *out, struct error *err)
+{
+	cleanup_free char *active = NULL;
+	cleanup_free char *result = NULL;
+	cleanup_free char *type = NULL;
+	if (get_text(bus, unit, SERVICE ".Unit", "ActiveState", &active, err) < 0 ||
+	    get_text(bus, unit, SERVICE ".Service", "Result", &result, err) < 0 ||
+	    get_text(bus, unit, SERVICE ".Service", "Type", &type, err) < 0 ||
+	    get_number(bus, unit, "NRestarts", 'u', &out->restarts, err) < 0 ||
+	    get_number(bus, unit, "MainPID", 'u', &out->main_pid, err) < 0 ||
+	    get_number(bus, unit, "ExecMainStatus", 'i', &out->exec_status, err) < 0)
+		return -1;
+	snprintf(out->active, sizeof out->active, "%s", active);
+	snprintf(out->result, sizeof out->result, "%s", result);
+	snprintf(out->type, sizeof out->type, "%s", type);
+	return 0;
+}
+
+static int on_instances(sd_bus_message *reply, int (*each)(void *context, const char *name), void *context)
+{
+	const char *name, *active;
+	int result = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+	while (result >= 0 && (result = sd_bus_message_read(reply, "(ssssssouso)", &name, NULL, NULL, &active, NULL,
+	                                                    NULL, NULL, NULL, NULL, NULL)) > 0) {
+		int stops = strcmp(active, "inactive") != 0 ? each(context, name) : 0;
+		if (stops)
+			return stops;
+	}
+	return result < 0 ? result : 0;
+}
+
+int unit_each_instance(sd_bus *bus, const struct unit *unit, int (*each)(void *context, const char *name),
+                       void *context, struct error *err)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	sd_bus_message *reply = NULL;
+	char pattern[UNIT_NAME_MAX + 2];
+	if (!unit->is_template)
+		return each(context, unit->name);
+	snprintf(pattern, sizeof pattern, "%.*s@*.service", (int)strcspn(unit->name, "@"), unit->name);
+	int result = sd_bus_call_method(bus, SERVICE, MANAGER_OBJECT, MANAGER, "ListUnitsByPatterns", &error, &reply,
+	                                "asas", 0, 1, pattern);
+	if (result < 0)
+		return fail(err, REASON_NO_SYSTEMD, pattern, &error, result);
+	result = on_instances(reply, each, context);
+	sd_bus_message_unref(reply);
+	return result;
 }
 
 int unit_load(sd_bus *bus, const char *name, struct unit *unit, struct error *err)
@@ -222,15 +271,8 @@ int unit_reload_all(sd_bus *bus, struct error *err)
 
 void unit_free(struct unit *unit)
 {
-	for (char **path = unit->drop_ins; path && *path; path++)
-		free(*path);
-	free(unit->drop_ins);
 	free(unit->name);
 	free(unit->object);
-	free(unit->fragment);
-	free(unit->root_directory);
-	free(unit->root_image);
-	free(unit->syslog_identifier);
 	exec_commands_free(&unit->commands);
 	*unit = (struct unit){.is_template = false};
 }

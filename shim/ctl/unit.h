@@ -11,13 +11,10 @@
 #include "ctl/exec_line.h"
 
 struct unit {
-	char *name; /* the real one if an alias was asked for; of a template "foo@.service" */
+	char *name; /* the real one where an alias was asked for; of a template "foo@.service" */
 	bool is_template;
-	char *object;   /* its path on D-Bus; of a template that of the instance that stands for all */
-	char *fragment; /* file; may be "" */
-	char **drop_ins;
-	char *root_directory, *root_image, *syslog_identifier; /* "" if there is none */
-	struct exec_commands commands;                         /* ExecStart= */
+	char *object;                  /* its path on D-Bus; of a template that of the instance that stands for all */
+	struct exec_commands commands; /* ExecStart= */
 };
 
 #define UNIT_NAME_MAX 255
@@ -41,6 +38,25 @@ int unit_any_name(const char *typed, char buf[UNIT_NAME_MAX + 1], struct error *
  * broken) or "no-systemd".
  */
 int unit_load(sd_bus *bus, const char *name, struct unit *unit, struct error *err);
+
+/* How a unit is at this moment. */
+struct unit_state {
+	char active[32]; /* "active", "inactive", "failed", "activating" ... */
+	char result[32]; /* of its last run: "success", "exit-code" ... */
+	char type[32];   /* "simple", "oneshot" ... */
+	uint32_t restarts, main_pid;
+	int32_t exec_status; /* exit status, or signal, of the last main process */
+};
+
+/* Returns 0, or -1 with ERR "no-systemd". */
+int unit_read_state(sd_bus *bus, const struct unit *unit, struct unit_state *out, struct error *err);
+
+/*
+ * Call EACH with the names of UNIT's instances that are loaded and not inactive where it is a template, else with its
+ * own. It ends with the first that is not 0, which is returned; -1 with ERR "no-systemd" too.
+ */
+int unit_each_instance(sd_bus *bus, const struct unit *unit, int (*each)(void *context, const char *name),
+                       void *context, struct error *err);
 
 /* Read ExecStart= anew, into *OUT (exec_commands_free() it). */
 int unit_read_commands(sd_bus *bus, const struct unit *unit, struct exec_commands *out, struct error *err);

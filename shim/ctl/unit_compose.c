@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "config.h"
-
 #include "ctl/unit_compose.h"
 
 #include <errno.h>
@@ -13,7 +11,6 @@
 #include "base/io.h"
 #include "base/size.h"
 #include "ctl/drop_in.h"
-#include "ctl/enabled_units.h"
 #include "ctl/exec_rewrite.h"
 #include "ctl/unit_text.h"
 
@@ -149,7 +146,7 @@ int unit_compose(const struct unit_files *files, const struct unit_needs *needs,
 		return error_set(err, REASON_MEMORY, "for the drop-in");
 	fprintf(stream,
 	        "# By hugexec-generator, from %s\n# and its drop-ins, anew at each daemon-reload. "
-	        "Undo: remove " ENABLED_FOLDER "/%s\n",
+	        "Undo: hugexecctl disable %s\n",
 	        paths->fragment, unit);
 	int result = read_unit(&service, paths, err);
 	if (result == 0)

@@ -2,7 +2,7 @@
 /*
  * unit_compose.h - the drop-in that starts a service through hugexec, made of what the unit's files say now.
  *
- * hugexec-generator writes it at each reload of systemd.
+ * hugexec-generator writes it at each reload of systemd; hugexecctl enable asks beforehand what it will be.
  */
 #pragma once
 

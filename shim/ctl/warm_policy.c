@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "ctl/drop_in.h"
+#include "base/io.h"
+#include "base/size.h"
+#include "ctl/unit_compose.h"
 #include "host/pages.h"
 #include "mm/file_view.h"
 #include "remap/libraries.h"
@@ -128,7 +130,7 @@ static void on_rule(void *context, const char *const *exe, const struct settings
 		file_view_glob(&warming->view, *glob, &warming->budget, on_file, warming);
 }
 
-/* The program behind " -- " in a drop-in of hugexecctl's, if it is written without quotes. */
+/* The program behind " -- " in a drop-in of hugexec-generator's, where it is written without quotes. */
 static char *program_of(const char *text)
 {
 	static const char before[] = " -- ";
@@ -143,10 +145,10 @@ static char *program_of(const char *text)
 
 static void on_unit(struct warming *warming, const char *units, const char *unit)
 {
-	struct drop_in drop_in;
 	cleanup_free char *text = NULL;
-	drop_in_locate(&drop_in, units, unit);
-	if (drop_in_look(&drop_in, &text) != DROP_IN_OURS)
+	char path[PATH_MAX];
+	snprintf(path, sizeof path, "%s/%s.d/" UNIT_DROP_IN_NAME, units, unit);
+	if (read_file_at(AT_FDCWD, path, MIB, &text, NULL) < 0)
 		return;
 	cleanup_free char *exe = program_of(text);
 	const struct match_input facts = {.via = VIA_SHIM, .exe = exe, .unit = unit};

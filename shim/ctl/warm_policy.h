@@ -12,7 +12,7 @@
  * Call EACH with every file whose page cache is worth preparing by POLICY, once: programs that rules name by a path or
  * a pattern that begins with a folder; if their rule wants libraries those that they load at start (as they would in
  * the environment of a service), and those that it names to be prepared; and the programs of the services that
- * hugexecctl enable has given to hugexec, which are looked for below UNITS ("/etc/systemd/system"; NULL: not). One
+ * hugexecctl enable has given to hugexec, which are looked for below UNITS ("/run/systemd/generator"; NULL: not). One
  * that stands in the policy as it is may be missing; the others are there, and have whole slots of text.
  */
 void warm_policy(const struct policy *policy, const char *units, void (*each)(void *context, const char *path),

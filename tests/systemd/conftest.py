@@ -90,5 +90,5 @@ def make_unit(container):
         container.systemctl("stop", pattern, check=False)
         container.systemctl("reset-failed", pattern, check=False)
         container.run(["sh", "-c", f"rm -rf /etc/systemd/system/{name} /etc/systemd/system/{pattern}.d "
-                             f"/run/systemd/system/{pattern}.d"], check=False)
+                             f"/etc/hugexec/units.d/{pattern} /run/hugexec/units.d/{pattern}"], check=False)
     container.systemctl("daemon-reload", check=False)

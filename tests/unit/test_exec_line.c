@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Command lines of units with hugexec before them, and how they are written.
+ * ExecStart= with hugexec before it: as it stands in unit files, and as systemd tells it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,121 +13,140 @@
 #include <cmocka.h>
 
 #include "ctl/exec_line.h"
+#include "ctl/exec_rewrite.h"
 
 #define WORDS(...) ((const char *[]){__VA_ARGS__, NULL})
 
-/* The line for one command of PATH and WORDS, in a fresh string. */
-static char *line_of(const char *path, const char **words, unsigned flags, bool template)
+/* VALUE rewritten, in a fresh string; NULL: it is refused. */
+static char *rewritten(const char *value, struct exec_rewrite *rewrite)
 {
-	struct exec_command command = {
-	    .path = (char *)(uintptr_t)path, .argv = (char **)(uintptr_t)words, .flags = flags};
-	struct exec_commands from = {.list = &command, .count = 1}, to;
 	char *text = NULL;
 	size_t bytes;
-	assert_int_equal(exec_commands_prefix(&from, "/usr/bin/hugexec", &to, NULL), 0);
+	struct error err = {0};
+	*rewrite = (struct exec_rewrite){.launcher = "/l", .hugexec = "/usr/bin/hugexec"};
 	FILE *stream = open_memstream(&text, &bytes);
 	assert_non_null(stream);
-	exec_line_print(stream, &to.list[0], template);
+	int result = exec_rewrite(rewrite, stream, value, &err);
 	fclose(stream);
-	exec_commands_free(&to);
-	return text;
+	if (result == 0)
+		return text;
+	assert_int_equal(err.code, REASON_UNIT_UNFIT);
+	free(text);
+	return NULL;
 }
 
-static void assert_line(const char *path, const char **words, unsigned flags, bool template, const char *expected)
+static void assert_rewritten(const char *value, const char *expected)
 {
-	char *line = line_of(path, words, flags, template);
-	assert_string_equal(line, expected);
-	free(line);
+	struct exec_rewrite rewrite;
+	char *text = rewritten(value, &rewrite);
+	assert_non_null(text);
+	assert_string_equal(text, expected);
+	free(text);
 }
 
-static void is_escaped(void **state)
-{
-	(void)state;
-	assert_line("/bin/a", WORDS("/bin/a", "x", "-y=1"), 0, false, "ExecStart=/usr/bin/hugexec -- /bin/a x -y=1\n");
-	assert_line("/bin/a", WORDS("/bin/a", "", "two words", "\"'\\"), 0, false,
-	            "ExecStart=/usr/bin/hugexec -- /bin/a \"\" \"two words\" \"\\\"'\\\\\"\n");
-	assert_line("/bin/a", WORDS("/bin/a", "%i", "100%", "\n\t\x7f", ";", "\xc3\xa9"), 0, false,
-	            "ExecStart=/usr/bin/hugexec -- /bin/a %%i 100%% \"\\x0a\\x09\\x7f\" \";\" \"\xc3\xa9\"\n");
-}
-
-static void keeps_variables(void **state)
+static void words_stay_as_written(void **state)
 {
 	(void)state;
-	assert_line("/bin/$a", WORDS("/bin/$a", "$ARGS", "${A}x", "$$b"), 0, false,
-	            "ExecStart=/usr/bin/hugexec -- /bin/$$a $ARGS ${A}x $$b\n");
-	assert_line("/bin/$a", WORDS("/bin/$a", "$ARGS"), EXEC_NO_ENV_EXPAND, false,
-	            "ExecStart=:/usr/bin/hugexec -- /bin/$a $ARGS\n");
+	assert_rewritten("/bin/a", "ExecStart=/l -- /bin/a\n");
+	assert_rewritten("  /bin/a   x\t%i  %v $A ${B}x $$ ", "ExecStart=/l -- /bin/a x %i %v $A ${B}x $$\n");
+	assert_rewritten("/bin/a \"x  y\" 'q \"z' \\x41 a\\ b \"\" \\\" x\"y z\"",
+	                 "ExecStart=/l -- /bin/a \"x  y\" 'q \"z' \\x41 a\\ b \"\" \\\" x\"y z\"\n");
+	assert_rewritten("\"/bin/my a\" x", "ExecStart=/l -- \"/bin/my a\" x\n");
+	assert_rewritten("foo %h", "ExecStart=/l -- foo %h\n");
 }
 
-static void has_prefixes_and_names(void **state)
+static void commands_are_split(void **state)
 {
 	(void)state;
-	assert_line("/bin/a", WORDS("-a"), EXEC_IGNORE_FAILURE | EXEC_PRIVILEGED, false,
-	            "ExecStart=-+/usr/bin/hugexec --argv0=-a -- /bin/a\n");
-	assert_line("/bin/a", WORDS(""), EXEC_AMBIENT, false, "ExecStart=!!/usr/bin/hugexec --argv0= -- /bin/a\n");
-	assert_line("/bin/a", WORDS("${N} b", "c"), EXEC_NO_SETUID, false,
-	            "ExecStart=!/usr/bin/hugexec \"--argv0=${N} b\" -- /bin/a c\n");
+	assert_rewritten("/bin/a x ; -/bin/b \\; ; ", "ExecStart=/l -- /bin/a x\nExecStart=-/l -- /bin/b \\;\n");
+	assert_rewritten("/bin/a ';' x; y", "ExecStart=/l -- /bin/a ';' x; y\n");
 }
 
-static void knows_templates(void **state)
+static void prefixes_stay_and_names_are_passed(void **state)
 {
 	(void)state;
-	assert_line("/bin/a", WORDS("/bin/a", "x@" EXEC_TEMPLATE_INSTANCE ".service", "/hugexec-template%", "hugexec"),
-	            0, true, "ExecStart=/usr/bin/hugexec -- /bin/a \"x@%i.service\" /%I%% hugexec\n");
-	assert_line("/bin/a", WORDS("/bin/a", "hugexec-template"), 0, false,
-	            "ExecStart=/usr/bin/hugexec -- /bin/a hugexec-template\n");
+	assert_rewritten("-:+/bin/a x", "ExecStart=-:+/l -- /bin/a x\n");
+	assert_rewritten("!!/bin/a", "ExecStart=!!/l -- /bin/a\n");
+	assert_rewritten("-@/bin/a -a b", "ExecStart=-/l --argv0=-a -- /bin/a b\n");
+	assert_rewritten("@-/bin/a \"two words\" b", "ExecStart=-/l --argv0=\"two words\" -- /bin/a b\n");
 }
 
-static void refuses(void **state)
+static void doubts_are_refused(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *path;
-		const char *words[3];
-		unsigned flags;
-		int result;
-	} cases[] = {
-	    {"/usr/bin/hugexec", {"/usr/bin/hugexec", "a"}, 0, -1},
-	    {"/bin/a", {NULL}, 0, -1},
-	    {"/bin/a", {"$NAME"}, 0, -1},
-	    {"/bin/a", {"$NAME"}, EXEC_NO_ENV_EXPAND, 0},
-	    {"/bin/a", {"$$NAME"}, 0, 0},
-	    {"/bin/a", {"${NAME}"}, 0, 0},
+	static const char *const values[] = {
+	    "/usr/bin/hugexec /bin/a",
+	    "/l -- /bin/a",
+	    "hugexec /bin/a",
+	    "|/bin/a",
+	    "\"-/bin/a\"",
+	    "/bin/$a",
+	    "@/bin/a",
+	    "@/bin/a $N",
+	    "@/bin/a ; x",
+	    "; /bin/a",
+	    "/bin/a \"x",
+	    "/bin/a x\\",
+	    "-",
+	    "$A",
+	    "\"/usr/bin/hugexec\" x",
+	    "/bin/a ; $A x",
 	};
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct exec_command command = {.path = (char *)(uintptr_t)cases[i].path,
-		                               .argv = (char **)(uintptr_t)cases[i].words,
-		                               .flags = cases[i].flags};
-		struct exec_commands from = {.list = &command, .count = 1}, to;
-		struct error err = {0};
-		assert_int_equal(exec_commands_prefix(&from, "/usr/bin/hugexec", &to, &err), cases[i].result);
-		if (cases[i].result < 0)
-			assert_string_equal(reason_word(err.code), "unit-unfit");
-		exec_commands_free(&to);
+	for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+		struct exec_rewrite rewrite;
+		char *text = rewritten(values[i], &rewrite);
+		if (text)
+			fail_msg("taken: %s -> %s", values[i], text);
 	}
-	struct exec_commands none = {.count = 0}, to;
-	assert_int_equal(exec_commands_prefix(&none, "/usr/bin/hugexec", &to, NULL), -1);
 }
 
-static void finds_fleeting_specifiers(void **state)
+static void the_program_is_told(void **state)
 {
 	(void)state;
-	assert_int_equal(exec_fleeting_specifier("[Service]\nExecStart=/bin/a %i %%v\n"), 0);
-	assert_int_equal(exec_fleeting_specifier("ExecStart=/bin/a %v\n"), 'v');
-	assert_int_equal(exec_fleeting_specifier(" ExecStart = -/bin/a \\\n  # %b\n  x%H"), 'H');
-	assert_int_equal(exec_fleeting_specifier("ExecReload=/bin/a %b\nDescription=%v \\\nExecStart=%v"), 'v');
-	assert_int_equal(exec_fleeting_specifier("#ExecStart=%b\nExecStart=a\\\nb\nc %b\nExecStart=%"), 0);
+	struct exec_rewrite rewrite;
+	free(rewritten("'/usr/bin/a' ; -/bin/a x", &rewrite));
+	assert_string_equal(rewrite.program, "/usr/bin/a");
+	assert_false(rewrite.is_mixed);
+	free(rewritten("/bin/a ; /bin/b", &rewrite));
+	assert_true(rewrite.is_mixed);
+	free(rewritten("\"/bin/my a\"", &rewrite));
+	assert_string_equal(rewrite.program, "");
+}
+
+static struct exec_commands one_command(struct exec_command *command, const char *path, const char **words)
+{
+	*command = (struct exec_command){.path = (char *)(uintptr_t)path, .argv = (char **)(uintptr_t)words};
+	return (struct exec_commands){.list = command, .count = 1};
+}
+
+static void systemd_is_to_read_this(void **state)
+{
+	(void)state;
+	struct exec_command command, meant;
+	struct exec_commands from = one_command(&command, "/bin/a", WORDS("name", "x y")), to;
+	struct exec_commands expected = one_command(&meant, "/l", WORDS("/l", "--argv0=name", "--", "/bin/a", "x y"));
+	assert_int_equal(exec_commands_prefix(&from, "/l", &to, NULL), 0);
+	assert_true(exec_commands_equal(&to, &expected));
+	meant.flags = EXEC_PRIVILEGED;
+	assert_false(exec_commands_equal(&to, &expected));
+	expected = one_command(&meant, "/l", WORDS("/l", "--argv0=name", "--", "/bin/a", "x"));
+	assert_false(exec_commands_equal(&to, &expected));
+	exec_commands_free(&to);
+	struct exec_commands none = {.count = 0};
+	assert_int_equal(exec_commands_prefix(&none, "/l", &to, NULL), -1);
+	from = one_command(&command, "/l", WORDS("/l", "a"));
+	assert_int_equal(exec_commands_prefix(&from, "/l", &to, NULL), -1);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(is_escaped),
-	    cmocka_unit_test(keeps_variables),
-	    cmocka_unit_test(has_prefixes_and_names),
-	    cmocka_unit_test(knows_templates),
-	    cmocka_unit_test(refuses),
-	    cmocka_unit_test(finds_fleeting_specifiers),
+	    cmocka_unit_test(words_stay_as_written),
+	    cmocka_unit_test(commands_are_split),
+	    cmocka_unit_test(prefixes_stay_and_names_are_passed),
+	    cmocka_unit_test(doubts_are_refused),
+	    cmocka_unit_test(the_program_is_told),
+	    cmocka_unit_test(systemd_is_to_read_this),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

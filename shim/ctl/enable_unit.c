@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "ctl/enable_unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "ctl/drop_in.h"
+#include "ctl/enable_trial.h"
+#include "ctl/enabled_units.h"
+#include "ctl/unit_compose.h"
+#include "ctl/unit_outcome.h"
+
+#define DISABLED "/run/hugexec/disabled"
+
+static const char *const old_folders[] = {UNITS_FOLDER, UNITS_RUNTIME_FOLDER};
+enum { OLD_FOLDERS = sizeof old_folders / sizeof old_folders[0] };
+
+/* What the generator would write of UNIT now, in a fresh string; NULL with ERR. */
+static char *compose(const char *unit, struct error *err)
+{
+	struct unit_files files;
+	struct unit_needs needs;
+	char *text = NULL;
+	cleanup_free struct unit_paths *paths = malloc(sizeof *paths);
+	if (!paths) {
+		error_set(err, REASON_MEMORY, "for a unit's files");
+		return NULL;
+	}
+	if (unit_needs_find(&needs, err) < 0 || unit_files_read("", UNIT_DROP_IN_NAME, &files, err) < 0)
+		return NULL;
+	unit_compose(&files, &needs, unit, paths, &text, err);
+	unit_files_free(&files);
+	return text;
+}
+
+static bool starts_through_hugexec(const struct exec_commands *commands)
+{
+	static const char *const paths[] = {HUGEXEC_LIBEXECDIR "/hugexec-launch", HUGEXEC_BINDIR "/hugexec"};
+	for (size_t i = 0; i < commands->count; i++) {
+		if (strcmp(commands->list[i].path, paths[0]) != 0 && strcmp(commands->list[i].path, paths[1]) != 0)
+			return false;
+	}
+	return commands->count > 0;
+}
+
+/* Whether systemd, which has reloaded, reads the words that were meant: those of UNIT, with hugexec before them. */
+static int check_taken(sd_bus *bus, const struct unit *unit, struct error *err)
+{
+	struct unit now;
+	struct exec_commands meant = {.count = 0};
+	if (unit_load(bus, unit->name, &now, err) < 0)
+		return -1;
+	int result = starts_through_hugexec(&now.commands) ? 0 : -1;
+	if (result == 0 && !starts_through_hugexec(&unit->commands)) {
+		result = exec_commands_prefix(&unit->commands, HUGEXEC_LIBEXECDIR "/hugexec-launch", &meant, NULL);
+		if (result == 0 && !exec_commands_equal(&now.commands, &meant))
+			result = -1;
+	}
+	if (result < 0)
+		error_set(err, REASON_NOT_TAKEN,
+		          "systemd reads another ExecStart= of %s than was meant; its journal may say why", unit->name);
+	exec_commands_free(&meant);
+	unit_free(&now);
+	return result;
+}
+
+/* With the generator's drop-in there, those that version 0.1 wrote are needed no more. Returns how many went. */
+static int remove_old(const char *unit, struct error *err)
+{
+	int removed = 0;
+	for (size_t i = 0; i < OLD_FOLDERS; i++) {
+		struct drop_in drop_in;
+		drop_in_locate(&drop_in, old_folders[i], unit);
+		if (drop_in_look(&drop_in) == DROP_IN_NONE)
+			continue;
+		if (drop_in_remove(&drop_in, err) < 0)
+			return -1;
+		printf("Removed %s\n", drop_in.path);
+		removed++;
+	}
+	return removed;
+}
+
+struct instances {
+	sd_bus *bus;
+	struct error *err;
+	int (*each)(sd_bus *bus, const struct unit *unit, struct error *err);
+};
+
+static int on_instance(void *context, const char *name)
+{
+	struct instances *instances = context;
+	struct unit unit;
+	if (unit_load(instances->bus, name, &unit, instances->err) < 0)
+		return -1;
+	int result = instances->each(instances->bus, &unit, instances->err);
+	unit_free(&unit);
+	return result;
+}
+
+static int take_back_running(sd_bus *bus, const struct unit *unit, struct error *err)
+{
+	const struct unit_state ran = {.active = "active"};
+	return trial_take_back(bus, unit, &ran, err);
+}
+
+static int say_outcome(sd_bus *bus, const struct unit *unit, struct error *err)
+{
+	struct unit_state state;
+	struct unit_outcome outcome;
+	char text[640];
+	if (unit_read_state(bus, unit, &state, err) < 0)
+		return -1;
+	unit_outcome_read(unit->name, (pid_t)state.main_pid, &outcome);
+	printf("%s is %s: %s\n", unit->name, state.active, unit_outcome_text(&outcome, text, sizeof text));
+	return 0;
+}
+
+static int each_instance(sd_bus *bus, const struct unit *unit,
+                         int (*each)(sd_bus *bus, const struct unit *unit, struct error *err), struct error *err)
+{
+	struct instances instances = {.bus = bus, .err = err, .each = each};
+	return unit_each_instance(bus, unit, on_instance, &instances, err);
+}
+
+/* FOLDER no longer has UNIT, and systemd knows; what ran runs as it did. WHY: what failed. Always -1. */
+static int take_back(sd_bus *bus, const struct unit *unit, const char *folder, const struct unit_state *state,
+                     struct error *err)
+{
+	struct error why = *err, again = {0};
+	int result = folder ? enabled_remove(folder, unit->name, &again) : 0;
+	if (result == 0)
+		result = unit_reload_all(bus, &again);
+	if (result == 0 && state)
+		result = unit->is_template ? each_instance(bus, unit, take_back_running, &again)
+		                           : trial_take_back(bus, unit, state, &again);
+	if (result < 0)
+		return error_set(err, why.code, "%.200s; and it could not all be taken back: %.200s", why.detail,
+		                 again.detail);
+	return error_set(err, why.code, "%.240s; %s", why.detail,
+	                 state ? "all was taken back, and it runs as before" : "all was taken back");
+}
+
+static int add(sd_bus *bus, const struct enable_options *options, const struct unit *unit, struct error *err)
+{
+	const char *folder = options->runtime ? ENABLED_RUNTIME_FOLDER : ENABLED_FOLDER;
+	const char *added = enabled_has(folder, unit->name) ? NULL : folder;
+	struct unit_state before;
+	if (unit_read_state(bus, unit, &before, err) < 0 || enabled_add(folder, unit->name, err) < 0)
+		return -1;
+	if (unit_reload_all(bus, err) < 0 || check_taken(bus, unit, err) < 0)
+		return take_back(bus, unit, added, NULL, err);
+	if (options->now &&
+	    (unit->is_template ? each_instance(bus, unit, trial_restart, err) : trial_restart(bus, unit, err)) < 0)
+		return take_back(bus, unit, added, &before, err);
+	/* The order does not matter: ours has the last word, with the old ones there or not. */
+	int removed = remove_old(unit->name, err);
+	if (removed < 0 || (removed > 0 && unit_reload_all(bus, err) < 0))
+		return -1;
+	printf("Enabled %s: %s/%s\n", unit->name, folder, unit->name);
+	if (options->now)
+		return each_instance(bus, unit, say_outcome, err);
+	printf("It starts through hugexec from its next start on: systemctl restart '%.*s%s\n",
+	       unit->is_template ? (int)strcspn(unit->name, "@") + 1 : (int)strlen(unit->name), unit->name,
+	       unit->is_template ? "*.service'" : "'");
+	return 0;
+}
+
+int enable_unit(sd_bus *bus, const struct enable_options *options, const char *name, struct error *err)
+{
+	struct unit unit;
+	if (access(DISABLED, F_OK) == 0)
+		return error_set(err, REASON_NOT_TAKEN, DISABLED " switches hugexec off for all units: remove it");
+	if (unit_load(bus, name, &unit, err) < 0)
+		return -1;
+	cleanup_free char *text = compose(unit.name, err);
+	int result = text ? 0 : -1;
+	if (text && options->dry_run)
+		fputs(text, stdout);
+	else if (text)
+		result = add(bus, options, &unit, err);
+	unit_free(&unit);
+	return result;
+}
+
+/* Restart what runs; a unit that is stopped stays so. */
+static int restart_running(sd_bus *bus, const struct unit *unit, struct error *err)
+{
+	const char *words[] = {"try-restart", "--", unit->name, NULL};
+	struct unit_state state;
+	if (trial_systemctl(words))
+		return 0;
+	if (unit_read_state(bus, unit, &state, err) < 0)
+		return -1;
+	return error_set(err, REASON_UNIT_DOWN, "%s is %s after its restart without hugexec", unit->name, state.active);
+}
+
+int disable_unit(sd_bus *bus, const struct enable_options *options, const char *name, struct error *err)
+{
+	static const char *const folders[] = {ENABLED_FOLDER, ENABLED_RUNTIME_FOLDER};
+	struct unit unit = {.name = NULL};
+	/* A unit that is gone, or broken, is disabled under the name that was given. */
+	bool is_there = unit_load(bus, name, &unit, NULL) == 0;
+	cleanup_free char *real = strdup(is_there ? unit.name : name);
+	int removed = real ? remove_old(real, err) : error_set(err, REASON_MEMORY, "for the unit's name");
+	for (size_t i = 0; removed >= 0 && i < sizeof folders / sizeof folders[0]; i++) {
+		const char *names[] = {real, name};
+		for (size_t j = 0; j < 2; j++) {
+			if (!enabled_has(folders[i], names[j]))
+				continue;
+			if (enabled_remove(folders[i], names[j], err) < 0) {
+				removed = -1;
+				break;
+			}
+			printf("Removed %s/%s\n", folders[i], names[j]);
+			removed++;
+		}
+	}
+	int result = removed < 0 ? -1 : 0;
+	if (removed > 0)
+		result = unit_reload_all(bus, err);
+	else if (removed == 0)
+		printf("%s is not enabled\n", name);
+	if (result == 0 && removed > 0 && options->now && is_there)
+		result = each_instance(bus, &unit, restart_running, err);
+	unit_free(&unit);
+	return result;
+}
