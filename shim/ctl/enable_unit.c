@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "ctl/drop_in.h"
 #include "ctl/enable_trial.h"
 #include "ctl/enabled_units.h"
+#include "ctl/explain.h"
 #include "ctl/unit_compose.h"
 #include "ctl/unit_outcome.h"
 
@@ -171,6 +173,23 @@ static int add(sd_bus *bus, const struct enable_options *options, const struct u
 	return 0;
 }
 
+/* What would come of the unit's first program, as explain says; on standard error, for --dry-run prints a file. */
+static void say_forecast(const struct unit *unit)
+{
+	const struct exec_command *command = &unit->commands.list[0];
+	char *const *word = command->argv;
+	char text[640], shown[640];
+	if (starts_through_hugexec(&unit->commands)) {
+		while (*word && strcmp(*word, "--") != 0)
+			word++;
+		word += *word ? 1 : 0;
+	}
+	const char *program = word == command->argv ? command->path : *word;
+	const struct explain_request request = {.command = program, .unit = unit->name};
+	if (program && explain_foretell(&request, text, sizeof text) == EXPLAINED)
+		fprintf(stderr, "%s: %s\n", unit->name, text_printable(text, shown, sizeof shown));
+}
+
 int enable_unit(sd_bus *bus, const struct enable_options *options, const char *name, struct error *err)
 {
 	struct unit unit;
@@ -180,6 +199,8 @@ int enable_unit(sd_bus *bus, const struct enable_options *options, const char *n
 		return -1;
 	cleanup_free char *text = compose(unit.name, err);
 	int result = text ? 0 : -1;
+	if (text)
+		say_forecast(&unit);
 	if (text && options->dry_run)
 		fputs(text, stdout);
 	else if (text)

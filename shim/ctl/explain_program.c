@@ -211,15 +211,13 @@ static enum explained explain(const struct explain_request *request, struct poli
 	bool is_looked_at = !error_is_set(&explanation->ruled_out) || explanation->ruled_out.code == REASON_TEXT_SMALL;
 	if (is_looked_at && explanation->elf.has_interp)
 		explain_libraries(explanation->program.path, &explanation->decision.settings, &explanation->libraries);
-	if (request->json)
-		explain_print_json(explanation);
-	else
-		explain_print(explanation);
-	explained_libraries_free(&explanation->libraries);
 	return EXPLAINED;
 }
 
-enum explained explain_program(const struct explain_request *request)
+/* Find out what REQUEST asks, and TELL it. */
+static enum explained explain_and_tell(const struct explain_request *request,
+                                       void (*tell)(const struct explanation *explanation, void *context),
+                                       void *context)
 {
 	struct error err = {0};
 	struct policy *policy = NULL;
@@ -235,6 +233,54 @@ enum explained explain_program(const struct explain_request *request)
 		result = explain(request, policy, explanation);
 	else
 		perror(program_invocation_short_name);
+	if (result == EXPLAINED) {
+		tell(explanation, context);
+		explained_libraries_free(&explanation->libraries);
+	}
 	policy_free(policy);
 	return result;
+}
+
+static void print(const struct explanation *explanation, void *context)
+{
+	const struct explain_request *request = context;
+	if (request->json)
+		explain_print_json(explanation);
+	else
+		explain_print(explanation);
+}
+
+enum explained explain_program(const struct explain_request *request)
+{
+	struct explain_request asked = *request;
+	return explain_and_tell(request, print, &asked);
+}
+
+struct foretold {
+	char *buf;
+	size_t buf_bytes;
+};
+
+static void foretell(const struct explanation *explanation, void *context)
+{
+	const struct foretold *out = context;
+	struct conclusion conclusion;
+	char text[ERROR_TEXT_BYTES], how[ERROR_TEXT_BYTES + 64] = "";
+	explain_conclude(explanation, &conclusion);
+	error_text(&conclusion.reason, text, sizeof text);
+	if (conclusion.remaps == VERDICT_WORKS)
+		snprintf(how, sizeof how, "its text would come on huge pages");
+	else if (conclusion.remaps == VERDICT_UNKNOWN)
+		snprintf(how, sizeof how, "only a start would tell%s%s", *text ? ": " : "", text);
+	else if (explanation->follow != FOLLOW_NONE)
+		snprintf(how, sizeof how, "left alone itself, and followed to what it starts (%s)", text);
+	else
+		snprintf(how, sizeof how, "its text would stay on small pages: %s", text);
+	snprintf(out->buf, out->buf_bytes, "%.200s: %s", explanation->program.path, how);
+}
+
+enum explained explain_foretell(const struct explain_request *request, char *buf, size_t buf_bytes)
+{
+	struct foretold out = {.buf = buf, .buf_bytes = buf_bytes};
+	return explain_and_tell(request, foretell, &out);
 }
