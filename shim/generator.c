@@ -20,11 +20,10 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/kill_switch.h"
 #include "config.h"
 #include "ctl/enabled_units.h"
 #include "ctl/unit_compose.h"
-
-#define DISABLED "/run/hugexec/disabled"
 
 struct generator {
 	const char *directory;
@@ -97,7 +96,7 @@ int main(int argc, char **argv)
 	unsigned units = 0;
 	umask(0022);
 	enabled_each(count, &units);
-	if (units == 0 || access(DISABLED, F_OK) == 0)
+	if (units == 0 || access(KILL_SWITCH_FILE, F_OK) == 0)
 		return 0;
 	if (unit_needs_find(&generator.needs, &err) < 0 ||
 	    unit_files_read("", UNIT_DROP_IN_NAME, &generator.files, &err) < 0) {

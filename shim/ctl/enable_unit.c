@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/kill_switch.h"
 #include "base/utf8.h"
 #include "ctl/drop_in.h"
 #include "ctl/enable_trial.h"
@@ -16,8 +17,6 @@
 #include "ctl/explain.h"
 #include "ctl/unit_compose.h"
 #include "ctl/unit_outcome.h"
-
-#define DISABLED "/run/hugexec/disabled"
 
 static const char *const old_folders[] = {UNITS_FOLDER, UNITS_RUNTIME_FOLDER};
 enum { OLD_FOLDERS = sizeof old_folders / sizeof old_folders[0] };
@@ -193,8 +192,9 @@ static void say_forecast(const struct unit *unit)
 int enable_unit(sd_bus *bus, const struct enable_options *options, const char *name, struct error *err)
 {
 	struct unit unit;
-	if (access(DISABLED, F_OK) == 0)
-		return error_set(err, REASON_NOT_TAKEN, DISABLED " switches hugexec off for all units: remove it");
+	if (access(KILL_SWITCH_FILE, F_OK) == 0)
+		return error_set(err, REASON_NOT_TAKEN,
+		                 KILL_SWITCH_FILE " switches hugexec off for all units: remove it");
 	if (unit_load(bus, name, &unit, err) < 0)
 		return -1;
 	cleanup_free char *text = compose(unit.name, err);
