@@ -53,8 +53,8 @@ def test_the_same_words_reach_the_program(container, make_unit):
     assert "systemctl restart" in done.stdout
     assert run_and_say(container, name) == expected
     text = container.path(drop_in(name)).read_text(encoding="utf-8")
-    assert text.count("/hugexec-launch ") == 7 and text.count("=\"--argv0=") + text.count(" \"--argv0=") == 1
-    assert "ExecStart=-:+/usr/bin/hugexec" in text or "ExecStart=-" in text
+    assert text.count("/hugexec-launch ") == 7 and text.count(' --argv0="') == 1
+    assert "ExecStart=-:+/usr/libexec/hugexec/hugexec-launch -- " in text
     launches = wait_for(lambda: len(container.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_UNIT={name}")) >= 7)
     assert launches
     done = container.run(["hugexecctl", "disable", name])
