@@ -76,7 +76,13 @@ static void on_unit(void *context, const char *unit, bool runtime)
 	struct error err = {0};
 	static struct unit_paths paths;
 	cleanup_free char *text = NULL;
-	(void)runtime;
+	if (enabled_is_abandoned(runtime ? ENABLED_RUNTIME_FOLDER : ENABLED_FOLDER, unit)) {
+		error_set(
+		    &err, REASON_NOT_TAKEN,
+		    "hugexecctl enable was ended while it tried this unit; hugexecctl disable or enable it again");
+		tell(unit, &err);
+		return;
+	}
 	if (unit_compose(&generator->files, &generator->needs, unit, &paths, &text, &err) < 0 ||
 	    write_drop_in(generator->directory, paths.name, text, &err) < 0)
 		tell(unit, &err);

@@ -144,14 +144,14 @@ static int run_all(const struct verb *verb, const struct enable_options *options
 	if (unit_connect(&bus, &err) < 0)
 		return complain(&err);
 	trial_guard();
-	for (size_t i = 0; i < names->count; i++) {
+	for (size_t i = 0; i < names->count && !trial_is_interrupted(); i++) {
 		err = (struct error){0};
 		fflush(stdout);
 		if (verb->run(bus, options, names->list[i], &err) < 0)
 			status = complain(&err);
 	}
 	sd_bus_flush_close_unref(bus);
-	return status;
+	return trial_is_interrupted() ? CTL_NO : status;
 }
 
 static int run_verb(int argc, char **argv, const struct verb *verb)
@@ -202,6 +202,7 @@ static void on_listed(void *context, const char *name, bool runtime)
 	struct unit_state state = {.active = "not-found"};
 	struct unit_outcome outcome = {.text_bytes = 0};
 	char text[640];
+	bool abandoned = enabled_is_abandoned(runtime ? ENABLED_RUNTIME_FOLDER : ENABLED_FOLDER, name);
 	if (unit_load(listing->bus, name, &unit, NULL) == 0) {
 		unit_read_state(listing->bus, &unit, &state, NULL);
 		unit_outcome_read(unit.name, (pid_t)state.main_pid, &outcome);
@@ -212,6 +213,7 @@ static void on_listed(void *context, const char *name, bool runtime)
 		json_object_object_add(json, "unit", ctl_text(name));
 		json_object_object_add(json, "runtime", json_object_new_boolean(runtime));
 		json_object_object_add(json, "active", ctl_text(state.active));
+		json_object_object_add(json, "abandoned", json_object_new_boolean(abandoned));
 		json_object_object_add(json, "text_bytes", json_object_new_uint64(outcome.text_bytes));
 		json_object_object_add(json, "huge_bytes", json_object_new_uint64(outcome.huge_bytes));
 		json_object_object_add(json, "last_report", ctl_text(outcome.report));
@@ -221,6 +223,10 @@ static void on_listed(void *context, const char *name, bool runtime)
 	if (listing->count++ == 0)
 		printf("%-32s %s\n", "UNIT", "STATE");
 	printf("%-32s %s%s\n", name, state.active, runtime ? " (until the next boot)" : "");
+	if (abandoned)
+		ctl_print_wrapped(2,
+		                  "enable was ended while it tried this unit: it starts without hugexec from the next "
+		                  "daemon-reload on. Disable it with --now, or enable it again");
 	ctl_print_wrapped(2, unit_outcome_text(&outcome, text, sizeof text));
 }
 

@@ -14,11 +14,20 @@
 #define POLL_MS 100
 
 static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t may_stop_waiting; /* for the systemctl that runs, which may wait for a unit for minutes */
+static volatile sig_atomic_t running;          /* its PID */
 
 static void on_signal(int number)
 {
 	(void)number;
 	interrupted = 1;
+	if (may_stop_waiting && running > 0)
+		kill(running, SIGTERM);
+}
+
+bool trial_is_interrupted(void)
+{
+	return interrupted;
 }
 
 void trial_guard(void)
@@ -41,7 +50,12 @@ bool trial_systemctl(const char *const *words)
 		execvp(line[0], (char *const *)(uintptr_t)line);
 		_exit(127);
 	}
-	return child > 0 && retry(waitpid(child, &status, 0)) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	running = child;
+	if (child > 0 && may_stop_waiting && interrupted)
+		kill(child, SIGTERM);
+	bool done = child > 0 && retry(waitpid(child, &status, 0)) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	running = 0;
+	return done;
 }
 
 static int down(const struct unit *unit, const struct unit_state *state, struct error *err)
@@ -62,9 +76,13 @@ int trial_restart(sd_bus *bus, const struct unit *unit, struct error *err)
 {
 	const char *words[] = {"restart", "--", unit->name, NULL};
 	struct unit_state first, state;
+	may_stop_waiting = 1;
 	bool started = trial_systemctl(words);
+	may_stop_waiting = 0;
 	if (unit_read_state(bus, unit, &first, err) < 0)
 		return -1;
+	if (interrupted)
+		return error_set(err, REASON_UNIT_DOWN, "interrupted while %s was started", unit->name);
 	if (!started || !is_well(&first))
 		return down(unit, &first, err);
 	for (unsigned waited = 0; waited < TRIAL_MS; waited += POLL_MS) {

@@ -23,3 +23,4 @@ int trial_take_back(sd_bus *bus, const struct unit *unit, const struct unit_stat
 
 /* SIGINT, SIGTERM and SIGHUP no longer end us: they end what trial_restart() waits for, and all is taken back. */
 void trial_guard(void);
+bool trial_is_interrupted(void);

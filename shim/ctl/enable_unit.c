@@ -70,14 +70,16 @@ static int check_taken(sd_bus *bus, const struct unit *unit, struct error *err)
 	return result;
 }
 
-/* With the generator's drop-in there, those that version 0.1 wrote are needed no more. Returns how many went. */
-static int remove_old(const char *unit, struct error *err)
+/* With the generator's drop-in there, those that version 0.1 wrote are needed no more. Returns how many went. A file
+ * that was changed by hand stays; if OTHERS_MATTER, that is a failure. */
+static int remove_old(const char *unit, bool others_matter, struct error *err)
 {
 	int removed = 0;
 	for (size_t i = 0; i < OLD_FOLDERS; i++) {
 		struct drop_in drop_in;
 		drop_in_locate(&drop_in, old_folders[i], unit);
-		if (drop_in_look(&drop_in) == DROP_IN_NONE)
+		enum drop_in_state state = drop_in_look(&drop_in);
+		if (state == DROP_IN_NONE || (state == DROP_IN_FOREIGN && !others_matter))
 			continue;
 		if (drop_in_remove(&drop_in, err) < 0)
 			return -1;
@@ -147,20 +149,31 @@ static int take_back(sd_bus *bus, const struct unit *unit, const char *folder, c
 	                 state ? "all was taken back, and it runs as before" : "all was taken back");
 }
 
-static int add(sd_bus *bus, const struct enable_options *options, const struct unit *unit, struct error *err)
+/* UNIT is named: does systemd take it, and with --now, does the unit stay active? If not, ADDED has it no more. */
+static int try_unit(sd_bus *bus, const struct enable_options *options, const struct unit *unit, const char *added,
+                    struct error *err)
 {
-	const char *folder = options->runtime ? ENABLED_RUNTIME_FOLDER : ENABLED_FOLDER;
-	const char *added = enabled_has(folder, unit->name) ? NULL : folder;
 	struct unit_state before;
-	if (unit_read_state(bus, unit, &before, err) < 0 || enabled_add(folder, unit->name, err) < 0)
-		return -1;
-	if (unit_reload_all(bus, err) < 0 || check_taken(bus, unit, err) < 0)
+	if (unit_read_state(bus, unit, &before, err) < 0 || unit_reload_all(bus, err) < 0 ||
+	    check_taken(bus, unit, err) < 0)
 		return take_back(bus, unit, added, NULL, err);
 	if (options->now &&
 	    (unit->is_template ? each_instance(bus, unit, trial_restart, err) : trial_restart(bus, unit, err)) < 0)
 		return take_back(bus, unit, added, &before, err);
+	return 0;
+}
+
+static int add(sd_bus *bus, const struct enable_options *options, const struct unit *unit, struct error *err)
+{
+	const char *folder = options->runtime ? ENABLED_RUNTIME_FOLDER : ENABLED_FOLDER;
+	bool had = enabled_has(folder, unit->name) && !enabled_is_abandoned(folder, unit->name);
+	cleanup_close int trial = had ? -1 : enabled_try(folder, unit->name, err);
+	if ((!had && trial < 0) || try_unit(bus, options, unit, had ? NULL : folder, err) < 0)
+		return -1;
+	if (!had && enabled_keep(trial, err) < 0)
+		return -1;
 	/* The order does not matter: ours has the last word, with the old ones there or not. */
-	int removed = remove_old(unit->name, err);
+	int removed = remove_old(unit->name, false, err);
 	if (removed < 0 || (removed > 0 && unit_reload_all(bus, err) < 0))
 		return -1;
 	printf("Enabled %s: %s/%s\n", unit->name, folder, unit->name);
@@ -228,7 +241,7 @@ int disable_unit(sd_bus *bus, const struct enable_options *options, const char *
 	/* A unit that is gone, or broken, is disabled under the name that was given. */
 	bool is_there = unit_load(bus, name, &unit, NULL) == 0;
 	cleanup_free char *real = strdup(is_there ? unit.name : name);
-	int removed = real ? remove_old(real, err) : error_set(err, REASON_MEMORY, "for the unit's name");
+	int removed = real ? remove_old(real, true, err) : error_set(err, REASON_MEMORY, "for the unit's name");
 	for (size_t i = 0; removed >= 0 && i < sizeof folders / sizeof folders[0]; i++) {
 		const char *names[] = {real, name};
 		for (size_t j = 0; j < 2; j++) {

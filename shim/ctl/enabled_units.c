@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+
+#define TRIAL "trial\n"
 
 bool enabled_is_name(const char *name)
 {
@@ -61,7 +64,8 @@ bool enabled_has(const char *folder, const char *unit)
 	return access(path, F_OK) == 0;
 }
 
-int enabled_add(const char *folder, const char *unit, struct error *err)
+/* FOLDER and the one that it is in. */
+static int make_folder(const char *folder, struct error *err)
 {
 	char path[PATH_MAX];
 	snprintf(path, sizeof path, "%s", folder);
@@ -72,9 +76,45 @@ int enabled_add(const char *folder, const char *unit, struct error *err)
 	*last = '/';
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return error_set_errno(err, errno, REASON_DROP_IN, "%s", path);
+	return 0;
+}
+
+int enabled_try(const char *folder, const char *unit, struct error *err)
+{
+	char path[PATH_MAX];
+	if (make_folder(folder, err) < 0)
+		return -1;
 	snprintf(path, sizeof path, "%s/%s", folder, unit);
-	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
-	return fd < 0 ? error_set_errno(err, errno, REASON_DROP_IN, "%s", path) : 0;
+	/* Root's alone: who can open it could hold the trial. */
+	cleanup_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd < 0)
+		return error_set_errno(err, errno, REASON_DROP_IN, "%s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? error_set(err, REASON_DROP_IN, "another hugexecctl tries %s now", unit)
+		                            : error_set_errno(err, errno, REASON_DROP_IN, "%s", path);
+	if (pwrite(fd, TRIAL, sizeof TRIAL - 1, 0) != sizeof TRIAL - 1) {
+		error_set_errno(err, errno, REASON_DROP_IN, "%s", path);
+		unlink(path);
+		return -1;
+	}
+	return steal_fd(&fd);
+}
+
+int enabled_keep(int trial, struct error *err)
+{
+	if (ftruncate(trial, 0) < 0 || fsync(trial) < 0)
+		return error_set_errno(err, errno, REASON_DROP_IN, "the unit's name in units.d");
+	return 0;
+}
+
+bool enabled_is_abandoned(const char *folder, const char *unit)
+{
+	char path[PATH_MAX], text[sizeof TRIAL];
+	snprintf(path, sizeof path, "%s/%s", folder, unit);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || pread(fd, text, sizeof text, 0) != sizeof TRIAL - 1 || memcmp(text, TRIAL, sizeof TRIAL - 1) != 0)
+		return false;
+	return flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
 int enabled_remove(const char *folder, const char *unit, struct error *err)

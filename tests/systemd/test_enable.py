@@ -297,6 +297,76 @@ exec {PROGRAM} --socket=/run/picky {"--notify" if kind == "notify" else ""}
     assert settings_of(container, name) == plain
 
 
+def stuck_unit(container, make_unit):
+    """A service that never gets ready through hugexec, so that hugexecctl enable --now waits for it until it is ended."""
+    container.write("/usr/local/bin/stuck", f"""#!/bin/sh
+if grep -q hugexec-launch /run/systemd/generator/stuck.service.d/zz-hugexec.conf; then : >/run/stuck.tried; sleep 1000; fi
+exec {PROGRAM} --socket=/run/stuck --notify
+""", 0o755)
+    container.path("/run/stuck.tried").unlink(missing_ok=True)
+    name = make_unit("stuck.service", "[Service]\nType=notify\nTimeoutStartSec=infinity\nExecStart=/usr/local/bin/stuck\n")
+    container.systemctl("start", name)
+    ask(container, "/run/stuck")
+    return name
+
+
+def end_enable(container, name, signal):
+    """enable --now, and SIGNAL while it waits; its status and what it says."""
+    done = container.run(["sh", "-c", f"hugexecctl enable --now {name} & until [ -e /run/stuck.tried ]; do sleep 0.1; done; kill -{signal} $!; wait $!"],
+                         check=False)
+    return done.returncode, done.stderr
+
+
+def test_interrupted_it_takes_everything_back(container, make_unit):
+    name = stuck_unit(container, make_unit)
+    plain = settings_of(container, name)
+    status, said = end_enable(container, name, "TERM")
+    assert status == 1 and "interrupted" in said and "it runs as before" in said, said
+    assert ask(container, "/run/stuck")["right"] == "1" and settings_of(container, name) == plain
+    assert not container.path(named(name)).exists() and not container.path(drop_in(name)).exists()
+
+
+def test_killed_it_leaves_nothing_that_lasts(container, make_unit):
+    """SIGKILL: nobody can take it back at once. The next reload makes no drop-in, and journal and list say why."""
+    name = stuck_unit(container, make_unit)
+    plain = settings_of(container, name)
+    assert end_enable(container, name, "KILL")[0] == 128 + 9
+    listed = json.loads(container.run(["hugexecctl", "list", "--json"]).stdout)["units"]
+    assert [(unit["unit"], unit["abandoned"]) for unit in listed] == [(name, True)]
+    assert "enable was ended while" in " ".join(container.run(["hugexecctl", "list"]).stdout.split())
+    container.systemctl("daemon-reload")
+    assert not container.path(drop_in(name)).exists() and settings_of(container, name) == plain
+    assert wait_for(lambda: [entry for entry in container.journal("SYSLOG_IDENTIFIER=hugexec", f"HUGEXEC_UNIT={name}")
+                             if "was ended while it tried" in entry["MESSAGE"]])
+    container.systemctl("restart", name)
+    assert ask(container, "/run/stuck")["right"] == "1"
+    # The next one tries it anew.
+    container.write("/usr/local/bin/stuck", f"#!/bin/sh\nexec {PROGRAM} --socket=/run/stuck --notify\n", 0o755)
+    container.run(["hugexecctl", "enable", "--now", name])
+    listed = json.loads(container.run(["hugexecctl", "list", "--json"]).stdout)["units"]
+    assert [(unit["unit"], unit["abandoned"]) for unit in listed] == [(name, False)]
+    container.systemctl("daemon-reload")
+    assert container.path(drop_in(name)).exists()
+    container.run(["hugexecctl", "disable", "--now", name])
+
+
+def test_what_systemd_does_not_take_is_taken_back(container, make_unit):
+    """Another generator has the last word, whose drop-in ours does not see."""
+    name = make_unit("theirs.service", service_unit("/run/theirs"))
+    generator = container.write("/etc/systemd/system-generators/theirs", f"""#!/bin/sh
+mkdir -p $1/{name}.d && printf '[Service]\\nExecStart=\\nExecStart=/bin/sleep 1d\\n' >$1/{name}.d/zzzz.conf
+""", 0o755)
+    try:
+        container.systemctl("daemon-reload")
+        plain = settings_of(container, name)
+        done = container.run(["hugexecctl", "enable", name], check=False)
+        assert done.returncode == 1 and "not-taken" in done.stderr and "all was taken back" in done.stderr, done
+        assert not container.path(named(name)).exists() and not container.path(drop_in(name)).exists()
+        assert settings_of(container, name) == plain
+    finally:
+        generator.unlink()
+
+
 def test_now_starts_what_is_stopped(container, make_unit):
     name = make_unit("stopped.service", service_unit("/run/stopped"))
     container.run(["hugexecctl", "enable", "--now", name])
