@@ -28,6 +28,6 @@ enum drop_in_state drop_in_look(const struct drop_in *drop_in);
 /* Whether the drop-in at PATH is one of ours. */
 bool drop_in_is_ours(const char *path);
 
-/* Remove it, and its directory where that is empty then. Returns 0 (also where there is none), or -1 with ERR
+/* Remove it, and its directory if that is empty then. Returns 0 (also if there is none), or -1 with ERR
  * "drop-in". */
 int drop_in_remove(const struct drop_in *drop_in, struct error *err);

@@ -13,12 +13,12 @@
 bool trial_systemctl(const char *const *words);
 
 /*
- * Restart UNIT (start it where it is stopped), wait until it is active, and TRIAL_MS more. Returns 0; -1 with ERR
- * "unit-down" where it is not, has been restarted by systemd meanwhile, or a signal asks us to stop.
+ * Restart UNIT (start it if it is stopped), wait until it is active, and TRIAL_MS more. Returns 0; -1 with ERR
+ * "unit-down" if it is not, has been restarted by systemd meanwhile, or a signal asks us to stop.
  */
 int trial_restart(sd_bus *bus, const struct unit *unit, struct error *err);
 
-/* Make UNIT run as it did, from the unit files as they are now; stop it where it was stopped (STATE). */
+/* Make UNIT run as it did, from the unit files as they are now; stop it if it was stopped (STATE). */
 int trial_take_back(sd_bus *bus, const struct unit *unit, const struct unit_state *state, struct error *err);
 
 /* SIGINT, SIGTERM and SIGHUP no longer end us: they end what trial_restart() waits for, and all is taken back. */

@@ -11,7 +11,7 @@
 #include "ctl/exec_line.h"
 
 struct unit {
-	char *name; /* the real one where an alias was asked for; of a template "foo@.service" */
+	char *name; /* the real one if an alias was asked for; of a template "foo@.service" */
 	bool is_template;
 	char *object;                  /* its path on D-Bus; of a template that of the instance that stands for all */
 	struct exec_commands commands; /* ExecStart= */
@@ -52,7 +52,7 @@ struct unit_state {
 int unit_read_state(sd_bus *bus, const struct unit *unit, struct unit_state *out, struct error *err);
 
 /*
- * Call EACH with the names of UNIT's instances that are loaded and not inactive where it is a template, else with its
+ * Call EACH with the names of UNIT's instances that are loaded and not inactive if it is a template, else with its
  * own. It ends with the first that is not 0, which is returned; -1 with ERR "no-systemd" too.
  */
 int unit_each_instance(sd_bus *bus, const struct unit *unit, int (*each)(void *context, const char *name),

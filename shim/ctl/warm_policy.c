@@ -130,7 +130,7 @@ static void on_rule(void *context, const char *const *exe, const struct settings
 		file_view_glob(&warming->view, *glob, &warming->budget, on_file, warming);
 }
 
-/* The program behind " -- " in a drop-in of hugexec-generator's, where it is written without quotes. */
+/* The program behind " -- " in a drop-in of hugexec-generator's, if it is written without quotes. */
 static char *program_of(const char *text)
 {
 	static const char before[] = " -- ";

@@ -20,7 +20,7 @@ NOBODY = 65534
 
 # The command line
 
-VERBS = ("advise", "attach", "check", "compare", "disable", "doctor", "enable", "explain", "metrics", "pool", "status", "warm")
+VERBS = ("advise", "attach", "check", "compare", "disable", "doctor", "enable", "explain", "list", "metrics", "pool", "status", "warm")
 PROGRAMS = ("shim/hugexec", "shim/hugexecctl", "shim/hugexecd", "oci-hook/hugexec-oci-hook")
 
 
