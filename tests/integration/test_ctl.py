@@ -51,8 +51,8 @@ def test_version(program):
 
 
 @pytest.mark.parametrize("words", [[], ["chekc"], ["doctor", "--jsno"], ["doctor", "x"], ["doctor", "/etc/passwd"], ["status", "x"], ["status", "-1"],
-                                   ["status", "1", "2"], ["explain"], ["explain", "a", "b"], ["explain", "--policy"], ["explain", "--policy=", "true"], ["compare", "--policy=", "true"],
-                                   ["attach", "--policy=", "1"], ["warm", "--policy="],
+                                   ["status", "1", "2"], ["explain"], ["explain", "a", "b"], ["explain", "--policy"], ["explain", "--policy=", "true"],
+                                   ["compare", "--policy=", "true"], ["attach", "--policy=", "1"], ["warm", "--policy="],
                                    ["check", "--nonsense"]])
 def test_wrong_usage_is_2_with_a_hint(hugexecctl, words):
     done = run([hugexecctl, *words])
@@ -61,7 +61,8 @@ def test_wrong_usage_is_2_with_a_hint(hugexecctl, words):
     assert done.stderr.splitlines()[-1] == f"Try 'hugexecctl{verb} --help'." and done.stderr.startswith(f"hugexecctl{verb}: ")
 
 
-@pytest.mark.parametrize("typed, meant", [("chekc", "check"), ("stauts", "status"), ("explian", "explain"), ("xyzzy", None), ("pol", "pool"), ("pull", None), ("book", None), ("--vresion", None)])
+@pytest.mark.parametrize("typed, meant", [("chekc", "check"), ("stauts", "status"), ("explian", "explain"), ("xyzzy", None), ("pol", "pool"), ("pull", None),
+                                         ("book", None), ("--vresion", None)])
 def test_did_you_mean(hugexecctl, typed, meant):
     said = run([hugexecctl, typed]).stderr
     assert f"'{typed}'" in said and (f"did you mean '{meant}'?" in said if meant else "the verbs are" in said), said

@@ -451,8 +451,8 @@ def test_drop_ins_of_the_administrator_are_followed(container, make_unit):
 
 
 @pytest.mark.parametrize("words, status", [
-    (["enable"], 2), (["enable", "a", "../b"], 2), (["disable"], 2), (["disable", "--all", "a"], 2), (["list", "a"], 2), (["list", "--help"], 0), (["enable", "../x"], 2), (["enable", "no-such-unit"], 1),
-    (["enable", "--nonsense", "x"], 2), (["disable", "--dry-run", "x"], 2), (["enable", "basic.target"], 2),
+    (["enable"], 2), (["enable", "a", "../b"], 2), (["disable"], 2), (["disable", "--all", "a"], 2), (["list", "a"], 2), (["list", "--help"], 0),
+    (["enable", "../x"], 2), (["enable", "no-such-unit"], 1), (["enable", "--nonsense", "x"], 2), (["disable", "--dry-run", "x"], 2), (["enable", "basic.target"], 2),
     (["disable", "no-such-unit"], 0), (["enable", "--help"], 0), (["disable", "--help"], 0)])
 def test_usage(container, words, status):
     assert container.run(["hugexecctl", *words], check=False).returncode == status

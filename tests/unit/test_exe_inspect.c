@@ -59,7 +59,8 @@ static void sums_up_what_is_at_the_beginning(void **state)
 	close(fd);
 }
 
-/* The offset of the table is the file's: one that lies outside of what was read leads nowhere, though it may come back by wrapping. */
+/* The offset of the table is the file's: one that lies outside of what was read leads nowhere, though it may come back
+ * by wrapping. */
 static void follows_no_offset_out_of_it(void **state)
 {
 	(void)state;
