@@ -75,7 +75,6 @@ static void on_unit(void *context, const char *unit, bool runtime)
 	const struct generator *generator = context;
 	struct error err = {0};
 	static struct unit_paths paths;
-	cleanup_free char *text = NULL;
 	if (enabled_is_abandoned(runtime ? ENABLED_RUNTIME_FOLDER : ENABLED_FOLDER, unit)) {
 		error_set(
 		    &err, REASON_NOT_TAKEN,
@@ -83,6 +82,7 @@ static void on_unit(void *context, const char *unit, bool runtime)
 		tell(unit, &err);
 		return;
 	}
+	cleanup_free char *text = NULL;
 	if (unit_compose(&generator->files, &generator->needs, unit, &paths, &text, &err) < 0 ||
 	    write_drop_in(generator->directory, paths.name, text, &err) < 0)
 		tell(unit, &err);

@@ -100,7 +100,7 @@ static void free_names(struct names *names)
 {
 	for (size_t i = 0; i < names->count; i++)
 		free(names->list[i]);
-	names->count = 0;
+	free(names);
 }
 
 static const struct option enable_options[] = {{"now", no_argument, NULL, 'n'},     {"help", no_argument, NULL, 'h'},
@@ -169,7 +169,7 @@ static int run_verb(int argc, char **argv, const struct verb *verb)
 		if (option == '?')
 			return ctl_wrong_usage(argv[0], NULL);
 	}
-	cleanup_free struct names *names = calloc(1, sizeof *names);
+	struct names *names = calloc(1, sizeof *names);
 	if (!names)
 		return CTL_NO;
 	int status = find_names(argc, argv, verb, options.all, names);

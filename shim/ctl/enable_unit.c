@@ -27,14 +27,10 @@ static char *compose(const char *unit, struct error *err)
 	struct unit_files files;
 	struct unit_needs needs;
 	char *text = NULL;
-	cleanup_free struct unit_paths *paths = malloc(sizeof *paths);
-	if (!paths) {
-		error_set(err, REASON_MEMORY, "for a unit's files");
-		return NULL;
-	}
+	static struct unit_paths paths; /* large */
 	if (unit_needs_find(&needs, err) < 0 || unit_files_read("", UNIT_DROP_IN_NAME, &files, err) < 0)
 		return NULL;
-	unit_compose(&files, &needs, unit, paths, &text, err);
+	unit_compose(&files, &needs, unit, &paths, &text, err);
 	unit_files_free(&files);
 	return text;
 }
@@ -240,7 +236,7 @@ int disable_unit(sd_bus *bus, const struct enable_options *options, const char *
 	struct unit unit = {.name = NULL};
 	/* A unit that is gone, or broken, is disabled under the name that was given. */
 	bool is_there = unit_load(bus, name, &unit, NULL) == 0;
-	cleanup_free char *real = strdup(is_there ? unit.name : name);
+	char *real = strdup(is_there ? unit.name : name);
 	int removed = real ? remove_old(real, true, err) : error_set(err, REASON_MEMORY, "for the unit's name");
 	for (size_t i = 0; removed >= 0 && i < sizeof folders / sizeof folders[0]; i++) {
 		const char *names[] = {real, name};
@@ -263,5 +259,6 @@ int disable_unit(sd_bus *bus, const struct enable_options *options, const char *
 	if (result == 0 && removed > 0 && options->now && is_there)
 		result = each_instance(bus, &unit, restart_running, err);
 	unit_free(&unit);
+	free(real);
 	return result;
 }

@@ -17,6 +17,7 @@ static int next_word(const char **at, struct word *out)
 	const char *p = *at + strspn(*at, BLANKS);
 	char quote = 0;
 	out->start = p;
+	out->length = strlen(p);
 	for (; *p && (quote || !strchr(BLANKS, *p)); p++) {
 		if (*p == '\\') {
 			if (!*++p)

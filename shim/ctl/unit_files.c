@@ -242,28 +242,29 @@ static int by_name(const void *a, const void *b)
 /* Of the drop-ins of the same name only the first counts, by folder of the load path. */
 static int add_drop_ins(const struct unit_files *files, const struct folders *folders, struct unit_paths *out)
 {
-	const struct unit_entry *chosen[UNIT_PATHS_MAX];
+	const struct unit_entry *chosen[UNIT_PATHS_MAX] = {NULL};
+	size_t count = 0;
 	for (size_t i = 0; i < files->drop_in_count; i++) {
 		const struct unit_entry *entry = &files->drop_ins[i];
 		size_t at = 0;
 		if (!is_in(folders, entry))
 			continue;
-		while (at < out->drop_in_count && strcmp(chosen[at]->name, entry->name) != 0)
+		while (at < count && strcmp(chosen[at]->name, entry->name) != 0)
 			at++;
 		if (at == UNIT_PATHS_MAX)
 			return -1;
 		/* In folders of different names: which one counts depends on more than the load path. */
-		if (at < out->drop_in_count &&
-		    strcmp(base_name(chosen[at]->directory), base_name(entry->directory)) != 0)
+		if (at < count && strcmp(base_name(chosen[at]->directory), base_name(entry->directory)) != 0)
 			return -1;
-		if (at == out->drop_in_count)
-			chosen[out->drop_in_count++] = entry;
+		if (at == count)
+			chosen[count++] = entry;
 		else if (entry->rank < chosen[at]->rank)
 			chosen[at] = entry;
 	}
-	for (size_t i = 0; i < out->drop_in_count; i++)
+	for (size_t i = 0; i < count; i++)
 		snprintf(out->drop_ins[i], sizeof out->drop_ins[i], "%s/%s", chosen[i]->directory, chosen[i]->name);
-	qsort(out->drop_ins, out->drop_in_count, sizeof out->drop_ins[0], by_name);
+	out->drop_in_count = count;
+	qsort(out->drop_ins, count, sizeof out->drop_ins[0], by_name);
 	return 0;
 }
 

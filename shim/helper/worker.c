@@ -119,7 +119,7 @@ static int prepare(const struct worker_options *options, int connection, struct 
 _Noreturn void worker_main(const struct worker_options *options, int connection, bool too_many)
 {
 	struct error err = {0};
-	struct tracee tracee;
+	struct tracee tracee = {.pid = 0};
 	connection = settle_in(connection);
 	fault_point("helper-accepted");
 	if (too_many) {

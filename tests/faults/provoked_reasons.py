@@ -318,7 +318,7 @@ def attach(folder, build):
 
 
 # What busy.c does while somebody attaches, again and again; and how the reason may begin then (None: remapped).
-AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None,),
+AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None, "already-huge"),
            "again 400": (None, "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text", "image")}
 
 
