@@ -319,7 +319,7 @@ def attach(folder, build):
 
 # What busy.c does while somebody attaches, again and again; and how the reason may begin then (None: remapped).
 AT_WORK = {"dispatch": ("syscall-dispatch",), "add": (None, "already-huge"),
-           "again 400": (None, "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text", "image")}
+           "again 400": (None, "already-huge", "tracee-gone", "no-proc", "ptrace-refused", "text-changed", "no-text", "image")}
 
 
 def attach_at_work(folder, build):
