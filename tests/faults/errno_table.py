@@ -81,7 +81,9 @@ def faults_of(role, call, argument):
 
 def leaves_memory(role, call, fault):
     """Whether address space that nobody uses may stay: where undoing or tidying up is refused, or nobody is left to do it."""
-    return (role, call) in (("injected", "munmap"), ("tracer", "ptrace"), ("child", "ptrace")) or fault == "suicide" or str(fault)[-1] in "*!"
+    hides = role in ("tracer", "child") and call == "process_vm_readv" and fault == errno.EPERM  # as who is not dumpable any more does
+    return (hides or (role, call) in (("injected", "munmap"), ("tracer", "ptrace"), ("child", "ptrace")) or fault == "suicide"
+            or str(fault)[-1] in "*!")
 
 
 def may_end_it(role, call, fault):
