@@ -17,7 +17,7 @@ char *proc_own_status(void);
 
 /*
  * The value of KEY (without the colon) in TEXT: points into TEXT behind the blanks, and goes on to the end of the line,
- * if it may be empty. NULL if there is no such line, or TEXT is NULL.
+ * and may be empty. NULL if there is no such line, or TEXT is NULL.
  */
 const char *proc_value(const char *text, const char *key);
 
