@@ -50,7 +50,7 @@
 #include "policy/policy.h"
 #include "report/container_state.h"
 #include "report/deliver.h"
-#include "tracer/seize_threads.h"
+#include "ptrace/seize_threads.h"
 #include "tracer/trace_loop.h"
 
 #define STATE_MS  2000 /* for the state to be there, all of it */

@@ -14,6 +14,7 @@
 #include "base/retry.h"
 #include "ctl/probe.h"
 #include "ptrace/entry_stop.h"
+#include "ptrace/syscall_stop.h"
 #include "tracer/seccomp_preflight.h"
 
 /* What loads its libraries for longer leaves the question open. */

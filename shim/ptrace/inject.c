@@ -16,6 +16,7 @@
 #include "ptrace/rseq.h"
 #include "ptrace/same_processor.h"
 #include "ptrace/syscall_insn.h"
+#include "ptrace/syscall_stop.h"
 
 /* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
 #define INTERRUPTED_CALLS_MAX 10000
@@ -33,7 +34,7 @@ static int find_syscall_insn(struct tracee *tracee, struct error *err)
 static bool has_been_replaced(const struct tracee *tracee)
 {
 	int status;
-	return tracee->wait && retry(waitpid(tracee->pid, &status, __WALL | WNOHANG)) != 0;
+	return tracee->process && retry(waitpid(tracee->pid, &status, __WALL | WNOHANG)) != 0;
 }
 
 /* As the kernel does it for a thread that was interrupted; from here on it cannot run any more without saved_regs. */
@@ -68,8 +69,8 @@ int inject_begin(struct tracee *tracee, struct error *err)
 			tracee->state = TRACEE_STOPPED;
 		return -1;
 	}
-	tracee->shares_processor = !tracee->wait && same_processor_begin(tracee->pid);
-	if (tracee->wait)
+	tracee->shares_processor = !tracee->process && same_processor_begin(tracee->pid);
+	if (tracee->process)
 		abort_sequence(tracee);
 	fault_point("borrowed");
 	return 0;

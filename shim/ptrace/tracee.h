@@ -57,13 +57,11 @@ struct tracee {
 	bool charges_itself;        /* in another cgroup than we are: it has to allocate what shall be charged to it */
 	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
 	/*
-	 * If other threads of its process may run: stop them all (0, or -1 with an error), let them go on, and wait
-	 * for the tracee while they may end or execute a program (as waitpid()). NULL: there are none, or none that
-	 * could. See stop_threads.h.
+	 * stop_threads.h: the process that it is the main thread of, if that ran when it was attached to. Then other
+	 * threads run, and one of them may execute a program. NULL: it stands at its exec, or at its entry point, and
+	 * no other thread runs.
 	 */
-	int (*stop_others)(struct tracee *tracee, struct error *err);
-	void (*start_others)(struct tracee *tracee);
-	pid_t (*wait)(struct tracee *tracee, int *status);
+	struct running_process *process;
 	/*
 	 * CLOCK_MONOTONIC, while it is held: since when (what it was held before counts as well), and until when at
 	 * most; 0: without a limit.
@@ -113,13 +111,6 @@ int tracee_filters(pid_t pid);
  * "seccomp".
  */
 int tracee_check_filter(struct tracee *tracee, struct error *err);
-
-/*
- * From PTRACE_EVENT_EXEC to the exit of execve, where registers can be changed (ptrace(2); the kernel writes the result
- * of execve over them on the way). Nothing to do if the state is STOPPED already. Stop signals that arrive are
- * delivered and overridden: they hold again once we let go. Returns 0, or -1 with ERR word "tracee-gone" or "ptrace".
- */
-int tracee_finish_exec(struct tracee *tracee, struct error *err);
 
 /* The registers of a stopped tracee. Returns 0, or -1 with ERR word "not-native", "ptrace" or "tracee-gone". */
 int tracee_get_regs(struct tracee *tracee, struct arch_regs *regs, struct error *err);
@@ -177,20 +168,14 @@ ssize_t tracee_write(const struct tracee *tracee, uint64_t tracee_addr, const vo
 uint64_t tracee_auxv(const struct tracee *tracee, uint64_t type);
 
 /*
- * For inject.c: one request each. They return 0, or -1 with ERR word "ptrace", or "tracee-gone" and the state GONE.
+ * For inject.c and syscall_stop.c: one request each. They return 0, or -1 with ERR word "ptrace", or "tracee-gone" and
+ * the state GONE.
  */
 int tracee_lost(struct tracee *tracee, struct error *err);
 int tracee_failed(struct tracee *tracee, const char *what, struct error *err);
 int tracee_set_mask(struct tracee *tracee, uint64_t mask, struct error *err);
 int tracee_set_options(struct tracee *tracee, long options, struct error *err);
 
-/* For inject.c: what same_processor.h takes is given back. Returns 0, or -1: the tracee must not run. */
+/* For inject.c and syscall_stop.c: what same_processor.h takes is given back. Returns 0, or -1: the tracee must not
+ * run. */
 int tracee_give_processors(struct tracee *tracee);
-
-/*
- * Resume with PTRACE_SYSCALL until the next syscall-entry or -exit stop. The only other stops that can come are those
- * of SIGSTOP (nothing else is left unblocked): the signal is delivered, so that the kernel keeps the account of who is
- * stopped, and the group stop that follows is overridden; it takes hold again when we let go (__ptrace_unlink()). And
- * that of a program which another thread has executed: it has the tracee's number then. Returns as those.
- */
-int tracee_to_syscall_stop(struct tracee *tracee, struct error *err);

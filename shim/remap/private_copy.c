@@ -20,6 +20,7 @@
 #include "mm/mapped_file.h"
 #include "mm/smaps.h"
 #include "ptrace/inject.h"
+#include "ptrace/stop_threads.h"
 #include "ptrace/tracee_files.h"
 #include "remap/backing.h"
 #include "remap/copy_fill.h"
@@ -72,7 +73,7 @@ static int64_t advise_aside(struct copy *copy, int advice, struct error *err)
  */
 static int keep_from_children(struct copy *copy, struct error *err)
 {
-	if (!copy->tracee->stop_others)
+	if (!copy->tracee->process)
 		return 0;
 	int64_t result = advise_aside(copy, MADV_DOFORK, err);
 	copy->children_inherit = result == -EINVAL;
@@ -358,9 +359,9 @@ static int check_ranges(const struct copy *copy, struct error *err)
 
 static int stop_others(struct copy *copy, struct error *err)
 {
-	if (copy->others_stand || !copy->tracee->stop_others)
+	if (copy->others_stand || !copy->tracee->process)
 		return 0;
-	if (copy->tracee->stop_others(copy->tracee, err) < 0)
+	if (other_threads_stop(copy->tracee, err) < 0)
 		return -1;
 	copy->others_stand = true;
 	return 0;
@@ -369,7 +370,7 @@ static int stop_others(struct copy *copy, struct error *err)
 static void start_others(struct copy *copy)
 {
 	if (copy->others_stand)
-		copy->tracee->start_others(copy->tracee);
+		other_threads_start(copy->tracee);
 	copy->others_stand = false;
 }
 
@@ -387,7 +388,7 @@ static int create_alone(struct copy *copy, struct error *err)
 /* Switch while no other thread runs. They are started when what is left of the copy's making has been taken away. */
 static int switch_alone(struct copy *copy, struct error *err)
 {
-	if (!copy->tracee->stop_others)
+	if (!copy->tracee->process)
 		return while_borrowed(copy, switch_text, err);
 	if (stop_others(copy, err) < 0)
 		return -1;
@@ -425,7 +426,7 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	copy.keeps_fd = copy.backing->can_move && !copy.backing->can_move(copy.page_bytes);
 	/* Below the text of a program that runs, so that its smaps need not be read beyond its heap
 	 * (remap_read_smaps()). */
-	if (tracee->stop_others)
+	if (tracee->process)
 		copy.gap_addr = image_find_gap(image, plan->map_index, plan->range_bytes, plan->page_bytes, 0);
 	if (!copy.gap_addr)
 		copy.gap_addr = image_find_gap(image, image->count - 1, plan->range_bytes, plan->page_bytes, 0);

@@ -102,10 +102,18 @@ static uint64_t text_bytes_between(const struct image *image, uint64_t start, ui
 	return bytes;
 }
 
-/* Nothing was done to OUT, which has text on huge pages, unless it CHANGED: say so, whatever kept us from doing more.
+/*
+ * Measure OUT, the object at MAP_INDEX of a process that has run, with the copies that were made of it before. If
+ * nothing was CHANGED, and text of it is on huge pages: say so, whatever kept us from doing more.
  */
-static void note_already_huge(struct report_object *out, bool changed)
+static void measure_with_copies(pid_t pid, const struct image *image, size_t map_index, bool changed,
+                                struct report_object *out)
 {
+	note_copies(image, map_index, out);
+	objects_measure(pid, out, 1);
+	if (out->huge_bytes == 0)
+		return;
+	out->text_bytes = text_bytes_between(image, out->start, out->end);
 	if (!changed)
 		error_set(&out->reason, REASON_ALREADY_HUGE, "%s was on huge pages already",
 		          out->huge_bytes < out->text_bytes ? "some of its text" : "its text");
@@ -119,48 +127,72 @@ static void limit_time(struct tracee *tracee, const struct image *image, const s
 		tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(settings, text_bytes) * 1000;
 }
 
-/* The program, which has run or not. */
-static void run_program(struct tracee *tracee, const struct settings *settings, bool has_run, struct report *report)
+/* What is mapped, and for how long TRACEE may be held for it. Returns 0; or -1, and REPORT says why. */
+static int begin(struct tracee *tracee, const struct settings *settings, struct image *image, struct report *report)
 {
-	struct image image;
 	report->outcome = OUTCOME_FAILED;
 	report->backing = BACKING_NONE;
 	if (tracee_check_native(tracee, &report->reason) < 0) {
 		report->outcome = is_nothing_to_do(&report->reason) ? OUTCOME_SKIPPED : OUTCOME_FAILED;
-		return;
+		return -1;
 	}
-	if (image_read(tracee->pid, &image, &report->reason) < 0)
-		return;
-	limit_time(tracee, &image, settings);
-	if (has_run && mapped_file_find_exe(&image, tracee->pid, &report->reason) == 0)
-		private_pages_note(&image, image.exe_index, tracee->pid);
-	struct report_object *out = image.has_exe ? report_add_object(report) : NULL;
-	if (out) {
-		struct object program = {
-		    tracee, &image, settings, image.exe_index, .is_program = true, .may_move = !has_run};
-		bool changed = object_remap(&program, out);
-		if (has_run)
-			note_copies(&image, image.exe_index, out);
-		if (changed || has_run)
-			objects_measure(tracee->pid, out, 1);
-		if (has_run && out->huge_bytes > 0) { /* perhaps from before */
-			out->text_bytes = text_bytes_between(&image, out->start, out->end);
-			note_already_huge(out, changed);
-		}
-		report->rebased = program.rebased;
-		sum_up(report);
-		fault_point("verified");
-	} else if (image.has_exe) {
+	if (image_read(tracee->pid, image, &report->reason) < 0)
+		return -1;
+	limit_time(tracee, image, settings);
+	return 0;
+}
+
+/* Room for the program in the report. NULL: out of memory, and REPORT says it. */
+static struct report_object *add_program(struct report *report)
+{
+	struct report_object *out = report_add_object(report);
+	if (!out)
 		error_set_errno(&report->reason, ENOMEM, REASON_IMAGE, "what is to be reported");
-	} else if (!has_run) {
-		error_set(&report->reason, REASON_NO_TEXT, "the program is no mapped file");
-	}
-	image_free(&image);
+	return out;
+}
+
+/* All is done that was to be done to PROGRAM. */
+static void conclude(const struct object *program, struct report *report)
+{
+	report->rebased = program->rebased;
+	sum_up(report);
+	fault_point("verified");
 }
 
 void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
-	run_program(tracee, settings, false, report);
+	struct image image;
+	if (begin(tracee, settings, &image, report) < 0)
+		return;
+	struct report_object *out = image.has_exe ? add_program(report) : NULL;
+	if (!image.has_exe)
+		error_set(&report->reason, REASON_NO_TEXT, "the program is no mapped file");
+	if (out) {
+		struct object program = {tracee,          &image, settings, image.exe_index, .is_program = true,
+		                         .may_move = true};
+		if (object_remap(&program, out))
+			objects_measure(tracee->pid, out, 1);
+		conclude(&program, report);
+	}
+	image_free(&image);
+}
+
+/* A program that has run: it stays where it is, and some of its text may be on huge pages already. */
+static void run_attached_program(struct tracee *tracee, const struct settings *settings, struct report *report)
+{
+	struct image image;
+	if (begin(tracee, settings, &image, report) < 0)
+		return;
+	bool has_exe = mapped_file_find_exe(&image, tracee->pid, &report->reason) == 0;
+	struct report_object *out = has_exe ? add_program(report) : NULL;
+	if (out) {
+		struct object program = {tracee, &image, settings, image.exe_index, .is_program = true};
+		private_pages_note(&image, image.exe_index, tracee->pid);
+		bool changed = object_remap(&program, out);
+		measure_with_copies(tracee->pid, &image, image.exe_index, changed, out);
+		conclude(&program, report);
+	}
+	image_free(&image);
 }
 
 /* Whether TRACEE_ADDR lies in an object of the report's: the program's copy is a mapping of another file by now. */
@@ -207,12 +239,7 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 		library.has_perf_map |= is_copied(&report->objects[i]);
 	bool changed = object_remap(&library, out);
 	if (!is_loaded && !changed) {
-		note_copies(image, map_index, out);
-		objects_measure(tracee->pid, out, 1);
-		if (out->huge_bytes > 0) {
-			out->text_bytes = text_bytes_between(image, out->start, out->end);
-			note_already_huge(out, changed);
-		}
+		measure_with_copies(tracee->pid, image, map_index, changed, out);
 	}
 	if (is_nothing_to_do(&out->reason))
 		report->object_count--;
@@ -302,9 +329,9 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 		          "its libraries are left alone: one has started threads");
 }
 
-void engine_run_frozen(struct tracee *tracee, const struct settings *settings, struct report *report)
+void engine_run_attached(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
-	run_program(tracee, settings, true, report);
+	run_attached_program(tracee, settings, report);
 	if (settings->libraries && tracee->state == TRACEE_STOPPED)
 		run_libraries(tracee, settings, false, report);
 }

@@ -40,4 +40,4 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
  * The same for a program that runs, and for its libraries if SETTINGS want them: it stays where it is, and text that
  * is no longer what its file says is left alone. TRACEE: STOPPED anywhere, as are all other threads of its process.
  */
-void engine_run_frozen(struct tracee *tracee, const struct settings *settings, struct report *report);
+void engine_run_attached(struct tracee *tracee, const struct settings *settings, struct report *report);

@@ -13,14 +13,14 @@
 #include "base/fault.h"
 #include "base/pidfd.h"
 #include "ptrace/rseq.h"
+#include "ptrace/stop_threads.h"
 #include "remap/remap_program.h"
 #include "report/deliver.h"
 #include "tracer/door.h"
 #include "tracer/match_input.h"
-#include "tracer/stop_threads.h"
 
 /* For the main thread to stand still: the kernel may not let go of it. */
-#define FREEZE_MS 500
+#define MAIN_MS 500
 
 /* Which file PID runs. */
 static int stat_exe(pid_t pid, struct stat *st, struct error *err)
@@ -55,24 +55,24 @@ static int check_identity(pid_t pid, int pidfd, const struct stat *decided, stru
 	return 0;
 }
 
-static void remap_frozen(pid_t pid, int pidfd, const struct stat *exe, const struct settings *settings,
-                         struct attached *out)
+static void remap_attached(pid_t pid, int pidfd, const struct stat *exe, const struct settings *settings,
+                           struct attached *out)
 {
-	struct frozen frozen;
+	struct running_process process;
 	struct report *report = &out->report;
 	int64_t began_us = now_us();
-	if (freeze(pid, FREEZE_MS, &frozen, &report->reason) < 0)
+	if (running_process_seize(pid, MAIN_MS, &process, &report->reason) < 0)
 		return;
-	door_prepare(&doors[DOOR_ATTACH], &frozen.main);
-	frozen.main.held_since_us = began_us;
+	door_prepare(&doors[DOOR_ATTACH], &process.main);
+	process.main.held_since_us = began_us;
 	fault_point("attached");
 	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
-	    tracee_check_filter(&frozen.main, &report->reason) == 0 &&
+	    tracee_check_filter(&process.main, &report->reason) == 0 &&
 	    registered_check_dispatch(pid, &report->reason) == 0)
-		engine_run_frozen(&frozen.main, settings, report);
-	thaw(&frozen);
+		engine_run_attached(&process.main, settings, report);
+	running_process_release(&process);
 	report->latency_us = (uint64_t)(now_us() - began_us);
-	out->all_held_us = frozen.held_us;
+	out->all_held_us = process.held_us;
 }
 
 static int decide(pid_t pid, const struct policy *policy, const struct overrides *overrides,
@@ -115,6 +115,6 @@ void attach_run(pid_t pid, const struct policy *policy, const struct overrides *
 		error_set_errno(&report->reason, errno, REASON_TRACEE_GONE, "process %d", (int)pid);
 	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
 	         decide(pid, policy, overrides, &store, &decision, report) == 0)
-		remap_frozen(pid, pidfd, &exe, &decision.settings, out);
+		remap_attached(pid, pidfd, &exe, &decision.settings, out);
 	deliver_report(&to_journal_only, report, 0, false, DELIVER_MS);
 }

@@ -16,6 +16,7 @@
 #include "host/host.h"
 #include "ptrace/entry_stop.h"
 #include "ptrace/inject.h"
+#include "ptrace/syscall_stop.h"
 #include "remap/remap_program.h"
 #include "report/deliver.h"
 #include "tracer/entry_wait.h"

@@ -17,6 +17,7 @@
 #include "host/host.h"
 #include "ptrace/entry_stop.h"
 #include "ptrace/inject.h"
+#include "ptrace/syscall_stop.h"
 #include "tracer/entry_wait.h"
 #include "tracer/exec_event.h"
 #include "tracer/process_end.h"

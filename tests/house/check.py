@@ -35,7 +35,7 @@ PAGE_SIZE = re.compile(r"\b(4096|4095|0x0*(1000|f{3})U?L{0,2}|4\s*\*\s*(KIB|1024
 OTHER_NUMBERS = (
     ("shim/policy/settings.c", ".min_text_bytes = 2 * MIB", "a default of the policy's, told in the manual"),
     ("shim/helper/hugexecd.c", "parse_count(optarg, 1, 4096", "a number of clients"),
-    ("shim/tracer/seize_threads.h", "SEIZE_THREADS_MAX 4096", "a number of threads"),
+    ("shim/ptrace/seize_threads.h", "SEIZE_THREADS_MAX 4096", "a number of threads"),
 )
 # Lines that each of these rules must find, or it looks for nothing.
 PLANTED = {

@@ -27,6 +27,7 @@
 #include "base/size.h"
 #include "mm/maps.h"
 #include "policy/policy.h"
+#include "ptrace/stop_threads.h"
 #include "ptrace/tracee.h"
 #include "remap/plan.h"
 #include "remap/private_copy.h"
@@ -124,10 +125,9 @@ static int run_on(struct tracee *tracee, const struct text *text, int expected, 
 	kill(pid, SIGCONT);
 	await_group_stop(pid);
 
-	struct tracee given = *tracee;
+	struct running_process *process = tracee->process;
 	assert_int_equal(tracee_seize(tracee, pid, 0, NULL), 0);
-	tracee->stop_others = given.stop_others;
-	tracee->start_others = given.start_others;
+	tracee->process = process;
 	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
 	assert_int_equal(waitpid(pid, &status, __WALL), pid);
 	tracee->state = TRACEE_STOPPED;
@@ -171,18 +171,21 @@ static void test_text_is_still_there(void **state)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 }
 
-/* How often the other threads, of which there are none here, were stopped and started. */
+/* How often the other threads, of which there are none here, were stopped and started (-Wl,--wrap). */
 static unsigned stops, starts;
 static bool copy_was_in_place;
 
-static int note_stop(struct tracee *tracee, struct error *err)
+int __wrap_other_threads_stop(struct tracee *tracee, struct error *err);
+void __wrap_other_threads_start(struct tracee *tracee);
+
+int __wrap_other_threads_stop(struct tracee *tracee, struct error *err)
 {
 	(void)tracee, (void)err;
 	stops++;
 	return 0;
 }
 
-static void note_start(struct tracee *tracee)
+void __wrap_other_threads_start(struct tracee *tracee)
 {
 	struct image image;
 	unsigned copies = 0;
@@ -203,7 +206,8 @@ static void test_nobody_forks_meanwhile(void **state)
 	for (unsigned inherits = 0; inherits < 2; inherits++) {
 		struct error err = {0};
 		struct text text = make_text(false);
-		struct tracee tracee = {.stop_others = note_stop, .start_others = note_start};
+		struct running_process process = {0};
+		struct tracee tracee = {.process = &process};
 		text.inherits = inherits;
 		stops = starts = 0;
 		/* The other filter refuses the switch: until then the threads ran, but while the memfd was open. */

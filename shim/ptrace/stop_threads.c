@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tracer/stop_threads.h"
+#include "ptrace/stop_threads.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -91,23 +91,18 @@ static int stop_from(struct seized *others, size_t first, pid_t pid, int64_t dea
 }
 
 /* Until there is no thread that was not there before: those that start meanwhile are attached by the kernel. */
-static int stop_all(struct frozen *frozen, struct error *err)
+static int stop_all(struct running_process *process, struct error *err)
 {
 	int64_t deadline_us = now_us() + OTHERS_MS * 1000;
 	size_t stopped = 0;
-	while (seize_others(&frozen->main, &frozen->others, err) == 0) {
-		if (frozen->others.count == stopped)
+	while (seize_others(&process->main, &process->others, err) == 0) {
+		if (process->others.count == stopped)
 			return 0;
-		if (stop_from(&frozen->others, stopped, frozen->main.pid, deadline_us, err) < 0)
+		if (stop_from(&process->others, stopped, process->main.pid, deadline_us, err) < 0)
 			return -1;
-		stopped = frozen->others.count;
+		stopped = process->others.count;
 	}
 	return -1;
-}
-
-static struct frozen *frozen_of(struct tracee *tracee)
-{
-	return (struct frozen *)(void *)((char *)tracee - offsetof(struct frozen, main));
 }
 
 /*
@@ -132,41 +127,41 @@ static void reap_ended(struct seized *others)
  * (de_thread() and child_wait_callback(), Linux 6.18). So it is only asked; all signals are blocked, SIGCHLD tells
  * when.
  */
-static pid_t wait_for_main(struct tracee *tracee, int *status)
+pid_t other_threads_wait(struct tracee *main_thread, int *status)
 {
 	sigset_t news;
 	sigemptyset(&news);
 	sigaddset(&news, SIGCHLD);
-	if (frozen_of(tracee)->others.count > 0)
+	if (main_thread->process->others.count > 0)
 		fault_point("frozen-call");
 	for (;;) {
-		pid_t got = waitpid(tracee->pid, status, __WALL | WNOHANG);
+		pid_t got = waitpid(main_thread->pid, status, __WALL | WNOHANG);
 		if (got > 0 || (got < 0 && errno != EINTR))
 			return got;
 		if (sigtimedwait(&news, NULL, &(struct timespec){.tv_nsec = NEWS_NS}) > 0)
 			continue;
-		reap_ended(&frozen_of(tracee)->others);
-		if (!is_alive(tracee->pid, tracee->pid))
+		reap_ended(&main_thread->process->others);
+		if (!is_alive(main_thread->pid, main_thread->pid))
 			return -1;
 	}
 }
 
 /* Those that cannot be let go, because they do not stand (any more), stay ours: to be reaped. */
-static void start_others(struct tracee *tracee)
+void other_threads_start(struct tracee *main_thread)
 {
-	struct frozen *frozen = frozen_of(tracee);
+	struct running_process *process = main_thread->process;
 	size_t kept = 0;
-	for (size_t i = 0; i < frozen->others.count; i++) {
-		struct tracee *thread = &frozen->others.threads[i];
+	for (size_t i = 0; i < process->others.count; i++) {
+		struct tracee *thread = &process->others.threads[i];
 		bool has_ended = thread->state == TRACEE_GONE;
 		tracee_detach(thread);
 		if (has_ended || thread->state == TRACEE_DETACHED)
 			continue;
 		thread->state = TRACEE_RUNNING;
-		frozen->others.threads[kept++] = *thread;
+		process->others.threads[kept++] = *thread;
 	}
-	frozen->others.count = kept;
-	frozen->held_us += (uint64_t)(now_us() - frozen->held_since_us);
+	process->others.count = kept;
+	process->held_us += (uint64_t)(now_us() - process->held_since_us);
 }
 
 /*
@@ -174,56 +169,55 @@ static void start_others(struct tracee *tracee)
  * then it has the main thread's number, and what is asked of that would be done to the new program. As long as it runs
  * it cannot be asked anything, and if it has stopped nobody has been told of that yet.
  */
-static int check_main(struct tracee *tracee, struct error *err)
+static int check_main(struct tracee *main_thread, struct error *err)
 {
 	int status;
-	if (tracee_check_native(tracee, err) < 0)
+	if (tracee_check_native(main_thread, err) < 0)
 		return -1;
-	pid_t got = retry(waitpid(tracee->pid, &status, __WALL | WNOHANG));
+	pid_t got = retry(waitpid(main_thread->pid, &status, __WALL | WNOHANG));
 	if (got == 0)
 		return 0;
 	if (got > 0 && WIFSTOPPED(status))
-		ptrace(PTRACE_DETACH, tracee->pid, 0, status >> 16 ? 0L : (long)WSTOPSIG(status));
-	tracee->state = TRACEE_GONE;
-	return error_set(err, REASON_TRACEE_GONE, "process %d executed another program meanwhile", (int)tracee->pid);
+		ptrace(PTRACE_DETACH, main_thread->pid, 0, status >> 16 ? 0L : (long)WSTOPSIG(status));
+	main_thread->state = TRACEE_GONE;
+	return error_set(err, REASON_TRACEE_GONE, "process %d executed another program meanwhile",
+	                 (int)main_thread->pid);
 }
 
-static int stop_others(struct tracee *tracee, struct error *err)
+int other_threads_stop(struct tracee *main_thread, struct error *err)
 {
-	struct frozen *frozen = frozen_of(tracee);
+	struct running_process *process = main_thread->process;
 	/* One that did not stop the last time may do so at any moment, and is no longer known. */
-	if (frozen->failed)
+	if (process->failed)
 		return error_set(err, REASON_THREADS_BUSY, "not all its threads stopped in time; try again");
-	frozen->held_since_us = now_us();
-	bool stand = stop_all(frozen, err) == 0;
-	if (check_main(tracee, stand ? err : NULL) == 0 && stand) {
+	process->held_since_us = now_us();
+	bool stand = stop_all(process, err) == 0;
+	if (check_main(main_thread, stand ? err : NULL) == 0 && stand) {
 		fault_point("frozen");
 		return 0;
 	}
-	frozen->failed = true;
-	start_others(tracee);
+	process->failed = true;
+	other_threads_start(main_thread);
 	return -1;
 }
 
-int freeze(pid_t pid, unsigned timeout_ms, struct frozen *frozen, struct error *err)
+int running_process_seize(pid_t pid, unsigned timeout_ms, struct running_process *process, struct error *err)
 {
-	*frozen = (struct frozen){0};
-	if (tracee_seize(&frozen->main, pid, 0, err) < 0)
+	*process = (struct running_process){0};
+	if (tracee_seize(&process->main, pid, 0, err) < 0)
 		return -1;
 	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
-	if (await_stop(&frozen->main, pid, now_us() + (int64_t)timeout_ms * 1000, err) < 0)
+	if (await_stop(&process->main, pid, now_us() + (int64_t)timeout_ms * 1000, err) < 0)
 		return -1;
-	frozen->main.stop_others = stop_others;
-	frozen->main.start_others = start_others;
-	frozen->main.wait = wait_for_main;
-	if (frozen->main.state == TRACEE_STOPPED)
+	process->main.process = process;
+	if (process->main.state == TRACEE_STOPPED)
 		return 0;
 	return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)pid);
 }
 
-void thaw(struct frozen *frozen)
+void running_process_release(struct running_process *process)
 {
-	tracee_detach(&frozen->main);
-	reap_ended(&frozen->others);
-	free(frozen->others.threads);
+	tracee_detach(&process->main);
+	reap_ended(&process->others);
+	free(process->others.threads);
 }

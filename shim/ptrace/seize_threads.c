@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tracer/seize_threads.h"
+#include "ptrace/seize_threads.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -9,7 +9,7 @@
  * stopped.
  *
  * The main thread does the engine's work and stands all the time; the others run on while a copy is made, and stand
- * only while its file is open and while it takes the place of the text (tracee.stop_others).
+ * only while its file is open and while it takes the place of the text.
  */
 #pragma once
 
@@ -17,10 +17,11 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "tracer/seize_threads.h"
+#include "ptrace/seize_threads.h"
+#include "ptrace/tracee.h"
 
-struct frozen {
-	struct tracee main; /* STOPPED */
+struct running_process {
+	struct tracee main; /* STOPPED; main.process is this */
 	struct seized others;
 	bool failed;      /* they could not be stopped: not tried again */
 	uint64_t held_us; /* for how long all threads stood, in all */
@@ -29,11 +30,24 @@ struct frozen {
 
 /*
  * Attach to PID and stop its main thread; within TIMEOUT_MS, or it waits for a dead disk, or for the child of a
- * vfork(2). Returns 0: FROZEN->main can be given to the engine; FROZEN must stay where it is, and thaw() ends that. Or
+ * vfork(2). Returns 0: PROCESS->main can be given to the engine; PROCESS must stay where it is,
+ * and running_process_release() ends that. Or
  * -1 with ERR word "ptrace-refused", "tracee-gone" or "threads-busy"; then a thread that stops later than that is let
  * go by the caller's end only, which should be soon.
  */
-int freeze(pid_t pid, unsigned timeout_ms, struct frozen *frozen, struct error *err);
+int running_process_seize(pid_t pid, unsigned timeout_ms, struct running_process *process, struct error *err);
 
 /* Let all threads go on from where they were, and detach from them. */
-void thaw(struct frozen *frozen);
+void running_process_release(struct running_process *process);
+
+/*
+ * Stop all threads beside MAIN_THREAD, which has a process. Returns 0, or -1 with ERR: word "threads-busy",
+ * "ptrace-refused", or "tracee-gone" if one of them has executed another program meanwhile; then they run.
+ */
+int other_threads_stop(struct tracee *main_thread, struct error *err);
+
+/* Let them go on. */
+void other_threads_start(struct tracee *main_thread);
+
+/* As waitpid(2) for MAIN_THREAD, which runs, while the others may end or execute a program. */
+pid_t other_threads_wait(struct tracee *main_thread, int *status);
