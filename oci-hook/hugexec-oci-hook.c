@@ -48,9 +48,9 @@
 #include "host/host.h"
 #include "oci_state.h"
 #include "policy/policy.h"
+#include "ptrace/seize_threads.h"
 #include "report/container_state.h"
 #include "report/deliver.h"
-#include "ptrace/seize_threads.h"
 #include "tracer/trace_loop.h"
 
 #define STATE_MS  2000 /* for the state to be there, all of it */
@@ -160,14 +160,6 @@ static int check_init(const struct oci_state *state, struct error *err)
 	return 0;
 }
 
-/* The container's program was remapped: leave word whose it is. */
-static void remember(const struct trace_job *job, const struct report *report)
-{
-	if (report->outcome == OUTCOME_REMAPPED)
-		record_write(RECORD_DIRECTORY, container.state.id, container.state.pid, job->annotations,
-		             job->annotation_count, NULL);
-}
-
 /* Nothing of the runtime's may stay with us but the words on our side of the pipe: its files, folder, signals. */
 static int settle_in(int word_fd)
 {
@@ -226,12 +218,9 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	*job = (struct trace_job){
 	    .policy = container.policy,
 	    .report = &container.report,
-	    .tracer_is_orphan = !doors[DOOR_HOOK].tracer_may_be_child,
 	    .follows = true,
 	    .door = &doors[DOOR_HOOK],
-	    .annotations = container.state.annotations,
-	    .annotation_count = container.state.annotation_count,
-	    .done = remember,
+	    .container = {container.state.id, container.state.annotations, container.state.annotation_count},
 	};
 	follow(job, seized.threads, seized.count);
 }

@@ -120,19 +120,19 @@ static void execute_found(const struct options *options, struct program *program
  * Execute COMMAND with a tracer at it: PROGRAM, which was looked at, and nothing else. What execvp(3) may find in its
  * place is not known to us, so it runs without. Returns only if that fails: the exit status for it.
  */
-static int execute_traced(const struct options *options, struct trace_job *job, struct program *program)
+static int execute_traced(const struct options *options, struct launch *launch, struct program *program)
 {
 	struct error err = {0};
 	execute_found(options, program);
 	int saved_errno = errno;
-	launch_stop_tracer(job);
+	launch_stop_tracer(launch);
 	if (program->kind == PROGRAM_FOREIGN)
 		error_set(&err, REASON_NOT_NATIVE, "not a program for this processor's 64-bit mode");
 	else if (!strchr(options->command[0], '/'))
 		error_set_errno(&err, saved_errno, REASON_EXEC_FAILED, "%s, the first of its name on the PATH",
 		                program->found);
 	if (error_is_set(&err))
-		report_untraced(options, program->path, 0, NULL, OUTCOME_SKIPPED, &err, false, job->hold_until_us);
+		report_untraced(options, program->path, 0, NULL, OUTCOME_SKIPPED, &err, false, launch->hold_until_us);
 	return execute(options);
 }
 
@@ -168,25 +168,25 @@ static int run_under(const struct policy *policy, const struct options *options)
 		return execute(options);
 	}
 
-	struct trace_job job = {
-	    .policy = policy,
-	    .overrides = options->overrides,
-	    .report = &options->report,
-	    .door = &doors[DOOR_COMMAND],
-	    .follows = command_follow(&program, &decision) != FOLLOW_NONE,
+	struct launch launch = {
+	    .job = {.door = &doors[DOOR_COMMAND],
+	            .policy = policy,
+	            .overrides = options->overrides,
+	            .report = &options->report,
+	            .follows = command_follow(&program, &decision) != FOLLOW_NONE},
 	    .libraries = decision.settings.libraries || decision.settings.coverage == COVERAGE_FULL,
 	    .is_interpreted = command_is_interpreted(&program),
 	    .began_us = began_us,
 	    .hold_until_us = until_us,
 	};
-	if (launch_begin(&job, &err) < 0) {
+	if (launch_begin(&launch, &err) < 0) {
 		bool skips = launch_is_skipped(&err);
 		bool fails = !skips && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
 		report_untraced(options, program.path, 0, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
-		                fails, job.hold_until_us);
+		                fails, launch.hold_until_us);
 		return fails ? EXIT_FAILED : execute(options);
 	}
-	return execute_traced(options, &job, &program);
+	return execute_traced(options, &launch, &program);
 }
 
 static int run(void *context)

@@ -40,12 +40,14 @@ static bool is_followed(const char *status)
 	return proc_u64(status, "TracerPid", 10, &tracer_pid) == 0 && tracer_pid > 0 && is_a_hugexec((pid_t)tracer_pid);
 }
 
-static int ask(struct trace_job *job, bool filtered, struct error *err)
+static int ask(struct launch *launch, bool filtered, struct error *err)
 {
-	job->tracer_pid = 0;
-	int64_t left_ms = (job->hold_until_us - now_us()) / 1000;
+	launch->tracer_pid = 0;
+	int64_t left_ms = (launch->hold_until_us - now_us()) / 1000;
 	/* The connection is exec's to close. */
-	return helper_ask(&job->overrides, job->report, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0 ? -1 : 0;
+	return helper_ask(&launch->job.overrides, launch->job.report, filtered, left_ms > 0 ? (int)left_ms : 0, err) < 0
+	           ? -1
+	           : 0;
 }
 
 /* ERR says why there is no tracer; add why hugexecd is none either, unless nobody has expected one. */
@@ -64,26 +66,26 @@ bool launch_is_skipped(const struct error *err)
 	       err->code == REASON_NO_REAPER;
 }
 
-int launch_begin(struct trace_job *job, struct error *err)
+int launch_begin(struct launch *launch, struct error *err)
 {
 	struct error helper = {0};
 	cleanup_free char *status = proc_own_status();
 	if (is_followed(status))
 		return error_set(err, REASON_FOLLOWED_ALREADY, "the hugexec that has started this one decides");
 	bool filtered = may_be_filtered(status);
-	bool may_trace = !job->follows || command_check_follow(err) == 0;
+	bool may_trace = !launch->job.follows || command_check_follow(err) == 0;
 	bool asks_first = !may_trace || (filtered && helper_is_there());
-	if (asks_first && ask(job, filtered, &helper) == 0)
+	if (asks_first && ask(launch, filtered, &helper) == 0)
 		return 0;
-	if (!may_trace && job->is_interpreted) {
+	if (!may_trace && launch->is_interpreted) {
 		add_reason(err, &helper);
-		job->no_follow = *err;
-		job->follows = false;
+		launch->job.no_follow = *err;
+		launch->job.follows = false;
 		may_trace = true;
 	}
-	if (may_trace && launch_start_tracer(job, filtered, err) == 0)
+	if (may_trace && launch_start_tracer(launch, filtered, err) == 0)
 		return 0;
-	if (!asks_first && ask(job, filtered, &helper) == 0)
+	if (!asks_first && ask(launch, filtered, &helper) == 0)
 		return 0;
 	add_reason(err, &helper);
 	return -1;

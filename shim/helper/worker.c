@@ -82,9 +82,8 @@ static struct {
 } client;
 
 /* The client has executed its program: with its word what is done is done in the way that it asked for. */
-static bool may_begin(struct trace_job *job)
+static bool may_begin(void)
 {
-	(void)job;
 	if (!peer_has_said_the_word(&client.peer))
 		return false;
 	const struct peer *peer = &client.peer;
@@ -136,7 +135,6 @@ _Noreturn void worker_main(const struct worker_options *options, int connection,
 	client.job.overrides = helper_request_overrides(&client.peer.request);
 	client.job.report = &client.target;
 	client.job.door = &doors[DOOR_HUGEXECD];
-	client.job.tracer_is_orphan = !client.job.door->tracer_may_be_child;
 	client.job.follows = true;
 	client.job.exec_timeout_s = EXEC_S;
 	client.job.may_begin = may_begin;

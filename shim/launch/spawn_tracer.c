@@ -58,12 +58,12 @@ static bool is_dead(pid_t pid)
 }
 
 /* Whether the tracer has ended; then it is reaped if it is ours to reap, with its *STATUS (-1: not known). */
-static bool has_ended(const struct trace_job *job, int *status)
+static bool has_ended(const struct launch *launch, int *status)
 {
 	*status = -1;
-	if (job->tracer_is_orphan)
-		return is_dead(job->tracer_pid);
-	return waitpid(job->tracer_pid, status, __WALL | WNOHANG) == job->tracer_pid;
+	if (launch->tracer_is_orphan)
+		return is_dead(launch->tracer_pid);
+	return waitpid(launch->tracer_pid, status, __WALL | WNOHANG) == launch->tracer_pid;
 }
 
 static int tracer_died(int status, struct error *err)
@@ -81,49 +81,49 @@ static int tracer_died(int status, struct error *err)
  * End the tracer and reap it. One that does not end, because it waits for a disk or for a server of files in a way that
  * no signal reaches, is left behind: it ends as soon as it can, and does nothing more.
  */
-static void kill_tracer(struct trace_job *job)
+static void kill_tracer(struct launch *launch)
 {
 	int64_t deadline_ms = now_ms() + REAP_MS;
 	int status;
 	/* An orphan's number may be another's once it has been reaped. */
-	bool ended = has_ended(job, &status);
+	bool ended = has_ended(launch, &status);
 	if (!ended)
-		kill(job->tracer_pid, SIGKILL);
+		kill(launch->tracer_pid, SIGKILL);
 	while (!ended && now_ms() < deadline_ms) {
 		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-		ended = has_ended(job, &status);
+		ended = has_ended(launch, &status);
 	}
-	job->tracer_pid = 0;
+	launch->tracer_pid = 0;
 }
 
-static int wait_until_traced(struct trace_job *job, struct error *err)
+static int wait_until_traced(struct launch *launch, struct error *err)
 {
 	int64_t deadline_ms = now_ms() + TRACER_MAX_MS;
-	if (deadline_ms > job->hold_until_us / 1000)
-		deadline_ms = job->hold_until_us / 1000;
+	if (deadline_ms > launch->hold_until_us / 1000)
+		deadline_ms = launch->hold_until_us / 1000;
 	/* Yama, scope 1: only descendants may be traced unless they say whom they trust. Elsewhere it is EINVAL. */
-	prctl(PR_SET_PTRACER, (unsigned long)job->tracer_pid, 0, 0, 0);
-	handshake_set(job->shared, HANDSHAKE_MAY_TRACE);
+	prctl(PR_SET_PTRACER, (unsigned long)launch->tracer_pid, 0, 0, 0);
+	handshake_set(launch->shared, HANDSHAKE_MAY_TRACE);
 	for (;;) {
 		int status;
-		switch (handshake_wait(job->shared, HANDSHAKE_MAY_TRACE, TRACER_CHECK_MS)) {
+		switch (handshake_wait(launch->shared, HANDSHAKE_MAY_TRACE, TRACER_CHECK_MS)) {
 		case HANDSHAKE_SEIZED: return 0;
 		case HANDSHAKE_REFUSED:
-			*err = job->shared->refusal;
-			waitpid(job->tracer_pid, &status, __WALL); /* an orphan is not ours: ECHILD */
+			*err = launch->shared->refusal;
+			waitpid(launch->tracer_pid, &status, __WALL); /* an orphan is not ours: ECHILD */
 			return -1;
 		default: break;
 		}
-		if (has_ended(job, &status))
+		if (has_ended(launch, &status))
 			return tracer_died(status, err);
 		if (now_ms() >= deadline_ms) {
-			bool is_late = now_us() >= job->hold_until_us;
-			kill_tracer(job);
+			bool is_late = now_us() >= launch->hold_until_us;
+			kill_tracer(launch);
 			return error_set(err, is_late ? REASON_HOLD_TIMEOUT : REASON_TRACER_KILLED,
 			                 "the tracer was not ready within %d ms",
-			                 (int)((now_us() - job->began_us) / 1000));
+			                 (int)((now_us() - launch->began_us) / 1000));
 		}
-		kill(job->tracer_pid, SIGCONT); /* see continue_until_ended() */
+		kill(launch->tracer_pid, SIGCONT); /* see continue_until_ended() */
 	}
 }
 
@@ -152,24 +152,24 @@ static void continue_until_ended(pid_t pid)
  * Clone T, directly or by a middle process. Not fork(): the exit signal must be none. The child of a single-threaded
  * process may go on as after fork(2). Returns T's PID, or -1 with errno.
  */
-static pid_t clone_tracer(struct trace_job *job)
+static pid_t clone_tracer(struct launch *launch)
 {
 	pid_t parent_pid = getpid();
 	long child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
-	if (child == 0 && job->tracer_is_orphan) {
+	if (child == 0 && launch->tracer_is_orphan) {
 		child = syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
 		if (child != 0) {
-			job->shared->tracer_pid = (pid_t)child;
+			launch->shared->tracer_pid = (pid_t)child;
 			_exit(0);
 		}
 	}
 	if (child == 0)
-		tracer_main(job, parent_pid);
-	if (child < 0 || !job->tracer_is_orphan)
+		tracer_main(launch, parent_pid);
+	if (child < 0 || !launch->tracer_is_orphan)
 		return (pid_t)child;
 	continue_until_ended((pid_t)child);
 	errno = EAGAIN;
-	return job->shared->tracer_pid > 0 ? job->shared->tracer_pid : -1;
+	return launch->shared->tracer_pid > 0 ? launch->shared->tracer_pid : -1;
 }
 
 /* What P itself calls here, where it can do no harm. clone, which that takes, cannot be tried. */
@@ -194,7 +194,7 @@ static void calls(void)
 	munmap(shared, sizeof *shared);
 }
 
-int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *err)
+int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *err)
 {
 	if (is_filtered && preflight_calls(calls, err) < 0)
 		return -1;
@@ -209,21 +209,22 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 		                 "a library in LD_PRELOAD has started a thread; run hugexec without it");
 	if (!aside_is_possible())
 		return error_set(err, REASON_PID_NAMESPACE, "a tracer would be PID 1 of a new PID namespace");
-	job->shared = mmap(NULL, sizeof *job->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (job->shared == MAP_FAILED)
+	launch->shared = mmap(NULL, sizeof *launch->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (launch->shared == MAP_FAILED)
 		return error_set_errno(err, errno, REASON_FORK, "shared memory");
 
 	sigset_t all, before;
 	sigfillset(&all);
-	job->tracer_is_orphan = !reaper_is_self() && (job->follows || (job->libraries && reaper_check(NULL) == 0));
+	launch->tracer_is_orphan =
+	    !reaper_is_self() && (launch->job.follows || (launch->libraries && reaper_check(NULL) == 0));
 	/* The tracer waits for SIGCHLD, which is lost if it is not blocked. */
 	if (sigprocmask(SIG_BLOCK, &all, &before) < 0) {
 		error_set_errno(err, errno, REASON_FORK, "blocking signals");
-		munmap(job->shared, sizeof *job->shared);
+		munmap(launch->shared, sizeof *launch->shared);
 		return -1;
 	}
-	bool shows = !job->tracer_is_orphan && sigismember(&before, SIGCHLD);
-	pid_t tracer_pid = shows ? -1 : clone_tracer(job);
+	bool shows = !launch->tracer_is_orphan && sigismember(&before, SIGCHLD);
+	pid_t tracer_pid = shows ? -1 : clone_tracer(launch);
 	int saved_errno = errno;
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	int result = -1;
@@ -232,17 +233,17 @@ int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *e
 	} else if (tracer_pid < 0) {
 		error_set_errno(err, saved_errno, REASON_FORK, "no process for the tracer");
 	} else {
-		job->tracer_pid = tracer_pid;
-		result = wait_until_traced(job, err);
+		launch->tracer_pid = tracer_pid;
+		result = wait_until_traced(launch, err);
 	}
 	if (result < 0)
-		job->tracer_pid = 0;
-	munmap(job->shared, sizeof *job->shared);
+		launch->tracer_pid = 0;
+	munmap(launch->shared, sizeof *launch->shared);
 	return result;
 }
 
-void launch_stop_tracer(struct trace_job *job)
+void launch_stop_tracer(struct launch *launch)
 {
-	if (job->tracer_pid > 0) /* else hugexecd traces us until our end, which is near */
-		kill_tracer(job);
+	if (launch->tracer_pid > 0) /* else hugexecd traces us until our end, which is near */
+		kill_tracer(launch);
 }

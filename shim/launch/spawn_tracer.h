@@ -38,18 +38,18 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "tracer/trace_job.h"
+#include "launch/launch.h"
 
 /*
  * Have the calling process traced from its next exec on: by a tracer of its own, or if that cannot be by hugexecd.
  * If a seccomp filter is in force hugexecd is asked first: a filter that kills whoever calls ptrace would kill only
  * the tracer, but leave a line in the audit log and perhaps a core file.
  * If a wrapper cannot be followed by a tracer of our own, nor by hugexecd, a script still gets one for its
- * interpreter alone (job->no_follow). Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer
+ * interpreter alone (job.no_follow). Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer
  * from working, and in the detail what kept hugexecd; word "unprivileged-wrapper" or "no-reaper" for a wrapper; or word
  * "followed-already", if another hugexec traces us and sees to COMMAND.
  */
-int launch_begin(struct trace_job *job, struct error *err);
+int launch_begin(struct launch *launch, struct error *err);
 
 /* Whether ERR, of launch_begin(), says that nothing was to be done, rather than that it has failed. */
 bool launch_is_skipped(const struct error *err);
@@ -61,9 +61,9 @@ bool launch_is_skipped(const struct error *err);
  * "pid-namespace", "preloaded-threads", "sigchld-blocked", "fork", "ptrace-refused", "ptrace-killed", "tracer-killed",
  * "seccomp".
  */
-int launch_start_tracer(struct trace_job *job, bool is_filtered, struct error *err);
+int launch_start_tracer(struct launch *launch, bool is_filtered, struct error *err);
 
 /*
  * End the tracer and reap it: exec failed. Half a second at most: one that does not end by then is left behind, killed.
  */
-void launch_stop_tracer(struct trace_job *job);
+void launch_stop_tracer(struct launch *launch);

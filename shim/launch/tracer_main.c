@@ -58,47 +58,47 @@ static int check_files(struct error *err)
 	                 (uintmax_t)limit.rlim_cur, FILES_NEEDED);
 }
 
-static void detach_from_surroundings(const struct trace_job *job)
+static void detach_from_surroundings(const struct launch *launch)
 {
 	/* Only until P is seized: from then on its end wakes us. */
-	if (!job->tracer_is_orphan)
+	if (!launch->tracer_is_orphan)
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
 	raise_own_limits();
-	close_inherited_files(sink_keep_files(job->report));
-	sink_keep_report(job->report);
+	close_inherited_files(sink_keep_files(launch->job.report));
+	sink_keep_report(launch->job.report);
 	/* A wrapper may leave its working directory and unmount it: it must not be busy with us. */
 	(void)!chdir("/");
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);
 }
 
-_Noreturn static void refuse(struct trace_job *job, const struct error *err)
+_Noreturn static void refuse(struct launch *launch, const struct error *err)
 {
-	job->shared->refusal = *err;
-	handshake_set(job->shared, HANDSHAKE_REFUSED);
+	launch->shared->refusal = *err;
+	handshake_set(launch->shared, HANDSHAKE_REFUSED);
 	_exit(0);
 }
 
-_Noreturn void tracer_main(struct trace_job *job, pid_t parent_pid)
+_Noreturn void tracer_main(struct launch *launch, pid_t parent_pid)
 {
 	struct error err = {0};
 	struct tracee tracee;
 	/* That it ends matters only if it runs before it is let go. */
-	bool runs = job->follows || job->libraries;
+	bool runs = launch->job.follows || launch->libraries;
 	long options = PTRACE_O_TRACEEXEC | (runs ? PTRACE_O_TRACEEXIT : 0);
-	job->tracer_pid = getpid();
-	detach_from_surroundings(job);
+	launch->job.child_pid = launch->tracer_is_orphan ? 0 : getpid();
+	detach_from_surroundings(launch);
 	fault_point("tracer-started");
-	if (handshake_wait(job->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
-	    (!job->tracer_is_orphan && getppid() != parent_pid))
+	if (handshake_wait(launch->shared, HANDSHAKE_BEGUN, PARENT_WORD_MS) != HANDSHAKE_MAY_TRACE ||
+	    (!launch->tracer_is_orphan && getppid() != parent_pid))
 		_exit(0);
 	if (check_files(&err) < 0 || preflight(&err) < 0 || tracee_seize(&tracee, parent_pid, options, &err) < 0)
-		refuse(job, &err);
-	door_prepare(job->door, &tracee);
+		refuse(launch, &err);
+	door_prepare(launch->job.door, &tracee);
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	fault_point("seized");
-	job->spent_us = now_us() - job->began_us;
-	handshake_set(job->shared, HANDSHAKE_SEIZED);
-	follow(job, &tracee, 1);
+	launch->job.spent_us = now_us() - launch->began_us;
+	handshake_set(launch->shared, HANDSHAKE_SEIZED);
+	follow(&launch->job, &tracee, 1);
 }

@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-#include "tracer/trace_job.h"
+#include "launch/launch.h"
 
 /* Runs in the freshly cloned child of PARENT_PID. Never returns. */
-_Noreturn void tracer_main(struct trace_job *job, pid_t parent_pid);
+_Noreturn void tracer_main(struct launch *launch, pid_t parent_pid);

@@ -20,8 +20,7 @@ enum known_filters {
 };
 
 struct door {
-	enum via via;             /* what rules and reports call it */
-	bool tracer_may_be_child; /* of the target, which reaps it then by a call of its own; else it just detaches */
+	enum via via;        /* what rules and reports call it */
 	bool charges_target; /* the target allocates a copy itself; else the tracer, while both share their cgroups */
 	bool may_suspend_filters; /* the tracer may have the capability for it */
 	enum known_filters filters;

@@ -18,6 +18,7 @@
 #include "ptrace/inject.h"
 #include "ptrace/syscall_stop.h"
 #include "remap/remap_program.h"
+#include "report/container_state.h"
 #include "report/deliver.h"
 #include "tracer/entry_wait.h"
 #include "tracer/exec_names.h"
@@ -30,8 +31,8 @@ static int decide(const struct following *following, const struct tracee *tracee
 	const struct trace_job *job = following->job;
 	const struct match_input given = {.via = job->door->via,
 	                                  .called = names->called,
-	                                  .annotations = job->annotations,
-	                                  .annotation_count = job->annotation_count};
+	                                  .annotations = job->container.annotations,
+	                                  .annotation_count = job->container.annotation_count};
 	if (match_input_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
 	settings_override(&decision->settings, &job->overrides, NULL);
@@ -58,8 +59,9 @@ static void tell(const struct following *following, const struct report *report,
 	const struct trace_job *job = following->job;
 	int left_ms = tracee_time_left_ms(tracee, DELIVER_MS);
 	deliver_report(job->report, report, tracee->pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
-	if (job->done)
-		job->done(job, report);
+	if (job->container.id && report->outcome == OUTCOME_REMAPPED)
+		record_write(RECORD_DIRECTORY, job->container.id, following->root_pid, job->container.annotations,
+		             job->container.annotation_count, NULL);
 }
 
 /* Whether we are under a seccomp filter. Then the kernel is not asked for build IDs: the filter may kill for ioctl(2).
@@ -115,7 +117,7 @@ static void run_to_entry(const struct trace_job *job, struct followed *followed,
 		return;
 	struct error reason;
 	struct report *pending = malloc(sizeof *pending);
-	pid_t zombie_pid = followed->is_root && !job->tracer_is_orphan ? job->tracer_pid : 0;
+	pid_t zombie_pid = followed->is_root ? job->child_pid : 0;
 	if (!pending || entry_stop_set(tracee, zombie_pid, &reason) < 0) {
 		if (pending && report->outcome != OUTCOME_FAILED)
 			report->reason = reason;

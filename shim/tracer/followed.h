@@ -56,7 +56,7 @@ struct followed {
 };
 
 struct following {
-	struct trace_job *job;
+	const struct trace_job *job;
 	pid_t root_pid;
 	int64_t deadline_us; /* CLOCK_MONOTONIC; 0: before the first exec */
 	struct followed *list;

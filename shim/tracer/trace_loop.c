@@ -117,7 +117,7 @@ static void end_hold(struct followed *followed, long options)
 static void follow_on(struct following *following, struct followed *followed, const struct settings *settings)
 {
 	/* Of a wrapper that has us as its child we would stay a zombie: it cannot reap who has no exit signal. */
-	bool may_leave = !following->job->follows || following->job->tracer_is_orphan;
+	bool may_leave = !following->job->follows || !following->job->child_pid;
 	if (!following->deadline_us && may_leave)
 		following->deadline_us = now_us() + (int64_t)settings->follow_timeout_s * 1000000;
 	end_hold(followed, settings->follow == FOLLOW_FORK ? FORK_OPTIONS : PTRACE_O_TRACECLONE);
@@ -126,11 +126,11 @@ static void follow_on(struct following *following, struct followed *followed, co
 /* At COMMAND's own exec: whether the tracer may go on. */
 static bool begins(struct following *following, struct followed *followed)
 {
-	struct trace_job *job = following->job;
+	const struct trace_job *job = following->job;
 	if (!followed->is_root)
 		return false; /* something that the root has cloned aside */
 	following->deadline_us = 0;
-	return !job->may_begin || job->may_begin(job);
+	return !job->may_begin || job->may_begin();
 }
 
 /*
@@ -201,15 +201,14 @@ static void let_go(const struct following *following, struct followed *followed)
 		tracee_detach(tracee);
 		return;
 	}
-	if (following->job->tracer_is_orphan ||
-	    (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0))
+	if (!following->job->child_pid || (tracee->state == TRACEE_IN_EXEC && tracee_finish_exec(tracee, NULL) < 0))
 		return;
 	if (tracee->filter_seen == FILTER_UNSEEN)
 		tracee_check_filter(tracee, NULL);
 	if (tracee->filter_seen == FILTER_NEW)
 		tracee_detach(tracee); /* we stay its zombie, which does not kill it */
 	else
-		tracee_hand_off(tracee, following->job->tracer_pid, NULL);
+		tracee_hand_off(tracee, following->job->child_pid, NULL);
 }
 
 /* FOLLOWED is not ours any more. If it is the root, nothing more is to be done: our end lets go of all. */
@@ -418,7 +417,7 @@ static void on_end(struct following *following, pid_t pid)
 	}
 }
 
-_Noreturn void follow(struct trace_job *job, const struct tracee *threads, size_t count)
+_Noreturn void follow(const struct trace_job *job, const struct tracee *threads, size_t count)
 {
 	struct following following = {.job = job, .list = followed_at_first, .capacity = FOLLOWED_AT_FIRST};
 	for (size_t i = 0; i < count; i++) {

@@ -15,4 +15,4 @@
  * something it may start and end threads (with PTRACE_O_TRACECLONE in their options), and any of them may be the one
  * that executes. Ends the calling process.
  */
-_Noreturn void follow(struct trace_job *job, const struct tracee *threads, size_t count);
+_Noreturn void follow(const struct trace_job *job, const struct tracee *threads, size_t count);
