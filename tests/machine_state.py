@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 What of this machine the tests change for a while, and what could be left of them: machine_state.py FILE writes it to FILE;
-where FILE is there already, it tells what is different now. Exit 1: something is.
+if FILE is there already, it tells what is different now, and which of hugexec's processes have crashed since. Exit 1: something is,
+or one has.
 """
 import contextlib
 import fcntl
@@ -13,6 +14,8 @@ import stat
 import sys
 import tempfile
 import time
+
+import kernel_log
 
 SETTINGS = ("/sys/kernel/mm/hugepages/*/nr_*hugepages", "/sys/devices/system/node/node*/hugepages/*/nr_hugepages",
             "/sys/kernel/mm/transparent_hugepage/*enabled", "/sys/kernel/mm/transparent_hugepage/defrag",
@@ -118,16 +121,28 @@ def differences(before):
                 and not line.startswith("process:"))
 
 
+def have_crashed(number):
+    """Whether the kernel's log has crashes after its record NUMBER, which are printed. Other runs' are not told from ours."""
+    reason = kernel_log.why_not()
+    if reason:
+        print(f"not looked at: crashes of hugexec: {reason}")
+    found = kernel_log.crashes_since(number)
+    for line in found:
+        print(f"crashed: {line}")
+    return bool(found)
+
+
 def main():
     known = pathlib.Path(sys.argv[1])
     if not known.exists():
-        known.write_text(json.dumps(state()))
+        known.write_text(json.dumps({"state": state(), "log": kernel_log.position()}))
         return 0
     before = json.loads(known.read_text())
+    crashed = have_crashed(before["log"])
     for _ in range(100):  # what has been ended may need a moment to be gone
-        different = list(differences(before))
+        different = list(differences(before["state"]))
         if not different:
-            return 0
+            return 1 if crashed else 0
         time.sleep(0.1)
     print("\n".join(different))
     return 1

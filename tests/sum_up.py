@@ -10,9 +10,9 @@ import sys
 
 # What is worth being said again of a phase that failed: lines of pytest, the fault run, compilers, Python, this folder's programs.
 WORTH = re.compile(r"^(FAILED|INTERNALERROR> [A-Z]\w*Error|ERROR|DIFFERENT|E   |    (ours|plain|status)"
-                   r"|left behind:|gone:|[A-Za-z.]*(Error|Exception|Expired)|Traceback)"
+                   r"|left behind:|gone:|crashed:|[A-Za-z.]*(Error|Exception|Expired)|Traceback)"
                    r"|: (error|warning|FAILED)|FAIL |has the old text|has another table")
-PASSED_OVER = re.compile(r"^(?:SKIPPED \[(\d+)\] \S+?(?::\d+)?|passed over): (.*)")
+PASSED_OVER = re.compile(r"^(?:SKIPPED \[(\d+)\] \S+?(?::\d+)?|passed over|not looked at): (.*)")
 # pytest ("3 failed, 20 passed, 2 skipped in 4.20s"), tests/kernels ("kernels: 69 passed, 0 failed"), meson ("Ok: 38").
 COUNTS = re.compile(r"(\d+) (failed|passed|skipped|errors?)\b")
 MESON = {"Ok": "passed", "Fail": "failed", "Timeout": "failed", "Unexpected Pass": "failed", "Skipped": "skipped"}
@@ -44,7 +44,8 @@ def main():
         for match in reasons:
             over[match[2]] += int(match[1] or 1)
         if not found:
-            found["skipped" if reasons and how == "passed" else "passed" if how == "passed" else "failed"] = 1
+            is_skipped = any(not match[0].startswith("not looked at") for match in reasons)
+            found["skipped" if is_skipped and how == "passed" else "passed" if how == "passed" else "failed"] = 1
         elif how == "FAILED":
             found["failed"] = max(found["failed"], 1)
         total += found

@@ -55,6 +55,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "heap_end.h"
+
 #define PROCESSES_MAX 256
 #define CALLS_MAX     512
 #define PATIENCE_S    25
@@ -349,7 +351,9 @@ static void answer(int listener)
 		kill_victim();
 	if (fault == SUICIDE)
 		kill((pid_t)asked.notif.pid, SIGKILL);
-	if (fault && fault < KILLED)
+	if (fault && fault < KILLED && asked.notif.data.nr == SYS_brk)
+		told.resp.val = heap_end((pid_t)asked.notif.pid);
+	else if (fault && fault < KILLED)
 		told.resp.error = -fault;
 	else if (fault == END || written >= 0)
 		told.resp.val = fault == END ? 0 : written;
