@@ -174,6 +174,8 @@ void explain_file_backing(const struct explanation *explanation, struct backing_
 		outlook->verdict = outlook->reason.code == REASON_FILE_HIDDEN ? VERDICT_UNKNOWN : VERDICT_FAILS;
 	else
 		judge_cache(explanation, fd, &state, outlook);
+	if (outlook->verdict == VERDICT_WORKS && !error_is_set(&outlook->reason))
+		outlook->reason = explanation->forecast.file_reason;
 }
 
 void explain_copy(const struct explanation *explanation, const struct forecast *forecast,

@@ -33,7 +33,7 @@ static void forecast_full(const struct settings *settings, const struct found_li
 	out->huge_bytes = forecast.text_bytes < out->text_bytes ? forecast.text_bytes : out->text_bytes;
 	out->copied_bytes = forecast.copied_bytes;
 	out->needs_stop = true;
-	out->reason = (struct error){0};
+	out->reason = forecast.reason;
 }
 
 static void judge(const struct settings *settings, const struct found_library *library, int fd,
@@ -103,10 +103,10 @@ static void print_library(const struct explained_library *library)
 	size_format(library->huge_bytes, huge, sizeof huge);
 	if (library->needs_stop && library->huge_bytes > 0)
 		snprintf(value, sizeof value,
-		         "%s: %s of %s of text on huge pages when the program has loaded it, %s%s%s", library->path,
+		         "%s: %s of %s of text on huge pages when the program has loaded it, %s%s%s%s", library->path,
 		         huge, text,
 		         library->copied_bytes ? size_format(library->copied_bytes, copied, sizeof copied) : "in place",
-		         library->copied_bytes ? " copied in each process" : "", why);
+		         library->copied_bytes ? " copied in each process" : "", why[0] ? "; " : "", why);
 	else if (library->needs_stop)
 		snprintf(value, sizeof value, "%s: %s of text, put on huge pages when the program has loaded it%s%s",
 		         library->path, text, why[0] ? ": " : "", why);

@@ -63,11 +63,11 @@ static int copy(struct tracee *tracee, const struct image *image, const struct s
 }
 
 static int copy_planned(struct tracee *tracee, struct image *image, size_t text_index, const struct settings *settings,
-                        int fd, bool is_loaded, struct plan *plan, struct error *err)
+                        int fd, bool is_loaded, uint64_t max_bytes, struct plan *plan, struct error *err)
 {
 	cleanup_free char *bytes = NULL;
 	private_pages_note(image, text_index, tracee->pid);
-	plan_rest(image, text_index, settings, is_loaded, host_pages()->huge_bytes, plan);
+	plan_rest(image, text_index, settings, is_loaded, host_pages()->huge_bytes, max_bytes, plan);
 	if (plan->range_count == 0)
 		return 0;
 	if (read_pieces(tracee, plan, &bytes, err) < 0)
@@ -79,14 +79,15 @@ static int copy_planned(struct tracee *tracee, struct image *image, size_t text_
 }
 
 int copy_rest(struct tracee *tracee, const struct mapping *object, const struct settings *settings, int fd,
-              bool is_loaded, struct plan *plan, struct error *err)
+              bool is_loaded, uint64_t max_bytes, struct plan *plan, struct error *err)
 {
 	struct image image;
 	*plan = (struct plan){0};
 	if (image_read(tracee->pid, &image, err) < 0)
 		return -1;
 	ssize_t text = find_text(&image, object);
-	int result = text < 0 ? 0 : copy_planned(tracee, &image, (size_t)text, settings, fd, is_loaded, plan, err);
+	int result =
+	    text < 0 ? 0 : copy_planned(tracee, &image, (size_t)text, settings, fd, is_loaded, max_bytes, plan, err);
 	image_free(&image);
 	return result;
 }
@@ -99,7 +100,7 @@ bool rest_waits_for_loader(const struct tracee *tracee, const struct mapping *ob
 		return false;
 	ssize_t text = find_text(&image, object);
 	if (text >= 0)
-		plan_rest(&image, (size_t)text, settings, false, host_pages()->huge_bytes, &plan);
+		plan_rest(&image, (size_t)text, settings, false, host_pages()->huge_bytes, UINT64_MAX, &plan);
 	image_free(&image);
-	return plan.reason.code == REASON_DATA_BESIDE_TEXT;
+	return plan.has_data_beside;
 }

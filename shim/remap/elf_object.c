@@ -16,6 +16,7 @@
 #include "remap/copy_rest.h"
 #include "remap/perf_map.h"
 #include "remap/plan.h"
+#include "remap/plan_rest.h"
 #include "remap/private_copy.h"
 
 bool is_nothing_to_do(const struct error *reason)
@@ -30,7 +31,8 @@ static void add_refusal(struct error *all, enum backing backing, const struct er
 		*all = *refusal;
 		return;
 	}
-	if (all->code == refusal->code && is_nothing_to_do(refusal))
+	bool is_same = all->code == refusal->code;
+	if (is_same && (is_nothing_to_do(refusal) || strcmp(all->detail, refusal->detail) == 0))
 		return;
 	char text[ERROR_TEXT_BYTES];
 	error_text(refusal, text, sizeof text);
@@ -124,17 +126,27 @@ static void tell_perf(const struct object *object, enum backing backing, const s
 		add_refusal(&out->reason, backing, &unwritten);
 }
 
+/* What may still be copied of an object that is in place. One that was copied whole has its ends copied, too. */
+static uint64_t rest_bytes_max(const struct report_object *object)
+{
+	if (object->backing != BACKING_FILE)
+		return UINT64_MAX;
+	return object->copied_bytes < REST_BYTES_MAX ? REST_BYTES_MAX - object->copied_bytes : 0;
+}
+
 static bool copy_rest_of(struct object *object, int fd, struct report_object *out)
 {
 	struct plan plan;
 	struct error refusal = {0};
 	struct mapping mapping = object->image->mappings[object->map_index];
-	if (is_in_time(object->tracee, &refusal) < 0 ||
-	    copy_rest(object->tracee, &mapping, object->settings, fd, object->is_loaded, &plan, &refusal) < 0) {
+	uint64_t max_bytes = rest_bytes_max(out);
+	if (is_in_time(object->tracee, &refusal) < 0 || copy_rest(object->tracee, &mapping, object->settings, fd,
+	                                                          object->is_loaded, max_bytes, &plan, &refusal) < 0) {
 		add_refusal(&out->reason, BACKING_FILE, &refusal);
 		return false;
 	}
-	if (error_is_set(&plan.reason) && object->is_loaded)
+	/* Of what shares a slot with data more is known when that has been relocated. */
+	if (error_is_set(&plan.reason) && (object->is_loaded || plan.reason.code == REASON_COPY_LIMIT))
 		add_refusal(&out->reason, BACKING_FILE, &plan.reason);
 	if (plan.range_count == 0)
 		return false;

@@ -45,7 +45,8 @@ struct plan {
 	unsigned range_count;
 	struct plan_piece pieces[PLAN_PIECES_MAX];
 	unsigned piece_count;
-	struct error reason; /* why there is no range, or not all; unset if whole slots are all covered */
+	bool has_data_beside; /* an end of the text is in a slot that may not be copied (plan_rest.h) */
+	struct error reason;  /* why there is no range, or not all; unset if whole slots are all covered */
 };
 
 /*

@@ -145,9 +145,11 @@ void forecast_in_place(const struct elf_facts *elf, bool is_library, const struc
 	out->text_bytes = text_inside(&image, &in_place);
 	if (!is_full)
 		return;
-	plan_rest_beside(&image, 0, settings, is_loaded, &in_place, &rest);
+	plan_rest_beside(&image, 0, settings, is_loaded, &in_place, REST_BYTES_MAX, &rest);
 	out->copied_bytes = rest.range_bytes;
 	out->text_bytes += text_inside(&image, &rest);
+	if (rest.reason.code == REASON_COPY_LIMIT)
+		out->reason = rest.reason;
 }
 
 static void forecast_file(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,
@@ -161,6 +163,7 @@ static void forecast_file(const struct elf_facts *elf, const struct settings *se
 	out->file_bytes = forecast.in_place_bytes;
 	out->file_text_bytes = forecast.text_bytes;
 	out->copied_bytes = forecast.copied_bytes;
+	out->file_reason = forecast.reason;
 }
 
 void forecast_make(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,

@@ -24,7 +24,8 @@ struct forecast {
 	uint64_t file_bytes; /* on huge pages by the file backing, which may rebase a program that moves */
 	bool file_needs_rebase;
 	uint64_t file_text_bytes, copied_bytes; /* as struct file_forecast */
-	struct error reason;                    /* why there would be none, in the plan's words; unset otherwise */
+	struct error file_reason;
+	struct error reason; /* why there would be none, in the plan's words; unset otherwise */
 };
 
 /* What becomes of an object's text with the file backing first, once its program stands at its entry point. */
@@ -32,6 +33,7 @@ struct file_forecast {
 	uint64_t in_place_bytes; /* with what lies beside the text in its slots */
 	uint64_t copied_bytes;   /* private copies, with coverage "full" */
 	uint64_t text_bytes;     /* of its text on huge pages by either */
+	struct error reason;     /* "copy-limit" if more would have to be copied */
 };
 
 /*

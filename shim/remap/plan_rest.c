@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include "base/size.h"
 #include "host/pages.h"
 #include "remap/plan_in_place.h"
 
@@ -71,58 +72,88 @@ static uint64_t done_up_to(const struct plan *in_place, const struct plan *plan,
 	return is_there ? plan->ranges[plan->range_count - 1].end : addr;
 }
 
+/* Copies may not be larger than MAX_BYTES; LEFT_BYTES of slots would need more. */
+struct limit {
+	uint64_t max_bytes, left_bytes;
+};
+
+static bool is_within(struct limit *limit, const struct plan *plan, uint64_t bytes)
+{
+	if (bytes <= limit->max_bytes && plan->range_bytes <= limit->max_bytes - bytes)
+		return true;
+	limit->left_bytes += bytes;
+	return false;
+}
+
 /* The slots of one text mapping. Returns false if it is in too many pieces. */
 static bool add_slots(const struct image *image, size_t text_index, const struct plan *in_place, bool is_loaded,
-                      struct plan *plan)
+                      struct limit *limit, struct plan *plan)
 {
 	const struct mapping *text = &image->mappings[text_index];
 	uint64_t huge_bytes = plan->page_bytes;
+	/* Text of which nothing is in place is seldom hot: linkers keep what is in step, BOLT leaves cold text behind.
+	 * Its ends alone are worth nothing. */
+	if ((text->start - text->file_off) % huge_bytes && !is_within(limit, plan, text->end - text->start))
+		return true;
 	for (uint64_t addr = page_down(text->start, huge_bytes); addr < text->end;) {
 		uint64_t next = done_up_to(in_place, plan, addr);
 		if (next == addr) {
 			bool is_inside = addr >= text->start && text->end - addr >= huge_bytes;
 			next = is_inside ? page_down(text->end, huge_bytes) : addr + huge_bytes;
-			if (slot_holds_only(image, text_index, addr, huge_bytes,
-			                    is_loaded ? may_be_copied_loaded : may_be_copied)) {
-				if (!add(image, text_index, addr, next, plan))
-					return false;
-			} else if (!error_is_set(&plan->reason)) {
-				error_set(
-				    &plan->reason, REASON_DATA_BESIDE_TEXT,
-				    "writable data, or nothing of its own, shares a huge page with an end of its text");
-			}
+			if (!slot_holds_only(image, text_index, addr, huge_bytes,
+			                     is_loaded ? may_be_copied_loaded : may_be_copied))
+				plan->has_data_beside = true;
+			else if (is_within(limit, plan, next - addr) && !add(image, text_index, addr, next, plan))
+				return false;
 		}
 		addr = next;
 	}
 	return true;
 }
 
+/* Why text remains on small pages; what is more comes first. */
+static void explain(const struct limit *limit, struct plan *plan)
+{
+	char left[16], most[16];
+	if (limit->left_bytes > 0)
+		error_set(
+		    &plan->reason, REASON_COPY_LIMIT,
+		    "%s of its text would need a private copy, and \"full\" copies at most %s of what is in place; "
+		    "the backing thp alone copies all",
+		    size_format(limit->left_bytes, left, sizeof left), size_format(REST_BYTES_MAX, most, sizeof most));
+	else if (plan->has_data_beside)
+		error_set(&plan->reason, REASON_DATA_BESIDE_TEXT,
+		          "writable data, or nothing of its own, shares a huge page with an end of its text");
+}
+
 void plan_rest_beside(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
-                      const struct plan *in_place, struct plan *out)
+                      const struct plan *in_place, uint64_t max_bytes, struct plan *out)
 {
 	uint64_t huge_bytes = in_place->page_bytes;
+	struct limit limit = {.max_bytes = max_bytes};
 	if (!plan_begin(image, map_index, settings, huge_bytes, out))
 		return;
 	const struct mapping object = image->mappings[map_index];
 	for (size_t i = 0; i < image->count; i++) {
 		if (!mapping_same_file(&image->mappings[i], &object) || !mapping_is_text(&image->mappings[i]))
 			continue;
-		if (!add_slots(image, i, in_place, is_loaded, out)) {
+		if (!add_slots(image, i, in_place, is_loaded, &limit, out)) {
 			*out = (struct plan){.page_bytes = huge_bytes, .map_index = out->map_index};
 			error_set(&out->reason, REASON_TEXT_SCATTERED,
 			          "the text is in more pieces than hugexec handles (%d)", PLAN_PIECES_MAX);
 			return;
 		}
 	}
+	explain(&limit, out);
 }
 
 void plan_rest(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
-               uint64_t huge_bytes, struct plan *out)
+               uint64_t huge_bytes, uint64_t max_bytes, struct plan *out)
 {
 	struct settings whole = *settings;
 	struct plan in_place;
 	whole.coverage = COVERAGE_CHEAP;
 	whole.round_out = false;
 	plan_in_place(image, map_index, &whole, UINT64_MAX, huge_bytes, &in_place);
-	plan_rest_beside(image, map_index, settings, is_loaded, &in_place, out);
+	plan_rest_beside(image, map_index, settings, is_loaded, &in_place, max_bytes, out);
 }

@@ -202,7 +202,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_plan(&image, &plan, &mappings[i], &settings);
 		else
 			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
-		plan_rest(&image, i, &settings, choice & 2, UINT64_C(2) << 20, &plan);
+		uint64_t max_bytes = choice & 1 ? UINT64_MAX : REST_BYTES_MAX;
+		plan_rest(&image, i, &settings, choice & 2, UINT64_C(2) << 20, max_bytes, &plan);
+		MUST(plan.range_bytes <= max_bytes);
 		if (i < image.count)
 			check_rest(&image, &plan, &mappings[i], choice & 2);
 		plan_in_place(&image, i, &settings, page_bytes * 8, UINT64_C(2) << 20, &plan);

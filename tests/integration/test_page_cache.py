@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Huge folios in the page cache, on real filesystems: what becomes huge."""
 import contextlib
+import ctypes
 import json
 import os
 import signal
+import struct
 import subprocess
 import threading
 
 import pytest
 
 from lib.cached_files import KERNEL, SLOTS, cached, digest, drop, huge_bytes, image, make_file, read_small, whole
-from lib.machine import HUGE, mounted, switched
-from lib.process import Process, run
+from lib.machine import HUGE, MIB, mounted, switched
+from lib.policies import policy_with
+from lib.process import Process, run, status_of, wait_for
+from lib.report import read_report
+from lib.smaps import huge_text_bytes, smaps
 from lib.surroundings import BUILD
+from programs import bigtext
+
+SYS_PROCESS_MADVISE, MADV_PAGEOUT = 440, 21
 
 
 def expect_huge(page_cache, path, slots=SLOTS):
@@ -188,3 +196,43 @@ def test_two_at_once(huge_ext4):
     assert {one["word"] for one in said} <= {None, "file-busy", "file-unsupported"}  # each maps what the others drop
     program_alone = run([program, path, "5000"])
     assert json.loads(program_alone.stdout)["huge_bytes"] == 20 * HUGE
+
+
+def resident_text(pid, path):
+    return sum(entry["Rss"] for entry in smaps(pid) if "x" in entry["perms"] and entry["path"] == path)
+
+
+def page_out(process, path):
+    """Have the kernel take back all text of PATH, as if memory were short (process_madvise, MADV_PAGEOUT)."""
+    libc, pidfd = ctypes.CDLL(None, use_errno=True), os.pidfd_open(process.pid)
+    try:
+        for text in (entry for entry in smaps(process.pid) if "x" in entry["perms"] and entry["path"] == path):
+            range_ = struct.pack("QQ", text["start"], text["end"] - text["start"])
+            if libc.syscall(SYS_PROCESS_MADVISE, pidfd, range_, ctypes.c_size_t(1), MADV_PAGEOUT, 0) < 0:
+                pytest.skip(f"process_madvise: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(pidfd)
+
+
+@pytest.mark.parametrize("how", ["cc", "cc -no-pie"])
+def test_text_that_the_kernel_has_taken_back_comes_back_huge(hugexec_command, huge_ext4, how):
+    """
+    Also that of a program in which nothing else is to be done, because it has fixed addresses: without the advice that it gets for that
+    the kernel would read small folios.
+    """
+    path = str(huge_ext4 / "program")
+    bigtext.build(8, path, how.split())
+    run(["sync", path])
+    words, report = hugexec_command([path, "loop", "1000000000000"], policy_with(), "file")
+    with Process(words, stdout=subprocess.DEVNULL) as process:
+        before = wait_for(lambda: read_report(report) and huge_text_bytes(process.pid), process=process)
+        assert 6 * MIB <= before <= 8 * MIB
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: status_of(process.pid)["State"][0] == "T", process=process)
+        page_out(process, path)
+        if huge_text_bytes(process.pid) > 0:
+            pytest.skip("this kernel takes no text back when it is asked to")
+        process.send_signal(signal.SIGCONT)
+        wait_for(lambda: resident_text(process.pid, path) >= 8 * MIB, process=process)
+        assert huge_text_bytes(process.pid) >= before - HUGE  # where the first fault fell some small folios may be in the way
+        process.kill()

@@ -10,12 +10,10 @@
 
 #include "remap/plan_rest.h"
 
-#define MIB (UINT64_C(1) << 20)
-
 static const uint64_t entry_only[] = {9, 0x601000, 0, 0};
 
 /* The plan for the first text in MAPS; CHANGED is the index of a mapping that ld.so has written to, -1: none. */
-static struct plan plan_of(const char *maps, bool is_loaded, int changed)
+static struct plan plan_within(const char *maps, bool is_loaded, int changed, uint64_t max_bytes)
 {
 	struct image image;
 	struct settings settings;
@@ -30,9 +28,14 @@ static struct plan plan_of(const char *maps, bool is_loaded, int changed)
 	size_t text = 0;
 	while (text < image.count && !mapping_is_text(&image.mappings[text]))
 		text++;
-	plan_rest(&image, text, &settings, is_loaded, 2 * MIB, &plan);
+	plan_rest(&image, text, &settings, is_loaded, 2 * MIB, max_bytes, &plan);
 	image_free(&image);
 	return plan;
+}
+
+static struct plan plan_of(const char *maps, bool is_loaded, int changed)
+{
+	return plan_within(maps, is_loaded, changed, UINT64_MAX);
 }
 
 static void expect_piece(const struct plan *plan, unsigned index, uint64_t start, uint64_t end, uint64_t file_off,
@@ -106,20 +109,44 @@ static void out_of_step_at_the_head(void **state)
 	expect_piece(&plan, 1, 0x740000, 0x800000, 0x140000, false);
 }
 
+/* As BOLT has it: the old text is out of step with its file, the new one, of which half a slot has data, is not. */
+static const char rustc[] = "005ff000-00600000 r--p 00000000 fe:00 42 /bin/x\n"
+                            "00600000-00f00000 r-xp 00001000 fe:00 42 /bin/x\n"
+                            "00f00000-01000000 r--p 00901000 fe:00 42 /bin/x\n"
+                            "01000000-01400000 r-xp 00c00000 fe:00 42 /bin/x\n";
+
 /* Text that is out of step with its file is copied as a whole; what is in step is not. */
 static void out_of_step_as_a_whole(void **state)
 {
 	(void)state;
-	static const char rustc[] = "005ff000-00600000 r--p 00000000 fe:00 42 /bin/x\n"
-	                            "00600000-00f00000 r-xp 00001000 fe:00 42 /bin/x\n"
-	                            "00f00000-01000000 r--p 00901000 fe:00 42 /bin/x\n"
-	                            "01000000-01400000 r-xp 00c00000 fe:00 42 /bin/x\n";
 	struct plan plan = plan_of(rustc, true, -1);
 	assert_int_equal(plan.range_count, 1);
 	assert_int_equal(plan.ranges[0].start, 0x600000);
 	assert_int_equal(plan.ranges[0].end, 0x1000000);
 	assert_int_equal(plan.piece_count, 1); /* the last slot's data goes on in the file as its text does */
 	expect_piece(&plan, 0, 0x600000, 0x1000000, 0x1000, false);
+}
+
+/* With a limit such text is left as a whole, and the reason says how much; the ends of what is in place are copied. */
+static void no_more_than_the_limit(void **state)
+{
+	(void)state;
+	struct plan plan = plan_within(rustc, true, -1, REST_BYTES_MAX);
+	assert_int_equal(plan.range_count, 0);
+	assert_string_equal(reason_word(plan.reason.code), "copy-limit");
+	assert_non_null(strstr(plan.reason.detail, "9.0 MiB of its text"));
+	char with_end[sizeof rustc + 128];
+	snprintf(with_end, sizeof with_end, "%s%s", rustc,
+	         "01400000-01480000 r-xp 01000000 fe:00 42 /bin/x\n"
+	         "01480000-01600000 r--p 01480000 fe:00 42 /bin/x\n");
+	plan = plan_within(with_end, true, -1, REST_BYTES_MAX);
+	assert_int_equal(plan.range_count, 1);
+	assert_int_equal(plan.ranges[0].start, 0x1400000);
+	assert_int_equal(plan.range_bytes, 2 * MIB);
+	assert_string_equal(reason_word(plan.reason.code), "copy-limit");
+	plan = plan_within(with_end, true, -1, 1 * MIB);
+	assert_int_equal(plan.range_count, 0);
+	assert_non_null(strstr(plan.reason.detail, "11.0 MiB of its text"));
 }
 
 static void nothing_is_left_of_what_is_in_place(void **state)
@@ -133,9 +160,13 @@ static void nothing_is_left_of_what_is_in_place(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(relocation_data),           cmocka_unit_test(not_yet),
-	    cmocka_unit_test(writable_data_in_the_slot), cmocka_unit_test(out_of_step_at_the_head),
-	    cmocka_unit_test(out_of_step_as_a_whole),    cmocka_unit_test(nothing_is_left_of_what_is_in_place),
+	    cmocka_unit_test(relocation_data),
+	    cmocka_unit_test(not_yet),
+	    cmocka_unit_test(writable_data_in_the_slot),
+	    cmocka_unit_test(out_of_step_at_the_head),
+	    cmocka_unit_test(out_of_step_as_a_whole),
+	    cmocka_unit_test(no_more_than_the_limit),
+	    cmocka_unit_test(nothing_is_left_of_what_is_in_place),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
