@@ -288,7 +288,8 @@ static int run_hook(void)
 	struct oci_state *state = &container.state;
 	static char text[OCI_STATE_MAX_BYTES + 1];
 	size_t bytes;
-	struct policy_sources sources = {.file = container.policy_file, .require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {
+	    .file = container.policy_file, .require_root_owned = geteuid() == 0, .leave_out = true};
 	int no_policy = policy_load(&sources, &container.policy, &container.on_error, &err);
 	if (read_state(text, &bytes, no_policy ? NULL : &err) < 0 ||
 	    oci_state_parse(text, bytes, state, no_policy ? NULL : &err) < 0)

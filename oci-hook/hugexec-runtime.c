@@ -82,7 +82,7 @@ static int add_hook(const struct runtime_call *call, struct error *err)
 {
 	char hook[PATH_MAX];
 	struct policy *policy = NULL;
-	struct policy_sources sources = {.require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {.require_root_owned = geteuid() == 0, .leave_out = true};
 	/* A hook that is not there would fail the container. */
 	if (access(hook_path(hook, sizeof hook), X_OK) < 0)
 		return error_set_errno(err, errno, REASON_HOOK, "%s", hook);

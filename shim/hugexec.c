@@ -207,7 +207,8 @@ static int run(void *context)
 		return finish(statuses[explain_program(&request)]);
 	}
 	enum on_error on_error = ON_ERROR_CONTINUE;
-	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {
+	    .file = options->policy_file, .require_root_owned = geteuid() == 0, .leave_out = true};
 	if (policy_load(&sources, &policy, &on_error, &err) < 0) {
 		bool fails = on_error == ON_ERROR_FAIL;
 		report_untraced(options, options->command[0], 0, NULL, OUTCOME_FAILED, &err, fails, INT64_MAX);

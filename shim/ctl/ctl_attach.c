@@ -84,7 +84,7 @@ static bool attach_one(pid_t pid, const struct policy *policy, const struct over
 
 static int attach_all(char **words, const char *policy_file, const struct overrides *overrides, bool json)
 {
-	struct policy_sources sources = {.file = policy_file, .require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {.file = policy_file, .require_root_owned = geteuid() == 0, .leave_out = true};
 	struct policy *policy = NULL;
 	struct error err = {0};
 	int result = CTL_OK;

@@ -200,11 +200,21 @@ static void add_policy_file(void *context, const char *file, size_t rule_count, 
 		     rule_count, rule_count == 1 ? "" : "s");
 }
 
+static void add_left_out(void *context, const char *mistake)
+{
+	struct doctor *doctor = context;
+	char shown[300];
+	findings_add(&doctor->findings, "policy", "left out", MARK_BAD, text_printable(mistake, shown, sizeof shown),
+	             "what matches this rule is left alone: hugexecctl check");
+}
+
 /* As a launch by this user would have it. */
 static void look_at_policy(struct doctor *doctor)
 {
-	struct policy_sources sources = {
-	    .require_root_owned = geteuid() == 0, .observe = add_policy_file, .observe_context = doctor};
+	struct policy_sources sources = {.require_root_owned = geteuid() == 0,
+	                                 .leave_out = true,
+	                                 .observe = add_policy_file,
+	                                 .observe_context = doctor};
 	struct policy *policy = NULL;
 	struct error err = {0};
 	doctor->is_off = is_switched_off();
@@ -212,9 +222,10 @@ static void look_at_policy(struct doctor *doctor)
 		findings_add(&doctor->findings, "policy", "switch", MARK_BAD, "hugexec is switched off",
 		             "remove " KILL_SWITCH_FILE ", or unset HUGEXEC");
 	doctor->has_policy = policy_load(&sources, &policy, NULL, &err) == 0;
-	if (doctor->has_policy)
+	if (doctor->has_policy) {
+		policy_each_left_out(policy, add_left_out, doctor);
 		policy_free(policy);
-	else
+	} else
 		findings_add(&doctor->findings, "policy", "in all", MARK_BAD,
 		             "it cannot be used: programs start, but none of them on huge pages",
 		             "hugexecctl check, after a change");

@@ -51,7 +51,7 @@ static enum verdict judge_text(const struct explanation *explanation, struct err
 	return open ? VERDICT_UNKNOWN : VERDICT_FAILS;
 }
 
-void explain_conclude(const struct explanation *explanation, struct conclusion *out)
+static void conclude_remap(const struct explanation *explanation, struct conclusion *out)
 {
 	const struct settings *settings = &explanation->decision.settings;
 	bool fails = settings->on_error == ON_ERROR_FAIL;
@@ -78,4 +78,15 @@ void explain_conclude(const struct explanation *explanation, struct conclusion *
 		out->remaps = VERDICT_UNKNOWN;
 	else if (is_nothing_to_do(&out->reason) && error_is_set(&explanation->no_follow))
 		out->reason = explanation->no_follow; /* an interpreter that is not followed: as the launch tells it */
+}
+
+void explain_conclude(const struct explanation *explanation, struct conclusion *out)
+{
+	conclude_remap(explanation, out);
+	if (explanation->decision.action != ACTION_OBSERVE || error_is_set(&explanation->ruled_out))
+		return;
+	if (out->remaps != VERDICT_FAILS)
+		error_set(&out->reason, REASON_OBSERVED, "the rule says to do nothing, and to say what would be done");
+	out->remaps = VERDICT_FAILS;
+	out->libraries = HOPE_NONE;
 }

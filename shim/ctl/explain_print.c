@@ -18,8 +18,11 @@
 
 #define VALUE_BYTES 4200
 
-static const char *const action_names[] = {
-    [ACTION_SKIP] = "skip", [ACTION_REMAP] = "remap", [ACTION_UNDECIDED] = "undecided"};
+static const char *const action_names[] = {[ACTION_SKIP] = "skip",
+                                           [ACTION_REMAP] = "remap",
+                                           [ACTION_OBSERVE] = "observe",
+                                           [ACTION_NOT_UNDERSTOOD] = "skip",
+                                           [ACTION_UNDECIDED] = "undecided"};
 static const char *const on_error_names[] = {[ON_ERROR_CONTINUE] = "continue", [ON_ERROR_FAIL] = "fail"};
 
 void explain_line(const char *name, const char *value)

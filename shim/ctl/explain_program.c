@@ -64,7 +64,8 @@ static bool follows_env(const struct asking *asking, const struct program *env, 
 	facts.exe = env->path;
 	facts_ask_policy(asking->policy, &facts, INT64_MAX, &decision);
 	struct program_names names = {.exe = env->path, .called = path, .is_script = true};
-	bool is_rules_skip = decision.rule_matched && decision.action == ACTION_SKIP;
+	bool is_rules_skip =
+	    decision.rule_matched && (decision.action == ACTION_SKIP || decision.action == ACTION_NOT_UNDERSTOOD);
 	return !is_rules_skip && settings_follow(&decision.settings, &names) != FOLLOW_NONE;
 }
 
@@ -138,6 +139,7 @@ static void rule_out(const struct explanation *explanation, enum follow follow, 
 {
 	bool is_followed_wrapper = follow != FOLLOW_NONE;
 	const struct decision *decision = &explanation->decision;
+	bool skips = decision->action == ACTION_SKIP || decision->action == ACTION_NOT_UNDERSTOOD;
 	const struct program *program = &explanation->program;
 	const struct error *no_follow = &explanation->no_follow;
 	if (error_is_set(no_follow) && (!command_is_interpreted(&explanation->command) || explanation->goes_by_env))
@@ -146,12 +148,10 @@ static void rule_out(const struct explanation *explanation, enum follow follow, 
 		program_privileged_error(program, reason);
 	else if (program->kind == PROGRAM_FOREIGN)
 		error_set(reason, REASON_NOT_NATIVE, "not a program for this processor's 64-bit mode");
-	else if (decision->action == ACTION_SKIP && decision->rule_matched)
-		error_set(reason, REASON_RULE_SKIP, "the rule says to leave it alone");
-	else if (decision->action == ACTION_SKIP && error_is_set(no_follow))
+	else if (skips && (decision->rule_matched || !error_is_set(no_follow)))
+		policy_skip_reason(decision, reason);
+	else if (skips)
 		*reason = *no_follow;
-	else if (decision->action == ACTION_SKIP)
-		error_set(reason, REASON_NO_RULE, "no rule matches");
 	else if (is_followed_wrapper && error_is_set(no_follow))
 		*reason = *no_follow;
 	else if (is_followed_wrapper)
@@ -221,7 +221,8 @@ static enum explained explain_and_tell(const struct explain_request *request,
 {
 	struct error err = {0};
 	struct policy *policy = NULL;
-	struct policy_sources sources = {.file = request->policy_file, .require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {
+	    .file = request->policy_file, .require_root_owned = geteuid() == 0, .leave_out = true};
 	if (policy_load(&sources, &policy, NULL, &err) < 0) {
 		char text[ERROR_TEXT_BYTES];
 		fprintf(stderr, "%s: %s\n", program_invocation_short_name, error_text(&err, text, sizeof text));

@@ -63,7 +63,8 @@ _Noreturn static void refuse(int connection, const struct error *reason)
 static struct policy *load_policy(const struct worker_options *options, struct error *err)
 {
 	struct policy *policy = NULL;
-	struct policy_sources sources = {.file = options->policy_file, .require_root_owned = geteuid() == 0};
+	struct policy_sources sources = {
+	    .file = options->policy_file, .require_root_owned = geteuid() == 0, .leave_out = true};
 	if (policy_load(&sources, &policy, NULL, err) < 0)
 		return NULL;
 	if (policy_may_remap(policy, VIA_SHIM))

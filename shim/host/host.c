@@ -38,6 +38,18 @@ int host_hugetlb_pool(uint64_t page_bytes, struct hugetlb_pool *out)
 	return 0;
 }
 
+const char *host_machine_id(void)
+{
+	static char id[33];
+	static bool is_read;
+	cleanup_free char *text = NULL;
+	if (!is_read && read_file_at(AT_FDCWD, "/etc/machine-id", SMALL_FILE_BYTES, &text, NULL) == 0 &&
+	    strspn(text, "0123456789abcdef") == sizeof id - 1 && (text[sizeof id - 1] == '\n' || !text[sizeof id - 1]))
+		memcpy(id, text, sizeof id - 1);
+	is_read = true;
+	return id[0] ? id : NULL;
+}
+
 int host_yama_scope(void)
 {
 	uint64_t scope;

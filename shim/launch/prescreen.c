@@ -44,16 +44,16 @@ bool command_is_settled(const struct policy *policy, const struct program *progr
                         struct error *reason)
 {
 	bool may_remap = policy_may_remap(policy, VIA_SHIM);
-	bool is_rules_skip = decision->rule_matched && decision->action == ACTION_SKIP;
-	if (is_rules_skip && (!command_is_interpreted(program) || !may_remap))
-		return error_set(reason, REASON_RULE_SKIP, "the rule says to leave it alone") < 0;
+	bool skips = decision->action == ACTION_SKIP || decision->action == ACTION_NOT_UNDERSTOOD;
+	if (skips && decision->rule_matched && (!command_is_interpreted(program) || !may_remap))
+		return policy_skip_reason(decision, reason) < 0;
 	if (!may_remap)
 		return error_set(reason, REASON_NO_RULE, "no rule is about programs started through hugexec") < 0;
 	if (program->privileged && !program_may_be_traced(program))
 		return program_privileged_error(program, reason) < 0;
 	if (program->kind != PROGRAM_ELF || command_follow(program, decision) != FOLLOW_NONE)
 		return false;
-	if (decision->action == ACTION_SKIP)
-		return error_set(reason, REASON_NO_RULE, "no rule matches") < 0;
-	return decision->action == ACTION_REMAP && has_too_little(program, &decision->settings, reason);
+	if (skips)
+		return policy_skip_reason(decision, reason) < 0;
+	return decision->action != ACTION_UNDECIDED && has_too_little(program, &decision->settings, reason);
 }

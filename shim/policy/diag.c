@@ -15,6 +15,10 @@
 
 int complain_at(const struct parser *parser, size_t offset, const char *message)
 {
+	if (parser->is_silent || (parser->leaves_out && *parser->mistakes > 0)) {
+		(*parser->mistakes)++;
+		return -1;
+	}
 	unsigned line, column;
 	char name[NAME_SHOWN_MAX + 1], text[288];
 	size_t name_len = strlen(parser->name);
@@ -35,8 +39,10 @@ int complain_at(const struct parser *parser, size_t offset, const char *message)
 
 bool parser_goes_on(const struct parser *parser)
 {
-	return parser->told && parser->told->observe && *parser->mistakes < MISTAKES_MAX &&
-	       !(parser->err && parser->err->code != REASON_POLICY_INVALID);
+	bool is_only_wrong =
+	    !parser->err || parser->err->code == REASON_NONE || parser->err->code == REASON_POLICY_INVALID;
+	bool is_told = parser->told && parser->told->observe && *parser->mistakes < MISTAKES_MAX;
+	return is_only_wrong && (parser->leaves_out || is_told);
 }
 
 int complain(const struct parser *parser, const struct json_place *place, enum json_point point, const char *format,
@@ -47,6 +53,8 @@ int complain(const struct parser *parser, const struct json_place *place, enum j
 	va_start(args, format);
 	vsnprintf(message, sizeof message, format, args);
 	va_end(args);
+	if (parser->is_silent || (parser->leaves_out && *parser->mistakes > 0))
+		return complain_at(parser, 0, message);
 	return complain_at(parser, json_locate(parser->text, parser->bytes, place, point), message);
 }
 

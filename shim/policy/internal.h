@@ -48,6 +48,8 @@ struct match {
 	struct annotation_match *annotations;
 	size_t annotation_count;
 	unsigned via; /* enum via bits */
+	bool has_share;
+	unsigned share; /* percent of all hosts */
 };
 
 struct rule {
@@ -56,6 +58,7 @@ struct rule {
 	enum action action;
 	struct match match;
 	struct setting_set settings;
+	const char *mistake; /* of one that is not understood */
 };
 
 struct policy {

@@ -79,7 +79,7 @@ static bool annotations_within(const struct match *match, const struct match *wi
 /* Whether a rule with WIDER, which is asked before, leaves nothing to one with MATCH. */
 static bool covers(const struct match *wider, const struct match *match)
 {
-	if (wider->via && (!match->via || (match->via & ~wider->via)))
+	if (wider->has_share || (wider->via && (!match->via || (match->via & ~wider->via))))
 		return false;
 	return all_within(match->exe, wider->exe, true) && all_within(match->build_id, wider->build_id, false) &&
 	       all_within(match->user, wider->user, false) && all_within(match->unit, wider->unit, false) &&
@@ -197,7 +197,7 @@ static void look_at_common_settings(const struct linting *linting)
 {
 	const struct policy *policy = linting->policy;
 	const char *idle = NULL;
-	bool remaps = policy->default_action == ACTION_REMAP;
+	bool remaps = policy->default_action != ACTION_SKIP;
 	struct settings settings;
 	settings_default(&settings);
 	settings_apply(&settings, &policy->settings);
@@ -206,7 +206,7 @@ static void look_at_common_settings(const struct linting *linting)
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
 		struct settings merged = settings;
-		if (rule->action != ACTION_REMAP)
+		if (rule->action == ACTION_SKIP)
 			continue;
 		settings_apply(&merged, &rule->settings);
 		const char *here = idle_setting(policy->settings.given, &merged);
@@ -218,7 +218,8 @@ static void look_at_common_settings(const struct linting *linting)
 	if (idle)
 		remark(linting, "%s", idle);
 	else if (!remaps && policy->rule_count > 0)
-		remark(linting, "no program is ever put on huge pages: no rule says \"remap\", nor does \"default\"");
+		remark(linting, "no program is ever put on huge pages: no rule says \"remap\" or \"observe\", nor does "
+		                "\"default\"");
 }
 
 void policy_lint(const struct policy *policy, const struct lint_sink *sink)

@@ -36,7 +36,7 @@ bool policy_skips_exe(const struct policy *policy, const char *path)
 		const struct rule *rule = &policy->rules[i];
 		for (const char **glob = rule->match.exe; glob && *glob; glob++) {
 			if (policy_path_matches(*glob, path))
-				return rule->action == ACTION_SKIP;
+				return rule->action != ACTION_REMAP;
 		}
 	}
 	return false;

@@ -76,9 +76,31 @@ static bool annotations_hold(const struct match *match, const struct match_input
 	return true;
 }
 
-/* UNKNOWN_USER: the name that it hangs on, if it is HELD_UNKNOWN; NULL: the build id. */
-static enum held match_holds(const struct match *match, const struct match_input *facts, const char **unknown_user)
+/*
+ * Whether the host is of the rule's share: FNV-1a of machine ID and name, finished as MurmurHash3 does it, modulo 100.
+ * Never to be changed: the hosts that a share has are those that it had, and a larger one has them too.
+ */
+static bool is_of_share(const struct rule *rule, const char *machine_id)
 {
+	if (rule->match.share >= 100)
+		return true;
+	if (!machine_id)
+		return false;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	const char *parts[] = {machine_id, "/", rule->name};
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+		for (const unsigned char *p = (const unsigned char *)parts[i]; *p; p++)
+			hash = (hash ^ *p) * UINT64_C(0x100000001b3);
+	}
+	hash = (hash ^ hash >> 33) * UINT64_C(0xff51afd7ed558ccd);
+	hash = (hash ^ hash >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
+	return (hash ^ hash >> 33) % 100 < rule->match.share;
+}
+
+/* UNKNOWN_USER: the name that it hangs on, if it is HELD_UNKNOWN; NULL: the build id. */
+static enum held rule_holds(const struct rule *rule, const struct match_input *facts, const char **unknown_user)
+{
+	const struct match *match = &rule->match;
 	if (match->via && !(match->via & (unsigned)facts->via))
 		return HELD_NO;
 	if (match->exe && !any_path_glob(match->exe, facts->exe) && !any_path_glob(match->exe, facts->called))
@@ -87,7 +109,7 @@ static enum held match_holds(const struct match *match, const struct match_input
 		return HELD_NO;
 	if (match->cgroup && !any_path_glob(match->cgroup, facts->cgroup))
 		return HELD_NO;
-	if (!annotations_hold(match, facts))
+	if (!annotations_hold(match, facts) || (match->has_share && !is_of_share(rule, facts->machine_id)))
 		return HELD_NO;
 	if (match->build_id && facts->build_id && !any_prefix(match->build_id, facts->build_id))
 		return HELD_NO;
@@ -105,7 +127,7 @@ void policy_decide(const struct policy *policy, const struct match_input *facts,
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
 		const char *unknown_user = NULL;
-		enum held held = match_holds(&rule->match, facts, &unknown_user);
+		enum held held = rule_holds(rule, facts, &unknown_user);
 		if (held == HELD_NO)
 			continue;
 		out->action = held == HELD_UNKNOWN ? ACTION_UNDECIDED : rule->action;
@@ -114,9 +136,12 @@ void policy_decide(const struct policy *policy, const struct match_input *facts,
 		out->rule_name = rule->name;
 		out->rule_index = i;
 		out->rule_file = rule->file;
+		out->mistake = rule->mistake;
 		settings_apply(&out->settings, &rule->settings);
-		return;
+		break;
 	}
+	if (out->action == ACTION_OBSERVE || out->action == ACTION_NOT_UNDERSTOOD)
+		out->settings.on_error = ON_ERROR_CONTINUE; /* nothing is to be done that could fail */
 }
 
 unsigned policy_needs(const struct policy *policy)
@@ -126,7 +151,8 @@ unsigned policy_needs(const struct policy *policy)
 		const struct match *match = &policy->rules[i].match;
 		needs |= (match->build_id ? FACT_BUILD_ID : 0U) | (match->unit ? FACT_UNIT : 0U) |
 		         (match->cgroup ? FACT_CGROUP : 0U) | (match->annotation_count ? FACT_ANNOTATION : 0U) |
-		         (match->user ? FACT_USER : 0U) | (match->exe ? FACT_CALLED : 0U);
+		         (match->user ? FACT_USER : 0U) | (match->exe ? FACT_CALLED : 0U) |
+		         (match->has_share ? FACT_MACHINE_ID : 0U);
 	}
 	return needs;
 }
@@ -144,13 +170,13 @@ static bool may_remap(const struct policy *policy, const struct match_input *fac
 			continue;
 		if (!any_annotations && !annotations_hold(match, facts))
 			continue;
-		if (rule->action == ACTION_REMAP)
+		if (rule->action == ACTION_REMAP || rule->action == ACTION_OBSERVE)
 			return true;
-		bool is_sure = !any_annotations || match->annotation_count == 0;
+		bool is_sure = (!any_annotations || match->annotation_count == 0) && !match->has_share;
 		if (is_sure && !match->exe && !match->build_id && !match->user && !match->unit && !match->cgroup)
 			return false; /* it always holds, and no later rule is asked */
 	}
-	return policy->default_action == ACTION_REMAP;
+	return policy->default_action != ACTION_SKIP;
 }
 
 bool policy_may_remap(const struct policy *policy, enum via via)
@@ -172,4 +198,26 @@ void policy_rule_label(const struct decision *decision, char *out, size_t out_by
 		snprintf(out, out_bytes, "%s", decision->rule_name);
 	else
 		snprintf(out, out_bytes, "rule %zu of %s", decision->rule_index + 1, decision->rule_file);
+}
+
+int policy_skip_reason(const struct decision *decision, struct error *reason)
+{
+	if (!decision->rule_matched)
+		return error_set(reason, REASON_NO_RULE, "no rule matches");
+	if (decision->action == ACTION_NOT_UNDERSTOOD)
+		return error_set(reason, REASON_RULE_UNKNOWN, "%s", decision->mistake);
+	return error_set(reason, REASON_RULE_SKIP, "the rule says to leave it alone");
+}
+
+size_t policy_each_left_out(const struct policy *policy, void (*each)(void *context, const char *mistake),
+                            void *context)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < policy->rule_count; i++) {
+		if (policy->rules[i].action != ACTION_NOT_UNDERSTOOD)
+			continue;
+		each(context, policy->rules[i].mistake);
+		count++;
+	}
+	return count;
 }

@@ -13,11 +13,12 @@
 static int parse_action(const struct parser *parser, const struct json_place *place, json_object *value,
                         enum action *out)
 {
-	static const char *const words[] = {"skip", "remap", NULL};
+	static const char *const words[] = {"skip", "remap", "observe", NULL};
+	static const enum action actions[] = {ACTION_SKIP, ACTION_REMAP, ACTION_OBSERVE};
 	int word;
 	if (parse_word(parser, place, value, words, &word) < 0)
 		return -1;
-	*out = word == 0 ? ACTION_SKIP : ACTION_REMAP;
+	*out = actions[word];
 	return 0;
 }
 
@@ -50,7 +51,52 @@ static int parse_rule(const struct parser *parser, const struct json_place *plac
 	}
 	if (!has_match)
 		return complain(parser, place, JSON_AT_VALUE, "a rule needs \"match\"; {} matches every program");
+	if (rule->match.has_share && !rule->name) {
+		rule->match.has_share = false;
+		return complain(parser, place, JSON_AT_VALUE,
+		                "a rule with \"share\" needs a \"name\", by which its hosts are chosen");
+	}
 	return is_wrong ? -1 : 0;
+}
+
+/* Let RULE, which has a MISTAKE, match by what of it is understood, and do nothing. */
+static int leave_out(const struct parser *parser, const struct error *mistake, struct rule *rule)
+{
+	static const char unsaid[] = ": hugexecctl check tells what this version does not understand";
+	if (mistake->code == REASON_POLICY_UNREADABLE) /* out of memory */
+		return error_set(parser->err, mistake->code, "%s", mistake->detail);
+	size_t bytes = (mistake->detail[0] ? strlen(mistake->detail) : strlen(parser->name) + strlen(unsaid)) + 1;
+	char *text = policy_alloc(parser->policy, bytes);
+	if (!text)
+		return complain_memory(parser);
+	if (mistake->detail[0])
+		strcpy(text, mistake->detail);
+	else
+		strcpy(stpcpy(text, parser->name), unsaid);
+	rule->mistake = text;
+	rule->action = ACTION_NOT_UNDERSTOOD;
+	rule->settings.given = 0;
+	return 0;
+}
+
+/* As parse_rule(), if rules that are not understood are left out. MISTAKES: how many of this file's were before. */
+static int parse_rule_or_leave_out(const struct parser *parser, const struct json_place *place, json_object *value,
+                                   unsigned *mistakes, struct rule *rule)
+{
+	unsigned found = 0;
+	struct error mistake = {0};
+	struct parser apart = {.policy = parser->policy,
+	                       .name = parser->name,
+	                       .text = parser->text,
+	                       .bytes = parser->bytes,
+	                       .err = &mistake,
+	                       .mistakes = &found,
+	                       .leaves_out = true,
+	                       .is_silent = *mistakes >= MISTAKES_MAX};
+	if (parse_rule(&apart, place, value, rule) == 0)
+		return 0;
+	(*mistakes)++;
+	return leave_out(parser, &mistake, rule);
 }
 
 static int parse_rules(const struct parser *parser, const struct json_place *place, json_object *value)
@@ -66,11 +112,14 @@ static int parse_rules(const struct parser *parser, const struct json_place *pla
 	if (!larger)
 		return complain_memory(parser);
 	policy->rules = larger;
-	bool is_wrong = false;
+	bool is_wrong = false, leaves_out = parser->told && parser->told->leave_out;
+	unsigned left_out = 0;
 	for (size_t i = 0; i < count; i++) {
 		struct json_place at = {place, NULL, i};
 		struct rule *rule = &policy->rules[policy->rule_count];
-		is_wrong |= parse_rule(parser, &at, json_object_array_get_idx(value, i), rule) < 0;
+		json_object *entry = json_object_array_get_idx(value, i);
+		is_wrong |= (leaves_out ? parse_rule_or_leave_out(parser, &at, entry, &left_out, rule)
+		                        : parse_rule(parser, &at, entry, rule)) < 0;
 		if (is_wrong && !parser_goes_on(parser))
 			return -1;
 		policy->rule_count++;
@@ -183,7 +232,13 @@ int policy_add_text(struct policy *policy, const char *text, size_t text_bytes, 
                     const struct policy_sources *told, enum on_error *said, struct error *err)
 {
 	unsigned mistakes = 0;
-	struct parser parser = {policy, name, text, text_bytes, err, &mistakes, told};
+	struct parser parser = {.policy = policy,
+	                        .name = name,
+	                        .text = text,
+	                        .bytes = text_bytes,
+	                        .err = err,
+	                        .mistakes = &mistakes,
+	                        .told = told};
 	size_t offset = strlen(text);
 	const char *mistake;
 	json_object *root;

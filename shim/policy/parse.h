@@ -24,6 +24,8 @@ struct parser {
 	struct error *err;                 /* gets the first mistake */
 	unsigned *mistakes;                /* found so far */
 	const struct policy_sources *told; /* whose observer is told of each; NULL: nobody */
+	bool leaves_out;                   /* the rule at hand is left out for a mistake, and read to its end */
+	bool is_silent;                    /* nobody reads where the mistakes are */
 };
 
 /* Whether the rest is looked at after a mistake: if somebody wants to know them all. */

@@ -80,10 +80,11 @@ static int parse_annotations(const struct parser *parser, const struct json_plac
 	json_object_object_foreach(value, name, patterns)
 	{
 		struct json_place at = {place, name, 0};
-		struct annotation_match *annotation = &match->annotations[match->annotation_count++];
+		struct annotation_match *annotation = &match->annotations[match->annotation_count];
 		annotation->name = name;
 		if (parse_entries(parser, &at, patterns, parse_text_glob, &annotation->globs) < 0)
 			return -1;
+		match->annotation_count++;
 	}
 	return 0;
 }
@@ -111,9 +112,21 @@ static int parse_via(const struct parser *parser, const struct json_place *place
 	return 0;
 }
 
+static int parse_share(const struct parser *parser, const struct json_place *place, json_object *value,
+                       struct match *match)
+{
+	int64_t percent;
+	if (parse_integer(parser, place, value, 0, 100, "a share of all hosts, from 0 to 100 percent", &percent) < 0)
+		return -1;
+	match->share = (unsigned)percent;
+	match->has_share = true;
+	return 0;
+}
+
 int parse_match(const struct parser *parser, const struct json_place *place, json_object *value, struct match *match)
 {
-	static const char *const keys[] = {"exe", "build_id", "user", "unit", "cgroup", "annotation", "via", NULL};
+	static const char *const keys[] = {"exe",        "build_id", "user",  "unit", "cgroup",
+	                                   "annotation", "via",      "share", NULL};
 	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected an object; {} matches every program");
 	bool is_wrong = false;
@@ -135,6 +148,8 @@ int parse_match(const struct parser *parser, const struct json_place *place, jso
 			result = parse_annotations(parser, &at, wanted, match);
 		else if (strcmp(key, "via") == 0)
 			result = parse_via(parser, &at, wanted, &match->via);
+		else if (strcmp(key, "share") == 0)
+			result = parse_share(parser, &at, wanted, match);
 		else
 			result = complain_unknown_key(parser, &at, keys);
 		is_wrong |= result < 0;

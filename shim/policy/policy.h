@@ -74,6 +74,7 @@ struct match_input {
 	size_t user_count;
 	const char *unit;   /* systemd unit, "mariadb.service" */
 	const char *cgroup; /* "/system.slice/mariadb.service" */
+	const char *machine_id;
 	const struct annotation {
 		const char *name, *value;
 	} * annotations;
@@ -87,11 +88,14 @@ enum fact_bit {
 	FACT_ANNOTATION = 8,
 	FACT_USER = 16,
 	FACT_CALLED = 32,
+	FACT_MACHINE_ID = 64,
 };
 
 enum action {
 	ACTION_SKIP,
 	ACTION_REMAP,
+	ACTION_OBSERVE,        /* say what a remap would do */
+	ACTION_NOT_UNDERSTOOD, /* skip: the rule was left out, and by what of it is understood it matches */
 	ACTION_UNDECIDED, /* it hangs on a fact that is not known: a user's name that was not looked up, else the build
 	                     id */
 };
@@ -103,6 +107,7 @@ struct decision {
 	size_t rule_index;     /* in the joined list, from 0; valid if rule_matched */
 	const char *rule_file; /* file that the rule came from; NULL if none matched. Owned by the policy */
 	const char *user;      /* undecided: the name to look up; NULL: it is the build id. Owned by the policy */
+	const char *mistake;   /* not understood: FILE:LINE:COLUMN: why. Owned by the policy */
 	struct settings settings;
 };
 
@@ -114,9 +119,15 @@ typedef void policy_observer(void *context, const char *file, size_t rule_count,
 
 /* Where to look. All zero means the host's policy. */
 struct policy_sources {
-	const char *file;         /* only this file (--policy=FILE) */
-	const char *root;         /* prefix put before /etc, /run and /usr/lib; NULL: none (tests use it) */
-	bool require_root_owned;  /* refuse files not owned by root, or writable by group or others */
+	const char *file;        /* only this file (--policy=FILE) */
+	const char *root;        /* prefix put before /etc, /run and /usr/lib; NULL: none (tests use it) */
+	bool require_root_owned; /* refuse files not owned by root, or writable by group or others */
+	/*
+	 * A rule with a key or a value that this version does not understand makes no policy invalid: it is left out,
+	 * as ACTION_NOT_UNDERSTOOD. Never so that a later rule gets what was its: it matches all that it would match
+	 * without what is not understood, and then nothing is done.
+	 */
+	bool leave_out;
 	policy_observer *observe; /* NULL: none */
 	void *observe_context;
 };
@@ -134,10 +145,20 @@ int policy_parse(const char *text, size_t text_bytes, const char *name, struct p
 
 void policy_free(struct policy *policy);
 
+/* Call EACH for every rule that was left out (struct policy_sources), with what is not understood. Returns how many. */
+size_t policy_each_left_out(const struct policy *policy, void (*each)(void *context, const char *mistake),
+                            void *context);
+
 /*
  * What to call the rule of DECISION, into OUT: its name, "rule N of FILE" if it has none, "" if no rule matched.
  */
 void policy_rule_label(const struct decision *decision, char *out, size_t out_bytes);
+
+/*
+ * Why a DECISION by which nothing is done has been taken: REASON gets the word "rule-skip" or "rule-unknown"; or
+ * "no-rule". Returns -1.
+ */
+int policy_skip_reason(const struct decision *decision, struct error *reason);
 
 /* Which facts some rule looks at, as fact_bit bits: what the caller need not gather otherwise. */
 unsigned policy_needs(const struct policy *policy);

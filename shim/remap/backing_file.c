@@ -202,6 +202,16 @@ static int map_slots(struct tracee *tracee, const struct image *image, size_t ma
 	return populate_borrowed(tracee, image, plan, err);
 }
 
+int backing_file_plan(const struct image *image, size_t map_index, const struct settings *settings, bool may_move,
+                      struct plan *plan, struct error *err)
+{
+	const struct mapping *text = largest_text(image, map_index);
+	if (!text)
+		return error_set(err, REASON_NO_TEXT, "it has no executable mapping");
+	uint64_t phase = may_move && settings->rebase ? relocate_phase(text, host_pages()->huge_bytes) : 0;
+	return plan_moved(image, map_index, phase, settings, UINT64_MAX, plan, err);
+}
+
 int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
                        int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err)
 {

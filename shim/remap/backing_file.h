@@ -26,3 +26,10 @@
  */
 int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
                        int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err);
+
+/*
+ * What backing_file_apply() would map of an object whose file is as long as it needs to be: PLAN. Pure. Returns 0, or
+ * -1 with ERR if there is nothing.
+ */
+int backing_file_plan(const struct image *image, size_t map_index, const struct settings *settings, bool may_move,
+                      struct plan *plan, struct error *err);

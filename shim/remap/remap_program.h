@@ -37,6 +37,13 @@ enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct
 void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report);
 
 /*
+ * Do nothing, and say what engine_run() (MAY_MOVE) or engine_run_frozen() would: REPORT's reason is "observed" and
+ * observed_bytes how much of the text would come on huge pages at most, by the first backing that has any; or the
+ * reason is why there would be none. Only PID's /proc is read. Whether memory and filesystem allow it, nobody tries.
+ */
+void engine_observe(pid_t pid, const struct settings *settings, bool may_move, struct report *report);
+
+/*
  * The same for a program that runs, and for its libraries if SETTINGS want them: it stays where it is, and text that
  * is no longer what its file says is left alone. TRACEE: STOPPED anywhere, as are all other threads of its process.
  */

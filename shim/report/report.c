@@ -110,6 +110,7 @@ char *report_to_json(const struct report *report)
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)report->huge_bytes));
 	json_object_object_add(json, "copied_bytes", json_object_new_int64((int64_t)report->copied_bytes));
 	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)report->prepared_bytes));
+	json_object_object_add(json, "observed_bytes", json_object_new_int64((int64_t)report->observed_bytes));
 	json_object_object_add(json, "latency_us", json_object_new_int64((int64_t)report->latency_us));
 	for (unsigned i = 0; i < report->object_count; i++)
 		json_object_array_add(objects, object_to_json(&report->objects[i]));
@@ -250,6 +251,8 @@ __attribute__((format(printf, 3, 4))) static void add_field(struct journal_entry
 
 static int priority_of(const struct report *report)
 {
+	if (report->reason.code == REASON_RULE_UNKNOWN)
+		return LOG_WARNING;
 	if (report_blames_policy(report))
 		return LOG_ERR; /* no program comes on huge pages any more */
 	return report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO;
@@ -277,6 +280,8 @@ static void fill_entry(struct journal_entry *entry, const struct report *report,
 	add_field(entry, "HUGEXEC_OUTCOME", "%s", outcome_name(report->outcome));
 	add_field(entry, "HUGEXEC_TEXT_BYTES", "%" PRIu64, report->text_bytes);
 	add_field(entry, "HUGEXEC_HUGE_BYTES", "%" PRIu64, report->huge_bytes);
+	if (report->observed_bytes)
+		add_field(entry, "HUGEXEC_OBSERVED_BYTES", "%" PRIu64, report->observed_bytes);
 	add_field(entry, "HUGEXEC_LATENCY_US", "%" PRIu64, report->latency_us);
 	if (report->rule[0])
 		add_field(entry, "HUGEXEC_RULE", "%s", report->rule);

@@ -46,7 +46,8 @@ struct report {
 	enum backing backing;
 	bool rebased;
 	uint64_t text_bytes, huge_bytes, copied_bytes, prepared_bytes;
-	uint64_t latency_us; /* how long the workload was held */
+	uint64_t observed_bytes; /* what would be huge if the rule did not only observe */
+	uint64_t latency_us;     /* how long the workload was held */
 	struct report_object *objects;
 	unsigned object_count;
 };
@@ -72,7 +73,7 @@ void report_to_journal(const struct report *report, const char *unwritten);
  */
 int report_to_human(int fd, const struct report *report, int timeout_ms);
 
-/* Whether it is the policy that cannot be used, so that no program comes on huge pages. */
+/* Whether it is the policy that cannot be used, as a whole or one of its rules. */
 bool report_blames_policy(const struct report *report);
 
 /* A fresh object at the end of the report's list; NULL if there is no room. */

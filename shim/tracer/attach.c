@@ -87,11 +87,14 @@ static int decide(pid_t pid, const struct policy *policy, const struct overrides
 	match_input_free(store);
 	if (decision->action == ACTION_REMAP)
 		return 0;
+	if (decision->action == ACTION_OBSERVE) {
+		engine_observe(pid, &decision->settings, false, report);
+		return -1;
+	}
 	report->outcome = OUTCOME_SKIPPED;
-	if (decision->rule_matched)
-		return error_set(&report->reason, REASON_RULE_SKIP, "the rule says to leave it alone");
-	error_set(&report->reason, REASON_NO_RULE, "no rule matches");
-	facts_blame_user(&report->reason);
+	policy_skip_reason(decision, &report->reason);
+	if (!decision->rule_matched)
+		facts_blame_user(&report->reason);
 	return -1;
 }
 

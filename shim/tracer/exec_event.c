@@ -223,7 +223,8 @@ static bool act(const struct trace_job *job, struct followed *followed, const st
                 bool is_wrapper, struct gathered_input *store, struct report *report)
 {
 	bool may_follow = decision->settings.follow != FOLLOW_NONE;
-	if (decision->action == ACTION_REMAP && is_wrapper) {
+	bool looks = decision->action == ACTION_REMAP || decision->action == ACTION_OBSERVE;
+	if (looks && is_wrapper) {
 		wrapper_reason(decision->settings.follow, &report->reason);
 		return may_follow;
 	}
@@ -233,11 +234,13 @@ static bool act(const struct trace_job *job, struct followed *followed, const st
 		run_to_entry(job, followed, &decision->settings, report);
 		return may_follow && report->prepared_bytes == 0;
 	}
-	if (decision->rule_matched) {
-		error_set(&report->reason, REASON_RULE_SKIP, "the rule says to leave it alone");
-		return false;
+	if (decision->action == ACTION_OBSERVE) {
+		engine_observe(followed->tracee.pid, &decision->settings, true, report);
+		return may_follow && report->outcome == OUTCOME_SKIPPED && report->reason.code != REASON_OBSERVED;
 	}
-	error_set(&report->reason, REASON_NO_RULE, "no rule matches");
+	policy_skip_reason(decision, &report->reason);
+	if (decision->rule_matched)
+		return false;
 	facts_blame_user(&report->reason);
 	return may_follow;
 }

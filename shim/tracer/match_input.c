@@ -219,6 +219,8 @@ void facts_ask_policy(const struct policy *policy, const struct match_input *fac
                       struct decision *decision)
 {
 	struct match_input known = *facts;
+	if (policy_needs(policy) & FACT_MACHINE_ID)
+		known.machine_id = host_machine_id();
 	do {
 		known.users = users;
 		known.user_count = user_count;

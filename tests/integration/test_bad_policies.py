@@ -81,7 +81,7 @@ def test_policy_of_somebody_else(hugexec, bigtext, write_policy):
 
 def test_broken_policy_that_says_fail(hugexec, bigtext, write_policy):
     """Only an explicit "fail" makes a broken policy an error."""
-    policy = {"version": 1, "settings": {"on_error": "fail"}, "rules": [{"match": {"exe": 1}}]}
+    policy = {"version": 1, "settings": {"on_error": "fail"}, "default": 7}
     done = run([hugexec, f"--policy={write_policy(policy)}", "--report=-", "--", bigtext(4)])
     assert (done.stdout, done.returncode) == ("", 125)
     assert split_report(done.stderr)[1][0]["reason"].startswith("policy-invalid: ")

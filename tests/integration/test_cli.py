@@ -15,7 +15,7 @@ from lib.policies import ALL, policy_with
 from lib.process import Process, at_rest, run
 from lib.report import read_report
 
-KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes", "copied_bytes", "prepared_bytes",
+KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes", "copied_bytes", "prepared_bytes", "observed_bytes",
         "latency_us", "objects"}
 OBJECT_KEYS = {"path", "build_id", "start", "end", "text_bytes", "huge_bytes", "copied_bytes", "prepared_bytes", "backing", "reason"}
 

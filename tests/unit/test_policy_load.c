@@ -345,6 +345,108 @@ static void every_file_is_told_of(void **state)
 	assert_int_equal(seen.errors, 2);
 }
 
+static void count_left_out(void *context, const char *mistake)
+{
+	char *told = context;
+	strcat(strcat(told, strrchr(mistake, '/') ? strrchr(mistake, '/') : mistake), "|");
+}
+
+/* Whether a rule that is not understood decides, which never ends a program. */
+static bool is_left_alone(const struct policy *policy, const struct match_input *facts)
+{
+	struct decision decision;
+	struct error reason = {0};
+	policy_decide(policy, facts, &decision);
+	if (decision.action != ACTION_NOT_UNDERSTOOD)
+		return false;
+	policy_skip_reason(&decision, &reason);
+	assert_string_equal(reason_word(reason.code), "rule-unknown");
+	assert_non_null(strstr(reason.detail, "policy:1:"));
+	assert_int_equal(decision.settings.on_error, ON_ERROR_CONTINUE);
+	return true;
+}
+
+/* What of a rule is not understood, and what of the programs is left alone then. */
+static void rules_that_are_not_understood(void **state)
+{
+	(void)state;
+	static const struct annotation annotation[] = {{"a", "x"}};
+	static const struct {
+		const char *rule;
+		bool keeps_x, keeps_y; /* from the rule behind it, which matches all */
+	} cases[] = {
+	    {"{\"match\":{\"exe\":\"/x\"},\"level\":3}", true, false},
+	    {"{\"level\":3,\"match\":{\"exe\":\"/x\"}}", true, false},
+	    {"{\"match\":{\"exe\":\"/x\"},\"action\":\"demote\"}", true, false},
+	    {"{\"match\":{\"exe\":\"/x\"},\"backing\":[\"gigantic\"]}", true, false},
+	    {"{\"match\":{\"exe\":\"/x\"},\"name\":1}", true, false},
+	    {"{\"match\":{\"kind\":1,\"exe\":\"/x\"}}", true, false},
+	    {"{\"match\":{\"exe\":\"/x\",\"kind\":1}}", true, false},
+	    {"{\"match\":{\"unit\":\"x.service\",\"exe\":[\"/x\",5]}}", true, false},
+	    {"{\"match\":{\"user\":7,\"via\":\"door\"}}", true, false},
+	    {"{\"match\":{\"annotation\":{\"a\":\"x\",\"b\":7},\"kind\":1}}", true, false},
+	    {"{\"match\":{\"exe\":\"/x\",\"share\":100}}", true, false}, /* for lack of a name */
+	    {"{\"match\":{\"exe\":[\"/x\",5]}}", true, true},
+	    {"{\"match\":{\"kind\":1}}", true, true},
+	    {"{\"match\":{\"kind\":1,\"via\":[\"shim\",\"door\"]}}", true, true},
+	    {"{\"match\":7}", true, true},
+	    {"{}", true, true},
+	    {"7", true, true},
+	    {"{\"match\":{\"exe\":\"/z\",\"kind\":1}}", false, false},
+	};
+	struct match_input x = {.via = VIA_SHIM,
+	                        .exe = "/x",
+	                        .uid = 7,
+	                        .unit = "x.service",
+	                        .annotations = annotation,
+	                        .annotation_count = 1};
+	struct match_input y = {.via = VIA_SHIM, .exe = "/y", .uid = 8};
+	char text[512], told[256];
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct policy *policy = NULL;
+		struct policy_sources sources = {.file = place("policy"), .leave_out = true};
+		snprintf(text, sizeof text,
+		         "{\"version\":1,\"settings\":{\"on_error\":\"fail\"},\"rules\":[%s,{\"match\":{}}]}",
+		         cases[i].rule);
+		put("policy", text);
+		refused((struct policy_sources){.file = place("policy")}, "policy-invalid", ": ");
+		place("policy");
+		if (policy_load(&sources, &policy, NULL, NULL) < 0)
+			fail_msg("refused: %s", text);
+		told[0] = '\0';
+		assert_int_equal(policy_each_left_out(policy, count_left_out, told), 1);
+		if (strncmp(told, "/policy:1:", 10) != 0)
+			fail_msg("%s: %s", text, told);
+		if (is_left_alone(policy, &x) != cases[i].keeps_x || is_left_alone(policy, &y) != cases[i].keeps_y)
+			fail_msg("%s", text);
+		assert_int_equal(policy_may_remap(policy, VIA_SHIM), !cases[i].keeps_x || !cases[i].keeps_y);
+		policy_free(policy);
+	}
+}
+
+/* Each place costs a walk through the text, so not all of them are looked up. */
+static void many_rules_that_are_not_understood(void **state)
+{
+	(void)state;
+	FILE *stream = fopen(place("policy"), "w");
+	assert_non_null(stream);
+	fputs("{\"version\":1,\"rules\":[{\"match\":1}", stream);
+	for (int i = 0; i < 9999; i++)
+		fputs(",\n{\"match\":{\"kind\":1},\"level\":2}", stream);
+	fputs("]}", stream);
+	fclose(stream);
+	struct policy *policy = NULL;
+	struct policy_sources sources = {.file = place("policy"), .leave_out = true};
+	char *told = calloc(10000, 256);
+	assert_int_equal(policy_load(&sources, &policy, NULL, NULL), 0);
+	assert_int_equal(policy_each_left_out(policy, count_left_out, told), 10000);
+	assert_non_null(strstr(told, "/policy:50:"));
+	assert_null(strstr(told, "/policy:51:"));
+	assert_non_null(strstr(told, "/policy: hugexecctl check tells"));
+	free(told);
+	policy_free(policy);
+}
+
 #define IN_A_ROOT(function) cmocka_unit_test_setup_teardown(function, make_root, remove_root)
 
 int main(void)
@@ -363,6 +465,8 @@ int main(void)
 	    IN_A_ROOT(too_many_drop_ins),
 	    IN_A_ROOT(untrusted),
 	    IN_A_ROOT(every_file_is_told_of),
+	    IN_A_ROOT(rules_that_are_not_understood),
+	    IN_A_ROOT(many_rules_that_are_not_understood),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -370,6 +370,72 @@ static void may_remap_container(void **state)
 	}
 }
 
+/* Of HOSTS made-up hosts, how many the rule NAME of PERCENT has; -1: one that a share of LESS percent has is missing.
+ */
+static int hosts_of_share(const char *name, int percent, int less, int hosts)
+{
+	char text[2][256], id[33];
+	struct policy *policies[2];
+	int count = 0;
+	for (int i = 0; i < 2; i++) {
+		snprintf(text[i], sizeof text[i],
+		         "{\"version\":1,\"rules\":[{\"name\":\"%s\",\"match\":{\"share\":%d}}]}", name,
+		         i ? less : percent);
+		policies[i] = policy_of(text[i]);
+	}
+	for (int i = 0; i < hosts && count >= 0; i++) {
+		snprintf(id, sizeof id, "%032x", (unsigned)i * 2654435761U);
+		struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .machine_id = id};
+		bool is_in = decide(policies[0], &facts) == ACTION_REMAP;
+		count = !is_in && decide(policies[1], &facts) == ACTION_REMAP ? -1 : count + is_in;
+	}
+	policy_free(policies[0]);
+	policy_free(policies[1]);
+	return count;
+}
+
+static void share(void **state)
+{
+	(void)state;
+	static const int percents[] = {1, 10, 50, 99};
+	assert_int_equal(hosts_of_share("x", 0, 0, 1000), 0);
+	assert_int_equal(hosts_of_share("x", 100, 99, 1000), 1000);
+	for (size_t i = 0; i < sizeof percents / sizeof percents[0]; i++) {
+		int hosts = hosts_of_share("canary", percents[i], percents[i] / 2, 10000);
+		assert_in_range(hosts, percents[i] * 100 * 8 / 10, percents[i] * 100 * 12 / 10);
+	}
+	/* These are promised: a new version has the same hosts. */
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .machine_id = "0123456789abcdef0123456789abcdef"};
+	struct policy *in = policy_of("{\"version\":1,\"rules\":[{\"name\":\"canary\",\"match\":{\"share\":23}}]}");
+	struct policy *out = policy_of("{\"version\":1,\"rules\":[{\"name\":\"canary\",\"match\":{\"share\":22}}]}");
+	assert_int_equal(decide(in, &facts), ACTION_REMAP);
+	assert_int_equal(decide(out, &facts), ACTION_SKIP);
+	assert_int_equal(policy_needs(out), FACT_MACHINE_ID);
+	assert_true(policy_may_remap(out, VIA_SHIM));
+	facts.machine_id = NULL;
+	assert_int_equal(decide(in, &facts), ACTION_SKIP);
+	policy_free(in);
+	policy_free(out);
+	struct policy *skips = policy_of("{\"version\":1,\"default\":\"remap\",\"rules\":[{\"name\":\"a\","
+	                                 "\"match\":{\"share\":1},\"action\":\"skip\"}]}");
+	assert_true(policy_may_remap(skips, VIA_SHIM));
+	policy_free(skips);
+}
+
+static void observe(void **state)
+{
+	(void)state;
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/x"};
+	struct policy *policy = policy_of("{\"version\":1,\"settings\":{\"on_error\":\"fail\"},"
+	                                  "\"rules\":[{\"match\":{},\"action\":\"observe\"}]}");
+	struct decision decision;
+	policy_decide(policy, &facts, &decision);
+	assert_int_equal(decision.action, ACTION_OBSERVE);
+	assert_int_equal(decision.settings.on_error, ON_ERROR_CONTINUE);
+	assert_true(policy_may_remap(policy, VIA_HOOK));
+	policy_free(policy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,6 +454,8 @@ int main(void)
 	    cmocka_unit_test(needs),
 	    cmocka_unit_test(may_remap),
 	    cmocka_unit_test(may_remap_container),
+	    cmocka_unit_test(share),
+	    cmocka_unit_test(observe),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

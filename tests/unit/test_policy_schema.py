@@ -91,6 +91,7 @@ MATCH = {
                    "bad": [{}, "x", [], {"a": 1}, {"a": ""}, {"a": []}, {"a": {"b": "c"}}, {"a": None}, {"a\x00b": "x"}]},
     "via": {"good": ["shim", "hook", "attach", ["shim"], ["shim", "hook", "attach"], ["shim", "shim"]],
             "bad": ["door", "", [], ["shim", "door"], 1, [1], None, ["shim"] * 1025]},
+    "share": {"good": [0, 1, 10, 100, 50.0], "bad": [-1, 101, "10", "10%", 0.5, True, None, [10]]},
 }
 
 FULL = {
@@ -118,9 +119,10 @@ def hand_written():
     for name, values in MATCH.items():
         for verdict in ("good", "bad"):
             for value in values[verdict]:
-                yield {"version": 1, "rules": [{"match": {name: value}}]}, verdict == "good"
+                yield {"version": 1, "rules": [{"name": "x", "match": {name: value}}]}, verdict == "good"
     for document in (FULL, {"version": 1}, {"version": 1.0}, {"version": 1, "rules": []}, {"version": 1, "settings": {}},
-                     {"version": 1, "default": "remap"}, in_rule(), in_rule(name=""), in_rule(action="skip"),
+                     {"version": 1, "default": "remap"}, in_rule(), in_rule(name=""), in_rule(action="skip"), in_rule(action="observe"),
+                     {"version": 1, "default": "observe"},
                      {"version": 1, "rules": [{"match": {}}] * 10000}):
         yield document, True
     for document in (None, 1, "x", [], {}, {"version": 2}, {"version": "1"}, {"version": True}, {"version": 0}, {"Version": 1},
@@ -132,6 +134,7 @@ def hand_written():
                      in_rule(name="a\x00"), in_rule(action="Skip"), in_rule(action=None), in_rule(version=1),
                      in_rule(default="skip"), in_rule(description="x"), {"version": 1, "rules": [{"match": None}]},
                      {"version": 1, "rules": [{"match": []}]}, {"version": 1, "rules": [{"match": {"path": "/x"}}]},
+                     {"version": 1, "rules": [{"match": {"share": 10}}]},
                      {"version": 1, "rules": [{"match": {}}] * 10001}):
         yield document, False
 
