@@ -9,7 +9,8 @@
  *
  * A reader of stranger's bytes may not write its counts once it is locked up, however it ends. While COUNT_READERS is
  * there, a process that shares its memory waits for its end and writes them. In a fault run it is not there: that
- * process would make calls, too.
+ * process would make calls, too. A reader is usually killed, and if that came while it held a lock (malloc's, gcov's),
+ * nobody gives that back: then KEEPER_S ends the wait for it, and the counts are lost.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +24,14 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #define WRITES_COUNTS      0x67636f76 /* no option that prctl(2) knows */
 #define COUNT_READERS      COUNTS_FOLDER "/count-readers"
 #define READER_NAME_ENDS   "-reader"
 #define KEEPER_STACK_BYTES 65536
+#define KEEPER_S           10
 
 void __gcov_dump(void);
 void __gcov_reset(void);
@@ -127,7 +130,10 @@ static int keep(void *pid_fd)
 	syscall(SYS_dup2, (int)(long)pid_fd, 0);
 	syscall(SYS_close_range, 1U, ~0U, 0U);
 	struct pollfd reader = {.fd = 0, .events = POLLIN};
+	prctl(PR_SET_NAME, "count-keeper"); /* no crash of the reader's, if its heap was left in pieces */
 	syscall(SYS_poll, &reader, 1UL, -1);
+	signal(SIGALRM, SIG_DFL);
+	setitimer(ITIMER_REAL, &(struct itimerval){.it_value.tv_sec = KEEPER_S}, NULL);
 	write_counts();
 	__real__exit(0);
 }
