@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,22 +29,6 @@
 #define TRACER_CHECK_MS 20
 #define TRACER_MAX_MS   5000
 #define REAP_MS         500 /* for one that was killed: longer only if a file does not let go of it */
-
-void handshake_set(struct handshake_memory *shared, enum handshake value)
-{
-	__atomic_store_n(&shared->handshake, (uint32_t)value, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, &shared->handshake, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
-
-enum handshake handshake_wait(struct handshake_memory *shared, enum handshake value, int timeout_ms)
-{
-	uint32_t now = __atomic_load_n(&shared->handshake, __ATOMIC_SEQ_CST);
-	if (now != (uint32_t)value)
-		return (enum handshake)now;
-	struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
-	syscall(SYS_futex, &shared->handshake, FUTEX_WAIT, (uint32_t)value, &timeout, NULL, 0);
-	return (enum handshake)__atomic_load_n(&shared->handshake, __ATOMIC_SEQ_CST);
-}
 
 /* Whether PID has ended, reaped or not: who has to reap an orphan may be in no hurry, or never do it. */
 static bool is_dead(pid_t pid)

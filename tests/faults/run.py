@@ -16,7 +16,6 @@ import collections
 import concurrent.futures
 import contextlib
 import errno
-import fcntl
 import os
 import pathlib
 import random
@@ -34,6 +33,7 @@ from errno_table import faults_of
 from launch_modes import IN_CGROUP, LAUNCH_MODES, NO_FAULT, ONLY_CALLS, build_tools, difference, launch_by_name
 
 import lib.surroundings  # noqa: F401  (the same as for all tests)
+from lib.machine import POOL, changed_pool
 
 
 def call_names():
@@ -43,22 +43,12 @@ def call_names():
     return {int(number): name for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
 
 
-POOL = pathlib.Path("/proc/sys/vm/nr_hugepages")
-LOCK = "/tmp/hugexec-test-pool.lock"
-
-
 @contextlib.contextmanager
 def pool(pages):
-    with open(LOCK, "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = POOL.read_text()
-        try:
-            POOL.write_text(str(int(before) + pages))
-            yield
-            free = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").read_text()
-            assert int(free) >= pages, f"only {free} of {pages} huge pages are free again"
-        finally:
-            POOL.write_text(before)
+    with changed_pool(lambda before: before + pages):
+        yield
+        free = int((POOL / "free_hugepages").read_text())
+        assert free >= pages, f"only {free} of {pages} huge pages are free again"
 
 
 def run_launch(launch, names, seconds, chance, only=None):

@@ -84,21 +84,27 @@ def turn(alone):
 
 
 @contextlib.contextmanager
-def take_hugetlb_pool(pages):
-    """Have exactly PAGES free 2 MiB pages in the pool; the pool is as before afterwards. One test at a time."""
+def changed_pool(size):
+    """The hugetlb pool with SIZE(pages before) pages; as before afterwards. One of the tests of this machine at a time."""
     count = POOL / "nr_hugepages"
-    if not count.exists() or not os.access(count, os.W_OK):
+    if not os.access(count, os.W_OK):
         pytest.skip("the hugetlb pool cannot be changed here")
     with lock("pool", fcntl.LOCK_EX):
         before = int(count.read_text())
         try:
-            used = before - int((POOL / "free_hugepages").read_text())
-            count.write_text(str(used + pages))
-            if int((POOL / "free_hugepages").read_text()) != pages:
-                pytest.skip(f"the kernel has no {pages} free 2 MiB pages")
-            yield
+            count.write_text(str(size(before)))
+            yield before
         finally:
             count.write_text(str(before))
+
+
+@contextlib.contextmanager
+def take_hugetlb_pool(pages):
+    """Have exactly PAGES free 2 MiB pages in the pool; the pool is as before afterwards. One test at a time."""
+    with changed_pool(lambda before: before - int((POOL / "free_hugepages").read_text()) + pages):
+        if int((POOL / "free_hugepages").read_text()) != pages:
+            pytest.skip(f"the kernel has no {pages} free 2 MiB pages")
+        yield
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import os
 import pathlib
 import signal
 import subprocess
-import time
 
 # Made private first. What is written to /etc in here lands in the upper layer, a folder of the test.
 SET_UP = """
@@ -71,15 +70,3 @@ class MountSandbox:
         self.keeper.send_signal(signal.SIGKILL)
         self.keeper.wait(60)
         self.keeper.stdout.close()
-
-
-def wait_for(condition, seconds=120, what="the condition"):
-    """Its first true value; fails when the time is over."""
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what}")
-        time.sleep(0.05)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """hugexec-oci-hook under real runtimes: what a container executes has its text on huge pages, and nothing else differs."""
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -11,32 +9,15 @@ import subprocess
 import time
 
 import pytest
-from containers import Containers, big, policy, tracers
+from containers import Containers, big, tracers
 
-from lib.machine import HUGE, lock
+from lib.machine import HUGE, POOL, changed_pool
 from lib.process import wait_for
 from lib.smaps import huge_text_bytes
 from lib.surroundings import BUILD, PROGRAMS, ROOT, open_up
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
 RUNTIMES = ["runc", "crun"]
-POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-
-
-@pytest.fixture
-def containers(tmp_path):
-    made = []
-
-    def make(runtime="runc", **settings):
-        if not shutil.which(runtime):
-            pytest.skip(f"{runtime} is not installed")
-        made.append(Containers(runtime, tmp_path / f"{runtime}{len(made)}", policy(**settings)))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-    wait_for(lambda: not tracers(), what="all tracers to be gone")
 
 
 def script(text):
@@ -117,19 +98,6 @@ def test_text_is_huge_and_nothing_stays(containers, runtime, backing):
     assert ours.records() == []
 
 
-@contextlib.contextmanager
-def no_pool():
-    if not os.access(POOL, os.W_OK):
-        pytest.skip("the hugetlb pool cannot be changed here")
-    with lock("pool", fcntl.LOCK_EX):
-        before = POOL.read_text()
-        try:
-            POOL.write_text("0")
-            yield
-        finally:
-            POOL.write_text(before)
-
-
 @pytest.mark.parametrize("value, rule, outcome", [("true", "pods that opted in", "remapped"), ("strict", "pods that insist", "failed"),
                                                   ("no", None, None), ("else", None, None)])
 def test_the_example_for_pods(tmp_path, value, rule, outcome):
@@ -139,7 +107,7 @@ def test_the_example_for_pods(tmp_path, value, rule, outcome):
     try:
         bundle = ours.bundle("pod", ["/bin/entrypoint", "9"], {"/bin/big": big()}, {"io.hugexec.remap": value},
                              prepare=script("#!/bin/sh\nexec /bin/big exit $1\n"))
-        with no_pool():
+        with changed_pool(lambda before: 0):
             done = ours.run(bundle)
         assert done.returncode == (125 if outcome == "failed" else 9), done.stderr
         if not outcome:
@@ -180,37 +148,25 @@ def no_huge_pages():
 
 def test_hugetlb_limit_of_0(no_huge_pages, containers):
     """A clear reason and the next backing, no SIGBUS. Beside version 1 runc takes the container's id for the cgroup's name."""
-    before = POOL.read_text()
-    with lock("pool", fcntl.LOCK_EX):
-        try:
-            POOL.write_text(str(int(before) + 8))
-            ours = containers(backing=["hugetlb", "thp"])
-            bundle = ours.bundle("limited", ["/bin/big", "exit", "9"], {"/bin/big": big()})
-            no_huge_pages(ours.name(bundle))
-            done = ours.run(bundle)
-            assert done.returncode == 9, done.stderr
-            line = ours.report()
-            assert line["backing"] == "thp" and line["reason"].startswith("hugetlb-limit"), line
-        finally:
-            POOL.write_text(before)
+    with changed_pool(lambda before: before + 8):
+        ours = containers(backing=["hugetlb", "thp"])
+        bundle = ours.bundle("limited", ["/bin/big", "exit", "9"], {"/bin/big": big()})
+        no_huge_pages(ours.name(bundle))
+        done = ours.run(bundle)
+        assert done.returncode == 9, done.stderr
+        line = ours.report()
+        assert line["backing"] == "thp" and line["reason"].startswith("hugetlb-limit"), line
 
 
 def test_hugetlb_is_the_containers_own(containers):
     """With pages in the pool and no limit: from the pool, and back to it."""
-    if not os.access(POOL, os.W_OK):
-        pytest.skip("the hugetlb pool cannot be changed here")
-    with lock("pool", fcntl.LOCK_EX):
-        before = POOL.read_text()
-        try:
-            POOL.write_text(str(int(before) + 8))
-            ours = containers(backing=["hugetlb"])
-            name, pid = ours.start(ours.bundle("pool", ["/bin/big", "sleep"], {"/bin/big": big()}))
-            line = ours.report()
-            assert line["backing"] == "hugetlb" and huge_text_bytes(pid) == line["huge_bytes"] >= 3 * HUGE
-            ours.delete(name)
-            wait_for(lambda: int((POOL.parent / "free_hugepages").read_text()) >= int(before) + 8, what="the pool")
-        finally:
-            POOL.write_text(before)
+    with changed_pool(lambda before: before + 8) as before:
+        ours = containers(backing=["hugetlb"])
+        name, pid = ours.start(ours.bundle("pool", ["/bin/big", "sleep"], {"/bin/big": big()}))
+        line = ours.report()
+        assert line["backing"] == "hugetlb" and huge_text_bytes(pid) == line["huge_bytes"] >= 3 * HUGE
+        ours.delete(name)
+        wait_for(lambda: int((POOL / "free_hugepages").read_text()) >= before + 8, what="the pool")
 
 
 def memory_of(pid):

@@ -5,30 +5,15 @@ import re
 import subprocess
 
 import pytest
-from containers import Containers, big, policy, tracers
+from containers import big
 
 from lib.machine import HUGE
-from lib.process import wait_for
 from lib.programs import GENERATED
 from lib.surroundings import ROOT
 from programs.elf import elf64, write
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and containers need root")
 TIB = 1 << 40
-
-
-@pytest.fixture
-def containers(tmp_path):
-    made = []
-
-    def make(**settings):
-        made.append(Containers("runc", tmp_path / f"runc{len(made)}", policy(**settings)))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-    wait_for(lambda: not tracers(), what="all tracers to be gone")
 
 
 TEXT = (1, 5, 0, 0x400000, 8 * HUGE, 8 * HUGE)

@@ -19,21 +19,10 @@ import time
 
 import pytest
 
+from lib.process import wait_for
+
 HERE = pathlib.Path(__file__).resolve().parent
 BOOT_SECONDS = 240
-
-
-def wait_for(condition, seconds=120, what="the condition"):
-    """The first true value of CONDITION (OSError: not yet); an AssertionError where the time is over."""
-    end = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(OSError):
-            value = condition()
-            if value:
-                return value
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what}")
-        time.sleep(0.05)
 
 
 def unified_cgroups():

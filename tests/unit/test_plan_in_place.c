@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "first_text.h"
 #include "remap/plan_in_place.h"
 
 #define MIB       (UINT64_C(1) << 20)
@@ -15,21 +16,15 @@
 #define WHOLE     UINT64_MAX
 #define ROUND_OUT true
 
-static const uint64_t entry_only[] = {9, 0x401000, 0, 0};
-
 static struct plan plan_of(const char *maps, bool round_out, uint64_t file_bytes)
 {
 	struct image image;
 	struct settings settings;
 	struct plan plan;
-	struct error err = {0};
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
 	settings.round_out = round_out;
-	assert_int_equal(image_parse(maps, entry_only, 4, 4096, &image, &err), 0);
-	size_t text = 0;
-	while (text < image.count && !mapping_is_text(&image.mappings[text]))
-		text++;
+	size_t text = first_text(maps, 0x401000, &image);
 	plan_in_place(&image, text, &settings, file_bytes, 2 * MIB, &plan);
 	image_free(&image);
 	return plan;
@@ -155,12 +150,11 @@ static void what_was_changed_is_not_covered(void **state)
 	struct image image;
 	struct settings settings;
 	struct plan plan;
-	struct error err = {0};
 	settings_default(&settings);
 	settings.round_out = true;
-	assert_int_equal(image_parse(usual, entry_only, 4, 4096, &image, &err), 0);
+	size_t text = first_text(usual, 0x401000, &image);
 	image.mappings[2].changed = true;
-	plan_in_place(&image, 1, &settings, WHOLE, 2 * MIB, &plan);
+	plan_in_place(&image, text, &settings, WHOLE, 2 * MIB, &plan);
 	assert_int_equal(plan.range_count, 1);
 	expect(&plan, 0, 0x400000, 0xc00000, 0);
 	image_free(&image);

@@ -8,9 +8,8 @@
 
 #include <cmocka.h>
 
+#include "first_text.h"
 #include "remap/plan_rest.h"
-
-static const uint64_t entry_only[] = {9, 0x601000, 0, 0};
 
 /* The plan for the first text in MAPS; CHANGED is the index of a mapping that ld.so has written to, -1: none. */
 static struct plan plan_within(const char *maps, bool is_loaded, int changed, uint64_t max_bytes)
@@ -18,16 +17,12 @@ static struct plan plan_within(const char *maps, bool is_loaded, int changed, ui
 	struct image image;
 	struct settings settings;
 	struct plan plan;
-	struct error err = {0};
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
 	settings.coverage = COVERAGE_FULL;
-	assert_int_equal(image_parse(maps, entry_only, 4, 4096, &image, &err), 0);
+	size_t text = first_text(maps, 0x601000, &image);
 	if (changed >= 0)
 		image.mappings[changed].changed = true;
-	size_t text = 0;
-	while (text < image.count && !mapping_is_text(&image.mappings[text]))
-		text++;
 	plan_rest(&image, text, &settings, is_loaded, 2 * MIB, max_bytes, &plan);
 	image_free(&image);
 	return plan;
