@@ -131,8 +131,9 @@ int tracee_check_filter(struct tracee *tracee, struct error *err)
 		tracee->suspends_seccomp = tracee_may_suspend_seccomp();
 	if (is_known || tracee->suspends_seccomp)
 		return 0;
-	return error_set(err, REASON_SECCOMP,
-	                 "its seccomp filter would see the calls that are needed, and we may not suspend it");
+	return error_set(
+	    err, REASON_SECCOMP,
+	    "its seccomp filter would see the calls that are needed; run hugexec as root, or enable hugexecd.socket");
 }
 
 int tracee_give_processors(struct tracee *tracee)
@@ -220,7 +221,7 @@ int tracee_time_left_ms(const struct tracee *tracee, int most_ms)
 int tracee_hold_is_over(const struct tracee *tracee, struct error *err)
 {
 	return error_set(err, REASON_HOLD_TIMEOUT,
-	                 "the limit of %d ms is over (hold_timeout, file_timeout, size of text)",
+	                 "the limit of %d ms is over; raise hold_timeout or file_timeout in the policy",
 	                 (int)((tracee->held_until_us - tracee->held_since_us) / 1000));
 }
 

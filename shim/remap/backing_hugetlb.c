@@ -87,7 +87,7 @@ static int hugetlb_check(pid_t pid, uint64_t bytes, const struct settings *setti
 static int allocation_failed(int errnum, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err)
 {
 	if (errnum == EFBIG)
-		return error_set(err, REASON_FILE_SIZE_LIMIT, "RLIMIT_FSIZE is below the size of the text");
+		return error_set(err, REASON_FILE_SIZE_LIMIT, "RLIMIT_FSIZE is below the size of the text; raise it");
 	if ((errnum == ENOSPC || errnum == ENOMEM) && check_limit(pid, bytes, page_bytes, err) < 0)
 		return -1;
 	return error_set_errno(err, errnum, REASON_HUGETLB_POOL, "taking %" PRIu64 " pages", bytes / page_bytes);

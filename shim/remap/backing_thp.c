@@ -41,7 +41,7 @@ static int check_orders(struct error *err)
 		return 0;
 	return error_set(err, REASON_THP_REFUSED,
 	                 "this kernel has no MADV_COLLAPSE (Linux 6.1), and transparent_hugepage/shmem_enabled is %s; "
-	                 "it would have to be advise",
+	                 "set that to advise",
 	                 chosen[0] ? chosen : "not there");
 }
 
@@ -63,7 +63,7 @@ static int thp_allocate(int memfd, pid_t pid, uint64_t bytes, uint64_t page_byte
 	if (ftruncate(memfd, (off_t)bytes) == 0)
 		return 0;
 	if (errno == EFBIG)
-		return error_set(err, REASON_FILE_SIZE_LIMIT, "RLIMIT_FSIZE is below the size of the text");
+		return error_set(err, REASON_FILE_SIZE_LIMIT, "RLIMIT_FSIZE is below the size of the text; raise it");
 	return error_set_errno(err, errno, REASON_THP_REFUSED, "sizing the memfd");
 }
 
@@ -84,7 +84,7 @@ static int collapse_ended(int errnum, int64_t disabled, struct error *err)
 	host_switch(SHMEM_SWITCH, chosen, sizeof chosen);
 	if (strcmp(chosen, "deny") == 0)
 		return error_set(err, REASON_THP_REFUSED,
-		                 "transparent_hugepage/shmem_enabled is deny; it would have to be never, or advise");
+		                 "transparent_hugepage/shmem_enabled is deny; set it to never or advise");
 	return error_set_errno(err, errnum, REASON_THP_REFUSED, "MADV_COLLAPSE of a memfd");
 }
 

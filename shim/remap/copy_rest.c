@@ -49,8 +49,7 @@ static int copy(struct tracee *tracee, const struct image *image, const struct s
 {
 	struct settings small = *settings;
 	small.page_size_bytes = plan->page_bytes;
-	error_set(err, REASON_NO_COPY,
-	          "some of its text would need a private copy, which the policy's backing does not have");
+	error_set(err, REASON_NO_COPY, "some of its text needs a private copy; add thp to the policy's backing");
 	for (unsigned i = 0; i < settings->backing_count && tracee->state == TRACEE_STOPPED; i++) {
 		struct error refusal = {0};
 		if (settings->backing[i] == BACKING_FILE)

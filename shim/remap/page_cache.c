@@ -344,8 +344,9 @@ static int look_only(struct slots *slots, struct page_cache_state *out, struct e
 {
 	unsigned batch[SLOTS_BATCH], count = 0;
 	if (!slots->sees_cache)
-		return error_set(err, REASON_FILE_HIDDEN,
-		                 "the kernel tells only the file's owner what is in the page cache");
+		return error_set(
+		    err, REASON_FILE_HIDDEN,
+		    "the kernel tells only the file's owner what is in the page cache; run hugexec as root");
 	for (unsigned i = 0; i < slots->count; i++) {
 		if (slots->list[i].state == SLOT_SMALL)
 			batch[count++] = i;

@@ -90,7 +90,8 @@ static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 	                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)tracee_fd, 0);
 	fault_point("aside");
 	if (mapped == -ENOMEM)
-		return error_set(err, REASON_ADDRESS_SPACE_LIMIT, "no address space for a second mapping of the text");
+		return error_set(err, REASON_ADDRESS_SPACE_LIMIT,
+		                 "no address space for a second mapping of the text; raise RLIMIT_AS");
 	if (mapped < 0)
 		return call_failed(mapped, "mmap", err);
 	copy->aside_addr = (uint64_t)mapped;
@@ -437,7 +438,7 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	}
 	if (!copy.gap_addr)
 		return error_set(err, REASON_ADDRESS_SPACE_LIMIT,
-		                 "no free address range for a second mapping of the text");
+		                 "no free address range for a second mapping of the text; raise RLIMIT_AS");
 	if (copy.backing->check(tracee->pid, plan->range_bytes, settings, err) < 0)
 		return -1;
 	int result = make_copy_and_switch(&copy, text_fd, err);
