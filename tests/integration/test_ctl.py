@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """hugexecctl, as an operator uses it: the command line, doctor, check."""
 import ctypes
+import fcntl
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ import subprocess
 
 import pytest
 
-from lib.machine import MIB
+from lib.machine import MIB, lock
 from lib.process import run, wait_for
 from lib.surroundings import BUILD, ROOT
 
@@ -367,7 +368,11 @@ def test_pool_dry_run(hugexecctl, tmp_path):
     pool = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
     if not pool.exists():
         pytest.skip("this kernel has no hugetlb pages of 2 MiB")
-    before = int(pool.read_text())
+    with lock("pool", fcntl.LOCK_EX):  # no other test changes it meanwhile
+        says_what_it_would_do(hugexecctl, pool, int(pool.read_text()), tmp_path)
+
+
+def says_what_it_would_do(hugexecctl, pool, before, tmp_path):
     conf = tmp_path / "pool.conf"
     conf.write_text(f"2M {before + 3}\n")
     done = run([hugexecctl, "pool", "--dry-run", str(conf)])
