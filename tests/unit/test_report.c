@@ -51,7 +51,8 @@ static void json_is_the_documented_line(void **state)
 	    json,
 	    "{\"version\":1,\"pid\":4242,\"exe\":\"/usr/bin/prometheus\",\"via\":\"shim\",\"rule\":\"databases\","
 	    "\"outcome\":\"remapped\",\"reason\":null,\"backing\":\"file\",\"rebased\":false,\"text_bytes\":22153216,"
-	    "\"huge_bytes\":22020096,\"copied_bytes\":0,\"prepared_bytes\":0,\"latency_us\":2310,\"objects\":[{"
+	    "\"huge_bytes\":22020096,\"copied_bytes\":0,\"prepared_bytes\":0,\"observed_bytes\":0,\"latency_us\":2310,"
+	    "\"objects\":[{"
 	    "\"path\":\"/usr/bin/"
 	    "prometheus\","
 	    "\"build_id\":\"ab12\",\"start\":\"0x402000\",\"end\":\"0x1923000\",\"text_bytes\":22153216,"
@@ -65,12 +66,11 @@ static void json_says_null_for_what_there_is_not(void **state)
 	struct report report = {.pid = 1, .via = VIA_HOOK, .outcome = OUTCOME_SKIPPED, .backing = BACKING_NONE};
 	error_set(&report.reason, REASON_TEXT_SMALL, "%s", "1 MiB");
 	char *json = report_to_json(&report);
-	assert_string_equal(
-	    json,
-	    "{\"version\":1,\"pid\":1,\"exe\":\"\",\"via\":\"hook\",\"rule\":null,"
-	    "\"outcome\":\"skipped\",\"reason\":\"text-small: 1 MiB\",\"backing\":null,"
-	    "\"rebased\":false,\"text_bytes\":0,\"huge_bytes\":0,\"copied_bytes\":0,\"prepared_bytes\":0,\"latency_"
-	    "us\":0,\"objects\":[]}");
+	assert_string_equal(json, "{\"version\":1,\"pid\":1,\"exe\":\"\",\"via\":\"hook\",\"rule\":null,"
+	                          "\"outcome\":\"skipped\",\"reason\":\"text-small: 1 MiB\",\"backing\":null,"
+	                          "\"rebased\":false,\"text_bytes\":0,\"huge_bytes\":0,\"copied_bytes\":0,\"prepared_"
+	                          "bytes\":0,\"observed_bytes\":0,\"latency_"
+	                          "us\":0,\"objects\":[]}");
 	free(json);
 }
 
