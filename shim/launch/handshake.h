@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * handshake.h - the memory that P and T share until P executes COMMAND (see spawn_tracer.h).
+ * handshake.h - the memory that target and tracer share until the target executes COMMAND (see spawn_tracer.h).
  */
 #pragma once
 

@@ -25,7 +25,7 @@
 #include "launch/tracer_main.h"
 #include "tracer/seccomp_preflight.h"
 
-/* How often a waiting P looks whether its tracer is still alive, and how long it waits for it in all. */
+/* How often a waiting target looks whether its tracer is still alive, and how long it waits for it in all. */
 #define TRACER_CHECK_MS 20
 #define TRACER_MAX_MS   5000
 #define REAP_MS         500 /* for one that was killed: longer only if a file does not let go of it */
@@ -111,7 +111,8 @@ static int wait_until_traced(struct launch *launch, struct error *err)
 }
 
 /*
- * Of a library that is preloaded into P: one may hold the allocator's lock, which its copy in T would never give back.
+ * Of a library that is preloaded into the target: one may hold the allocator's lock, which its copy in the tracer would
+ * never give back.
  * The kernel counts them among the links of the folder (fs/proc/base.c, proc_task_getattr()).
  */
 static bool has_other_threads(void)
@@ -121,8 +122,8 @@ static bool has_other_threads(void)
 }
 
 /*
- * Until it has a session of its own, what P starts stops together with P's process group, and SIGSTOP cannot be
- * blocked. Whoever continues P alone would leave it stopped, and P waiting for it.
+ * Until it has a session of its own, what the target starts stops together with its process group, and SIGSTOP cannot
+ * be blocked. Whoever continues the target alone would leave it stopped, and the target waiting for it.
  */
 static void continue_until_ended(pid_t pid)
 {
@@ -132,8 +133,8 @@ static void continue_until_ended(pid_t pid)
 }
 
 /*
- * Clone T, directly or by a middle process. Not fork(): the exit signal must be none. The child of a single-threaded
- * process may go on as after fork(2). Returns T's PID, or -1 with errno.
+ * Clone the tracer, directly or by a middle process. Not fork(): the exit signal must be none. The child of a
+ * single-threaded process may go on as after fork(2). Returns the tracer's PID, or -1 with errno.
  */
 static pid_t clone_tracer(struct launch *launch)
 {
@@ -155,7 +156,7 @@ static pid_t clone_tracer(struct launch *launch)
 	return launch->shared->tracer_pid > 0 ? launch->shared->tracer_pid : -1;
 }
 
-/* What P itself calls here, where it can do no harm. clone, which that takes, cannot be tried. */
+/* What the target itself calls here, where it can do no harm. clone, which that takes, cannot be tried. */
 static void calls(void)
 {
 	char buf[64];

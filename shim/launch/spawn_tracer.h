@@ -2,35 +2,42 @@
 /*
  * spawn_tracer.h - target and tracer: how the tracer is created, attaches and goes away.
  *
- * P, the target, is the process that hugexec was started in. It will be the workload: it keeps its PID, parent,
- * session, files and all else, and in the end executes COMMAND. T is the tracer, a child of P made by clone(2) with no
- * exit signal, so that P's SIGCHLD, wait(2) without __WALL and job control never see it. T blocks all signals, closes
- * every file that it inherited, and leaves P's session; it is in P's cgroup and under P's limits, so what it allocates
- * is charged to the workload.
+ * The target is the process that hugexec was started in. It will be the workload: it keeps its PID, parent, session,
+ * files and all else, and in the end executes COMMAND. The tracer is a child of the target, made by clone(2) with no
+ * exit signal, so that the target's SIGCHLD, wait(2) without __WALL and job control never see it. It blocks all
+ * signals, closes every file that it inherited, and leaves the target's session. It stays in the target's cgroup and
+ * under the target's limits, so what it allocates is charged to the workload.
  *
- *   P: clone T; allow it to trace (Yama); wait          T: wait for the word; PTRACE_SEIZE P; say so
- *   P: execvp(COMMAND)                                  T: wait for the exec stop; decide; remap; report
- *   P: stands at the entry of waitid(T)                 T: _exit: lets P go and becomes a zombie in one step
- *   P: reaps T, and runs its first instruction
+ *   target                                              tracer
+ *   clones the tracer; allows it to trace (Yama)        waits for the word; PTRACE_SEIZE; says so
+ *   execvp(COMMAND)                                     waits for the exec stop; decides; remaps; reports
+ *   stands at the entry of waitid(tracer)               _exit: releases the target and becomes a zombie in one step
+ *   reaps the tracer, and runs its first instruction
  *
- * So it is for a COMMAND that is no wrapper. Of a wrapper (policy/wrappers.c) or a script T cannot know whether
- * it will execute anything, or just end, and then nobody would reap T. So T is an orphan from the start, cloned by a
- * middle process that ends at once, and reaped by whoever reaps orphans; letting go of P is a plain detach then. It is
- * started only if PID 1 and the parent of P look as if they reaped (reaper.h). T ends while P ends, at
- * PTRACE_EVENT_EXIT, so that whoever waits for P finds T gone when it hears of that: a service manager that looks for
- * the main process of a daemon sees no process that it did not start. If P itself is the one that reaps orphans, T is
- * always its child: then T stays until P executes what is no wrapper, or ends. A COMMAND whose libraries are wanted
- * runs their constructors before it is let go, which may block SIGCHLD or set a filter: its T is an orphan, too, if
- * somebody reaps, else a child.
+ * That is for a COMMAND that is no wrapper. A wrapper (policy/wrappers.c) or a script may also end without executing
+ * anything, and then nobody would reap the tracer. So the tracer of a wrapper is an orphan from the start: a middle
+ * process clones it and ends at once, and whoever reaps orphans reaps it. It lets go of the target by a plain detach.
  *
- * The word between them is one futex in shared memory, so that not even a file descriptor is needed.
- * If T cannot trace, it says why and exits; P reaps it and executes COMMAND alone. If T dies before the exec stop, P
- * sees that (it looks every few milliseconds) and does the same. If T dies later, the kernel lets P go on, but for the
- * moments in which T had borrowed P's registers: then the kernel kills P. If P's exec fails, P kills T and reaps it
- * (launch_stop_tracer()). If P dies, T is woken by that and exits; an orphan by then, it is reaped by whoever reaps
- * orphans there. If P or T may not trace at all, if P blocks SIGCHLD, which T's end would leave pending, if T
- * could cost a set-uid program behind a wrapper its privileges, or if nobody reaps, hugexecd can do T's work from
- * outside (helper/protocol.h): then there is no T.
+ * - An orphan is started only if PID 1 and the parent of the target look as if they reaped (reaper.h).
+ * - It ends while the target ends, at PTRACE_EVENT_EXIT, so that it is gone when the target's parent hears of that. A
+ *   service manager that looks for the main process of a daemon sees no process that it did not start.
+ * - If the target itself reaps orphans, the tracer is always its child. It stays until the target executes what is no
+ *   wrapper, or ends.
+ * - If the libraries of COMMAND are wanted, their constructors run before the target is let go. They may block SIGCHLD
+ *   or set a filter. So the tracer is an orphan then, too, if somebody reaps, else a child.
+ *
+ * The word between the two is one futex in shared memory, so that not even a file descriptor is needed (handshake.h).
+ *
+ * - If the tracer cannot trace, it says why and exits. The target reaps it and executes COMMAND alone.
+ * - If the tracer dies before the exec stop, the target sees that (it looks every few milliseconds) and does the same.
+ * - If the tracer dies later, the kernel lets the target run on. Only while its registers are borrowed does the kernel
+ *   kill the target.
+ * - If the target's exec fails, the target kills the tracer and reaps it (launch_stop_tracer()).
+ * - If the target dies, that wakes the tracer, which exits. It is an orphan by then, and reaped as one.
+ *
+ * hugexecd can do the tracer's work from outside (helper/protocol.h), and then there is no tracer here. It is asked if
+ * target or tracer may not trace at all, if the target blocks SIGCHLD, which the tracer's end would leave pending, if
+ * the tracer could cost a set-uid program behind a wrapper its privileges, or if nobody reaps.
  */
 #pragma once
 

@@ -60,7 +60,7 @@ static int check_files(struct error *err)
 
 static void detach_from_surroundings(const struct launch *launch)
 {
-	/* Only until P is seized: from then on its end wakes us. */
+	/* Only until the target is seized: from then on its end wakes us. */
 	if (!launch->tracer_is_orphan)
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tracer_main.h - the life of T, the tracer of spawn_tracer.h: prepare, attach, follow, leave.
+ * tracer_main.h - the life of the tracer of spawn_tracer.h: prepare, attach, follow, leave.
  */
 #pragma once
 

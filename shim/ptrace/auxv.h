@@ -20,7 +20,7 @@ struct auxv {
 
 /*
  * Find the vector of a program that has not run yet: behind argv and envp, from the stack pointer on; checked against
- * the kernel's copy. TRACEE: BORROWED. Returns 0, or -1 with ERR word "rebase-refused".
+ * the kernel's copy. TRACEE: INJECTING. Returns 0, or -1 with ERR word "rebase-refused".
  */
 int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err);
 
@@ -28,7 +28,7 @@ int auxv_find(struct tracee *tracee, struct auxv *out, struct error *err);
  * Add DELTA to all that points into the program: AT_PHDR and AT_ENTRY on the stack, and by prctl(PR_SET_MM_MAP) the
  * kernel's copy of the vector and its start and end of code and data. SCRATCH_ADDR: 512 writable bytes in the tracee.
  * PR_SET_MM_MAP asks for no privilege, but for CONFIG_CHECKPOINT_RESTORE (prctl(2), since Linux 3.18).
- * TRACEE: BORROWED. Returns 0, or -1 with ERR and nothing changed (or the tracee GONE).
+ * TRACEE: INJECTING. Returns 0, or -1 with ERR and nothing changed (or the tracee GONE).
  */
 int auxv_move(struct tracee *tracee, struct auxv *auxv, uint64_t delta, uint64_t scratch_addr, struct error *err);
 

@@ -20,7 +20,7 @@
 int inject_begin(struct tracee *tracee, struct error *err);
 
 /*
- * Run system call NR in the tracee, with up to six arguments (addresses are the tracee's). State must be BORROWED.
+ * Run system call NR in the tracee, with up to six arguments (addresses are the tracee's). State must be INJECTING.
  * Returns the kernel's result (-errno for an error of the call), or INT64_MIN if the tracee is GONE, with ERR set:
  * it has been killed, by somebody or by us, because what has come of the call cannot be told. A call that a stop signal
  * interrupted is made again.
@@ -56,13 +56,13 @@ int inject_end(struct tracee *tracee, struct error *err);
  * rather than have it kill for waitid.
  *
  * TRACER_PID: our PID as the tracee sees it.
- * Returns 0 (state LET_GO: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a
+ * Returns 0 (state DETACHED: exit now); -1 with ERR: the tracee is untouched (STOPPED) or GONE, exiting leaves it a
  * zombie.
  */
 int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err);
 
 /*
  * Where BYTES lie below the stack of a program that has not run yet: memory of its own that it cannot have used, below
- * the red zone. Whoever uses it looks first whether it is zero and leaves it zero. TRACEE: BORROWED.
+ * the red zone. Whoever uses it looks first whether it is zero and leaves it zero. TRACEE: INJECTING.
  */
 uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tracee.h - the whole tracer: seize, wait, borrow the registers, run system calls in the tracee, give them back, let
- * go.
+ * tracee.h - a process that the caller traces: seize it, read and write its registers and memory, detach. inject.h runs
+ * system calls in it, syscall_stop.h waits for it.
  *
  * A tracee is one thread that the calling process traces with PTRACE_SEIZE. Its life here:
  *
@@ -9,16 +9,17 @@
  *   PTRACE_EVENT_EXEC         IN_EXEC      still inside execve: its result is written over the registers on return
  *   tracee_finish_exec()      STOPPED      at the system call's exit: registers are ours to change
  *                                          (stop_threads.h leads there, too, from a stop anywhere in a running program)
- *   inject_begin()           BORROWED     registers saved, all signals blocked, PTRACE_O_EXITKILL set
- *   remote_syscall() ...      BORROWED
- *   inject_end()           STOPPED      registers and mask as they were, EXITKILL off
+ *   inject_begin()            INJECTING    registers saved, all signals blocked, PTRACE_O_EXITKILL set
+ *   remote_syscall() ...      INJECTING
+ *   inject_end()              STOPPED      registers and mask as they were, EXITKILL off
  *   tracee_detach() or
- *   tracee_hand_off()         LET_GO
+ *   tracee_hand_off()         DETACHED
  *   any of them               GONE         the tracee was killed or has exited: nothing more can be done or undone
  *
- * Between borrow and return the death of the tracer kills the tracee; outside of it the tracee just runs on.
- * No byte of the tracee's memory is different after any function here, but for what tracee_write() is asked for, and
- * for the word of a restartable sequence that inject_begin() aborts in a program that runs (rseq.h).
+ * While the state is INJECTING, its registers are borrowed, and the death of the tracer kills the tracee. In any other
+ * state the tracee just runs on. The functions here leave each byte of its memory as it was, except for what
+ * tracee_write() is asked for, and for the word of a restartable sequence that inject_begin() aborts in a program that
+ * runs (rseq.h).
  */
 #pragma once
 
@@ -45,17 +46,17 @@ enum tracee_state { TRACEE_RUNNING, TRACEE_IN_EXEC, TRACEE_STOPPED, TRACEE_INJEC
 struct tracee {
 	pid_t pid;
 	enum tracee_state state;
-	long options;          /* PTRACE_O_* in force outside of the borrowed time */
-	bool suspends_seccomp; /* while borrowed, no seccomp filter of the tracee's sees its calls */
+	long options;          /* PTRACE_O_* in force when the state is not INJECTING */
+	bool suspends_seccomp; /* while INJECTING, no seccomp filter of the tracee's sees its calls */
 	/*
 	 * The number of seccomp filters under which the injected calls have been tried; OWN_FILTERS: the tracer's own.
 	 * Filters cannot be removed, so a higher count in /proc means new ones, under which nothing was tried.
 	 */
 	int known_filters;
 	enum { FILTER_UNSEEN, FILTER_KNOWN, FILTER_NEW } filter_seen; /* by tracee_check_filter() */
-	bool shares_processor;      /* same_processor.h: its affinity is ours to give back */
-	bool charges_itself;        /* in another cgroup than we are: it has to allocate what shall be charged to it */
-	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first borrow */
+	bool shares_processor; /* same_processor.h: its affinity is ours to give back */
+	bool charges_itself; /* it is in another cgroup than the tracer: it must allocate what is to be charged to it */
+	uint64_t syscall_insn_addr; /* syscall_insn.h; 0 until the first inject_begin() */
 	/*
 	 * stop_threads.h: the process that it is the main thread of, if that ran when it was attached to. Then other
 	 * threads run, and one of them may execute a program. NULL: it stands at its exec, or at its entry point, and
@@ -122,7 +123,7 @@ int tracee_set_regs(struct tracee *tracee, const struct arch_regs *regs, struct 
 int tracee_check_native(struct tracee *tracee, struct error *err);
 
 /*
- * Whether the tracer's death is to kill the tracee (any stop), as while it is BORROWED: something of it is changed.
+ * Whether the tracer's death is to kill the tracee (any stop), as while it is INJECTING: something of it is changed.
  * Returns 0, or -1.
  */
 int tracee_set_exitkill(struct tracee *tracee, bool kills);
@@ -148,7 +149,7 @@ int tracee_hold_is_over(const struct tracee *tracee, struct error *err);
 int tracee_work_aside(const struct tracee *tracee, int (*work)(void *context, struct error *err), void *context,
                       struct error *err);
 
-/* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: LET_GO or GONE. */
+/* Let go of a tracee that is not our parent (or that we may leave a zombie to). State after: DETACHED or GONE. */
 void tracee_detach(struct tracee *tracee);
 
 /* Read BYTES at TRACEE_ADDR into BUF. Returns the number of bytes read (less at the end of a mapping), or -1 with

@@ -14,7 +14,7 @@
 #define TRACEE_PASS_BYTES 128
 
 /*
- * memfd_create(2) with FLAGS (and MFD_CLOEXEC, MFD_ALLOW_SEALING) in TRACEE (BORROWED). Nothing is written to its
+ * memfd_create(2) with FLAGS (and MFD_CLOEXEC, MFD_ALLOW_SEALING) in TRACEE (INJECTING). Nothing is written to its
  * memory: the name is the program's own path, which the kernel has laid there (AT_EXECFN), and shows in
  * /proc/PID/maps. Returns the tracee's descriptor, which the caller closes there, or -errno as remote_syscall().
  */
@@ -35,12 +35,12 @@ struct passed_file {
 };
 
 /*
- * Give TRACEE (BORROWED, no other thread of it runs) a descriptor of our open file FD, close-on-exec: it makes a pair
+ * Give TRACEE (INJECTING, no other thread of it runs) a descriptor of our open file FD, close-on-exec: it makes a pair
  * of sockets, we send the file through our copy of one end (unix(7), SCM_RIGHTS), it receives. SCRATCH_ADDR: memory of
  * the tracee's, TRACEE_PASS_BYTES of it, which are overwritten. Returns the descriptor in the tracee, of whose files
  * tracee_close_passed() is to be called. Or -1: it has not got it, and nothing is left open in it, or it is GONE.
  */
 int tracee_pass_file(struct tracee *tracee, int fd, uint64_t scratch_addr, struct passed_file *passed);
 
-/* Close what tracee_pass_file() has opened, if anything. TRACEE: BORROWED, or GONE. */
+/* Close what tracee_pass_file() has opened, if anything. TRACEE: INJECTING, or GONE. */
 void tracee_close_passed(struct tracee *tracee, const struct passed_file *passed);

@@ -28,7 +28,7 @@ struct backing_copy {
 	 * ERR. */
 	int (*allocate)(int memfd, pid_t pid, uint64_t bytes, uint64_t page_bytes, struct error *err);
 	/*
-	 * The same by TRACEE (BORROWED), all of the memfd's pages, so that nothing is left to allocate: either while
+	 * The same by TRACEE (INJECTING), all of the memfd's pages, so that nothing is left to allocate: either while
 	 * it has the memfd, which has its size already, open as TRACEE_FD, when no other thread of it runs; or later,
 	 * through its mapping at ASIDE_ADDR. The other one is NULL. Returns 0, or -1 with ERR.
 	 */

@@ -17,7 +17,7 @@
 bool populate_knows_advice(int advice);
 
 /*
- * Have the BYTES at TRACEE_ADDR, pages of PAGE_BYTES, mapped for reading. TRACEE: BORROWED. Memory that this takes is
+ * Have the BYTES at TRACEE_ADDR, pages of PAGE_BYTES, mapped for reading. TRACEE: INJECTING. Memory that this takes is
  * charged to the tracee's cgroup.
  *
  * By MADV_POPULATE_READ, which the tracee calls, and before Linux 5.14 by reading a byte of each page from here: the

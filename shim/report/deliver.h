@@ -2,9 +2,10 @@
 /*
  * deliver.h - where a finished report goes: the report file, standard error, the journal, the counters.
  *
- * P and T both end here. T keeps no file of the workload's but the report's; it borrows the workload's standard error
- * from the workload itself. Nothing here holds the caller for longer than it allows: files are written to by a child,
- * and the journal's socket is not waited for. What could not be written anywhere else is told in the journal's entry.
+ * Target and tracer both end here. The tracer keeps no file of the workload's but the report's; it borrows the
+ * workload's standard error from the workload itself. Nothing here holds the caller for longer than it allows: files
+ * are written to by a child, and the journal's socket is not waited for. What could not be written anywhere else is
+ * told in the journal's entry.
  */
 #pragma once
 
@@ -33,14 +34,16 @@ struct report_target {
 #define DELIVER_MS 1500
 
 /*
- * Called in T while it still has P's files: remember which file standard error is, for later it is written to only
- * if it is still that; and open the report's if it is a file of P's (/dev/stdout). Returns the one descriptor
- * that is needed later, 3 or higher; -1: none.
+ * Called in the tracer while it still has the target's files: remember which file standard error is, for later it is
+ * written to only if it is still that; and open the report's if it is a file of the target's (/dev/stdout). Returns the
+ * one descriptor that is needed later, 3 or higher; -1: none.
  */
 int sink_keep_files(const struct report_target *target);
 
-/* Called in T afterwards, in P's folder still: open the report's file elsewhere, so that its path means what P means.
- * Whoever waits for a disk here has nothing of P's open. */
+/*
+ * Called in the tracer afterwards, still in the target's folder: open the report's file elsewhere, so that its path
+ * means what the target means. If it waits for a disk here, it has nothing of the target's open.
+ */
 void sink_keep_report(const struct report_target *target);
 
 /*

@@ -195,7 +195,7 @@ void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
 	store->facts.build_id = store->build_id;
 }
 
-/* The names that were looked up: T has those that P has asked for. */
+/* The names that were looked up: the tracer has those that the target has asked for. */
 static struct known_user *users;
 static size_t user_count;
 static const char *untold_user;

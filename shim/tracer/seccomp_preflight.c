@@ -91,7 +91,7 @@ static void engine_calls(void)
 	tracer_calls();
 }
 
-/* Whoever stops P's process group stops the child with it, and may continue P alone. */
+/* Whoever stops the target's process group stops the child with it, and may continue the target alone. */
 static pid_t wait_for_end(pid_t child, int *status)
 {
 	pid_t got;

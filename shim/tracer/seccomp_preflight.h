@@ -3,9 +3,9 @@
  * seccomp_preflight.h - find out, before anything is at stake, whether a seccomp filter lets the engine's system calls
  * through.
  *
- * P, T and the workload are under the same filters. A filter may answer a call with an error, which the engine can deal
- * with, or kill the caller, which nobody can. So a child of T makes every call first that T or the tracee will make
- * while registers are borrowed.
+ * Target, tracer and workload are under the same filters. A filter may answer a call with an error, which the engine
+ * can deal with, or kill the caller, which nobody can. So a child of the tracer first makes every call that the tracer
+ * or the tracee will make while registers are borrowed.
  */
 #pragma once
 
