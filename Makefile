@@ -112,6 +112,7 @@ bench-itlb: check-deps build
 bench-gain: build
 	@tests/deps test
 	@tests/get-programs $(BUILD)/programs
+	@tests/get-programs $(BUILD)/programs mariadb-client
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/gain.py
 
 # 10,000 starts of a rebased program; fails below 24 bits.

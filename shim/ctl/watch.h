@@ -16,8 +16,11 @@
 #define WATCHED_PROCESSES_MAX 128
 #define WATCHED_THREADS_MAX   256
 
-/* Of each thread's running time. A sample costs up to 20 us when timers are a hypervisor's: 1 %. */
-#define WATCH_HZ 500
+/*
+ * Of each thread's running time. A sample costs up to 40 us when timers are a hypervisor's and the machine is busy: 1 %
+ * (make bench measures it).
+ */
+#define WATCH_HZ 250
 
 struct watched_process {
 	pid_t pid;

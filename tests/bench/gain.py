@@ -30,9 +30,11 @@ import pytest
 
 from lib import servers
 from lib.process import wait_for
+from lib.programs import UNPACKED
 from lib.smaps import huge_text_bytes, smaps
 
 HUGEXECCTL = str(bench.BUILD / "shim" / "hugexecctl")
+CLIENTS = [str(UNPACKED / "usr/bin"), *map(str, UNPACKED.glob("usr/lib/postgresql/*/bin"))]  # what is not installed
 PR_SET_THP_DISABLE = 41
 POOL_PAGES = 128
 RESAMPLES = 10_000
@@ -68,6 +70,18 @@ def cpu_seconds(pid):
     return ticks / TICK
 
 
+rates = {}  # of a load that takes a number of operations, not seconds: how many a second it had last
+
+
+def operations(name, seconds):
+    return round(rates.get(name, 500) * seconds)
+
+
+def rate_of(name, count, begin):
+    rates[name] = count / (time.perf_counter() - begin)
+    return rates[name]
+
+
 # Each load: seconds -> operations a second, by whoever the processor 0 is for.
 
 def prometheus_load(folder, command, seconds):
@@ -89,26 +103,30 @@ def postgres_load(folder, command, seconds):
 
 
 def mariadbd_load(folder, command, seconds):
-    queries = round(4000 * seconds)
+    queries = operations("mariadbd", seconds)
     words = ["mysqlslap", f"--socket={folder}/s", "--auto-generate-sql", "--auto-generate-sql-load-type=read", "--concurrency=2",
              f"--number-of-queries={queries}", "--silent"]
     begin = time.perf_counter()
     subprocess.run(words, capture_output=True, check=True, preexec_fn=lambda: pin(0))
-    return queries / (time.perf_counter() - begin)
+    return rate_of("mariadbd", queries, begin)
 
 
 def redis(folder):
     port = servers.free_port()
-    command = [servers.needed("redis-server"), "--port", str(port), "--save", "", "--dir", str(folder)]
+    server = shutil.which("redis-server")
+    if not server:  # Debian has it in redis-tools, under the name of a tool, and goes by the name that it is called by
+        server = str(folder / "redis-server")
+        os.symlink(servers.needed("redis-check-rdb"), server)
+    command = [server, "--port", str(port), "--save", "", "--dir", str(folder)]
     return command, lambda: subprocess.run(["redis-cli", "-p", str(port), "ping"], capture_output=True, check=False).stdout == b"PONG\n"
 
 
 def redis_load(folder, command, seconds):
-    requests = round(50000 * seconds)
+    requests = operations("redis", seconds)
     words = ["redis-benchmark", "-p", command[command.index("--port") + 1], "-n", str(requests), "-q", "-t", "get", "-c", "8"]
     begin = time.perf_counter()
     subprocess.run(words, capture_output=True, check=True, preexec_fn=lambda: pin(0))
-    return requests / (time.perf_counter() - begin)
+    return rate_of("redis", requests, begin)
 
 
 def prometheus(folder):
@@ -126,7 +144,7 @@ def postgres_prepare(folder):
 LOADS = {"prometheus": (prometheus, prometheus_load, None, ()),
          "postgres": (servers.postgres, postgres_load, postgres_prepare, ("pgbench",)),
          "mariadbd": (servers.mariadbd, mariadbd_load, None, ("mysqlslap",)),
-         "redis": (redis, redis_load, None, ("redis-server", "redis-benchmark"))}
+         "redis": (redis, redis_load, None, ("redis-benchmark", "redis-cli"))}
 
 
 def under(variant, command, policies):
@@ -206,10 +224,9 @@ def measure(name, rounds, seconds, policies, generator):
 
 def print_result(name, result):
     for variant, ratios in result["ratio_to_plain"].items():
-        line = f"{name:<12}{variant:<13}{100 * result['coverage'][variant]:>6.0f} %"
-        for ratio in ratios.values():
-            line += f"{ratio['median']:>10.3f}  ({ratio['low']:.3f} to {ratio['high']:.3f})"
-        print(line, flush=True)
+        cells = [f"{name:<10}", f"{variant:<11}", f"{100 * result['coverage'][variant]:>5.0f} %",
+                 *(f"{ratio['median']:>5.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})" for ratio in ratios.values())]
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def compare_command(rounds):
@@ -236,7 +253,9 @@ def main():
     generator = random.Random()
     doctor = json.loads(subprocess.run([HUGEXECCTL, "doctor", "--json"], capture_output=True, text=True, check=False).stdout)
     tlb = next(one["text"] for one in doctor["findings"] if one["name"] == "TLB")
-    print(f"TLB: {tlb}.\n\n{'':<25}{'huge':>8}{'throughput, x plain':>26}{'CPU an operation, x plain':>30}")
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *CLIENTS])
+    print(f"TLB: {tlb}.\n{options.rounds} rounds of {options.seconds:g} s, medians and 95 % intervals of the ratio to plain\n")
+    print(f"|{'':<12}|{'':<13}| {'huge':>7} | {'throughput':<22} | {'CPU an operation':<22} |\n| --- | --- | ---: | --- | --- |")
     policies = {name: bench.policy_file(f"gain-{name}", {"version": 1, "rules": [{"match": {}, "min_text": 0, **settings}]})
                 for name, settings in SETTINGS.items()}
     results = {"tlb": tlb, "loads": {}}
@@ -244,12 +263,12 @@ def main():
         for name in options.loads or LOADS:
             missing = [tool for tool in LOADS.get(name, (0, 0, 0, ()))[3] if not shutil.which(tool)]
             if name not in LOADS or missing:
-                print(f"{name:<12}" + ("" if name == "clang" else f"not measured: {', '.join(missing) or 'no such load'}"))
+                print("" if name == "clang" else f"{name}: not measured: {', '.join(missing) or 'no such load'}")
                 continue
             try:
                 results["loads"][name] = measure(name, options.rounds, options.seconds, policies, generator)
             except pytest.skip.Exception as reason:
-                print(f"{name:<12}not measured: {reason}")
+                print(f"{name}: not measured: {reason}")
                 continue
             print_result(name, results["loads"][name])
     if not options.loads or "clang" in options.loads:

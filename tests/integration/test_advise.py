@@ -17,7 +17,7 @@ KIB, MIB = 1 << 10, 1 << 20
 FOREVER = "1000000000000"
 
 
-def advise(hugexecctl, *words, seconds=3):
+def advise(hugexecctl, *words, seconds=5):
     done = run([hugexecctl, "advise", "--json", f"--seconds={seconds}", *words])
     if done.returncode and "perf_event_open" in done.stderr:
         pytest.skip(done.stderr.strip())
@@ -96,13 +96,13 @@ def test_running_processes_and_their_children(hugexecctl):
 
 
 def test_it_ends_in_time_and_its_cost_is_bounded(hugexecctl, cold):
-    """Two seconds more than asked for; 500 samples a second of running time, and no more."""
+    """Two seconds more than asked for; 250 samples a second of running time, and no more."""
     with Process([cold, "loop", FOREVER], stdout=subprocess.DEVNULL) as process:
         began = time.monotonic()
         said = advise(hugexecctl, process.pid, seconds=2)
         took = time.monotonic() - began
         assert said["seconds"] < 4 and took < 60  # a machine that is busy takes longer; one that hangs, for ever
-        assert said["samples"] <= 500 * said["seconds"] * 1.05
+        assert said["samples"] <= 250 * said["seconds"] * 1.05
         assert process.poll() is None
         process.kill()
 
