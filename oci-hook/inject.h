@@ -2,9 +2,9 @@
 /*
  * inject.h - add hugexec's hook to the config.json of a bundle, if the policy may want its container.
  *
- * Hooks are put into the text; all else stays as it is, byte for byte, and the file keeps its owner and mode. If
- * they go is told by a reader (bundle_ask.h), what goes there is made here. What hides a hook, or is no JSON (a key
- * that is a duplicate, what is no valid UTF-8), leaves the file alone, with an error.
+ * Hooks are put into the text; all else stays as it is, byte for byte, and the file keeps its owner and mode. A reader
+ * says where they go (bundle_ask.h); what goes there is made here. If something hides a hook, or the text is no JSON (a
+ * duplicate key, invalid UTF-8), the file is left alone, with an error.
  */
 #pragma once
 

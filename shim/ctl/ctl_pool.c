@@ -17,7 +17,7 @@
 
 static const char help[] = "Usage: hugexecctl pool [OPTIONS] [FILE]\n"
                            "Reserve the hugetlb pages that FILE asks for, and say what the pool has then. A\n"
-                           "pool that is larger already stays as it is. Without FILE it is\n"
+                           "pool that is already larger stays as it is. Without FILE it reads\n"
                            "" POOL_CONF ". A line asks for pages of one size:\n"
                            "  SIZE PAGES [node=NUMBER]        2M 512\n"
                            "\n"

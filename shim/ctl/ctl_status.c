@@ -32,11 +32,11 @@
 #define ROWS_OF_UNIT      20
 
 static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit NAME]\n"
-                           "Show the processes whose text is on huge pages, with how much of it is; of PID,\n"
-                           "or of the processes of the systemd unit NAME, all their text.\n"
+                           "Show the processes whose text is on huge pages, and how much of it is. For PID,\n"
+                           "or for the processes of the systemd unit NAME, show all text.\n"
                            "\n"
                            "  --unit=NAME      processes of this systemd unit only\n"
-                           "  --json           for programs\n"
+                           "  --json           print JSON, for programs\n"
                            "  -h, --help       this text\n"
                            "\n"
                            "Exit status: 0; 1 if PID does not exist or cannot be read, or NAME has no\n"

@@ -15,7 +15,7 @@
 struct exec_rewrite {
 	const char *launcher; /* absolute, of plain characters */
 	const char *hugexec;  /* a command of it, or of LAUNCHER, needs nothing */
-	/* The path of the first command as written, without quotes; "" where it has more than plain characters. */
+	/* The path of the first command as written, without quotes; "" if it has more than plain characters. */
 	char program[256];
 	bool is_mixed;  /* another command has a program of another name */
 	unsigned count; /* commands so far */

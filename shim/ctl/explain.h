@@ -38,5 +38,5 @@ struct explain_request {
 /* Print the explanation to standard output; on standard error why there is none. */
 enum explained explain_program(const struct explain_request *request);
 
-/* The same in a line, into BUF, which is untouched where it is not EXPLAINED. */
+/* The same in a line, into BUF, which is untouched if it is not EXPLAINED. */
 enum explained explain_foretell(const struct explain_request *request, char *buf, size_t buf_bytes);

@@ -49,7 +49,7 @@ bool entry_stop_is_near(const struct tracee *tracee);
 
 /*
  * Whether TRACEE's memory can no longer be read: a library has called prctl(PR_SET_DUMPABLE), or become another user,
- * and we are not root. Nothing can be done about its libraries, nor be seen when it comes to its entry point.
+ * and we are not root. Nothing can be done about its libraries, and it cannot be seen when it comes to its entry point.
  */
 bool entry_stop_is_hidden(const struct tracee *tracee);
 

@@ -101,9 +101,7 @@ static void hold(struct followed *followed)
 	set_options(&followed->tracee, followed->tracee.options & ~PTRACE_O_TRACEEXIT);
 }
 
-/*
- * FOLLOWED will run on. From now on it stops when it ends; OPTIONS: when it does what else.
- */
+/* FOLLOWED will run on. From now on it stops when it ends, and at the events of OPTIONS. */
 static void end_hold(struct followed *followed, long options)
 {
 	followed->tracee.held_until_us = 0;
