@@ -66,6 +66,11 @@ systemd-table: check-deps
 check-kernels: check-deps
 	@tests/run-checks kernels
 
+# hugexec for arm64, cross-built, on kernels that qemu emulates. Not part of check: it takes some minutes.
+check-arm64: check-deps
+	@tests/deps arm64
+	@/usr/bin/python3 tests/kernels/arm64.py $(BUILD)
+
 # Unit, integration and systemd tests in a root of Debian 13, with its compiler, libraries and systemd. Not part of check: the root takes 1.5 GiB
 # and some minutes to be made.
 check-debian13: deps
@@ -137,4 +142,4 @@ clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist clean

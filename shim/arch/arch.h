@@ -6,6 +6,8 @@
 
 #if defined(__x86_64__)
 #include "arch/x86_64.h"
+#elif defined(__aarch64__)
+#include "arch/aarch64.h"
 #else
-#error "hugexec has no engine/arch header for this processor yet"
+#error "no port to this processor"
 #endif

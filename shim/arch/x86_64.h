@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * x86_64.h - all that the engine knows of this processor: registers, the syscall instruction, syscall numbers by name.
- * A port is one more header with these names (see arch.h).
+ * x86_64.h - all that the engine knows of this processor: registers, the system call instruction, the user's part of
+ * the address space. A port is one more header with these names (see arch.h).
  */
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -26,13 +27,27 @@
 /* Linkers put no program at a fixed address below this by default (0x400000), and ld.so nothing. */
 #define ARCH_LOADED_ABOVE UINT64_C(0x200000)
 
+/* The flag of mmap(2) that asks for an address that fits 32 bits. */
+#define ARCH_MAP_LOW MAP_32BIT
+
+/* A program that runs can be changed: the kernel leaves it to the registers which call was cut short. */
+#define ARCH_ATTACHES true
+
+/* Nothing is found at the start of a program in the register that a call's result goes to. */
+#define ARCH_RESULT_IS_SEEN false
+
 /*
- * Where programs are moved to: above what the address sanitizer keeps for its shadow (up to 0x10007fff8000), above Go's
- * and Java's heaps, and below the 4 TiB at 0x500000000000 that the leak and address sanitizers' allocator takes without
- * asking (LLVM, kAllocatorSpace), with room for a program that begins right below. 48 TiB are 2^24.6 steps of 2 MiB.
+ * Where programs are moved to, [lowest, highest), wherever the highest mapping ends: above what the address sanitizer
+ * keeps for its shadow (up to 0x10007fff8000), above Go's and Java's heaps, and below the 4 TiB at 0x500000000000 that
+ * the leak and address sanitizers' allocator takes without asking (LLVM, kAllocatorSpace), with room for a program that
+ * begins right below. 48 TiB are 2^24.6 steps of 2 MiB.
  */
-#define ARCH_MOVE_LOWEST  UINT64_C(0x200000000000)
-#define ARCH_MOVE_HIGHEST UINT64_C(0x4ff000000000)
+static inline void arch_move_range(uint64_t highest_addr, uint64_t *lowest, uint64_t *highest)
+{
+	(void)highest_addr;
+	*lowest = UINT64_C(0x200000000000);
+	*highest = UINT64_C(0x4ff000000000);
+}
 
 struct arch_regs {
 	struct user_regs_struct gpr;
@@ -40,6 +55,7 @@ struct arch_regs {
 
 /* `syscall`, as it stands in the vDSO and in every libc. */
 static const uint8_t arch_syscall_insn[] = {0x0f, 0x05};
+#define ARCH_INSN_ALIGN 1
 
 static inline uint64_t arch_pc(const struct arch_regs *regs)
 {
@@ -89,6 +105,12 @@ static inline void arch_set_first_arg(struct arch_regs *regs, uint64_t arg)
 	regs->gpr.rdi = arg;
 }
 
+/* The same at the exit of a call: where the argument was, whoever called finds it again. */
+static inline void arch_put_back_first_arg(struct arch_regs *regs, uint64_t arg)
+{
+	arch_set_first_arg(regs, arg);
+}
+
 static inline void arch_set_args(struct arch_regs *regs, const uint64_t args[6])
 {
 	regs->gpr.rdi = args[0];
@@ -112,7 +134,7 @@ static inline void arch_prepare_syscall(struct arch_regs *regs, uint64_t insn_ad
 }
 
 /*
- * At a syscall-entry stop: let the call go on as NR with ARGS, and come back to user mode with everything else as in
+ * At the entry stop of NR, called with ARGS: let the call go on, and come back to user mode with everything else as in
  * FINAL. The kernel reads number and arguments from these registers after the stop, writes only the result on return,
  * and takes the slow way back (IRET), which restores rcx and r11 too, because rcx is not rip.
  */
@@ -161,6 +183,9 @@ struct arch_entry_stub {
 	uint32_t tracer;    /* the tracer's number; nobody waits any more if the bits of FUTEX_TID_MASK are 0 */
 	uint32_t zombie;    /* the child that is reaped then; 0: none */
 };
+
+/* Where in the code it is reaped, with everything else done. */
+#define ARCH_STUB_REAP_OFF 0x38
 
 static inline void arch_make_entry_stub(struct arch_entry_stub *stub, uint64_t entry_addr, uint64_t slot_addr)
 {

@@ -19,10 +19,11 @@ static const char *const exec_wrappers[] = {
     "schedtool", "setsid", "stdbuf", "taskset", "uclampset",
     /* users, privileges, roots, personality, cgroups */
     "capsh", "cgexec", "chroot", "gosu", "linux32", "linux64", "setarch", "setpriv", "su-exec", "systemd-run",
-    ARCH_SETARCH_NAMES,
+    ARCH_SETARCH_NAMES
     /* daemontools, runit, s6, execline: programs that end by executing the next one */
-    "chpst", "envdir", "envuidgid", "pgrphack", "setlock", "setuidgid", "softlimit", "s6-*", "backtick", "background",
-    "define", "elgetopt", "elgetpositionals", "emptyenv", "exec", "execlineb", "export", "fdblock", "fdclose", "fdmove",
+    "chpst",
+    "envdir", "envuidgid", "pgrphack", "setlock", "setuidgid", "softlimit", "s6-*", "backtick", "background", "define",
+    "elgetopt", "elgetpositionals", "emptyenv", "exec", "execlineb", "export", "fdblock", "fdclose", "fdmove",
     "fdreserve", "fdswap", "foreground", "if", "ifelse", "ifte", "ifthenelse", "importas", "multidefine",
     "multisubstitute", "pipeline", "piperw", "redirfd", "runblock", "tryexec", "umask", "unexport", "with-contenv",
     /* its proxies are rustc, cargo and the like by another name */

@@ -293,6 +293,8 @@ bool entry_stop_take(struct tracee *tracee)
 	tracee->state = TRACEE_STOPPED;
 	correct_loader(tracee);
 	tracee_check_filter(tracee, NULL);
+	if (ARCH_RESULT_IS_SEEN && stop->placed->stub.zombie && tracee->filter_seen != FILTER_NEW)
+		return true;
 	if ((tracee->filter_seen != FILTER_NEW || tracee->suspends_seccomp) && inject_begin(tracee, NULL) == 0) {
 		unmap_page(tracee, stop);
 		inject_end(tracee, NULL);
@@ -300,6 +302,20 @@ bool entry_stop_take(struct tracee *tracee)
 	tracee->entry_stop = NULL;
 	stop->placed->stub.zombie = 0; /* a child that a constructor has forked has none to reap, by whatever number */
 	free_stop(stop);
+	return true;
+}
+
+bool entry_stop_hand_off(struct tracee *tracee)
+{
+	struct arch_regs regs;
+	const struct entry_stop *stop = tracee->entry_stop;
+	if (!stop || tracee_get_regs(tracee, &regs, NULL) < 0)
+		return false;
+	arch_set_pc(&regs, stop->stub_addr + ARCH_STUB_REAP_OFF);
+	if (tracee_set_regs(tracee, &regs, NULL) < 0)
+		return false;
+	fault_point("handoff-stub");
+	tracee->state = TRACEE_DETACHED;
 	return true;
 }
 

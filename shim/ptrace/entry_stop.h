@@ -59,10 +59,18 @@ bool entry_stop_is_ahead(const struct tracee *tracee);
 
 /*
  * Whether TRACEE, stopped with no signal to deliver, waits in the stub. If so it is put at its entry point, the page is
- * unmapped (it stays under a seccomp filter that a library has set and that we may not suspend), and the stop is over.
+ * unmapped (it stays under a seccomp filter that a library has set and that we may not suspend, and for
+ * entry_stop_hand_off()), and the stop is over.
  * State after: STOPPED, or GONE.
  */
 bool entry_stop_take(struct tracee *tracee);
+
+/*
+ * If TRACEE, which entry_stop_take() has put at its entry point, still has the stub, because only there it can reap us
+ * (ARCH_RESULT_IS_SEEN): have it go on where it does that. Returns whether that is so; then the state is DETACHED, and
+ * we must _exit() at once: our end lets it go.
+ */
+bool entry_stop_hand_off(struct tracee *tracee);
 
 /*
  * Nobody waits for TRACEE any more, wherever it is: running, stopped, another program, gone. If it is still on the way

@@ -10,7 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/proc.h"
 #include "base/retry.h"
 #include "mm/maps.h"
 #include "ptrace/rseq.h"
@@ -151,10 +153,8 @@ static bool is_writable(const struct tracee *tracee, uint64_t tracee_addr)
 /* With the tracee borrowed: lead it to the entry of its last call, ready to go on alone. */
 static int lead_to_last_call(struct tracee *tracee, const struct last_call *last, struct error *err)
 {
-	/* At the entry of any call number and arguments can still be chosen; getpid is one that nobody filters. */
 	struct arch_regs regs = tracee->saved_regs;
-	const uint64_t none[6] = {0};
-	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, SYS_getpid, none);
+	arch_prepare_syscall(&regs, tracee->syscall_insn_addr, last->nr, last->args);
 	if (tracee_set_regs(tracee, &regs, err) < 0 || tracee_to_syscall_stop(tracee, err) < 0)
 		return -1;
 	fault_point("handoff-entry");
@@ -166,8 +166,20 @@ static int lead_to_last_call(struct tracee *tracee, const struct last_call *last
 	return tracee_set_options(tracee, tracee->options, err);
 }
 
+/* Who ignores SIGCHLD reaps nobody: the kernel does it (do_notify_parent()), and waitid finds no child. */
+static bool ignores_sigchld(pid_t pid)
+{
+	uint64_t ignored = 0;
+	cleanup_free char *status = proc_status(pid);
+	return proc_u64(status, "SigIgn", 16, &ignored) == 0 && ignored & (UINT64_C(1) << (SIGCHLD - 1));
+}
+
 int tracee_hand_off(struct tracee *tracee, pid_t tracer_pid, struct error *err)
 {
+	if (ARCH_RESULT_IS_SEEN && ignores_sigchld(tracee->pid)) {
+		tracee->state = TRACEE_DETACHED;
+		return 0;
+	}
 	if (inject_begin(tracee, err) < 0)
 		return -1;
 	fault_point("handoff-borrowed");

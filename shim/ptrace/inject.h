@@ -43,10 +43,12 @@ int inject_end(struct tracee *tracee, struct error *err);
  *
  * The tracee is led to the entry of waitid(P_PID, us) with all other registers set to their final values; the registers
  * that the call needs (its arguments, and its result) are those in which a new program finds nothing it may rely on,
- * and what it does find there are small numbers. The caller must then _exit() at once, and only exiting lets the tracee
- * go: in exit_notify() the kernel detaches tracees and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18
- * read, kernel/exit.c), so that the waitid finds it there and never sleeps; no signal can interrupt a wait that does
- * not sleep.
+ * and what it does find there are small numbers. If the program finds the result (ARCH_RESULT_IS_SEEN), that is 0
+ * there, as at the exit of execve; at an entry point it may be something else, and entry_stop_hand_off() is the way
+ * then; and a tracee that ignores SIGCHLD, for which the result would be an error, is let go by our end alone. The
+ * caller must then _exit() at once, and only exiting lets the tracee go: in exit_notify() the kernel detaches tracees
+ * and turns the tracer into a zombie under one lock (Linux 3.8 to 6.18 read, kernel/exit.c), so that the waitid finds
+ * it there and never sleeps; no signal can interrupt a wait that does not sleep.
  *
  * The kernel sends SIGCHLD for us although we were cloned without an exit signal, because the tracee has executed
  * another program since (do_notify_parent()). By default it is dropped; a tracee that blocks it would find it pending,

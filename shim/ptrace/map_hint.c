@@ -53,7 +53,7 @@ void map_hint_begin(const struct tracee *tracee, bool is_wanted, struct map_hint
 static bool is_free_to_lie(const uint64_t args[6])
 {
 	const struct page_sizes *pages = host_pages();
-	const uint64_t bound = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN;
+	const uint64_t bound = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_ANONYMOUS | ARCH_MAP_LOW | MAP_GROWSDOWN;
 	return args[0] == 0 && args[1] >= pages->huge_bytes && args[1] < ARCH_USER_TOP &&
 	       (args[3] & MAP_TYPE) == MAP_PRIVATE && !(args[3] & bound) && args[5] % pages->base_bytes == 0;
 }
@@ -72,12 +72,12 @@ static uint64_t find_place(const struct tracee *tracee, const struct map_hint *h
 	return place;
 }
 
-static int set_first_arg(struct tracee *tracee, uint64_t arg)
+static int set_first_arg(struct tracee *tracee, void (*set)(struct arch_regs *regs, uint64_t arg), uint64_t arg)
 {
 	struct arch_regs regs;
 	if (tracee_get_regs(tracee, &regs, NULL) < 0)
 		return -1;
-	arch_set_first_arg(&regs, arg);
+	set(&regs, arg);
 	return tracee_set_regs(tracee, &regs, NULL);
 }
 
@@ -87,7 +87,7 @@ static void change(struct tracee *tracee, struct map_hint *hint, const uint64_t 
 	if (!place || tracee_set_exitkill(tracee, true) < 0)
 		return;
 	hint->saved_arg = args[0];
-	hint->is_changed = set_first_arg(tracee, place) == 0;
+	hint->is_changed = set_first_arg(tracee, arch_set_first_arg, place) == 0;
 	if (!hint->is_changed)
 		tracee_set_exitkill(tracee, false);
 	fault_point("map-hinted");
@@ -96,7 +96,8 @@ static void change(struct tracee *tracee, struct map_hint *hint, const uint64_t 
 static void change_back(struct tracee *tracee, struct map_hint *hint)
 {
 	hint->is_changed = false;
-	if (set_first_arg(tracee, hint->saved_arg) < 0 || tracee_set_exitkill(tracee, false) < 0)
+	if (set_first_arg(tracee, arch_put_back_first_arg, hint->saved_arg) < 0 ||
+	    tracee_set_exitkill(tracee, false) < 0)
 		tracee_kill(tracee);
 }
 

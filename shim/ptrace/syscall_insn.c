@@ -22,9 +22,10 @@ uint64_t syscall_insn_find(const struct tracee *tracee, uint64_t vdso_addr, stru
 		if (ours)
 			memcpy(vdso, ours, bytes);
 	}
-	const uint8_t *found = got > 0 ? memmem(vdso, (size_t)got, arch_syscall_insn, sizeof arch_syscall_insn) : NULL;
-	if (found)
-		return vdso_addr + (uint64_t)(found - vdso);
+	for (size_t at = 0; got > 0 && at + sizeof arch_syscall_insn <= (size_t)got; at += ARCH_INSN_ALIGN) {
+		if (memcmp(vdso + at, arch_syscall_insn, sizeof arch_syscall_insn) == 0)
+			return vdso_addr + at;
+	}
 	error_set(err, REASON_NO_VDSO,
 	          "process %d has no vDSO to run a system call from; boot the kernel without vdso=0", (int)tracee->pid);
 	return 0;

@@ -129,13 +129,15 @@ static int choose_delta(struct move *move, uint64_t phase, struct error *err)
 	uint64_t start = move->parts[0].mapping->start;
 	uint64_t end = move->parts[move->count - 1].mapping->end;
 	uint64_t huge_bytes = host_pages()->huge_bytes;
-	uint64_t steps = (ARCH_MOVE_HIGHEST - ARCH_MOVE_LOWEST) / huge_bytes;
+	uint64_t lowest, highest;
+	arch_move_range(move->image->mappings[move->image->count - 1].end, &lowest, &highest);
+	uint64_t steps = (highest - lowest) / huge_bytes;
 	for (int tries = 0; tries < BASE_TRIES; tries++) {
 		uint64_t random;
 		if (getrandom(&random, sizeof random, 0) != sizeof random)
 			return error_set_errno(err, errno, REASON_REBASE_REFUSED, "getrandom");
 		/* The old base keeps its bits below a huge page, moved by the phase. */
-		uint64_t base = ARCH_MOVE_LOWEST + random % steps * huge_bytes + (start + phase) % huge_bytes;
+		uint64_t base = lowest + random % steps * huge_bytes + (start + phase) % huge_bytes;
 		move->delta = base - start;
 		if (is_free(move->image, base, end + move->delta))
 			return 0;

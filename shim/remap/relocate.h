@@ -10,7 +10,7 @@
  * moved. Then all that tells where the program is is put right:
  * AT_PHDR and AT_ENTRY on the stack, the kernel's own copy of them and its code and data addresses
  * (prctl(PR_SET_MM_MAP), for gdb and /proc/PID/stat), and the program counter of a program without ELF interpreter. The
- * new base is random: as many 2 MiB steps as fit 48 TiB, 24.6 bits.
+ * new base is random: as many 2 MiB steps as fit the range that arch/ has for it, 24 bits where there is room.
  */
 #pragma once
 

@@ -61,6 +61,11 @@ static void remap_attached(pid_t pid, int pidfd, const struct stat *exe, const s
 	struct running_process process;
 	struct report *report = &out->report;
 	int64_t began_us = now_us();
+	if (!ARCH_ATTACHES) {
+		error_set(&report->reason, REASON_ATTACH_UNSUPPORTED,
+		          "a program that runs is left alone on " ARCH_NAME "; start it through hugexec");
+		return;
+	}
 	if (running_process_seize(pid, MAIN_MS, &process, &report->reason) < 0)
 		return;
 	door_prepare(&doors[DOOR_ATTACH], &process.main);

@@ -205,7 +205,7 @@ static void let_go(const struct following *following, struct followed *followed)
 		tracee_check_filter(tracee, NULL);
 	if (tracee->filter_seen == FILTER_NEW)
 		tracee_detach(tracee); /* we stay its zombie, which does not kill it */
-	else
+	else if (!entry_stop_hand_off(tracee))
 		tracee_hand_off(tracee, following->job->child_pid, NULL);
 }
 

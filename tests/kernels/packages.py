@@ -7,6 +7,7 @@ is taken again without a look at the mirror.
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 SUITES = ("bullseye", "bookworm", "trixie", "trixie-backports", "sid")
@@ -28,8 +29,12 @@ def mirror():
 
 
 class Packages:
-    def __init__(self, folder):
+    """Of ARCHITECTURE. FLAVOURS: how the names of kernels end."""
+
+    def __init__(self, folder, architecture="amd64", flavours=("cloud-amd64",)):
         self.folder = folder
+        self.architecture = architecture
+        self.flavours = flavours
         self.apt = folder / "apt"
         self.listed = None
 
@@ -39,10 +44,10 @@ class Packages:
         return subprocess.run(words, env={**os.environ, **environment}, cwd=self.apt, capture_output=True, text=True, check=False)
 
     def names(self):
-        """All cloud kernels of all suites; none where there is no mirror to ask."""
+        """All kernels of all suites; none where there is no mirror to ask."""
         if self.listed is None:
             self.update()
-            told = self.run("apt-cache", "search", "--names-only", r"^linux-image-[0-9].*-cloud-amd64$").stdout
+            told = self.run("apt-cache", "search", "--names-only", rf"^linux-image-[0-9].*-({'|'.join(self.flavours)})$").stdout
             self.listed = [line.split()[0] for line in told.splitlines()]
         return self.listed
 
@@ -61,8 +66,25 @@ Dir::Cache "{self.apt}/cache";
 Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 APT::Sandbox::User "root";
+APT::Architecture "{self.architecture}";
+APT::Architectures "{self.architecture}";
 """)
         self.run("apt-get", "update")
+
+    def make_root(self, target, suite, names):
+        """Unpack the packages NAMES of SUITE, and all that they need, into the folder TARGET. Returns whether that could be done."""
+        partly = target.with_name(target.name + ".part")
+        shutil.rmtree(partly, ignore_errors=True)
+        self.names()
+        if self.run("apt-get", "install", "--download-only", "--yes", "--no-install-recommends", "--target-release", suite, *names).returncode:
+            return False
+        for archive in sorted((self.apt / "cache" / "archives").glob("*.deb")):
+            partly.mkdir(exist_ok=True)
+            unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
+            subprocess.run(["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", partly], input=unpacked, check=True)
+            archive.unlink()
+        partly.rename(target)
+        return True
 
     def fetch(self, package, target, own_suite=False):
         if self.run("apt-get", "download", package, own_suite=own_suite).returncode:
@@ -95,7 +117,8 @@ APT::Sandbox::User "root";
         for series in wanted:
             found = None
             for candidate in SERIES.get(series, (series,)):
-                there = sorted(self.folder.glob(f"linux-image-{candidate}.*-cloud-amd64"), key=lambda path: numbers(path.name))
+                there = sorted((path for flavour in self.flavours for path in self.folder.glob(f"linux-image-{candidate}.*-{flavour}")),
+                               key=lambda path: numbers(path.name))
                 names = [] if there else [name for name in self.names() if name.startswith(f"linux-image-{candidate}.")]
                 found = there[-1] if there else self.unpack(max(names, key=numbers)) if names else None
                 if found:

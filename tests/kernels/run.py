@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 import packages
+from machine import AMD64
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "kernels"
@@ -25,22 +26,11 @@ MEMORY_MIB = 3072
 sys.path.insert(0, str(ROOT / "tests"))
 from programs import bigtext, gigatext
 
-PROGRAMS = {"bigtext-pie": ["cc"], "bigtext-static": ["cc", "-static"], "bigtext-static-pie": ["cc", "-static-pie"],
-            "bigtext-sealed": ["cc", "-DSEAL_TEXT"]}
+PROGRAMS = {"bigtext-pie": [], "bigtext-static": ["-static"], "bigtext-static-pie": ["-static-pie"], "bigtext-sealed": ["-DSEAL_TEXT"]}
 MODULES = ("loop", "xfs", "crypto-crc32c", "crypto-xxhash64", "btrfs", "erofs", "overlay")
 # Filesystems on disks of the machine's own, whose names are their serial numbers. Sizes: the least that mkfs makes.
 DISKS = {"ext4": (192, ["mkfs.ext4", "-q", "-b", "4096"]), "verity": (64, ["mkfs.ext4", "-q", "-b", "4096", "-O", "verity"]),
          "encrypt": (64, ["mkfs.ext4", "-q", "-b", "4096", "-O", "encrypt"]), "xfs": (320, ["mkfs.xfs", "-q"]), "btrfs": (128, ["mkfs.btrfs", "-q"])}
-
-
-def copy_with_libraries(program, target, initramfs):
-    shutil.copy(program, target)
-    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
-    for library in re.findall(r"(/\S+)", listed):
-        place = initramfs / library.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            shutil.copy(library, place)
 
 
 def copy_modules(kernel, initramfs):
@@ -71,26 +61,27 @@ def copy_modules(kernel, initramfs):
     subprocess.run(["depmod", "-b", initramfs, version], check=True, capture_output=True)
 
 
-def add_apparmor_parser(initramfs, fetched):
+def add_apparmor_parser(machine, initramfs, fetched):
     """From its Debian package, unpacked: to install it would load profiles into the machine's own kernel."""
-    unpacked = fetched.unpack("apparmor", own_suite=True)
+    unpacked = fetched.unpack("apparmor", own_suite=True) if machine is AMD64 else machine.root
     if unpacked:
-        copy_with_libraries(next(unpacked.rglob("sbin/apparmor_parser")), initramfs / "bin" / "apparmor_parser", initramfs)
+        machine.copy_with_libraries(next(unpacked.rglob("sbin/apparmor_parser")), initramfs / "bin" / "apparmor_parser", initramfs)
 
 
-def add_programs(initramfs, folder):
-    for name, command in PROGRAMS.items():
-        bigtext.build(8, str(initramfs / "programs" / name), tuple(command))
-    gigatext.build(initramfs / "programs" / "giga", whole=False)
+def add_programs(machine, initramfs, folder):
+    compiler = machine.compiler
+    for name, flags in PROGRAMS.items():
+        bigtext.build(8, str(initramfs / "programs" / name), (compiler, *flags))
+    gigatext.build(initramfs / "programs" / "giga", whole=False, machine=bigtext.processor(compiler))
     (initramfs / "programs" / "giga").chmod(0o755)
     text = folder / "probe.s"
-    text.write_text(bigtext.assembly(8))
+    text.write_text(bigtext.assembly(8, compiler))
     probe = initramfs / "programs" / "probe-pie"
     # The probe prints its own PID: as pids differ from run to run here, it is built to leave them out.
-    subprocess.run(["cc", "-O1", "-w", "-DPROBE_WITHOUT_PIDS", "-o", probe, ROOT / "tests/programs/probe.c", text],
+    subprocess.run([compiler, "-O1", "-w", "-DPROBE_WITHOUT_PIDS", "-o", probe, ROOT / "tests/programs/probe.c", text],
                    check=True)
-    copy_with_libraries(probe, folder / "unused", initramfs)
-    subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-pthread", "-static", "-o", initramfs / "programs" / "busy",
+    machine.copy_with_libraries(probe, folder / "unused", initramfs)
+    subprocess.run([compiler, "-O1", "-D_GNU_SOURCE", "-pthread", "-static", "-o", initramfs / "programs" / "busy",
                     ROOT / "tests/programs/busy.c", text], check=True)
 
 
@@ -100,22 +91,22 @@ def pack(initramfs):
     return gzip.compress(archive, 1)
 
 
-def make_initramfs(build, folder, fetched):
+def make_initramfs(machine, build, folder, fetched):
     """What is the same for all kernels."""
     initramfs = folder / "initramfs"
     for name in ("bin", "proc", "sys", "dev", "tmp", "programs", "usr/bin"):
         (initramfs / name).mkdir(parents=True)
-    shutil.copy("/bin/busybox", initramfs / "bin" / "busybox")
+    shutil.copy(machine.program("busybox"), initramfs / "bin" / "busybox")
     for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
         if applet not in ("busybox", "setpriv"):
             (initramfs / "bin" / applet).symlink_to("busybox")
     for program in ("setpriv", "systemd-socket-activate"):
-        copy_with_libraries(shutil.which(program), initramfs / "bin" / program, initramfs)
+        machine.copy_with_libraries(machine.program(program), initramfs / "bin" / program, initramfs)
     for name in ("hugexec", "hugexecd", "hugexec-elf-reader", "hugexecctl"):
-        copy_with_libraries(build / "shim" / name, initramfs / "bin" / name, initramfs)
-    copy_with_libraries(build / "oci-hook" / "hugexec-bundle-reader", initramfs / "bin" / "hugexec-bundle-reader", initramfs)
-    add_programs(initramfs, folder)
-    add_apparmor_parser(initramfs, fetched)
+        machine.copy_with_libraries(build / "shim" / name, initramfs / "bin" / name, initramfs)
+    machine.copy_with_libraries(build / "oci-hook" / "hugexec-bundle-reader", initramfs / "bin" / "hugexec-bundle-reader", initramfs)
+    add_programs(machine, initramfs, folder)
+    add_apparmor_parser(machine, initramfs, fetched)
     for name in ("expected.txt", "filesystems.sh"):
         shutil.copy(HERE / name, initramfs / name)
     shutil.copy(HERE / "guest.sh", initramfs / "init")
@@ -142,13 +133,12 @@ def make_disks(initramfs, folder):
     return disks
 
 
-def boot(kernel, initramfs, disks, more=""):
-    # Its two processors take turns: a kernel that patches its own code under the other one's feet crashes in qemu 7.2, now and then.
-    command = ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-m", str(MEMORY_MIB), "-smp", "2", "-nographic", "-no-reboot"]
+def boot(machine, kernel, initramfs, disks, more=""):
+    command = [*machine.qemu, "-m", str(MEMORY_MIB), "-smp", "2", "-nographic", "-no-reboot"]
     for name, file in disks.items():
         command += ["-drive", f"if=none,id={name},format=raw,snapshot=on,file={file}", "-device", f"nvme,drive={name},serial={name}"]
     command += ["-kernel", packages.image(kernel), "-initrd", initramfs, "-append",
-                "console=ttyS0 quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init " + more]
+                f"console={machine.console} quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init " + more]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                               timeout=BOOT_SECONDS, check=False)
@@ -161,15 +151,15 @@ def boot(kernel, initramfs, disks, more=""):
     return lines
 
 
-def try_kernel(kernel, common, disks, folder, without_vdso):
+def try_kernel(machine, kernel, common, disks, folder, without_vdso):
     modules = folder / f"modules-{kernel.name}"
     copy_modules(kernel, modules)
     initramfs = folder / f"{kernel.name}.gz"
     initramfs.write_bytes(common + pack(modules))  # the kernel unpacks one archive after the other
-    lines = boot(kernel, initramfs, disks)
+    lines = boot(machine, kernel, initramfs, disks)
     if without_vdso:
         # The guest's script does what that is about, and no more.
-        lines += boot(kernel, initramfs, {}, "vdso=0")
+        lines += boot(machine, kernel, initramfs, {}, "vdso=0")
     return lines
 
 
@@ -208,27 +198,23 @@ def compare_with_docs(series, lines):
                 yield f"FAIL docs/backings.md: {filesystem}, {state}, on {series}: {answer}; documented: {told}"
 
 
-def main():
-    build = pathlib.Path(sys.argv[1]).resolve()
-    if not shutil.which("qemu-system-x86_64") or not shutil.which("cpio"):
-        print("passed over: other kernels: qemu-system-x86 and cpio are needed")
-        return 77
-    fetched = packages.Packages(build / "programs" / "kernels")
+def run(machine, build, fetched, wanted):
+    """Try the kernels of the series WANTED; the number of cases that passed and failed, or None if no kernel can be had."""
     kernels = {}
-    for series, kernel in fetched.kernels(sys.argv[2:] or packages.SERIES):
+    for series, kernel in fetched.kernels(wanted):
         if kernel:
             kernels[series] = kernel
         else:
             print(f"passed over: the kernel {series} cannot be had")
     if not kernels:
-        print("passed over: other kernels: none could be had")
-        return 77
+        return None
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(at_once()) as pool:
         folder = pathlib.Path(folder)
-        common = make_initramfs(build, folder, fetched)
+        common = make_initramfs(machine, build, folder, fetched)
         disks = make_disks(folder / "initramfs", folder)
-        jobs = {series: pool.submit(try_kernel, kernel, common, disks, folder, kernel == list(kernels.values())[-1])
+        jobs = {series: pool.submit(try_kernel, machine, kernel, common, disks, folder,
+                                    machine is AMD64 and kernel == list(kernels.values())[-1])
                 for series, kernel in kernels.items()}
         for series, job in jobs.items():
             lines = [line for line in job.result() if line.startswith(("ok ", "FAIL ", "note ", "cell "))]
@@ -237,8 +223,21 @@ def main():
             print(f"== {series}: {kernels[series].name}\n" + "\n".join(lines), flush=True)
             passed += sum(line.startswith("ok ") for line in lines)
             failed += sum(line.startswith("FAIL ") for line in lines)
-    print(f"kernels: {passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return passed, failed
+
+
+def main():
+    build = pathlib.Path(sys.argv[1]).resolve()
+    if not shutil.which(AMD64.qemu[0]) or not shutil.which("cpio"):
+        print("passed over: other kernels: qemu-system-x86 and cpio are needed")
+        return 77
+    fetched = packages.Packages(build / "programs" / "kernels")
+    counts = run(AMD64, build, fetched, sys.argv[2:] or packages.SERIES)
+    if not counts:
+        print("passed over: other kernels: none could be had")
+        return 77
+    print("kernels: {} passed, {} failed".format(*counts))
+    return 1 if counts[1] else 0
 
 
 if __name__ == "__main__":

@@ -12,10 +12,9 @@ ASSEMBLY = """
 	.text
 	.balign {page}
 	.globl bigtext_walk
-	.type bigtext_walk, @function
+	.type bigtext_walk, %function
 bigtext_walk:
-	mov %rdi, %rax
-	jmp 1f
+{begin}
 	.size bigtext_walk, .-bigtext_walk
 	.balign {page}, 0xcc
 1:
@@ -26,33 +25,52 @@ bigtext_walk:
 	.balign 8
 bigtext_pages:
 	.quad {pages}
-	.section .note.GNU-stack,"",@progbits
+	.section .note.GNU-stack,"",%progbits
 """
 
 FUNCTION = """
 	.globl work_{number}
-	.type work_{number}, @function
+	.type work_{number}, %function
 work_{number}:
 	.set first, {first}
 	.rept {count}
-	add $((first * 2654435761) & 0x7fffffff), %rax
-	rol $1, %rax
+{step}
 	.set first, first + 1
-	jmp 1f
+{jump}
 	.balign {page}, 0xcc
 1:
 	.endr
 	.size work_{number}, .-work_{number}
 """
 
+# By processor: how the walk begins, what a page does with its number, and how it goes on.
+CODE = {
+    "x86_64": {
+        "begin": "	mov %rdi, %rax\n	jmp 1f",
+        "step": "	add $((first * 2654435761) & 0x7fffffff), %rax\n	rol $1, %rax",
+        "jump": "	jmp 1f"},
+    "aarch64": {
+        "begin": "	b 1f",
+        "step": "	movz x1, #(((first * 2654435761) & 0x7fffffff) & 0xffff)\n"
+                "	movk x1, #(((first * 2654435761) & 0x7fffffff) >> 16), lsl #16\n"
+                "	add x0, x0, x1\n	ror x0, x0, #63",
+        "jump": "	b 1f"}}
 
-def assembly(mib):
+
+def processor(compiler):
+    """Which of CODE's COMPILER is for."""
+    told = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
+    return told.partition("-")[0]
+
+
+def assembly(mib, compiler="cc"):
+    code = CODE[processor(compiler)]
     pages = mib * 1024 * 1024 // PAGE
     functions = []
     for number, first in enumerate(range(0, pages, PAGES_A_FUNCTION)):
         count = min(PAGES_A_FUNCTION, pages - first)
-        functions.append(FUNCTION.format(number=number, first=first, count=count, page=PAGE))
-    return ASSEMBLY.format(page=PAGE, pages=pages, functions="".join(functions))
+        functions.append(FUNCTION.format(number=number, first=first, count=count, page=PAGE, **code))
+    return ASSEMBLY.format(page=PAGE, pages=pages, functions="".join(functions), **code)
 
 
 def build(mib, output, command=("cc",)):
@@ -61,7 +79,7 @@ def build(mib, output, command=("cc",)):
     with tempfile.TemporaryDirectory() as folder:
         source = os.path.join(folder, "text.s")
         with open(source, "w", encoding="ascii") as file:
-            file.write(assembly(mib))
+            file.write(assembly(mib, command[0]))
         partial = f"{output}.{os.getpid()}"
         subprocess.run([*command, "-O2", "-o", partial, main, source], check=True)
         os.rename(partial, output)

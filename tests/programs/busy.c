@@ -325,6 +325,7 @@ static int forks(void)
 		pause();
 }
 
+#ifdef __x86_64__
 /* One addition by a restartable sequence of some 100 us. Returns whether it was done, not aborted. */
 static int add_in_sequence(struct rseq *area, uint64_t *number)
 {
@@ -383,6 +384,7 @@ static int add(void)
 		printf("wrong: %ld of %lu additions are lost\n", (long)(counts[0] + counts[1] - added), added);
 	return 0;
 }
+#endif
 
 static volatile char selector;
 
@@ -450,8 +452,10 @@ int main(int argc, char **argv)
 		return work();
 	if (argc > 1 && strcmp(argv[1], "forks") == 0)
 		return forks();
+#ifdef __x86_64__
 	if (argc > 1 && strcmp(argv[1], "add") == 0)
 		return add();
+#endif
 	if (argc > 1 && strcmp(argv[1], "dispatch") == 0)
 		return dispatch();
 	if (argc > 1 && strcmp(argv[1], "start") == 0)

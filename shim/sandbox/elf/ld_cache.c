@@ -118,7 +118,7 @@ static int level_of(const struct ld_cache *cache, const struct new_entry *entry,
 	if (entry->hwcap >> 32 != LEVEL_ENTRY || index >= cache->levels_count ||
 	    !take(cache, cache->levels_off + (uint64_t)index * sizeof name_off, &name_off, sizeof name_off))
 		return -1;
-	for (unsigned i = level; i < LOADER_LEVELS; i++) {
+	for (unsigned i = level; names[i]; i++) {
 		if (strcmp(string_at(cache, name_off), names[i]) == 0)
 			return (int)i;
 	}

@@ -213,7 +213,7 @@ static int try_folder(void *context, const char *folder)
 		return 0;
 	snprintf(path, sizeof path, "%s/glibc-hwcaps", folder);
 	bool has_levels = !search->is_musl && has_folder(search, path);
-	for (unsigned i = search->level; has_levels && i < LOADER_LEVELS; i++) {
+	for (unsigned i = search->level; has_levels && levels[i]; i++) {
 		snprintf(path, sizeof path, "%s/glibc-hwcaps/%s", folder, levels[i]);
 		if (!has_folder(search, path))
 			continue;
