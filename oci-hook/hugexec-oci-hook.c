@@ -47,10 +47,12 @@
 #include "config.h"
 #include "host/host.h"
 #include "oci_state.h"
+#include "policy/container_facts.h"
 #include "policy/policy.h"
 #include "ptrace/seize_threads.h"
 #include "report/container_state.h"
 #include "report/deliver.h"
+#include "told_container.h"
 #include "tracer/trace_loop.h"
 
 #define STATE_MS  2000 /* for the state to be there, all of it */
@@ -66,6 +68,9 @@ static const char help[] = "Usage: hugexec-oci-hook [OPTIONS] [STAGE] < STATE\n"
                            "\n"
                            "  --policy=FILE    read this policy instead of the host's\n"
                            "  --report=FILE    append a JSON line about what was done\n"
+                           "  --namespace=NAME, --pod=NAME, --container=NAME, --image=NAME,\n"
+                           "  --annotation=NAME=VALUE, --label=NAME=VALUE\n"
+                           "                   what hugexec-nri(8) knows of the container\n"
                            "  -h, --help       this text\n"
                            "  -V, --version    the version\n"
                            "\n"
@@ -82,6 +87,8 @@ static struct {
 	struct report_target report;
 	struct oci_state state;
 	struct bundle_answer *config; /* what is told of config.json, whose annotations the state borrows */
+	struct told_container told;   /* by the plugin that has added the hook */
+	struct container_facts facts;
 	struct policy *policy;
 	enum on_error on_error;
 	struct trace_job job;
@@ -133,7 +140,7 @@ static int give_up(const struct error *reason)
  */
 static int read_bundle(struct oci_state *state, struct error *err)
 {
-	if (!(policy_needs(container.policy) & FACT_ANNOTATION))
+	if (!(policy_needs(container.policy) & FACT_CONTAINER))
 		return 0;
 	cleanup_free char *text = NULL;
 	cleanup_free struct annotation *annotations = NULL;
@@ -220,7 +227,7 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	    .report = &container.report,
 	    .follows = true,
 	    .door = &doors[DOOR_HOOK],
-	    .container = {container.state.id, container.state.annotations, container.state.annotation_count},
+	    .container = {container.state.id, &container.facts},
 	};
 	follow(job, seized.threads, seized.count);
 }
@@ -305,12 +312,16 @@ static int run_hook(void)
 	if (!policy_may_remap(container.policy, VIA_HOOK))
 		return EXIT_SUCCESS;
 	bool has_annotations = state->annotation_count > 0;
-	if (read_bundle(state, &bundle) < 0 && !has_annotations) {
-		error_set(&err, bundle.code, "a rule asks for annotations, which the state does not have: %s",
-		          bundle.detail);
-		return give_up(&err);
+	container.facts = container.told.facts;
+	if (!container.told.is_told) {
+		if (read_bundle(state, &bundle) < 0 && !has_annotations) {
+			error_set(&err, bundle.code, "a rule asks for annotations, which the state does not have: %s",
+			          bundle.detail);
+			return give_up(&err);
+		}
+		container.facts = container_facts_of(state->annotations, state->annotation_count);
 	}
-	if (!policy_may_remap_container(container.policy, state->annotations, state->annotation_count))
+	if (!policy_may_remap_container(container.policy, &container.facts))
 		return EXIT_SUCCESS;
 	return start_tracer(&err) < 0 ? give_up(&err) : EXIT_SUCCESS;
 }
@@ -327,6 +338,7 @@ int main(int argc, char **argv)
 	                                        {"report", required_argument, NULL, 'r'},
 	                                        {"help", no_argument, NULL, 'h'},
 	                                        {"version", no_argument, NULL, 'V'},
+	                                        TOLD_OPTIONS,
 	                                        {0}};
 	container.report.verbosity = VERBOSITY_QUIET;
 	opterr = 0; /* getopt(3) would write with what stdio does at a pipe without reader */
@@ -336,7 +348,9 @@ int main(int argc, char **argv)
 		case 'r': container.report.path = optarg; break;
 		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILS;
 		case 'V': return puts("hugexec-oci-hook " HUGEXEC_VERSION) >= 0 ? EXIT_SUCCESS : EXIT_FAILS;
-		default: return wrong_usage("no such option, or one without its value");
+		default:
+			if (!told_container_add(&container.told, option, optarg))
+				return wrong_usage("no such option, or one without its value");
 		}
 	}
 	if (argc - optind > 1)

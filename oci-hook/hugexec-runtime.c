@@ -25,12 +25,11 @@
 #include "base/say.h"
 #include "base/utf8.h"
 #include "config.h"
+#include "hook_path.h"
 #include "inject.h"
 #include "policy/policy.h"
 #include "real_runtime.h"
 #include "runtime_call.h"
-
-#define HOOK "hugexec-oci-hook"
 
 enum { EXIT_CANNOT_EXECUTE = 126, EXIT_NOT_FOUND = 127 };
 
@@ -61,21 +60,6 @@ static void tell(const struct runtime_call *call, const char *level, const struc
 	json_object_object_add(json, "time", json_object_new_string(when));
 	say_line(fd, "%s\n", json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));
 	json_object_put(json);
-}
-
-/* The hook beside this program, as on a node where all of hugexec is in a folder of its own; else the installed one. */
-static const char *hook_path(char *buf, size_t buf_bytes)
-{
-	ssize_t got = readlink("/proc/self/exe", buf, buf_bytes - sizeof HOOK);
-	buf[got > 0 ? got : 0] = '\0';
-	char *slash = strrchr(buf, '/');
-	if (slash) {
-		strcpy(slash + 1, HOOK);
-		if (access(buf, X_OK) == 0)
-			return buf;
-	}
-	snprintf(buf, buf_bytes, "%s", HUGEXEC_LIBEXECDIR "/" HOOK);
-	return buf;
 }
 
 static int add_hook(const struct runtime_call *call, struct error *err)

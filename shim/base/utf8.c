@@ -33,6 +33,14 @@ static size_t sequence_at(const char *text, uint32_t *code)
 	return len;
 }
 
+bool text_is_utf8(const char *text)
+{
+	uint32_t code;
+	for (size_t length = 1; *text && length; text += length)
+		length = sequence_at(text, &code);
+	return *text == '\0';
+}
+
 char *text_to_utf8(const char *text)
 {
 	static const char replacement[] = "\xef\xbf\xbd";

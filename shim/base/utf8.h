@@ -4,7 +4,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* Whether TEXT is valid UTF-8. */
+bool text_is_utf8(const char *text);
 
 /*
  * TEXT as valid UTF-8, in a fresh string (free() it): every byte that belongs to no valid sequence becomes U+FFFD.

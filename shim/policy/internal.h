@@ -45,8 +45,9 @@ struct match {
 	const char **user;     /* names, or uids in decimal */
 	const char **unit;
 	const char **cgroup;
-	struct annotation_match *annotations;
-	size_t annotation_count;
+	const char **pod_namespace, **pod, **container, **image;
+	struct annotation_match *annotations, *labels;
+	size_t annotation_count, label_count;
 	unsigned via; /* enum via bits */
 	bool has_share;
 	unsigned share; /* percent of all hosts */
@@ -71,6 +72,9 @@ struct policy {
 	size_t root_count;
 	struct chunk *chunks;
 };
+
+/* Whether MATCH asks for what only a container has. */
+bool match_asks_container(const struct match *match);
 
 /* Zeroed memory that lives as long as the policy; NULL if there is none. */
 void *policy_alloc(struct policy *policy, size_t bytes);

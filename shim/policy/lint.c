@@ -63,17 +63,27 @@ static bool all_within(const char *const *globs, const char *const *wider, bool 
 	return globs != NULL;
 }
 
-static bool annotations_within(const struct match *match, const struct match *wider)
+static bool named_within(const struct annotation_match *list, size_t count, const struct annotation_match *wider,
+                         size_t wider_count)
 {
-	for (size_t i = 0; i < wider->annotation_count; i++) {
+	for (size_t i = 0; i < wider_count; i++) {
 		bool found = false;
-		for (size_t j = 0; j < match->annotation_count && !found; j++)
-			found = strcmp(match->annotations[j].name, wider->annotations[i].name) == 0 &&
-			        all_within(match->annotations[j].globs, wider->annotations[i].globs, false);
+		for (size_t j = 0; j < count && !found; j++)
+			found = strcmp(list[j].name, wider[i].name) == 0 &&
+			        all_within(list[j].globs, wider[i].globs, false);
 		if (!found)
 			return false;
 	}
 	return true;
+}
+
+static bool containers_within(const struct match *match, const struct match *wider)
+{
+	return all_within(match->pod_namespace, wider->pod_namespace, false) &&
+	       all_within(match->pod, wider->pod, false) && all_within(match->container, wider->container, false) &&
+	       all_within(match->image, wider->image, false) &&
+	       named_within(match->annotations, match->annotation_count, wider->annotations, wider->annotation_count) &&
+	       named_within(match->labels, match->label_count, wider->labels, wider->label_count);
 }
 
 /* Whether a rule with WIDER, which is asked before, leaves nothing to one with MATCH. */
@@ -83,7 +93,7 @@ static bool covers(const struct match *wider, const struct match *match)
 		return false;
 	return all_within(match->exe, wider->exe, true) && all_within(match->build_id, wider->build_id, false) &&
 	       all_within(match->user, wider->user, false) && all_within(match->unit, wider->unit, false) &&
-	       all_within(match->cgroup, wider->cgroup, true) && annotations_within(match, wider);
+	       all_within(match->cgroup, wider->cgroup, true) && containers_within(match, wider);
 }
 
 static void look_for_cover(const struct linting *linting)
@@ -136,8 +146,9 @@ static void look_at_match(const struct linting *linting, const struct match *mat
 		if ((*user)[strspn(*user, "0123456789")] && !linting->sink->user_exists(*user))
 			remark(linting, "this host has no user \"%.200s\"", *user);
 	}
-	if (match->annotation_count && match->via && !(match->via & VIA_HOOK))
-		remark(linting, "never matches: only containers have annotations, and \"via\" leaves \"hook\" out");
+	if (match_asks_container(match) && match->via && !(match->via & VIA_HOOK))
+		remark(linting,
+		       "never matches: it asks for what only containers have, and \"via\" leaves \"hook\" out");
 }
 
 static bool uses(const struct settings *settings, enum backing backing)

@@ -63,17 +63,39 @@ static enum held any_user(const char **users, const struct match_input *facts, c
 	return *unknown ? HELD_UNKNOWN : HELD_NO;
 }
 
-static bool annotations_hold(const struct match *match, const struct match_input *facts)
+static bool all_named_hold(const struct annotation_match *wanted, size_t wanted_count, const struct annotation *given,
+                           size_t given_count)
 {
-	for (size_t i = 0; i < match->annotation_count; i++) {
+	for (size_t i = 0; i < wanted_count; i++) {
 		bool held = false;
-		for (size_t j = 0; j < facts->annotation_count && !held; j++)
-			held = strcmp(match->annotations[i].name, facts->annotations[j].name) == 0 &&
-			       any_glob(match->annotations[i].globs, facts->annotations[j].value);
+		for (size_t j = 0; j < given_count && !held; j++)
+			held = strcmp(wanted[i].name, given[j].name) == 0 && any_glob(wanted[i].globs, given[j].value);
 		if (!held)
 			return false;
 	}
 	return true;
+}
+
+/* FACTS may be NULL: it is no container. */
+static bool container_holds(const struct match *match, const struct container_facts *facts)
+{
+	static const struct container_facts none;
+	if (!facts)
+		facts = &none;
+	if ((match->pod_namespace && !any_glob(match->pod_namespace, facts->pod_namespace)) ||
+	    (match->pod && !any_glob(match->pod, facts->pod)) ||
+	    (match->container && !any_glob(match->container, facts->container)) ||
+	    (match->image && !any_glob(match->image, facts->image)))
+		return false;
+	return all_named_hold(match->annotations, match->annotation_count, facts->annotations,
+	                      facts->annotation_count) &&
+	       all_named_hold(match->labels, match->label_count, facts->labels, facts->label_count);
+}
+
+bool match_asks_container(const struct match *match)
+{
+	return match->pod_namespace || match->pod || match->container || match->image || match->annotation_count ||
+	       match->label_count;
 }
 
 /*
@@ -109,7 +131,7 @@ static enum held rule_holds(const struct rule *rule, const struct match_input *f
 		return HELD_NO;
 	if (match->cgroup && !any_path_glob(match->cgroup, facts->cgroup))
 		return HELD_NO;
-	if (!annotations_hold(match, facts) || (match->has_share && !is_of_share(rule, facts->machine_id)))
+	if (!container_holds(match, facts->container) || (match->has_share && !is_of_share(rule, facts->machine_id)))
 		return HELD_NO;
 	if (match->build_id && facts->build_id && !any_prefix(match->build_id, facts->build_id))
 		return HELD_NO;
@@ -150,7 +172,7 @@ unsigned policy_needs(const struct policy *policy)
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct match *match = &policy->rules[i].match;
 		needs |= (match->build_id ? FACT_BUILD_ID : 0U) | (match->unit ? FACT_UNIT : 0U) |
-		         (match->cgroup ? FACT_CGROUP : 0U) | (match->annotation_count ? FACT_ANNOTATION : 0U) |
+		         (match->cgroup ? FACT_CGROUP : 0U) | (match_asks_container(match) ? FACT_CONTAINER : 0U) |
 		         (match->user ? FACT_USER : 0U) | (match->exe ? FACT_CALLED : 0U) |
 		         (match->has_share ? FACT_MACHINE_ID : 0U);
 	}
@@ -158,21 +180,21 @@ unsigned policy_needs(const struct policy *policy)
 }
 
 /*
- * Whether POLICY may remap something of which only FACTS' via and annotations are known. ANY_ANNOTATIONS: not even
- * those, so a rule that asks for some is neither out of reach nor sure to hold.
+ * Whether POLICY may remap something of which only FACTS' via and container are known. ANY_CONTAINER: not even that, so
+ * a rule that asks for one is neither out of reach nor sure to hold.
  */
-static bool may_remap(const struct policy *policy, const struct match_input *facts, bool any_annotations)
+static bool may_remap(const struct policy *policy, const struct match_input *facts, bool any_container)
 {
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
 		const struct match *match = &rule->match;
 		if (match->via && !(match->via & (unsigned)facts->via))
 			continue;
-		if (!any_annotations && !annotations_hold(match, facts))
+		if (!any_container && !container_holds(match, facts->container))
 			continue;
 		if (rule->action == ACTION_REMAP || rule->action == ACTION_OBSERVE)
 			return true;
-		bool is_sure = (!any_annotations || match->annotation_count == 0) && !match->has_share;
+		bool is_sure = (!any_container || !match_asks_container(match)) && !match->has_share;
 		if (is_sure && !match->exe && !match->build_id && !match->user && !match->unit && !match->cgroup)
 			return false; /* it always holds, and no later rule is asked */
 	}
@@ -184,10 +206,38 @@ bool policy_may_remap(const struct policy *policy, enum via via)
 	return may_remap(policy, &(struct match_input){.via = via}, via == VIA_HOOK);
 }
 
-bool policy_may_remap_container(const struct policy *policy, const struct annotation *annotations, size_t count)
+bool policy_may_remap_container(const struct policy *policy, const struct container_facts *facts)
 {
-	struct match_input facts = {.via = VIA_HOOK, .annotations = annotations, .annotation_count = count};
-	return may_remap(policy, &facts, false);
+	return may_remap(policy, &(struct match_input){.via = VIA_HOOK, .container = facts}, false);
+}
+
+static bool names(const struct annotation_match *list, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(list[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool policy_asks_annotation(const struct policy *policy, const char *name)
+{
+	for (size_t i = 0; i < policy->rule_count; i++) {
+		const struct match *match = &policy->rules[i].match;
+		if (names(match->annotations, match->annotation_count, name))
+			return true;
+	}
+	return false;
+}
+
+bool policy_asks_label(const struct policy *policy, const char *name)
+{
+	for (size_t i = 0; i < policy->rule_count; i++) {
+		const struct match *match = &policy->rules[i].match;
+		if (names(match->labels, match->label_count, name))
+			return true;
+	}
+	return false;
 }
 
 void policy_rule_label(const struct decision *decision, char *out, size_t out_bytes)

@@ -68,23 +68,24 @@ static int parse_user(const struct parser *parser, const struct json_place *plac
 	return 0;
 }
 
-static int parse_annotations(const struct parser *parser, const struct json_place *place, json_object *value,
-                             struct match *match)
+/* WHAT: "annotations", "labels". */
+static int parse_named(const struct parser *parser, const struct json_place *place, json_object *value,
+                       const char *what, struct annotation_match **list, size_t *list_count)
 {
 	if (!json_object_is_type(value, json_type_object) || json_object_object_length(value) == 0)
-		return complain(parser, place, JSON_AT_VALUE, "expected annotations: { \"NAME\": \"PATTERN\", ... }");
+		return complain(parser, place, JSON_AT_VALUE, "expected %s: { \"NAME\": \"PATTERN\", ... }", what);
 	size_t count = (size_t)json_object_object_length(value);
-	match->annotations = policy_alloc(parser->policy, count * sizeof match->annotations[0]);
-	if (!match->annotations)
+	*list = policy_alloc(parser->policy, count * sizeof **list);
+	if (!*list)
 		return complain_memory(parser);
 	json_object_object_foreach(value, name, patterns)
 	{
 		struct json_place at = {place, name, 0};
-		struct annotation_match *annotation = &match->annotations[match->annotation_count];
-		annotation->name = name;
-		if (parse_entries(parser, &at, patterns, parse_text_glob, &annotation->globs) < 0)
+		struct annotation_match *added = &(*list)[*list_count];
+		added->name = name;
+		if (parse_entries(parser, &at, patterns, parse_text_glob, &added->globs) < 0)
 			return -1;
-		match->annotation_count++;
+		(*list_count)++;
 	}
 	return 0;
 }
@@ -123,34 +124,49 @@ static int parse_share(const struct parser *parser, const struct json_place *pla
 	return 0;
 }
 
+/* A key whose value is one entry or a list. Returns as parse_match(), or 1 for a key of another kind. */
+static int parse_list(const struct parser *parser, const struct json_place *place, json_object *value,
+                      struct match *match)
+{
+	const struct {
+		const char *key;
+		entry_parser *parse_entry;
+		const char ***out;
+	} lists[] = {
+	    {"exe", parse_path_glob, &match->exe},       {"build_id", parse_build_id, &match->build_id},
+	    {"user", parse_user, &match->user},          {"unit", parse_text_glob, &match->unit},
+	    {"cgroup", parse_path_glob, &match->cgroup}, {"namespace", parse_text_glob, &match->pod_namespace},
+	    {"pod", parse_text_glob, &match->pod},       {"container", parse_text_glob, &match->container},
+	    {"image", parse_text_glob, &match->image},
+	};
+	for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+		if (strcmp(place->key, lists[i].key) == 0)
+			return parse_entries(parser, place, value, lists[i].parse_entry, lists[i].out);
+	}
+	return 1;
+}
+
 int parse_match(const struct parser *parser, const struct json_place *place, json_object *value, struct match *match)
 {
-	static const char *const keys[] = {"exe",        "build_id", "user",  "unit", "cgroup",
-	                                   "annotation", "via",      "share", NULL};
+	static const char *const keys[] = {"exe",       "build_id", "user",       "unit",  "cgroup", "namespace", "pod",
+	                                   "container", "image",    "annotation", "label", "via",    "share",     NULL};
 	if (!json_object_is_type(value, json_type_object))
 		return complain(parser, place, JSON_AT_VALUE, "expected an object; {} matches every program");
 	bool is_wrong = false;
 	json_object_object_foreach(value, key, wanted)
 	{
 		struct json_place at = {place, key, 0};
-		int result;
-		if (strcmp(key, "exe") == 0)
-			result = parse_entries(parser, &at, wanted, parse_path_glob, &match->exe);
-		else if (strcmp(key, "build_id") == 0)
-			result = parse_entries(parser, &at, wanted, parse_build_id, &match->build_id);
-		else if (strcmp(key, "user") == 0)
-			result = parse_entries(parser, &at, wanted, parse_user, &match->user);
-		else if (strcmp(key, "unit") == 0)
-			result = parse_entries(parser, &at, wanted, parse_text_glob, &match->unit);
-		else if (strcmp(key, "cgroup") == 0)
-			result = parse_entries(parser, &at, wanted, parse_path_glob, &match->cgroup);
-		else if (strcmp(key, "annotation") == 0)
-			result = parse_annotations(parser, &at, wanted, match);
-		else if (strcmp(key, "via") == 0)
+		int result = parse_list(parser, &at, wanted, match);
+		if (result > 0 && strcmp(key, "annotation") == 0)
+			result = parse_named(parser, &at, wanted, "annotations", &match->annotations,
+			                     &match->annotation_count);
+		else if (result > 0 && strcmp(key, "label") == 0)
+			result = parse_named(parser, &at, wanted, "labels", &match->labels, &match->label_count);
+		else if (result > 0 && strcmp(key, "via") == 0)
 			result = parse_via(parser, &at, wanted, &match->via);
-		else if (strcmp(key, "share") == 0)
+		else if (result > 0 && strcmp(key, "share") == 0)
 			result = parse_share(parser, &at, wanted, match);
-		else
+		else if (result > 0)
 			result = complain_unknown_key(parser, &at, keys);
 		is_wrong |= result < 0;
 		if (is_wrong && !parser_goes_on(parser))

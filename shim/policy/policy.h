@@ -59,6 +59,17 @@ struct settings {
 	enum on_error on_error;
 };
 
+/* What an engine says of a container. Strings are borrowed; NULL means not known. */
+struct container_facts {
+	const char *pod_namespace, *pod; /* its pod's, in Kubernetes */
+	const char *container;           /* its name in the pod */
+	const char *image;
+	const struct annotation {
+		const char *name, *value;
+	} * annotations, *labels; /* the labels are the pod's */
+	size_t annotation_count, label_count;
+};
+
 /* What is known of the program that is about to run. Strings are borrowed; NULL means not known (or not asked for). */
 struct match_input {
 	enum via via;
@@ -75,17 +86,14 @@ struct match_input {
 	const char *unit;   /* systemd unit, "mariadb.service" */
 	const char *cgroup; /* "/system.slice/mariadb.service" */
 	const char *machine_id;
-	const struct annotation {
-		const char *name, *value;
-	} * annotations;
-	size_t annotation_count;
+	const struct container_facts *container; /* NULL: it is in none that we know of */
 };
 
 enum fact_bit {
 	FACT_BUILD_ID = 1,
 	FACT_UNIT = 2,
 	FACT_CGROUP = 4,
-	FACT_ANNOTATION = 8,
+	FACT_CONTAINER = 8,
 	FACT_USER = 16,
 	FACT_CALLED = 32,
 	FACT_MACHINE_ID = 64,
@@ -166,8 +174,12 @@ unsigned policy_needs(const struct policy *policy);
 /* Whether any program at all that comes through VIA could be remapped. False: nothing to do, ever. */
 bool policy_may_remap(const struct policy *policy, enum via via);
 
-/* The same for a container with these ANNOTATIONS, of which nothing else is known yet. */
-bool policy_may_remap_container(const struct policy *policy, const struct annotation *annotations, size_t count);
+/* The same for a container of which FACTS is known, and nothing of its programs. */
+bool policy_may_remap_container(const struct policy *policy, const struct container_facts *facts);
+
+/* Whether a rule looks at the annotation (the label) NAME. */
+bool policy_asks_annotation(const struct policy *policy, const char *name);
+bool policy_asks_label(const struct policy *policy, const char *name);
 
 /* Decide about one program: the first rule whose every key holds, else "default". Never fails. */
 void policy_decide(const struct policy *policy, const struct match_input *facts, struct decision *out);

@@ -25,27 +25,9 @@
 #define RECORDS_MAX     65536
 #define SHORT_ID_LENGTH 12
 
-/* The names that engines put into a container's annotations: containerd's CRI, then the kubelet's own (CRI-O). */
-static const struct source {
-	size_t offset; /* in struct record */
-	const char *annotations[2];
-} sources[] = {
-    {offsetof(struct record, pod_namespace), {"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"}},
-    {offsetof(struct record, pod), {"io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"}},
-    {offsetof(struct record, name), {"io.kubernetes.cri.container-name", "io.kubernetes.container.name"}},
-    {offsetof(struct record, image), {"io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"}},
-};
-
-static void copy_names(struct record *record, const struct annotation *annotations, size_t count)
+static void copy_name(char name[RECORD_NAME_BYTES], const char *fact)
 {
-	for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
-		char *name = (char *)record + sources[i].offset;
-		for (size_t j = 0; j < count && !*name; j++) {
-			if (strcmp(annotations[j].name, sources[i].annotations[0]) == 0 ||
-			    strcmp(annotations[j].name, sources[i].annotations[1]) == 0)
-				snprintf(name, RECORD_NAME_BYTES, "%s", annotations[j].value);
-		}
-	}
+	snprintf(name, RECORD_NAME_BYTES, "%s", fact ? fact : "");
 }
 
 /* When PID started. Returns 0, or -1 with errno if it has ended (ESRCH), if only its parent has to hear of it. */
@@ -188,8 +170,8 @@ static void visit_records(int directory_fd, void (*visit)(void *context, int dir
 	}
 }
 
-int record_write(const char *directory, const char *id, pid_t init_pid, const struct annotation *annotations,
-                 size_t annotation_count, struct error *err)
+int record_write(const char *directory, const char *id, pid_t init_pid, const struct container_facts *facts,
+                 struct error *err)
 {
 	struct record record = {.init_pid = init_pid};
 	char name[NAME_MAX + 1], pid[16];
@@ -204,7 +186,10 @@ int record_write(const char *directory, const char *id, pid_t init_pid, const st
 	record.mount_ns = mount_ns_of(pid);
 	if (record.mount_ns == mount_ns_of("self"))
 		record.mount_ns = 0;
-	copy_names(&record, annotations, annotation_count);
+	copy_name(record.pod_namespace, facts->pod_namespace);
+	copy_name(record.pod, facts->pod);
+	copy_name(record.name, facts->container);
+	copy_name(record.image, facts->image);
 	format_file_name(&record, name, sizeof name);
 
 	cleanup_close int fd = open_directory(directory);

@@ -8,7 +8,7 @@
  * record is stale can be told from its name, removing it can't hit a newer one, and nobody needs a lock. So everybody
  * who comes by removes stale records: the next container, the poststop hook, the status.
  *
- * Names come from the container's annotations: they are any text, and only shown.
+ * Names are what an engine or annotations say: any text, and only shown.
  */
 #pragma once
 
@@ -28,7 +28,7 @@ struct record {
 	pid_t init_pid;
 	uint64_t init_start; /* clock ticks after boot */
 	uint64_t mount_ns;   /* inode of the container's mount namespace; 0: it is not its own */
-	/* "" if the annotations do not tell */
+	/* "" if it is not known */
 	char pod_namespace[RECORD_NAME_BYTES], pod[RECORD_NAME_BYTES], name[RECORD_NAME_BYTES],
 	    image[RECORD_NAME_BYTES];
 };
@@ -42,8 +42,8 @@ struct records {
  * Leave a record in DIRECTORY, which is made if it is missing, that INIT_PID is the init of container ID; remove
  * stale ones. Idempotent. Returns 0, or -1 with ERR word "record" and nothing left behind.
  */
-int record_write(const char *directory, const char *id, pid_t init_pid, const struct annotation *annotations,
-                 size_t annotation_count, struct error *err);
+int record_write(const char *directory, const char *id, pid_t init_pid, const struct container_facts *facts,
+                 struct error *err);
 
 /* Remove the records of containers whose init has ended (a zombie has). If there is no DIRECTORY, nothing. */
 void record_sweep(const char *directory);

@@ -29,10 +29,8 @@ static int decide(const struct following *following, const struct tracee *tracee
                   struct gathered_input *store, struct decision *decision, struct error *err)
 {
 	const struct trace_job *job = following->job;
-	const struct match_input given = {.via = job->door->via,
-	                                  .called = names->called,
-	                                  .annotations = job->container.annotations,
-	                                  .annotation_count = job->container.annotation_count};
+	const struct match_input given = {
+	    .via = job->door->via, .called = names->called, .container = job->container.facts};
 	if (match_input_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
 	settings_override(&decision->settings, &job->overrides, NULL);
@@ -60,8 +58,7 @@ static void tell(const struct following *following, const struct report *report,
 	int left_ms = tracee_time_left_ms(tracee, DELIVER_MS);
 	deliver_report(job->report, report, tracee->pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
 	if (job->container.id && report->outcome == OUTCOME_REMAPPED)
-		record_write(RECORD_DIRECTORY, job->container.id, following->root_pid, job->container.annotations,
-		             job->container.annotation_count, NULL);
+		record_write(RECORD_DIRECTORY, job->container.id, following->root_pid, job->container.facts, NULL);
 }
 
 /* Whether we are under a seccomp filter. Then the kernel is not asked for build IDs: the filter may kill for ioctl(2).

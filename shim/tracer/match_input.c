@@ -245,8 +245,7 @@ int match_input_decide(struct gathered_input *store, pid_t pid, const struct mat
 		return -1;
 	if (policy_needs(policy) & FACT_CALLED)
 		note_called(store, pid, given->called);
-	store->facts.annotations = given->annotations;
-	store->facts.annotation_count = given->annotation_count;
+	store->facts.container = given->container;
 	facts_ask_policy(policy, &store->facts, until_us, decision);
 	if (decision->action == ACTION_UNDECIDED) {
 		match_input_begin_build_id(store, pid, 0);

@@ -57,7 +57,7 @@ void wrapper_reason(enum follow follow, struct error *reason);
 
 /*
  * What POLICY says of PID: gather what it asks for, the build id only if the rest does not decide. VIA and
- * annotations are taken from GIVEN, and CALLED, a hint: it counts if it is a path of the very file that runs, and must
+ * container are taken from GIVEN, and CALLED, a hint: it counts if it is a path of the very file that runs, and must
  * last as long as STORE. UNTIL_US: when it must be over. Returns 0 with DECISION (its strings are the policy's, those
  * of STORE the caller's to free), or -1 with ERR word "no-proc" and nothing to free.
  */

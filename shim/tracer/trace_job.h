@@ -17,8 +17,7 @@
 /* The container that a target is in, if the door is the hook. */
 struct job_container {
 	const char *id; /* NULL: none. Else a record is left (report/container_state.h) when its program is remapped */
-	const struct annotation *annotations;
-	size_t annotation_count;
+	const struct container_facts *facts; /* NULL: none */
 };
 
 struct trace_job {

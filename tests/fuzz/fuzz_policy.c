@@ -3,6 +3,7 @@
  * The text of a policy file, from its first byte to decisions made with it.
  */
 #include "fuzzing.h"
+#include "policy/container_facts.h"
 #include "policy/policy.h"
 
 static void decide(const struct policy *policy, const struct match_input *facts)
@@ -43,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	free(text); /* what a policy holds is its own */
-	const struct annotation annotations[] = {{"io.hugexec.remap", "true"}};
+	const struct annotation annotations[] = {{"io.hugexec.remap", "true"}, {"io.kubernetes.pod.name", "web-0"}};
+	const struct container_facts container = container_facts_of(annotations, 2);
 	struct match_input facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
 	decide(policy, &facts);
 	const struct known_user users[] = {{"mysql", true, 1000}};
@@ -55,12 +57,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	                             .user_count = 1,
 	                             .unit = "x.service",
 	                             .cgroup = "/system.slice/x.service",
-	                             .annotations = annotations,
-	                             .annotation_count = 1};
+	                             .container = &container};
 	decide(policy, &facts);
 	policy_each_file_rule(policy, look_at_rule, policy);
 	policy_needs(policy);
 	policy_may_remap(policy, VIA_ATTACH);
+	policy_may_remap_container(policy, &container);
 	policy_free(policy);
 	return 0;
 }

@@ -166,7 +166,7 @@ MATCH_ALL = {"match": {}}
     ([{"match": {"exe": "/usr/bin"}}], "never matches: it is a folder"),
     ([{"match": {"exe": shutil.which("ldd") or "/usr/bin/ldd"}}], "never matches: it is a script"),
     ([{"match": {"unit": "mariadb"}}], 'never matches: write "mariadb.service"'),
-    ([{"match": {"annotation": {"a": "b"}, "via": ["shim", "attach"]}}], "only containers have annotations"),
+    ([{"match": {"annotation": {"a": "b"}, "via": ["shim", "attach"]}}], "it asks for what only containers have"),
     ([{"match": {}, "min_text": "4M", "max_text": "2M"}], "leaves every program alone"),
     ([{"match": {}, "backing": ["file", "thp"], "page_size": "1G"}], '"page_size" has no effect'),
     ([{"match": {}, "backing": ["thp"], "keep_free": 3}], '"keep_free" has no effect'),

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,17 @@ def find_containerd(programs):
         return unpacked
     installed = shutil.which("containerd")
     return pathlib.Path(installed).parent if installed else None
+
+
+def find_with_nri(programs):
+    """The same of one that has NRI on by default, which is 2.0 and newer: fetched by get_containerd.py, or installed."""
+    for folder in (pathlib.Path(programs) / "newer" / "containerd" / "usr" / "bin", find_containerd(programs)):
+        told = subprocess.run([folder / "containerd", "--version"], capture_output=True, text=True, timeout=60, check=False) \
+            if folder and (folder / "containerd").exists() else None
+        version = re.search(r"\b(\d+)\.\d+\.\d+", told.stdout) if told else None
+        if version and int(version[1]) >= 2:
+            return folder
+    return None
 
 
 class Containerd:
@@ -118,8 +130,8 @@ class Containerd:
         assert done.returncode == 0, done.stderr
         archive.unlink()
 
-    def run_sandbox(self, name, annotations=None, handler="hugexec"):
-        config = {"metadata": {"name": name, "uid": f"uid-{name}", "namespace": "shop"},
+    def run_sandbox(self, name, annotations=None, handler="hugexec", namespace="shop", labels=None):
+        config = {"metadata": {"name": name, "uid": f"uid-{name}", "namespace": namespace}, "labels": cri.entries(labels or {}),
                   "log_directory": str(self.logs), "annotations": cri.entries(annotations or {}),
                   "linux": {"cgroup_parent": self.cgroup,
                             "security_context": {"namespace_options": {"network": cri.NODE}}}}

@@ -156,7 +156,7 @@ def tracers():
     found = []
     for comm in pathlib.Path("/proc").glob("[0-9]*/comm"):
         try:
-            if comm.read_text() == "hugexec-tracer\n" and os.readlink(comm.parent / "exe").startswith(str(HOOK)):
+            if comm.read_bytes() == b"hugexec-tracer\n" and os.readlink(comm.parent / "exe").startswith(str(HOOK)):
                 found.append(int(comm.parent.name))
         except OSError:
             pass

@@ -22,7 +22,7 @@ MESSAGES = {
     "LinuxSandboxSecurityContext": [(1, "namespace_options", "NamespaceOption")],
     "LinuxPodSandboxConfig": [(1, "cgroup_parent", STRING), (2, "security_context", "LinuxSandboxSecurityContext")],
     "PodSandboxConfig": [(1, "metadata", "PodSandboxMetadata"), (2, "hostname", STRING), (3, "log_directory", STRING),
-                         (7, "annotations", ["Entry"]), (8, "linux", "LinuxPodSandboxConfig")],
+                         (6, "labels", ["Entry"]), (7, "annotations", ["Entry"]), (8, "linux", "LinuxPodSandboxConfig")],
     "RunPodSandboxRequest": [(1, "config", "PodSandboxConfig"), (2, "runtime_handler", STRING)],
     "PodSandboxId": [(1, "pod_sandbox_id", STRING)],
     "ContainerMetadata": [(1, "name", STRING)],

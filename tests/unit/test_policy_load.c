@@ -109,9 +109,11 @@ static void nothing_there_means_built_in(void **state)
 	assert_string_equal(decision.rule_file, "built-in policy");
 	assert_int_equal(decision.settings.min_text_bytes, 4 << 20);
 	const struct annotation asked = {"io.hugexec.remap", "true"}, refused = {"io.hugexec.remap", "false"};
-	assert_true(policy_may_remap_container(policy, &asked, 1));
-	assert_false(policy_may_remap_container(policy, &refused, 1));
-	assert_false(policy_may_remap_container(policy, NULL, 0));
+	const struct container_facts with = {.annotations = &asked, .annotation_count = 1}, none = {0};
+	const struct container_facts without = {.annotations = &refused, .annotation_count = 1};
+	assert_true(policy_may_remap_container(policy, &with));
+	assert_false(policy_may_remap_container(policy, &without));
+	assert_false(policy_may_remap_container(policy, &none));
 	policy_free(policy);
 }
 
@@ -394,12 +396,8 @@ static void rules_that_are_not_understood(void **state)
 	    {"7", true, true},
 	    {"{\"match\":{\"exe\":\"/z\",\"kind\":1}}", false, false},
 	};
-	struct match_input x = {.via = VIA_SHIM,
-	                        .exe = "/x",
-	                        .uid = 7,
-	                        .unit = "x.service",
-	                        .annotations = annotation,
-	                        .annotation_count = 1};
+	const struct container_facts container = {.annotations = annotation, .annotation_count = 1};
+	struct match_input x = {.via = VIA_SHIM, .exe = "/x", .uid = 7, .unit = "x.service", .container = &container};
 	struct match_input y = {.via = VIA_SHIM, .exe = "/y", .uid = 8};
 	char text[512], told[256];
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

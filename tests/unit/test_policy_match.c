@@ -153,23 +153,6 @@ static void a_name_that_was_not_looked_up(void **state)
 	assert_int_equal(match_says("{\"user\":[\"x\",0]}", &facts), ACTION_REMAP);
 }
 
-static void annotation(void **state)
-{
-	(void)state;
-	struct annotation given[] = {{"io.hugexec.remap", "true"}, {"team", "db/one"}};
-	struct match_input facts = {.via = VIA_HOOK, .annotations = given, .annotation_count = 2};
-	struct match_input none = {.via = VIA_HOOK};
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\"}}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"false\"}}", &facts), ACTION_SKIP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":[\"yes\",\"t*\"]}}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"db*\"}}", &facts),
-	                 ACTION_REMAP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"web\"}}", &facts),
-	                 ACTION_SKIP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"*\",\"x\":\"*\"}}", &facts), ACTION_SKIP);
-	assert_int_equal(match_says("{\"annotation\":{\"team\":\"*\"}}", &none), ACTION_SKIP);
-}
-
 static void via(void **state)
 {
 	(void)state;
@@ -283,7 +266,9 @@ static void needs(void **state)
 	    {"{\"build_id\":\"abcd\"}", FACT_BUILD_ID},
 	    {"{\"unit\":\"x\"}", FACT_UNIT},
 	    {"{\"cgroup\":\"/x\"}", FACT_CGROUP},
-	    {"{\"annotation\":{\"a\":\"b\"}}", FACT_ANNOTATION},
+	    {"{\"annotation\":{\"a\":\"b\"}}", FACT_CONTAINER},
+	    {"{\"namespace\":\"x\"}", FACT_CONTAINER},
+	    {"{\"label\":{\"a\":\"b\"}}", FACT_CONTAINER},
 	    {"{\"user\":1}", FACT_USER},
 	    {"{\"user\":1,\"unit\":\"x\"}", FACT_USER | FACT_UNIT},
 	};
@@ -332,40 +317,6 @@ static void may_remap(void **state)
 			if (policy_may_remap(policy, doors[j]) != ((cases[i].doors & doors[j]) != 0))
 				fail_msg("%s: wrong for %s", cases[i].text, via_name(doors[j]));
 		}
-		policy_free(policy);
-	}
-}
-
-/* What is known of a container when it is created: its annotations, and nothing of what it will run. */
-static void may_remap_container(void **state)
-{
-	(void)state;
-	static const struct annotation on[] = {{"team", "db"}, {"io.hugexec.remap", "true"}};
-	static const struct annotation off[] = {{"io.hugexec.remap", "false"}};
-	static const struct {
-		const char *rules;
-		bool with_on, with_off, with_none;
-	} cases[] = {
-	    {"[]", false, false, false},
-	    {"[{\"match\":{}}]", true, true, true},
-	    {"[{\"match\":{\"via\":\"shim\"}}]", false, false, false},
-	    {"[{\"match\":{\"annotation\":{\"io.hugexec.remap\":\"true\"}}}]", true, false, false},
-	    {"[{\"match\":{\"exe\":\"/bin/x\",\"annotation\":{\"io.hugexec.remap\":\"t*\"}}}]", true, false, false},
-	    {"[{\"match\":{\"annotation\":{\"io.hugexec.remap\":\"false\"}},\"action\":\"skip\"},{\"match\":{}}]", true,
-	     false, true},
-	    {"[{\"match\":{\"exe\":\"/bin/x\",\"annotation\":{\"io.hugexec.remap\":\"false\"}},\"action\":\"skip\"},"
-	     "{\"match\":{}}]",
-	     true, true, true},
-	    {"[{\"match\":{},\"action\":\"skip\"},{\"match\":{}}]", false, false, false},
-	};
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		char text[1024];
-		snprintf(text, sizeof text, "{\"version\":1,\"rules\":%s}", cases[i].rules);
-		struct policy *policy = policy_of(text);
-		if (policy_may_remap_container(policy, on, 2) != cases[i].with_on ||
-		    policy_may_remap_container(policy, off, 1) != cases[i].with_off ||
-		    policy_may_remap_container(policy, NULL, 0) != cases[i].with_none)
-			fail_msg("wrong for %s", cases[i].rules);
 		policy_free(policy);
 	}
 }
@@ -445,7 +396,6 @@ int main(void)
 	    cmocka_unit_test(unit_and_cgroup),
 	    cmocka_unit_test(user),
 	    cmocka_unit_test(a_name_that_was_not_looked_up),
-	    cmocka_unit_test(annotation),
 	    cmocka_unit_test(via),
 	    cmocka_unit_test(build_id),
 	    cmocka_unit_test(every_key_must_hold),
@@ -453,7 +403,6 @@ int main(void)
 	    cmocka_unit_test(undecided_is_not_passed_over),
 	    cmocka_unit_test(needs),
 	    cmocka_unit_test(may_remap),
-	    cmocka_unit_test(may_remap_container),
 	    cmocka_unit_test(share),
 	    cmocka_unit_test(observe),
 	};

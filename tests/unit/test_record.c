@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "policy/container_facts.h"
 #include "report/container_state.h"
 
 struct place {
@@ -90,15 +91,19 @@ static const struct annotation of_crio[] = {
     {"io.kubernetes.container.name", "side\x1b[31mcar"},
 };
 
+static const struct container_facts nothing;
+
 static void what_is_written_is_read(void **state)
 {
 	struct place *place = *state;
 	struct records records;
 	char label[256];
+	const struct container_facts by_containerd = container_facts_of(of_containerd, 5);
+	const struct container_facts by_crio = container_facts_of(of_crio, 3);
 	pid_t first = start_idle(), second = start_idle();
-	assert_int_equal(record_write(place->directory, "a.b_c-1", first, of_containerd, 5, NULL), 0);
-	assert_int_equal(record_write(place->directory, "0123456789abcdef", second, of_crio, 3, NULL), 0);
-	assert_int_equal(record_write(place->directory, "0123456789abcdef", second, of_crio, 3, NULL), 0);
+	assert_int_equal(record_write(place->directory, "a.b_c-1", first, &by_containerd, NULL), 0);
+	assert_int_equal(record_write(place->directory, "0123456789abcdef", second, &by_crio, NULL), 0);
+	assert_int_equal(record_write(place->directory, "0123456789abcdef", second, &by_crio, NULL), 0);
 	assert_int_equal(count_files(place), 2);
 	records_read(place->directory, &records);
 	assert_int_equal(records.count, 2);
@@ -122,7 +127,7 @@ static void without_names_the_id_is_shown(void **state)
 	struct records records;
 	char label[256];
 	pid_t pid = start_idle();
-	assert_int_equal(record_write(place->directory, "0123456789abcdef", pid, NULL, 0, NULL), 0);
+	assert_int_equal(record_write(place->directory, "0123456789abcdef", pid, &nothing, NULL), 0);
 	records_read(place->directory, &records);
 	assert_int_equal(records.count, 1);
 	assert_string_equal(record_label(&records.list[0], label, sizeof label), "0123456789ab");
@@ -137,9 +142,9 @@ static void what_has_ended_is_swept_and_nothing_else(void **state)
 	struct records records;
 	char path[256];
 	pid_t zombie = start_idle(), gone = start_idle(), alive = start_idle();
-	assert_int_equal(record_write(place->directory, "zombie", zombie, NULL, 0, NULL), 0);
-	assert_int_equal(record_write(place->directory, "gone", gone, NULL, 0, NULL), 0);
-	assert_int_equal(record_write(place->directory, "alive", alive, NULL, 0, NULL), 0);
+	assert_int_equal(record_write(place->directory, "zombie", zombie, &nothing, NULL), 0);
+	assert_int_equal(record_write(place->directory, "gone", gone, &nothing, NULL), 0);
+	assert_int_equal(record_write(place->directory, "alive", alive, &nothing, NULL), 0);
 	snprintf(path, sizeof path, "%s/not.ours", place->directory);
 	close(open(path, O_CREAT | O_WRONLY, 0600));
 	/* A name that we would have written in another way. */
@@ -170,10 +175,10 @@ static void the_next_container_sweeps_too(void **state)
 {
 	struct place *place = *state;
 	pid_t pid = start_idle();
-	assert_int_equal(record_write(place->directory, "old", pid, NULL, 0, NULL), 0);
+	assert_int_equal(record_write(place->directory, "old", pid, &nothing, NULL), 0);
 	end(pid);
 	pid = start_idle();
-	assert_int_equal(record_write(place->directory, "new", pid, NULL, 0, NULL), 0);
+	assert_int_equal(record_write(place->directory, "new", pid, &nothing, NULL), 0);
 	assert_int_equal(count_files(place), 1);
 	end(pid);
 }
@@ -184,19 +189,19 @@ static void ids_cannot_lead_elsewhere(void **state)
 	struct error err = {0};
 	char long_id[RECORD_ID_MAX + 2];
 	char path[256];
-	assert_int_equal(record_write(place->directory, "good", getpid(), NULL, 0, NULL), 0);
+	assert_int_equal(record_write(place->directory, "good", getpid(), &nothing, NULL), 0);
 	snprintf(path, sizeof path, "%s/a", place->directory);
 	assert_int_equal(mkdir(path, 0700), 0);
 	memset(long_id, 'a', sizeof long_id - 1);
 	long_id[sizeof long_id - 1] = '\0';
 	const char *const wrong[] = {"", ".", "..", "../up", "a/b", ".hidden", "line\nbreak", "a b", long_id};
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-		assert_int_equal(record_write(place->directory, wrong[i], getpid(), NULL, 0, &err), -1);
+		assert_int_equal(record_write(place->directory, wrong[i], getpid(), &nothing, &err), -1);
 		assert_string_equal(reason_word(err.code), "record");
 	}
 	assert_int_equal(count_files(place), 2);
 	long_id[RECORD_ID_MAX] = '\0';
-	assert_int_equal(record_write(place->directory, long_id, getpid(), NULL, 0, &err), 0);
+	assert_int_equal(record_write(place->directory, long_id, getpid(), &nothing, &err), 0);
 	assert_int_equal(count_files(place), 3);
 }
 
@@ -205,7 +210,7 @@ static void broken_records_are_passed_over(void **state)
 	struct place *place = *state;
 	struct records records;
 	char path[256], name[128];
-	assert_int_equal(record_write(place->directory, "good", getpid(), NULL, 0, NULL), 0);
+	assert_int_equal(record_write(place->directory, "good", getpid(), &nothing, NULL), 0);
 	records_read(place->directory, &records);
 	assert_int_equal(records.count, 1);
 	snprintf(name, sizeof name, "%d.%llu", (int)getpid(), (unsigned long long)records.list[0].init_start);
@@ -228,7 +233,7 @@ static void who_has_ended_leaves_no_record(void **state)
 	struct error err = {0};
 	pid_t pid = start_idle();
 	end(pid);
-	assert_int_equal(record_write(place->directory, "late", pid, NULL, 0, &err), -1);
+	assert_int_equal(record_write(place->directory, "late", pid, &nothing, &err), -1);
 	assert_string_equal(reason_word(err.code), "record");
 	assert_int_equal(count_files(place), 0);
 }
@@ -255,7 +260,7 @@ static void processes_of_a_mount_namespace_belong_together(void **state)
 		skip(); /* only root may have a mount namespace of its own */
 	}
 	struct records records;
-	assert_int_equal(record_write(place->directory, "container", init, NULL, 0, NULL), 0);
+	assert_int_equal(record_write(place->directory, "container", init, &nothing, NULL), 0);
 	records_read(place->directory, &records);
 	assert_ptr_equal(records_find(&records, child), &records.list[0]);
 	assert_null(records_find(&records, getpid()));

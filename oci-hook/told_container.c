@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "told_container.h"
+
+#include <string.h>
+
+static void add(struct annotation *list, size_t *count, char *pair)
+{
+	char *equals = strchr(pair, '=');
+	if (!equals || *count == TOLD_MAX)
+		return;
+	*equals = '\0';
+	list[(*count)++] = (struct annotation){pair, equals + 1};
+}
+
+bool told_container_add(struct told_container *told, int option, char *value)
+{
+	struct container_facts *facts = &told->facts;
+	switch (option) {
+	case TOLD_NAMESPACE: facts->pod_namespace = value; break;
+	case TOLD_POD: facts->pod = value; break;
+	case TOLD_CONTAINER: facts->container = value; break;
+	case TOLD_IMAGE: facts->image = value; break;
+	case TOLD_ANNOTATION: add(told->annotations, &facts->annotation_count, value); break;
+	case TOLD_LABEL: add(told->labels, &facts->label_count, value); break;
+	default: return false;
+	}
+	facts->annotations = told->annotations;
+	facts->labels = told->labels;
+	told->is_told = true;
+	return true;
+}

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+hugexec-nri with containerd 2, whose configuration does not know of hugexec: pods as a kubelet starts them, by the handler that there is
+anyway. And the hook-injector, NRI's own plugin for files of hooks.d, in its place.
+"""
+import concurrent.futures
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from lib.process import wait_for
+from lib.surroundings import BUILD, PROGRAMS
+from programs import bigtext as bigtext_generator
+
+pytest.importorskip("grpc", reason="python3-grpcio is not installed")
+pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
+
+import containerd as containerd_module
+import cri
+
+BINARIES = containerd_module.find_with_nri(PROGRAMS)
+INJECTOR = shutil.which("hook-injector", path=f"{PROGRAMS}/newer:{os.environ['PATH']}")
+PROGRAMS_OF_A_NODE = ("hugexec-nri", "hugexec-oci-hook", "hugexec-bundle-reader")
+ON = {"io.hugexec.remap": "true"}
+BUSYBOX = ["/bin/busybox", "sh", "-c"]
+HUGE = ["/bin/static", "sleep"]
+TEXT_BYTES = 4 << 20
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
+              pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
+                                 reason="no containerd 2 or no runc here (tests/oci/get_containerd.py and tests/deps fetch them)")]
+
+
+def policy_of(*matches, **settings):
+    settings = {"min_text": "4M", "backing": ["thp"], **settings}
+    return {"version": 1, "rules": [{"name": f"rule {number}", "match": match, **settings} for number, match in enumerate(matches)]}
+
+
+class Node:
+    """A containerd, and a plugin of it that is started, ended and stopped."""
+
+    def __init__(self, folder, program):
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for name in PROGRAMS_OF_A_NODE:
+            shutil.copy(BUILD / "oci-hook" / name, self.bin)
+        for name in ("hugexecctl", "hugexec-elf-reader"):
+            shutil.copy(BUILD / "shim" / name, self.bin)
+        self.daemon = containerd_module.Containerd(folder, BINARIES, None, None)
+        self.log = folder / "plugin.log"
+        self.plugin = None
+        try:
+            self.daemon.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
+            self.daemon.add_image("localhost/shop/static:1", {"/bin/busybox": "/bin/busybox", "/bin/static": program},
+                                  ["/bin/busybox", "true"])
+            self.policy(policy_of({"via": "hook"}))
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def policy(self, policy):
+        self.daemon.sandbox.write({"hugexec/policy.json": policy}, {})
+
+    def start(self, command=None):
+        """Start the plugin, and wait until containerd has it."""
+        before = self.registrations()
+        with open(self.log, "ab") as log:
+            self.plugin = subprocess.Popen(self.daemon.sandbox.inside(command or [self.bin / "hugexec-nri"]), stdin=subprocess.DEVNULL,
+                                           stdout=log, stderr=log, start_new_session=True)
+        wait_for(lambda: self.registrations() > before, what="the plugin's registration")
+
+    def registrations(self):
+        return self.daemon.log().count("connected and synchronized")
+
+    def plugin_pid(self):
+        """nsenter has a child in the namespace of process ids."""
+        (pid,) = pathlib.Path(f"/proc/{self.plugin.pid}/task/{self.plugin.pid}/children").read_text().split()
+        return int(pid)
+
+    def end(self, number=signal.SIGTERM):
+        os.kill(self.plugin_pid(), number)
+        self.plugin.wait(60)
+
+    def pod(self, name, command=None, **how):
+        """A pod with one container; whether that has the hook."""
+        sandbox = self.daemon.run_sandbox(name, how.pop("annotations", None), handler="", **how)
+        return self.daemon.start_container(sandbox, f"c-{name}", "localhost/shop/static:1", command or [*BUSYBOX, "sleep 100000"])
+
+    def hooks(self, container):
+        """Those of its config.json, of which containerd has a copy while the container has not been removed."""
+        return json.loads(self.daemon.ctr("containers", "info", container).stdout)["Spec"].get("hooks", {})
+
+    def huge(self):
+        """{pod: bytes} of those with text on huge pages."""
+        done = self.daemon.sandbox.run([self.bin / "hugexecctl", "status", "--json"])
+        assert done.returncode == 0, done.stderr
+        return {process["container"]["pod"]: sum(one["huge_bytes"] for one in process["objects"])
+                for process in json.loads(done.stdout)["processes"] if process["container"]}
+
+    def huge_pod(self, name, **how):
+        """Start the server in a pod; how many bytes of its text are on huge pages."""
+        self.pod(name, HUGE, **how)
+        wait_for(lambda: "ready" in self.daemon.output(f"c-{name}"), what="the server")
+        return self.huge().get(name, 0)
+
+    def close(self):
+        if self.plugin and self.plugin.poll() is None:
+            self.end(signal.SIGKILL)
+        self.daemon.close()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("program") / "static"
+    bigtext_generator.build(8, str(path), ("cc", "-static"))
+    os.sync()
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def module_node(tmp_path_factory, program):
+    node = Node(tmp_path_factory.mktemp("node"), program)
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def node(module_node):
+    module_node.policy(policy_of({"via": "hook"}))
+    yield module_node
+    module_node.daemon.remove_all()
+    wait_for(lambda: "hugexec-tracer" not in str(module_node.daemon.processes()), what="the tracers' end")
+    assert module_node.daemon.sandbox.run(["ls", "-A", "/run/hugexec/containers"]).stdout == "", "records are left"
+    if module_node.plugin.poll() is not None:
+        module_node.start()
+
+
+WANTED = {
+    "namespace": {"namespace": "shop"}, "pod": {"pod": "wanted-*"}, "container": {"container": "c-wanted*"},
+    "image": {"image": "localhost/shop/*"}, "label": {"label": {"app": "web"}}, "annotation": {"annotation": ON},
+}
+
+
+@pytest.mark.parametrize("kind", WANTED)
+def test_a_pod_gets_huge_text_by(node, kind):
+    """containerd passes no annotation and no label on: hugexec-nri tells the hook."""
+    node.policy(policy_of(WANTED[kind]))
+    assert node.huge_pod(f"wanted-{kind}", labels={"app": "web"}, annotations=ON) >= TEXT_BYTES
+    if kind != "image":
+        assert node.huge_pod(f"other-{kind}", namespace="another", labels={"app": "db"}) == 0
+
+
+def test_a_hostile_pod_gets_no_other_pods_rule(node):
+    """Annotations with all names that an engine or hugexec could take facts from."""
+    node.policy(policy_of({"namespace": "trusted"}, {"pod": "trusted"}, {"container": "trusted"}, {"image": "trusted"},
+                          {"label": {"trusted": "yes"}}))
+    names = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.container-name",
+             "io.kubernetes.cri.image-name", "io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name",
+             "io.kubernetes.cri-o.ImageName", "io.hugexec.namespace", "namespace", "trusted")
+    container = node.pod("hostile", annotations=dict.fromkeys(names, "trusted"), labels={"x": "--label=trusted=yes"})
+    assert node.hooks(container) == {}
+
+
+def test_a_container_that_no_rule_wants_has_no_hook(node):
+    node.policy(policy_of({"via": "shim"}))
+    assert node.hooks(node.pod("plain")) == {}
+
+
+def test_output_and_exit_status_are_as_without(node):
+    seen = []
+    for name in ("with", "without"):
+        if name == "without":
+            node.policy({"version": 1})
+        container = node.pod(f"exit-{name}", ["/bin/static", "exit", "7"])
+        seen.append((node.daemon.wait_exit(container), node.daemon.output(f"c-exit-{name}"), bool(node.hooks(container))))
+    assert seen[0][:2] == seen[1][:2] == (7, seen[0][1]) and [one[2] for one in seen] == [True, False]
+
+
+def test_many_pods_at_once(node):
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        starts = [threads.submit(node.pod, f"many-{number}", HUGE) for number in range(16)]
+        for start in starts:
+            start.result(timeout=120)
+    for number in range(16):
+        wait_for(lambda n=number: "ready" in node.daemon.output(f"c-many-{n}"), what="all servers")
+    huge = node.huge()
+    assert all(huge.get(f"many-{number}", 0) >= TEXT_BYTES for number in range(16))
+
+
+def test_killed_and_started_again(node):
+    """Without a plugin pods start without hugexec, at once; it comes back to a containerd that never ended."""
+    assert node.hooks(node.pod("before"))
+    node.end(signal.SIGKILL)
+    assert node.hooks(node.pod("between")) == {}
+    node.start()
+    assert node.hooks(node.pod("after"))
+
+
+def test_stopped_it_holds_one_pod_as_long_as_the_engine_lets_it(node):
+    """containerd waits two seconds (plugin_request_timeout), and gives it up; when it goes on, it registers itself again."""
+    before = node.registrations()
+    pid = node.plugin_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        took = []
+        for number in range(3):
+            began = time.monotonic()
+            container = node.pod(f"stopped-{number}")
+            took.append(time.monotonic() - began)
+            assert node.hooks(container) == {}
+        assert took[0] >= 2 and min(took[1:]) < took[0], took
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        node.plugin.send_signal(signal.SIGCONT)  # nsenter stops itself when its child does
+    wait_for(lambda: node.registrations() > before, what="the plugin's return")
+    assert node.hooks(node.pod("continued"))
+
+
+def test_containerd_ends_and_is_started_again(node):
+    """Pods that run do not notice; the plugin comes back by itself."""
+    old = node.pod("old", HUGE)
+    wait_for(lambda: "ready" in node.daemon.output("c-old"), what="the server")
+    before = node.registrations()
+    (containerd,) = [pid for pid, command in node.daemon.processes() if command.split(b"\0")[0].endswith(b"/containerd")]
+    os.kill(containerd, signal.SIGTERM)
+    wait_for(lambda: node.registrations() > before and node.daemon.answers(), what="containerd and the plugin")
+    assert node.daemon.client.ContainerStatus(container_id=old).status.state == cri.RUNNING
+    assert node.huge()["old"] >= TEXT_BYTES
+    assert node.hooks(node.pod("new"))
+
+
+def test_a_policy_that_is_broken_stops_no_pod(node):
+    node.policy("{")
+    assert node.daemon.wait_exit(node.pod("broken", [*BUSYBOX, "exit 5"])) == 5
+
+
+def test_a_hook_that_is_gone_stops_no_pod(node):
+    """hugexec is being removed: the plugin looks before it adds a hook whose absence would fail the container."""
+    hook = node.bin / "hugexec-oci-hook"
+    hook.rename(node.bin / "elsewhere")
+    try:
+        container = node.pod("gone", [*BUSYBOX, "exit 6"])
+        assert node.daemon.wait_exit(container) == 6 and node.hooks(container) == {}
+    finally:
+        (node.bin / "elsewhere").rename(hook)
+
+
+@pytest.mark.skipif(not INJECTOR, reason="no hook-injector here (go install github.com/containerd/nri/plugins/hook-injector)")
+def test_the_hook_injector_in_its_place(node):
+    """
+    It adds the same hook from hugexec.json, for pods with the annotation. But the annotation does not reach the hook, which knows only
+    what containerd writes into config.json: rules may ask for the namespace and the names, not for annotations and labels.
+    """
+    node.end()
+    hook = json.loads((BUILD / "oci-hook" / "hugexec.json").read_text())
+    hook["hook"]["path"] = str(node.bin / "hugexec-oci-hook")
+    node.daemon.sandbox.write({"containers/oci/hooks.d/hugexec.json": hook}, {})
+    try:
+        node.start([INJECTOR, "-idx", "10", "-disableWatch"])
+        node.policy(policy_of({"namespace": "shop"}))
+        assert node.huge_pod("injected", annotations=ON) >= TEXT_BYTES
+        assert node.huge_pod("not-injected") == 0
+        node.policy(policy_of({"annotation": ON}))
+        assert node.hooks(node.pod("unheard", annotations=ON))["createRuntime"][0]["path"] == hook["hook"]["path"]
+        assert node.huge_pod("unheard-of", annotations=ON) == 0
+    finally:
+        node.end(signal.SIGKILL)
+        (node.daemon.sandbox.etc / "containers/oci/hooks.d/hugexec.json").unlink()
