@@ -41,6 +41,9 @@ unsigned ctl_width(const char *text);
 /* Print TEXT and a newline behind INDENT columns; on a terminal in lines that fit, the others indented as much. */
 void ctl_print_wrapped(unsigned indent, const char *text);
 
+/* Print a line: NAME in a first column, and VALUE (any bytes) beside it, wrapped. */
+void ctl_print_line(const char *name, const char *value);
+
 /* Print TEXT (any bytes) in COLUMNS (0: as many as it takes), padded if PADS; of one that is longer its end. */
 void ctl_print_cell(const char *text, unsigned columns, bool pads);
 

@@ -63,6 +63,15 @@ void ctl_print_wrapped(unsigned indent, const char *text)
 	printf("%s\n", text);
 }
 
+#define NAME_COLUMNS 10
+
+void ctl_print_line(const char *name, const char *value)
+{
+	char shown[PATH_MAX + 1024];
+	printf("%-*s ", NAME_COLUMNS, name);
+	ctl_print_wrapped(NAME_COLUMNS + 1, text_printable(value, shown, sizeof shown));
+}
+
 void ctl_print_reason(unsigned indent, const char *reason)
 {
 	char shown[1024];

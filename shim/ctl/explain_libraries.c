@@ -115,7 +115,7 @@ static void print_library(const struct explained_library *library)
 		         library->path, huge, text);
 	else
 		snprintf(value, sizeof value, "%s: %s", library->path, why);
-	explain_line(library->is_later ? "later" : "library", value);
+	ctl_print_line(library->is_later ? "later" : "library", value);
 }
 
 /* Those that have text enough, and that the rule does not want. */
@@ -136,7 +136,7 @@ static void print_left_alone(const struct explained_libraries *libraries)
 	         size_format(text_bytes, text, sizeof text),
 	         libraries->wanted ? "" : "; \"libraries\": true would have them on huge pages");
 	if (count > 0)
-		explain_line("libraries", value);
+		ctl_print_line("libraries", value);
 }
 
 void explained_libraries_print(const struct explained_libraries *libraries)
@@ -156,9 +156,9 @@ void explained_libraries_print(const struct explained_libraries *libraries)
 	snprintf(value, sizeof value, "%u with less than %s of text each", small,
 	         size_format(libraries->min_text_bytes, size, sizeof size));
 	if (small > 0)
-		explain_line("libraries", value);
+		ctl_print_line("libraries", value);
 	if (error_is_set(&libraries->unknown))
-		explain_line("libraries", error_text(&libraries->unknown, value, sizeof value));
+		ctl_print_line("libraries", error_text(&libraries->unknown, value, sizeof value));
 }
 
 static json_object *to_json(const struct explained_library *library)

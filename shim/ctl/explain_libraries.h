@@ -38,9 +38,6 @@ struct explained_libraries {
  */
 void explain_libraries(const char *exe, const struct settings *settings, struct explained_libraries *out);
 
-/* A line of the explanation: NAME in the first column, VALUE beside it. */
-void explain_line(const char *name, const char *value);
-
 enum libraries_hope explained_libraries_hope(const struct explained_libraries *libraries);
 void explained_libraries_print(const struct explained_libraries *libraries);
 json_object *explained_libraries_to_json(const struct explained_libraries *libraries);

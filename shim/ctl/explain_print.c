@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/size.h"
-#include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "ctl/explain.h"
 #include "host/pages.h"
@@ -25,13 +24,6 @@ static const char *const action_names[] = {[ACTION_SKIP] = "skip",
                                            [ACTION_UNDECIDED] = "undecided"};
 static const char *const on_error_names[] = {[ON_ERROR_CONTINUE] = "continue", [ON_ERROR_FAIL] = "fail"};
 
-void explain_line(const char *name, const char *value)
-{
-	char shown[VALUE_BYTES];
-	printf("%-10s ", name);
-	ctl_print_wrapped(11, text_printable(value, shown, sizeof shown));
-}
-
 static void print_rule(const struct decision *decision)
 {
 	char value[VALUE_BYTES];
@@ -42,7 +34,7 @@ static void print_rule(const struct decision *decision)
 		snprintf(value, sizeof value, "%s%s%srule %zu, in %s: %s", decision->rule_name ? "\"" : "",
 		         decision->rule_name ? decision->rule_name : "", decision->rule_name ? "\", " : "",
 		         decision->rule_index + 1, decision->rule_file, action);
-	explain_line("rule", value);
+	ctl_print_line("rule", value);
 }
 
 /* Add to the list of settings in BUF. */
@@ -94,7 +86,7 @@ static void print_settings(const struct settings *settings)
 	if (settings->follow_timeout_s != usual.follow_timeout_s)
 		also(value, ", follow_timeout %u", settings->follow_timeout_s);
 	also(value, "%s, on_error %s", settings->perf_map ? ", perf_map" : "", on_error_names[settings->on_error]);
-	explain_line("settings", value);
+	ctl_print_line("settings", value);
 }
 
 static void print_slots(const struct forecast *forecast, uint64_t page_bytes)
@@ -109,7 +101,7 @@ static void print_slots(const struct forecast *forecast, uint64_t page_bytes)
 		snprintf(value, sizeof value,
 		         "%" PRIu64 " to %" PRIu64 " whole slots of %s; it depends on where the kernel loads it",
 		         fewest, most, page);
-	explain_line("slots", value);
+	ctl_print_line("slots", value);
 }
 
 static void print_forecast(const struct explanation *explanation)
@@ -120,7 +112,7 @@ static void print_forecast(const struct explanation *explanation)
 	snprintf(value, sizeof value, "%s at %#" PRIx64 "-%#" PRIx64 "%s%s",
 	         size_format(forecast->text_bytes, text, sizeof text), forecast->text_start, forecast->text_end,
 	         explanation->build_id[0] ? ", build id " : "", explanation->build_id);
-	explain_line("text", value);
+	ctl_print_line("text", value);
 	/* Text that the policy does not want was not divided into slots. */
 	bool wanted = !error_is_set(&explanation->ruled_out) &&
 	              (!error_is_set(&forecast->reason) || forecast->reason.code == REASON_NO_HUGE_SLOT);
@@ -129,7 +121,7 @@ static void print_forecast(const struct explanation *explanation)
 	if (wanted && hugetlb_page_bytes(settings) != host_pages()->huge_bytes)
 		print_slots(&explanation->hugetlb_forecast, hugetlb_page_bytes(settings));
 	if (settings->libraries && !explanation->elf.has_interp && !error_is_set(&explanation->ruled_out))
-		explain_line("libraries", "it loads none");
+		ctl_print_line("libraries", "it loads none");
 	explained_libraries_print(&explanation->libraries);
 }
 
@@ -149,7 +141,7 @@ static void print_outlook(const struct explanation *explanation, const struct ba
 		         remark[0] ? "; " : "", remark);
 	else
 		error_text(&outlook->reason, value, sizeof value);
-	explain_line(backing_name(outlook->backing), value);
+	ctl_print_line(backing_name(outlook->backing), value);
 }
 
 static const char *what_comes(const struct conclusion *conclusion)
@@ -174,18 +166,19 @@ static void print_conclusion(const struct explanation *explanation)
 	char value[VALUE_BYTES];
 	struct conclusion conclusion;
 	explain_conclude(explanation, &conclusion);
-	explain_line("result", what_comes(&conclusion));
+	ctl_print_line("result", what_comes(&conclusion));
 	if (error_is_set(&conclusion.reason))
-		explain_line("reason", error_text(&conclusion.reason, value, sizeof value));
+		ctl_print_line("reason", error_text(&conclusion.reason, value, sizeof value));
 	bool goes_on = conclusion.reason.code == REASON_WRAPPER || conclusion.reason.code == REASON_NO_RULE ||
 	               is_nothing_to_do(&conclusion.reason);
 	if (explanation->program.kind == PROGRAM_FOREIGN)
-		explain_line("next",
-		             "an emulator that binfmt_misc may have for it is judged as a script's interpreter");
+		ctl_print_line("next",
+		               "an emulator that binfmt_misc may have for it is judged as a script's interpreter");
 	else if (conclusion.remaps == VERDICT_FAILS && goes_on && explanation->follow != FOLLOW_NONE)
-		explain_line("next", explanation->follow == FOLLOW_EXEC
-		                         ? "the program that it executes in its place is judged in the same way"
-		                         : "the programs that it and its children execute are judged in the same way");
+		ctl_print_line("next",
+		               explanation->follow == FOLLOW_EXEC
+		                   ? "the program that it executes in its place is judged in the same way"
+		                   : "the programs that it and its children execute are judged in the same way");
 }
 
 void explain_print(const struct explanation *explanation)
@@ -195,16 +188,16 @@ void explain_print(const struct explanation *explanation)
 		const char *next =
 		    i + 1 < explanation->script_count ? explanation->scripts[i + 1] : explanation->program.path;
 		snprintf(value, sizeof value, "%.2000s is run by %.2000s", explanation->scripts[i], next);
-		explain_line("script", value);
+		ctl_print_line("script", value);
 	}
 	if (explanation->called)
 		snprintf(value, sizeof value, "%.2000s, called %.2000s", explanation->program.path,
 		         explanation->called);
-	explain_line("program", explanation->called ? value : explanation->program.path);
+	ctl_print_line("program", explanation->called ? value : explanation->program.path);
 	snprintf(value, sizeof value, "uid %u, unit %s, cgroup %s", (unsigned)geteuid(),
 	         explanation->unit[0] ? explanation->unit : "none",
 	         explanation->cgroup[0] ? explanation->cgroup : "not known");
-	explain_line("started by", value);
+	ctl_print_line("started by", value);
 	print_rule(&explanation->decision);
 	print_settings(&explanation->decision.settings);
 	if (!error_is_set(&explanation->elf_error) && explanation->program.kind != PROGRAM_FOREIGN)
