@@ -3,6 +3,7 @@
 
     layers      a room of shim/ includes only rooms below it
     cycles      no module (a .c file and its header) needs itself by way of others
+    circles     nor does its object, by the symbols of a build, if there is one
     lengths     no file over 500 lines, no function over 60, in the tests neither
     imports     tests import from tests/lib, not from one another nor from a conftest.py
     license     each file of code says at its top which license it has
@@ -16,6 +17,7 @@ import pathlib
 import re
 import sys
 
+import circles
 import reasons
 
 # From the ground up: a room may include itself and what stands before it.
@@ -195,7 +197,7 @@ def check_signposts(root):
             yield f"CONTRIBUTING.md: there is no {name}"
 
 
-CHECKS = {"layers": check_layers, "cycles": check_cycles, "lengths": check_lengths, "imports": check_imports,
+CHECKS = {"layers": check_layers, "cycles": check_cycles, "circles": circles.check, "lengths": check_lengths, "imports": check_imports,
           "license": check_license, "processor": check_processor, "pages": check_pages, "reasons": reasons.check, "signposts": check_signposts}
 
 
