@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		return 2;
 	warm_up();
-	reader_lock_up(argv[1], MEMORY_BYTES);
+	sandbox_enter(argv[1], MEMORY_BYTES);
 	const char *hook = argc > 3 && strcmp(argv[2], BUNDLE_READER_HOOKS) == 0 ? argv[3] : NULL;
 	if (!hook && strcmp(argv[2], BUNDLE_READER_ANNOTATIONS) != 0) {
 		reader_misbehave(argv[2]);

@@ -20,6 +20,7 @@
 #include "base/say.h"
 #include "base/size.h"
 #include "ctl/explain.h"
+#include "helper/get_tracer.h"
 #include "host/host.h"
 #include "launch/options.h"
 #include "launch/own_stack.h"
@@ -154,13 +155,13 @@ static int run_under(const struct policy *policy, const struct options *options)
 	                            .unit = unit,
 	                            .cgroup = cgroup};
 	struct decision decision;
-	facts_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
+	match_input_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
 	settings_override(&decision.settings, &options->overrides, NULL);
 
 	int64_t until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000;
 	if (command_is_settled(policy, &program, &decision, &err)) {
 		if (err.code == REASON_NO_RULE)
-			facts_blame_user(&err);
+			match_input_blame_user(&err);
 		/* A rule that hangs on the build id is not known to match. */
 		const struct decision *told = decision.action == ACTION_UNDECIDED ? NULL : &decision;
 		uint64_t looked_at_bytes = err.code == REASON_TEXT_SMALL ? program.text_bytes : 0;
@@ -179,8 +180,8 @@ static int run_under(const struct policy *policy, const struct options *options)
 	    .began_us = began_us,
 	    .hold_until_us = until_us,
 	};
-	if (launch_begin(&launch, &err) < 0) {
-		bool skips = launch_is_skipped(&err);
+	if (get_tracer(&launch, &err) < 0) {
+		bool skips = get_tracer_is_skipped(&err);
 		bool fails = !skips && decision.action == ACTION_REMAP && decision.settings.on_error == ON_ERROR_FAIL;
 		report_untraced(options, program.path, 0, &decision, skips ? OUTCOME_SKIPPED : OUTCOME_FAILED, &err,
 		                fails, launch.hold_until_us);

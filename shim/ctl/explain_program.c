@@ -62,7 +62,7 @@ static bool follows_env(const struct asking *asking, const struct program *env, 
 	struct match_input facts = asking->facts;
 	struct decision decision;
 	facts.exe = env->path;
-	facts_ask_policy(asking->policy, &facts, INT64_MAX, &decision);
+	match_input_ask_policy(asking->policy, &facts, INT64_MAX, &decision);
 	struct program_names names = {.exe = env->path, .called = path, .is_script = true};
 	bool is_rules_skip =
 	    decision.rule_matched && (decision.action == ACTION_SKIP || decision.action == ACTION_NOT_UNDERSTOOD);
@@ -165,12 +165,12 @@ static void decide(const struct asking *asking, const struct overrides *override
 	facts.exe = out->program.path;
 	facts.called = out->called;
 	facts.build_id = out->build_id;
-	facts_ask_policy(asking->policy, &facts, INT64_MAX, &out->decision);
+	match_input_ask_policy(asking->policy, &facts, INT64_MAX, &out->decision);
 	/* What hugexec knows when it decides whether it traces the command at all. */
 	facts.exe = out->command.path;
 	facts.called = program_called(&out->command);
 	facts.build_id = NULL;
-	facts_ask_policy(asking->policy, &facts, INT64_MAX, &early);
+	match_input_ask_policy(asking->policy, &facts, INT64_MAX, &early);
 	settings_override(&out->decision.settings, overrides, NULL);
 	settings_override(&early.settings, overrides, NULL);
 	if (command_is_settled(asking->policy, &out->command, &early, &out->ruled_out))

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "helper/get_tracer.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,13 +62,13 @@ static void add_reason(struct error *err, const struct error *helper)
 	memcpy(err->detail, both, sizeof both);
 }
 
-bool launch_is_skipped(const struct error *err)
+bool get_tracer_is_skipped(const struct error *err)
 {
 	return err->code == REASON_FOLLOWED_ALREADY || err->code == REASON_UNPRIVILEGED_WRAPPER ||
 	       err->code == REASON_NO_REAPER;
 }
 
-int launch_begin(struct launch *launch, struct error *err)
+int get_tracer(struct launch *launch, struct error *err)
 {
 	struct error helper = {0};
 	cleanup_free char *status = proc_own_status();

@@ -48,20 +48,6 @@
 #include "launch/launch.h"
 
 /*
- * Have the calling process traced from its next exec on: by a tracer of its own, or if that cannot be by hugexecd.
- * If a seccomp filter is in force hugexecd is asked first: a filter that kills whoever calls ptrace would kill only
- * the tracer, but leave a line in the audit log and perhaps a core file.
- * If a wrapper cannot be followed by a tracer of our own, nor by hugexecd, a script still gets one for its
- * interpreter alone (job.no_follow). Returns 0; or -1 with ERR and nothing left behind: what kept the own tracer
- * from working, and in the detail what kept hugexecd; word "unprivileged-wrapper" or "no-reaper" for a wrapper; or word
- * "followed-already", if another hugexec traces us and sees to COMMAND.
- */
-int launch_begin(struct launch *launch, struct error *err);
-
-/* Whether ERR, of launch_begin(), says that nothing was to be done, rather than that it has failed. */
-bool launch_is_skipped(const struct error *err);
-
-/*
  * Start the tracer and have it attached to the calling process. IS_FILTERED: a seccomp filter may be in force, so a
  * child makes the calls first that this takes. Returns 0; or -1 with ERR and nothing left behind but a tracer that was
  * killed and does not end yet, because it waits for a file where no signal reaches it: words "no-proc",

@@ -66,8 +66,8 @@ static void detach_from_surroundings(const struct launch *launch)
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what we wait for */
 	setsid();
 	raise_own_limits();
-	close_inherited_files(sink_keep_files(launch->job.report));
-	sink_keep_report(launch->job.report);
+	close_inherited_files(deliver_keep_files(launch->job.report));
+	deliver_keep_report(launch->job.report);
 	/* A wrapper may leave its working directory and unmount it: it must not be busy with us. */
 	(void)!chdir("/");
 	prctl(PR_SET_NAME, "hugexec-tracer", 0, 0, 0);

@@ -24,7 +24,7 @@ static long request(int number, pid_t tid, size_t bytes, void *out)
 	return ptrace((enum __ptrace_request)number, tid, bytes, out);
 }
 
-int registered_check_dispatch(pid_t tid, struct error *err)
+int tracee_check_dispatch(pid_t tid, struct error *err)
 {
 	struct dispatch_configuration dispatch = {0};
 	if (request(GET_USER_DISPATCH, tid, sizeof dispatch, &dispatch) < 0 || dispatch.mode != USER_DISPATCH_ON)

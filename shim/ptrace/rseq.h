@@ -15,7 +15,7 @@
  * SIGSYS for them, which is the process's end while signals are blocked. Returns 0, or -1 with ERR word
  * "syscall-dispatch". Before Linux 6.4 nobody can tell: 0.
  */
-int registered_check_dispatch(pid_t tid, struct error *err);
+int tracee_check_dispatch(pid_t tid, struct error *err);
 
 /* A restartable sequence that a thread is in the middle of (rseq(2)). */
 struct rseq_section {

@@ -329,7 +329,7 @@ static int clean_up(struct copy *copy, struct error *err)
 }
 
 /* Borrow the tracee for one step of the work and give it back, whatever the step's outcome. */
-static int while_borrowed(struct copy *copy, int (*step)(struct copy *, struct error *), struct error *err)
+static int while_injecting(struct copy *copy, int (*step)(struct copy *, struct error *), struct error *err)
 {
 	if (inject_begin(copy->tracee, err) < 0)
 		return -1;
@@ -380,7 +380,7 @@ static int create_alone(struct copy *copy, struct error *err)
 {
 	if (stop_others(copy, err) < 0)
 		return -1;
-	int result = while_borrowed(copy, create_aside, err);
+	int result = while_injecting(copy, create_aside, err);
 	if (!copy->children_inherit && !copy->keeps_fd)
 		start_others(copy);
 	return result;
@@ -390,10 +390,10 @@ static int create_alone(struct copy *copy, struct error *err)
 static int switch_alone(struct copy *copy, struct error *err)
 {
 	if (!copy->tracee->process)
-		return while_borrowed(copy, switch_text, err);
+		return while_injecting(copy, switch_text, err);
 	if (stop_others(copy, err) < 0)
 		return -1;
-	return check_ranges(copy, err) < 0 ? -1 : while_borrowed(copy, switch_inheritable, err);
+	return check_ranges(copy, err) < 0 ? -1 : while_injecting(copy, switch_inheritable, err);
 }
 
 static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *err)
@@ -402,11 +402,11 @@ static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *er
 		return -1;
 	fault_point("aside-returned");
 	if (copy->tracee->charges_itself && copy->backing->allocate_mapped &&
-	    while_borrowed(copy, allocate_mapped, err) < 0)
+	    while_injecting(copy, allocate_mapped, err) < 0)
 		return -1;
 	if (fill_and_seal(copy, text_fd, err) < 0)
 		return -1;
-	if (while_borrowed(copy, populate, err) < 0)
+	if (while_injecting(copy, populate, err) < 0)
 		return -1;
 	return switch_alone(copy, err);
 }
@@ -443,7 +443,7 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 		return -1;
 	int result = make_copy_and_switch(&copy, text_fd, err);
 	if ((copy.aside_bytes || copy.tracee_fd >= 0) && tracee->state == TRACEE_STOPPED)
-		while_borrowed(&copy, clean_up, NULL);
+		while_injecting(&copy, clean_up, NULL);
 	start_others(&copy);
 	if (copy.memfd >= 0)
 		close(copy.memfd);

@@ -128,14 +128,14 @@ static int open_at_launch(const struct report_target *target)
 	return at_launch.report_fd;
 }
 
-int sink_keep_files(const struct report_target *target)
+int deliver_keep_files(const struct report_target *target)
 {
 	const char *path = target->path;
 	remember_stderr();
 	return path && strcmp(path, "-") != 0 && may_be_open_file(path) ? open_at_launch(target) : -1;
 }
 
-void sink_keep_report(const struct report_target *target)
+void deliver_keep_report(const struct report_target *target)
 {
 	if (target->path && !may_be_open_file(target->path))
 		open_at_launch(target);

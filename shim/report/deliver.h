@@ -38,13 +38,13 @@ struct report_target {
  * written to only if it is still that; and open the report's if it is a file of the target's (/dev/stdout). Returns the
  * one descriptor that is needed later, 3 or higher; -1: none.
  */
-int sink_keep_files(const struct report_target *target);
+int deliver_keep_files(const struct report_target *target);
 
 /*
  * Called in the tracer afterwards, still in the target's folder: open the report's file elsewhere, so that its path
  * means what the target means. If it waits for a disk here, it has nothing of the target's open.
  */
-void sink_keep_report(const struct report_target *target);
+void deliver_keep_report(const struct report_target *target);
 
 /*
  * Deliver REPORT to TARGET. STDERR_OF: the process whose standard error messages go to, and whose end ends all

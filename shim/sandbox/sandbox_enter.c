@@ -108,12 +108,12 @@ static void lock_up(const char *parent, uint64_t memory_bytes, bool is_sent_file
 	seccomp_release(filter);
 }
 
-void reader_lock_up(const char *parent, uint64_t memory_bytes)
+void sandbox_enter(const char *parent, uint64_t memory_bytes)
 {
 	lock_up(parent, memory_bytes, false);
 }
 
-void reader_lock_up_for_files(const char *parent, uint64_t memory_bytes)
+void sandbox_enter_for_files(const char *parent, uint64_t memory_bytes)
 {
 	lock_up(parent, memory_bytes, true);
 }

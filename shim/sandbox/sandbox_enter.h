@@ -19,10 +19,10 @@ enum { READER_EXIT_NOT_LOCKED = 3 };
  * Lock this process up, with MEMORY_BYTES of address space, for the parent whose pid is PARENT in decimal. Exits with
  * READER_EXIT_NOT_LOCKED if that is refused, or if the parent is another one.
  */
-void reader_lock_up(const char *parent, uint64_t memory_bytes);
+void sandbox_enter(const char *parent, uint64_t memory_bytes);
 
 /* The same for one that is sent files over READER_ANSWER_FD, a socket: one at a time, each as READER_SENT_FD. */
-void reader_lock_up_for_files(const char *parent, uint64_t memory_bytes);
+void sandbox_enter_for_files(const char *parent, uint64_t memory_bytes);
 
 /* For the tests of the filter: do what it forbids ("open", "socket", ...), and say so by surviving. */
 void reader_misbehave(const char *how);

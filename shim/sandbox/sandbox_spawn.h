@@ -37,7 +37,7 @@ int reader_start(struct reader *reader, const char *program, const char *const *
 
 /*
  * The same for a reader that talks with us: answer_fd is a socket (SOCK_SEQPACKET), by which it can also be sent files,
- * one at a time, that it gets as READER_SENT_FD (reader_lock_up_for_files()).
+ * one at a time, that it gets as READER_SENT_FD (sandbox_enter_for_files()).
  */
 int reader_start_with_socket(struct reader *reader, const char *program, const char *const *words, int file_fd,
                              enum reason reason, struct error *err);

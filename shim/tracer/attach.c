@@ -73,7 +73,7 @@ static void remap_attached(pid_t pid, int pidfd, const struct stat *exe, const s
 	fault_point("attached");
 	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
 	    tracee_check_filter(&process.main, &report->reason) == 0 &&
-	    registered_check_dispatch(pid, &report->reason) == 0)
+	    tracee_check_dispatch(pid, &report->reason) == 0)
 		engine_run_attached(&process.main, settings, report);
 	running_process_release(&process);
 	report->latency_us = (uint64_t)(now_us() - began_us);
@@ -99,7 +99,7 @@ static int decide(pid_t pid, const struct policy *policy, const struct overrides
 	report->outcome = OUTCOME_SKIPPED;
 	policy_skip_reason(decision, &report->reason);
 	if (!decision->rule_matched)
-		facts_blame_user(&report->reason);
+		match_input_blame_user(&report->reason);
 	return -1;
 }
 

@@ -238,7 +238,7 @@ static bool act(const struct trace_job *job, struct followed *followed, const st
 	policy_skip_reason(decision, &report->reason);
 	if (decision->rule_matched)
 		return false;
-	facts_blame_user(&report->reason);
+	match_input_blame_user(&report->reason);
 	return may_follow;
 }
 

@@ -215,8 +215,8 @@ static int look_up(const char *name, int timeout_ms)
 	return 0;
 }
 
-void facts_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
-                      struct decision *decision)
+void match_input_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
+                            struct decision *decision)
 {
 	struct match_input known = *facts;
 	if (policy_needs(policy) & FACT_MACHINE_ID)
@@ -229,7 +229,7 @@ void facts_ask_policy(const struct policy *policy, const struct match_input *fac
 	         look_up(decision->user, left_ms(until_us, USER_TIMEOUT_MS)) == 0);
 }
 
-void facts_blame_user(struct error *reason)
+void match_input_blame_user(struct error *reason)
 {
 	if (untold_user)
 		error_set(reason, REASON_USER_UNKNOWN,
@@ -246,11 +246,11 @@ int match_input_decide(struct gathered_input *store, pid_t pid, const struct mat
 	if (policy_needs(policy) & FACT_CALLED)
 		note_called(store, pid, given->called);
 	store->facts.container = given->container;
-	facts_ask_policy(policy, &store->facts, until_us, decision);
+	match_input_ask_policy(policy, &store->facts, until_us, decision);
 	if (decision->action == ACTION_UNDECIDED) {
 		match_input_begin_build_id(store, pid, 0);
 		match_input_finish_build_id(store, until_us);
-		facts_ask_policy(policy, &store->facts, until_us, decision);
+		match_input_ask_policy(policy, &store->facts, until_us, decision);
 	}
 	return 0;
 }

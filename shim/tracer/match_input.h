@@ -46,11 +46,11 @@ void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
  * (CLOCK_MONOTONIC). What was told, or not, is remembered for the life of the process. One whose uid nobody tells is no
  * match.
  */
-void facts_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
-                      struct decision *decision);
+void match_input_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
+                            struct decision *decision);
 
 /* REASON is "no-rule": if a rule was passed over because nobody told its user's uid it is "user-unknown" then. */
-void facts_blame_user(struct error *reason);
+void match_input_blame_user(struct error *reason);
 
 /* Set REASON to "wrapper", for one that is followed as FOLLOW says: whose programs are looked at, and whose are not. */
 void wrapper_reason(enum follow follow, struct error *reason);

@@ -26,9 +26,9 @@ int main(int argc, char **argv)
 	const char *mode = argc > 2 ? argv[2] : NULL;
 	bool searches = mode && strcmp(mode, SEARCH_MODE) == 0;
 	if (searches)
-		reader_lock_up_for_files(argv[1], MEMORY_BYTES);
+		sandbox_enter_for_files(argv[1], MEMORY_BYTES);
 	else
-		reader_lock_up(argv[1], MEMORY_BYTES);
+		sandbox_enter(argv[1], MEMORY_BYTES);
 	if (searches && argc == 3)
 		_exit(search_serve(READER_FILE_FD, READER_ANSWER_FD) == 0 ? 0 : 1);
 	if (mode && strcmp(mode, ELF_READER_SYMBOLS) == 0)
