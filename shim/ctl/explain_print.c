@@ -71,8 +71,9 @@ static void print_settings(const struct settings *settings)
 		also(value, ", libraries%s%s%s", settings->library_include ? " included" : "",
 		     settings->library_exclude ? " but those excluded" : "",
 		     settings->library_prepare ? " and those to prepare" : "");
-	also(value, "%s%s, coverage %s", settings->rebase ? "" : ", no rebase",
-	     settings->round_out ? ", round_out" : "", coverage_name(settings->coverage));
+	also(value, "%s%s, coverage %s%s", settings->rebase ? "" : ", no rebase",
+	     settings->round_out ? ", round_out" : "", coverage_name(settings->coverage),
+	     settings->rodata ? ", rodata" : "");
 	if (settings->keep_free_pages)
 		also(value, ", keep_free %" PRIu64, settings->keep_free_pages);
 	if (settings->keep_free_percent)
@@ -272,6 +273,7 @@ static json_object *settings_to_json(const struct settings *settings)
 	json_object_object_add(json, "rebase", json_object_new_boolean(settings->rebase));
 	json_object_object_add(json, "round_out", json_object_new_boolean(settings->round_out));
 	json_object_object_add(json, "coverage", ctl_text(coverage_name(settings->coverage)));
+	json_object_object_add(json, "rodata", json_object_new_boolean(settings->rodata));
 	json_object_object_add(json, "follow",
 	                       settings->follow == FOLLOW_BY_WRAPPER ? NULL : ctl_text(follow_name(settings->follow)));
 	json_object_object_add(json, "wrappers", globs_to_json(settings->wrappers));

@@ -26,6 +26,7 @@ enum setting_bit {
 	SETTING_WRAPPERS = 1 << 13,
 	SETTING_HOLD_TIMEOUT = 1 << 14,
 	SETTING_COVERAGE = 1 << 15,
+	SETTING_RODATA = 1 << 16,
 };
 
 struct setting_set {

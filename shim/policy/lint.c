@@ -172,6 +172,8 @@ static const char *idle_setting(unsigned given, const struct settings *settings)
 		return "\"keep_free\" has no effect: \"backing\" is without \"hugetlb\"";
 	if ((given & SETTING_FILE_TIMEOUT) && !file)
 		return "\"file_timeout\" has no effect: \"backing\" is without \"file\"";
+	if ((given & SETTING_RODATA) && settings->rodata && !file)
+		return "\"rodata\" has no effect: \"backing\" is without \"file\"";
 	if ((given & SETTING_REBASE) && !file)
 		return "\"rebase\" has no effect: \"backing\" is without \"file\"";
 	if ((given & SETTING_ROUND_OUT) && !settings->round_out && settings->coverage == COVERAGE_FULL)

@@ -148,6 +148,12 @@ static int parse_coverage(const struct parser *parser, const struct json_place *
 	return 0;
 }
 
+static int parse_rodata(const struct parser *parser, const struct json_place *place, json_object *value,
+                        struct settings *out)
+{
+	return parse_bool(parser, place, value, &out->rodata);
+}
+
 static int parse_perf_map(const struct parser *parser, const struct json_place *place, json_object *value,
                           struct settings *out)
 {
@@ -259,6 +265,7 @@ static const struct {
     {"rebase", SETTING_REBASE, parse_rebase},
     {"round_out", SETTING_ROUND_OUT, parse_round_out},
     {"coverage", SETTING_COVERAGE, parse_coverage},
+    {"rodata", SETTING_RODATA, parse_rodata},
     {"follow", SETTING_FOLLOW, parse_follow},
     {"wrappers", SETTING_WRAPPERS, parse_wrappers},
     {"follow_timeout", SETTING_FOLLOW_TIMEOUT, parse_follow_timeout},
@@ -270,14 +277,14 @@ static const struct {
 };
 
 /* The table's keys once more, for "did you mean": "name", "match" and "action" go before them in a rule. */
-const char *const rule_keys[] = {"name",         "match",        "action",    "min_text",       "max_text",
-                                 "backing",      "page_size",    "libraries", "rebase",         "round_out",
-                                 "coverage",     "follow",       "wrappers",  "follow_timeout", "keep_free",
-                                 "file_timeout", "hold_timeout", "perf_map",  "on_error",       NULL};
-const char *const setting_keys[] = {"min_text",       "max_text",  "backing",      "page_size",    "libraries",
-                                    "rebase",         "round_out", "coverage",     "follow",       "wrappers",
-                                    "follow_timeout", "keep_free", "file_timeout", "hold_timeout", "perf_map",
-                                    "on_error",       NULL};
+const char *const rule_keys[] = {
+    "name",           "match",     "action",       "min_text",     "max_text", "backing",  "page_size",
+    "libraries",      "rebase",    "round_out",    "coverage",     "rodata",   "follow",   "wrappers",
+    "follow_timeout", "keep_free", "file_timeout", "hold_timeout", "perf_map", "on_error", NULL};
+const char *const setting_keys[] = {"min_text", "max_text",       "backing",   "page_size",    "libraries",
+                                    "rebase",   "round_out",      "coverage",  "rodata",       "follow",
+                                    "wrappers", "follow_timeout", "keep_free", "file_timeout", "hold_timeout",
+                                    "perf_map", "on_error",       NULL};
 
 int parse_setting(const struct parser *parser, const struct json_place *place, json_object *value,
                   struct setting_set *set)

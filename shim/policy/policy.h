@@ -47,6 +47,7 @@ struct settings {
 	bool rebase;
 	bool round_out; /* see settings_rounds_out() */
 	enum coverage coverage;
+	bool rodata; /* with the backing file: prepare the program's read-only data, too */
 	enum follow follow;
 	char *const
 	    *wrappers; /* NULL-terminated globs, "+" among them for the built-in list; NULL: that. The policy's */

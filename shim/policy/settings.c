@@ -50,6 +50,8 @@ void settings_apply(struct settings *settings, const struct setting_set *set)
 		settings->round_out = values->round_out;
 	if (given & SETTING_COVERAGE)
 		settings->coverage = values->coverage;
+	if (given & SETTING_RODATA)
+		settings->rodata = values->rodata;
 	if (given & SETTING_FOLLOW)
 		settings->follow = values->follow;
 	if (given & SETTING_WRAPPERS)

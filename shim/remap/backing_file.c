@@ -202,6 +202,20 @@ static int map_slots(struct tracee *tracee, const struct image *image, size_t ma
 	return populate_borrowed(tracee, image, plan, err);
 }
 
+/*
+ * Read-only data comes by itself where the cache has it in huge pages, so nothing is done in the tracee, and if it
+ * cannot be had nothing is lost.
+ */
+static void prepare_rodata(const struct tracee *tracee, const struct image *image, size_t map_index, int fd,
+                           const struct settings *settings)
+{
+	struct plan plan;
+	struct error ignored = {0};
+	plan_rodata(image, map_index, host_pages()->huge_bytes, &plan);
+	if (plan.range_count > 0)
+		prepare_page_cache(tracee, &plan, fd, settings, true, &ignored);
+}
+
 int backing_file_plan(const struct image *image, size_t map_index, const struct settings *settings, bool may_move,
                       struct plan *plan, struct error *err)
 {
@@ -247,5 +261,9 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 	}
 	if (phase && move_program(tracee, image, &map_index, fd, phase, rebased, err) < 0)
 		return -1;
-	return map_slots(tracee, image, map_index, settings, fd, file_bytes, &partly, plan, err);
+	if (map_slots(tracee, image, map_index, settings, fd, file_bytes, &partly, plan, err) < 0)
+		return -1;
+	if (settings->rodata && may_move)
+		prepare_rodata(tracee, image, map_index, fd, settings);
+	return 0;
 }

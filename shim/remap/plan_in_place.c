@@ -121,3 +121,21 @@ void plan_in_place(const struct image *image, size_t map_index, const struct set
 	if (out->range_count == 0 && !error_is_set(&out->reason))
 		error_set(&out->reason, REASON_NO_HUGE_SLOT, "no whole huge page of the file lies inside its text");
 }
+
+static bool is_rodata(const struct mapping *mapping, const struct mapping *object)
+{
+	bool is_data = (mapping->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) == PROT_READ;
+	return is_data && mapping_same_file(mapping, object) && !mapping->shared && !mapping->changed;
+}
+
+void plan_rodata(const struct image *image, size_t map_index, uint64_t huge_bytes, struct plan *out)
+{
+	*out = (struct plan){.map_index = map_index, .page_bytes = huge_bytes};
+	for (size_t i = 0; i < image->count; i++) {
+		const struct mapping *mapping = &image->mappings[i];
+		uint64_t first = page_up(mapping->start, huge_bytes), end = page_down(mapping->end, huge_bytes);
+		if (is_rodata(mapping, &image->mappings[map_index]) &&
+		    (mapping->start - mapping->file_off) % huge_bytes == 0)
+			add(out, first, end, mapping->file_off + (first - mapping->start));
+	}
+}

@@ -27,6 +27,13 @@ void plan_in_place(const struct image *image, size_t map_index, const struct set
                    uint64_t huge_bytes, struct plan *out);
 
 /*
+ * The whole slots inside the read-only data of the object of IMAGE that mapping MAP_INDEX belongs to, as far as offset
+ * and address agree there: what the kernel maps by huge pages by itself, once the page cache has them. OUT has ranges
+ * of one piece each, none if there is no such slot.
+ */
+void plan_rodata(const struct image *image, size_t map_index, uint64_t huge_bytes, struct plan *out);
+
+/*
  * Whether all that is mapped in the slot of HUGE_BYTES at ADDR, in which the text with index TEXT_INDEX is, FITS. Of
  * holes those may be in it that lie below a mapping of the object's own, and with a library all.
  */

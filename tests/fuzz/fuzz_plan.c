@@ -182,6 +182,27 @@ static void check_rest(const struct image *image, const struct plan *plan, const
 	MUST(bytes == plan->range_bytes);
 }
 
+/* Each slot lies in one mapping that is read-only data of the object's, in step with its file. */
+static void check_rodata(const struct image *image, const struct plan *plan, const struct mapping *object)
+{
+	uint64_t last_end = 0;
+	MUST(plan->range_count <= PLAN_RANGES_MAX);
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		const struct plan_range *range = &plan->ranges[i];
+		const struct plan_piece *piece = &plan->pieces[range->first_piece];
+		MUST(range->start >= last_end && range->start < range->end);
+		MUST((range->start | range->end | piece->file_off) % plan->page_bytes == 0);
+		for (uint64_t addr = range->start; addr < range->end; addr += plan->page_bytes) {
+			ssize_t at = image_find(image, addr);
+			MUST(at >= 0 && image->mappings[at].end - addr >= plan->page_bytes);
+			const struct mapping *mapping = &image->mappings[at];
+			MUST(mapping_same_file(mapping, object) && mapping->prot == PROT_READ && !mapping->changed);
+			MUST(mapping->start - mapping->file_off == range->start - piece->file_off);
+		}
+		last_end = range->end;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = {data, size};
@@ -207,6 +228,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		MUST(plan.range_bytes <= max_bytes);
 		if (i < image.count)
 			check_rest(&image, &plan, &mappings[i], choice & 2);
+		if (i < image.count) {
+			plan_rodata(&image, i, UINT64_C(2) << 20, &plan);
+			check_rodata(&image, &plan, &mappings[i]);
+		}
 		plan_in_place(&image, i, &settings, page_bytes * 8, UINT64_C(2) << 20, &plan);
 		if (i < image.count)
 			check_in_place(&image, &plan, &mappings[i], page_bytes * 8, settings.round_out);

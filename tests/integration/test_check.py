@@ -172,6 +172,7 @@ MATCH_ALL = {"match": {}}
     ([{"match": {}, "backing": ["thp"], "keep_free": 3}], '"keep_free" has no effect'),
     ([{"match": {}, "backing": ["thp"], "rebase": False}], '"rebase" has no effect'),
     ([{"match": {}, "backing": ["thp"], "file_timeout": "1s"}], '"file_timeout" has no effect'),
+    ([{"match": {}, "backing": ["thp"], "rodata": True}], '"rodata" has no effect'),
     ([{"match": {}, "coverage": "full", "round_out": False}], '"round_out": false has no effect: "coverage" is "full"'),
     ([{"match": {}, "backing": ["file"], "perf_map": True}], '"perf_map" has no effect'),
     ([{"match": {}, "follow": "none", "follow_timeout": 3}], '"follow_timeout" has no effect'),

@@ -177,9 +177,32 @@ static void out_of_step(void **state)
 	expect(&plan, 0, 0x800000, 0xc00000, 0x600000);
 }
 
+/* Whole slots of what is read-only and in step, before the text and behind it; nothing that is written to, or a copy.
+ */
+static void read_only_data(void **state)
+{
+	(void)state;
+	static const char maps[] = "00400000-00802000 r--p 00000000 fe:00 42 /bin/x\n"
+	                           "00802000-00c10000 r-xp 00402000 fe:00 42 /bin/x\n"
+	                           "00c10000-01201000 r--p 00810000 fe:00 42 /bin/x\n"
+	                           "01201000-01800000 rw-p 00e01000 fe:00 42 /bin/x\n"
+	                           "01a01000-01e02000 r--p 01401000 fe:00 42 /bin/x\n"
+	                           "02001000-02801000 r--p 01a02000 fe:00 42 /bin/x\n"
+	                           "02a00000-02c00000 r--p 00000000 fe:00 43 /bin/y\n";
+	struct image image;
+	struct plan plan;
+	plan_rodata(&image, first_text(maps, 0x803000, &image), SLOT, &plan);
+	assert_int_equal(plan.range_count, 3);
+	expect(&plan, 0, 0x400000, 0x800000, 0);
+	expect(&plan, 1, 0xe00000, 0x1200000, 0xa00000);
+	expect(&plan, 2, 0x1c00000, 0x1e00000, 0x1600000);
+	image_free(&image);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(read_only_data),
 	    cmocka_unit_test(whole_slots_alone),
 	    cmocka_unit_test(both_ends),
 	    cmocka_unit_test(the_file_has_an_end),

@@ -164,7 +164,8 @@ static void every_setting(void **state)
 	    "\"max_text\":1e9,\"backing\":[\"thp\",\"file\"],\"page_size\":\"1G\",\"libraries\":{\"include\":[\"/a/"
 	    "*\",\"**\"],"
 	    "\"exclude\":[\"/"
-	    "b\"]},\"rebase\":false,\"round_out\":true,\"coverage\":\"full\",\"follow\":\"fork\",\"follow_timeout\":"
+	    "b\"]},\"rebase\":false,\"round_out\":true,\"coverage\":\"full\",\"rodata\":true,\"follow\":\"fork\","
+	    "\"follow_timeout\":"
 	    "86400,"
 	    "\"keep_free\":\"10%\",\"file_timeout\":\"2s\",\"hold_timeout\":\"3s\",\"perf_map\":true,\"on_error\":"
 	    "\"fail\"}]}");
@@ -186,6 +187,7 @@ static void every_setting(void **state)
 	assert_false(settings->rebase);
 	assert_true(settings->round_out);
 	assert_int_equal(settings->coverage, COVERAGE_FULL);
+	assert_true(settings->rodata);
 	assert_int_equal(settings->follow, FOLLOW_FORK);
 	assert_int_equal(settings->follow_timeout_s, 86400);
 	assert_int_equal(settings->keep_free_percent, 10);
@@ -241,6 +243,7 @@ static void rule_over_settings_over_defaults(void **state)
 	assert_int_equal(expected.hold_timeout_ms, 2000);
 	assert_true(expected.rebase);
 	assert_false(expected.perf_map);
+	assert_false(expected.rodata);
 }
 
 /* HEAD, then COUNT times ENTRY with commas between, then TAIL; free() it. */

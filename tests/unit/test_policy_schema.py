@@ -52,6 +52,7 @@ SETTINGS = {
     "rebase": {"good": [True, False], "bad": ["true", 1]},
     "coverage": {"good": ["cheap", "full"], "bad": ["none", True, ""]},
     "round_out": {"good": [True, False], "bad": ["false", 0]},
+    "rodata": {"good": [True, False], "bad": ["true", 1]},
     "perf_map": {"good": [True, False], "bad": [None, []]},
     "follow": {"good": ["none", "exec", "fork"], "bad": ["forks", "", True]},
     "wrappers": {"good": [["+"], ["+", "run-*"], ["start.sh", "a b"], ["x" * 1024]],
