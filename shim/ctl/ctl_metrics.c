@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctl_metrics.c - hugexecctl metrics: the host's counters in the text form of OpenMetrics 1.0.
+ * ctl_metrics.c - hugexecctl metrics: the host's counters, and what is there now.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -10,52 +10,42 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/utf8.h"
+#include "base/cleanup.h"
 #include "ctl/ctl.h"
+#include "ctl/gauges.h"
+#include "ctl/metrics_format.h"
 #include "report/container_state.h"
 #include "report/counters.h"
 
-static const char help[] = "Usage: hugexecctl metrics\n"
-                           "Print what hugexec has done on this host since it booted, in the text format of\n"
-                           "OpenMetrics.\n"
+static const char help[] = "Usage: hugexecctl metrics [OPTIONS]\n"
+                           "Print what hugexec has done on this host since it booted, and what it sees there\n"
+                           "now, as metrics.\n"
                            "\n"
+                           "  --format=FORMAT  openmetrics, or prometheus (for the node exporter's files)\n"
+                           "  --no-processes   do not look at processes: it reads smaps of all of them\n"
                            "  -h, --help       this text\n"
                            "\n"
-                           "Exit status: 0; 1 if nothing is counted here; 2 for wrong usage.\n";
+                           "Exit status: 0; 2 for wrong usage.\n";
 
 static const char *const outcomes[] = {"remapped", "skipped", "failed"};
 
-/* A label's value as the format wants it, and without what could move a terminal's cursor. */
-static void print_label(const char *name, const char *value, const char *separator)
+/* What a histogram is told by, and counters by: too many histograms are of no use. */
+static void print_kind(const struct metric_key *key)
 {
-	char shown[METRICS_REASON_BYTES * 4];
-	text_printable(value, shown, sizeof shown);
-	printf("%s%s=\"", separator, name);
-	for (const char *p = shown; *p; p++) {
-		if (*p == '"' || *p == '\\')
-			putchar('\\');
-		putchar(*p);
-	}
-	putchar('"');
-}
-
-static void print_labels(const struct metric *metric)
-{
-	const struct metric_key *key = &metric->key;
 	bool other = key->via == 0;
 	const char *backing = backing_name((enum backing)key->backing);
-	print_label("via", other ? "other" : via_name((enum via)key->via), "{");
-	print_label("outcome", other ? "other" : outcomes[key->outcome], ",");
-	print_label("backing", other ? "other" : backing ? backing : "none", ",");
-	print_label("reason", other ? "other" : key->reason[0] ? key->reason : "none", ",");
+	metric_label("via", other ? METRICS_OTHER : via_name((enum via)key->via), "{");
+	metric_label("outcome", other ? METRICS_OTHER : outcomes[key->outcome], ",");
+	metric_label("backing", other ? METRICS_OTHER : backing ? backing : "none", ",");
 }
 
-static void print_family(const char *name, const char *type, const char *unit, const char *text)
+static void print_labels(const struct metric_key *key)
 {
-	printf("# TYPE %s %s\n", name, type);
-	if (unit)
-		printf("# UNIT %s %s\n", name, unit);
-	printf("# HELP %s %s\n", name, text);
+	bool other = key->via == 0;
+	print_kind(key);
+	metric_label("reason", other ? METRICS_OTHER : key->reason[0] ? key->reason : "none", ",");
+	metric_label("unit", other ? METRICS_OTHER : key->unit[0] ? key->unit : "none", ",");
+	metric_label("rule", other ? METRICS_OTHER : key->rule[0] ? key->rule : "none", ",");
 }
 
 static uint64_t launches(const struct metric *metric)
@@ -69,7 +59,7 @@ static uint64_t launches(const struct metric *metric)
 static void print_counter(const char *name, const struct metric *metric, uint64_t value)
 {
 	printf("%s_total", name);
-	print_labels(metric);
+	print_labels(&metric->key);
 	printf("} %" PRIu64 "\n", value);
 }
 
@@ -83,70 +73,118 @@ static void print_histogram(const char *name, const struct metric *metric)
 		if (i < METRICS_BUCKETS - 1)
 			snprintf(limit, sizeof limit, "%.16g", (double)metrics_bucket_us[i] / 1e6);
 		printf("%s_bucket", name);
-		print_labels(metric);
-		print_label("le", i < METRICS_BUCKETS - 1 ? strchr(limit, '.') ? limit : strcat(limit, ".0") : "+Inf",
-		            ",");
+		print_kind(&metric->key);
+		metric_label("le", i < METRICS_BUCKETS - 1 ? strchr(limit, '.') ? limit : strcat(limit, ".0") : "+Inf",
+		             ",");
 		printf("} %" PRIu64 "\n", below);
 	}
 	printf("%s_sum", name);
-	print_labels(metric);
+	print_kind(&metric->key);
 	printf("} %" PRIu64 ".%06" PRIu64 "\n", metric->held_us / 1000000, metric->held_us % 1000000);
 	printf("%s_count", name);
-	print_labels(metric);
+	print_kind(&metric->key);
 	printf("} %" PRIu64 "\n", below);
 }
 
-/* Those that left a record and have not ended; only root may read them. Processes are not counted: that is all smaps.
- */
-static void print_containers(void)
+static bool is_same_kind(const struct metric_key *a, const struct metric_key *b)
+{
+	return a->via == b->via && (a->via == 0 || (a->outcome == b->outcome && a->backing == b->backing));
+}
+
+/* The histograms of all METRICS of one kind in one; METRICS is used up. */
+static void print_histograms(const char *name, struct metric *metrics, int count)
+{
+	for (int i = 0; i < count; i++) {
+		if (launches(&metrics[i]) == 0)
+			continue;
+		for (int j = i + 1; j < count; j++) {
+			if (!is_same_kind(&metrics[i].key, &metrics[j].key))
+				continue;
+			metrics[i].held_us += metrics[j].held_us;
+			for (size_t k = 0; k < METRICS_BUCKETS; k++) {
+				metrics[i].held[k] += metrics[j].held[k];
+				metrics[j].held[k] = 0;
+			}
+		}
+		print_histogram(name, &metrics[i]);
+	}
+}
+
+/* Those that left a record and have not ended; only root may read them. */
+static void print_containers(const struct metrics_format *format)
 {
 	struct records records;
 	if (geteuid() != 0)
 		return;
 	records_read(RECORD_DIRECTORY, &records);
-	print_family("hugexec_containers", "gauge", NULL, "Containers that run now and came on huge pages.");
-	printf("hugexec_containers %zu\n", records.count);
+	metric_gauge(format, "hugexec_containers", "Containers that run now and came on huge pages.", records.count);
 	records_free(&records);
 }
 
-static void print_all(const struct metric *metrics, int count)
+static void print_counters(const struct metrics_format *format, struct metric *metrics, int count)
 {
-	print_family("hugexec_launches", "counter", NULL, "Launches matched by a policy rule, by outcome and reason.");
+	metric_family(format, "hugexec_launches", METRIC_COUNTER, NULL,
+	              "Launches matched by a policy rule, by outcome and reason.");
 	for (int i = 0; i < count; i++)
 		print_counter("hugexec_launches", &metrics[i], launches(&metrics[i]));
-	print_family("hugexec_text_bytes", "counter", "bytes", "Machine code of these programs.");
+	metric_family(format, "hugexec_text_bytes", METRIC_COUNTER, "bytes", "Machine code of these programs.");
 	for (int i = 0; i < count; i++)
 		print_counter("hugexec_text_bytes", &metrics[i], metrics[i].text_bytes);
-	print_family("hugexec_huge_bytes", "counter", "bytes", "How much of it came on huge pages.");
+	metric_family(format, "hugexec_huge_bytes", METRIC_COUNTER, "bytes", "How much of it came on huge pages.");
 	for (int i = 0; i < count; i++)
 		print_counter("hugexec_huge_bytes", &metrics[i], metrics[i].huge_bytes);
-	print_family("hugexec_held_seconds", "histogram", "seconds", "How long the programs were held at their start.");
+	metric_family(format, "hugexec_observed_bytes", METRIC_COUNTER, "bytes",
+	              "How much of it would have, if the rule did not only observe.");
 	for (int i = 0; i < count; i++)
-		print_histogram("hugexec_held_seconds", &metrics[i]);
-	print_containers();
-	puts("# EOF");
+		print_counter("hugexec_observed_bytes", &metrics[i], metrics[i].observed_bytes);
+	metric_family(format, "hugexec_held_seconds", METRIC_HISTOGRAM, "seconds",
+	              "How long the programs were held at their start.");
+	print_histograms("hugexec_held_seconds", metrics, count);
+}
+
+static void print_all(const struct metrics_format *format, bool has_processes)
+{
+	cleanup_free struct metric *metrics = calloc(METRICS_ROWS, sizeof *metrics);
+	int count = metrics ? metrics_read(METRICS_FILE, metrics) : -1;
+	int errnum = errno;
+	metric_gauge(format, "hugexec_counting", "Whether launches are counted.", count >= 0);
+	if (count >= 0)
+		print_counters(format, metrics, count);
+	gauges_print(format);
+	print_containers(format);
+	if (has_processes)
+		gauges_print_processes(format);
+	metrics_end(format);
+	if (count < 0)
+		fprintf(stderr, "hugexecctl: nothing is counted: %s: %s\n", METRICS_FILE,
+		        errnum == ENOENT ? "there is no such file; systemd-tmpfiles --create makes it"
+		                         : strerror(errnum));
 }
 
 int ctl_metrics(int argc, char **argv)
 {
-	static const struct option known[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	int option = getopt_long(argc, argv, "h", known, NULL);
-	if (option == 'h') {
-		fputs(help, stdout);
-		return CTL_OK;
+	static const struct option known[] = {{"format", required_argument, NULL, 'f'},
+	                                      {"no-processes", no_argument, NULL, 'n'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
+	struct metrics_format format = {.is_openmetrics = true};
+	bool has_processes = true;
+	int option;
+	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+		switch (option) {
+		case 'f':
+			format.is_openmetrics = strcmp(optarg, "openmetrics") == 0;
+			if (!format.is_openmetrics && strcmp(optarg, "prometheus") != 0)
+				return ctl_wrong_usage(argv[0], "no format '%s': choose openmetrics or prometheus",
+				                       optarg);
+			break;
+		case 'n': has_processes = false; break;
+		case 'h': fputs(help, stdout); return CTL_OK;
+		default: return ctl_wrong_usage(argv[0], NULL);
+		}
 	}
-	if (option != -1)
-		return ctl_wrong_usage(argv[0], NULL);
 	if (optind < argc)
 		return ctl_wrong_usage(argv[0], "it takes no arguments");
-	struct metric *metrics = calloc(METRICS_ROWS, sizeof *metrics);
-	int count = metrics ? metrics_read(METRICS_FILE, metrics) : -1;
-	if (count < 0)
-		fprintf(stderr, "hugexecctl: nothing is counted: %s: %s\n", METRICS_FILE,
-		        errno == ENOENT ? "there is no such file; systemd-tmpfiles --create makes it"
-		                        : strerror(errno));
-	else
-		print_all(metrics, count);
-	free(metrics);
-	return count < 0 ? CTL_NO : CTL_OK;
+	print_all(&format, has_processes);
+	return CTL_OK;
 }

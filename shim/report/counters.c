@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -12,8 +13,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "host/host.h"
 
-#define MAGIC UINT64_C(0x0001637278656768) /* "hgexrc", layout 1 */
+#define MAGIC UINT64_C(0x0002637278656768) /* "hgexrc", layout 2 */
 
 const uint64_t metrics_bucket_us[METRICS_BUCKETS - 1] = {500,   1000,   2500,   5000,   10000,  25000,
                                                          50000, 100000, 250000, 500000, 1000000};
@@ -23,8 +25,9 @@ enum { ROW_FREE, ROW_TAKEN, ROW_READY };
 
 struct row {
 	uint32_t state;
+	uid_t uid; /* who took it */
 	struct metric_key key;
-	uint64_t text_bytes, huge_bytes, held_us;
+	uint64_t text_bytes, huge_bytes, observed_bytes, held_us;
 	uint64_t held[METRICS_BUCKETS];
 };
 
@@ -80,20 +83,89 @@ static bool is_row_of(const struct row *row, const struct metric_key *key)
 	return memcmp(&row->key, key, sizeof *key) == 0;
 }
 
-/*
- * The row of KEY. One that another process is just taking, or was when it was killed, is passed over: at worst there
- * are two rows of one kind, which the reader adds up. The last row is for what finds no other.
- */
+/* The row of KEY; NULL: there is none. Rows are taken in order, so none is behind a free one. */
 static struct row *find_row(struct table *table, const struct metric_key *key)
 {
 	for (size_t i = 0; i < METRICS_ROWS - 1; i++) {
 		struct row *row = &table->rows[i];
 		uint32_t state = __atomic_load_n(&row->state, __ATOMIC_ACQUIRE);
+		if (state == ROW_FREE)
+			return NULL;
 		if (state == ROW_READY && is_row_of(row, key))
 			return row;
+	}
+	return NULL;
+}
+
+/* Let TEXT, which stands OFFSET bytes into a key, be METRICS_OTHER if so many others have a label of their own. */
+static void bound_label(const struct table *table, size_t offset, char *text)
+{
+	const char *seen[METRICS_LABELS_MAX];
+	size_t count = 0;
+	if (!text[0])
+		return;
+	for (size_t i = 0; i < METRICS_ROWS - 1; i++) {
+		const struct row *row = &table->rows[i];
+		uint32_t state = __atomic_load_n(&row->state, __ATOMIC_ACQUIRE);
+		const char *label = (const char *)&row->key + offset;
+		size_t known = 0;
+		if (state == ROW_FREE)
+			return;
+		if (state != ROW_READY || !label[0] || strcmp(label, METRICS_OTHER) == 0)
+			continue;
+		if (strcmp(label, text) == 0)
+			return;
+		while (known < count && strcmp(seen[known], label) != 0)
+			known++;
+		if (known < count)
+			continue;
+		if (count == METRICS_LABELS_MAX - 1) {
+			memset(text, 0, strlen(text));
+			strcpy(text, METRICS_OTHER);
+			return;
+		}
+		seen[count++] = label;
+	}
+}
+
+/* Whether UID may take one more row: nobody but root can keep the others from having some. */
+static bool may_take_row(const struct table *table, uid_t uid)
+{
+	size_t own = 0, of_users = 0;
+	for (size_t i = 0; uid != 0 && i < METRICS_ROWS - 1; i++) {
+		const struct row *row = &table->rows[i];
+		if (__atomic_load_n(&row->state, __ATOMIC_ACQUIRE) != ROW_READY)
+			continue;
+		own += row->uid == uid;
+		of_users += row->uid != 0;
+	}
+	return own < METRICS_ROWS_OF_USER && of_users < METRICS_ROWS_OF_USERS;
+}
+
+/*
+ * The row of KEY, taken by UID if there is none. One that another process is just taking, or was when it was killed, is
+ * passed over: at worst there are two rows of one kind, which the reader adds up. The last row is for what finds no
+ * other.
+ */
+static struct row *take_row(struct table *table, const struct metric_key *wanted, uid_t uid)
+{
+	struct metric_key key = *wanted;
+	struct row *found = find_row(table, &key);
+	if (found)
+		return found;
+	bound_label(table, offsetof(struct metric_key, unit), key.unit);
+	bound_label(table, offsetof(struct metric_key, rule), key.rule);
+	for (size_t i = 0; i < METRICS_ROWS - 1; i++) {
+		struct row *row = &table->rows[i];
+		uint32_t state = __atomic_load_n(&row->state, __ATOMIC_ACQUIRE);
+		if (state == ROW_READY && is_row_of(row, &key))
+			return row;
+		if (state == ROW_FREE && !may_take_row(table, uid))
+			break;
 		if (state == ROW_FREE && __atomic_compare_exchange_n(&row->state, &state, ROW_TAKEN, false,
 		                                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-			row->key = *key;
+			row->key = key;
+			row->uid = uid;
 			__atomic_store_n(&row->state, ROW_READY, __ATOMIC_RELEASE);
 			return row;
 		}
@@ -113,32 +185,76 @@ static uint64_t load(const uint64_t *counter)
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
-void metrics_add(const char *file, const struct report *report)
+void metrics_set_unit(struct metric_key *key, const char *name)
 {
-	struct metric_key key = {(uint8_t)report->via, (uint8_t)report->outcome, (int8_t)report->backing, ""};
-	struct table *table = map_table(file, true);
-	if (!table)
+	static const char suffix[] = ".service";
+	size_t length = name ? strlen(name) : 0;
+	memset(key->unit, 0, sizeof key->unit);
+	if (length < sizeof suffix || strcmp(name + length - (sizeof suffix - 1), suffix) != 0)
 		return;
-	if (has_magic(table)) {
-		snprintf(key.reason, sizeof key.reason, "%s", reason_word(report->reason.code));
-		struct row *row = find_row(table, &key);
-		size_t bucket = 0;
-		while (bucket < METRICS_BUCKETS - 1 && report->latency_us > metrics_bucket_us[bucket])
-			bucket++;
-		add(&row->text_bytes, report->text_bytes);
-		add(&row->huge_bytes, report->huge_bytes);
-		add(&row->held_us, report->latency_us);
-		add(&row->held[bucket], 1);
-	}
-	munmap(table, sizeof *table);
+	if (strncmp(name, "run-", 4) == 0)
+		name = "run-*.service";
+	else if (strncmp(name, "user@", 5) == 0)
+		name = "user@*.service";
+	memcpy(key->unit, name, strnlen(name, sizeof key->unit - 1));
 }
 
-/* Whether KEY can be printed: its numbers name something, and its text has an end. */
-static bool is_sound(const struct metric_key *key)
+void metrics_count_of(const struct report *report, struct count *out)
+{
+	const char *word = reason_word(report->reason.code);
+	memset(out, 0, sizeof *out);
+	out->key.via = (uint8_t)report->via;
+	out->key.outcome = (uint8_t)report->outcome;
+	out->key.backing = (int8_t)report->backing;
+	memcpy(out->key.reason, word, strnlen(word, sizeof out->key.reason - 1));
+	memcpy(out->key.rule, report->rule, strnlen(report->rule, sizeof out->key.rule - 1));
+	out->text_bytes = report->text_bytes;
+	out->huge_bytes = report->huge_bytes;
+	out->observed_bytes = report->observed_bytes;
+	out->held_us = report->latency_us;
+}
+
+static void add_count(struct row *row, const struct count *count)
+{
+	size_t bucket = 0;
+	while (bucket < METRICS_BUCKETS - 1 && count->held_us > metrics_bucket_us[bucket])
+		bucket++;
+	add(&row->text_bytes, count->text_bytes);
+	add(&row->huge_bytes, count->huge_bytes);
+	add(&row->observed_bytes, count->observed_bytes);
+	add(&row->held_us, count->held_us);
+	add(&row->held[bucket], 1);
+}
+
+bool metrics_add_count(const char *file, const struct count *count, uid_t uid)
+{
+	struct table *table = map_table(file, true);
+	if (!table)
+		return false;
+	bool is_ours = has_magic(table);
+	if (is_ours)
+		add_count(take_row(table, &count->key, uid), count);
+	munmap(table, sizeof *table);
+	return is_ours;
+}
+
+bool metrics_add(const char *file, const struct report *report)
+{
+	struct count count;
+	if (access(file, W_OK) < 0)
+		return false;
+	cleanup_free char *unit = host_unit_of(report->pid);
+	metrics_count_of(report, &count);
+	metrics_set_unit(&count.key, unit);
+	return metrics_add_count(file, &count, 0);
+}
+
+bool metrics_is_sound(const struct metric_key *key)
 {
 	return (key->via == 0 || key->via == VIA_SHIM || key->via == VIA_HOOK || key->via == VIA_ATTACH) &&
 	       key->outcome <= OUTCOME_FAILED && key->backing >= BACKING_NONE && key->backing < BACKING_COUNT &&
-	       memchr(key->reason, '\0', METRICS_REASON_BYTES);
+	       memchr(key->reason, '\0', METRICS_REASON_BYTES) && memchr(key->unit, '\0', METRICS_UNIT_BYTES) &&
+	       memchr(key->rule, '\0', METRICS_RULE_BYTES);
 }
 
 static struct metric *find_metric(struct metric *list, size_t *count, const struct metric_key *key)
@@ -155,11 +271,12 @@ static void read_row(const struct row *row, bool is_last, struct metric *out, si
 {
 	static const struct metric_key other = {0};
 	const struct metric_key *key = is_last ? &other : &row->key;
-	if (__atomic_load_n(&row->state, __ATOMIC_ACQUIRE) != ROW_READY || !is_sound(key))
+	if (__atomic_load_n(&row->state, __ATOMIC_ACQUIRE) != ROW_READY || !metrics_is_sound(key))
 		return;
 	struct metric *metric = find_metric(out, count, key);
 	metric->text_bytes += load(&row->text_bytes);
 	metric->huge_bytes += load(&row->huge_bytes);
+	metric->observed_bytes += load(&row->observed_bytes);
 	metric->held_us += load(&row->held_us);
 	for (size_t i = 0; i < METRICS_BUCKETS; i++)
 		metric->held[i] += load(&row->held[i]);

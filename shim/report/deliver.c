@@ -16,7 +16,7 @@
 #include "base/pidfd.h"
 #include "base/say.h"
 #include "base/utf8.h"
-#include "report/counters.h"
+#include "report/count_message.h"
 
 #define REPORT_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
@@ -290,5 +290,6 @@ void deliver_report(const struct report_target *target, const struct report *rep
 	if (report->reason.code == REASON_NO_RULE || report->reason.code == REASON_FOLLOWED_ALREADY)
 		return;
 	report_to_journal(report, unwritten);
-	metrics_add(METRICS_FILE, report);
+	if (!metrics_add(METRICS_FILE, report))
+		count_message_send(METRICS_SOCKET, report);
 }

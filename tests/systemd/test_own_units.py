@@ -10,7 +10,8 @@ from lib.process import wait_for
 
 UNITS = "/usr/lib/systemd/system"
 # What systemd-analyze may find at most. The helper traces and reads others' processes, and joins their cgroups.
-SERVICES = {"hugexec-pool.service": 2.0, "hugexec-warm.service": 2.0, "hugexecd.service": 2.0, "hugexec-nri.service": 2.0}
+SERVICES = {"hugexec-pool.service": 2.0, "hugexec-warm.service": 2.0, "hugexecd.service": 2.0, "hugexec-nri.service": 2.0,
+            "hugexec-counter.service": 2.0, "hugexec-metrics.service": 2.5}
 MASKED = ("hugexec-pool.service", "hugexec-warm.service")
 
 

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "report/counters.h"
+#include "report/count_message.h"
 
 static char file[64];
 static struct metric metrics[METRICS_ROWS];
@@ -125,8 +125,9 @@ static void a_full_table_still_counts(void **state)
 	(void)state;
 	needs_root();
 	struct stat before, after;
-	_Static_assert(2 * METRICS_ROWS / 9 + 1 < REASON_COUNT, "enough reasons, with outcomes and backings");
-	for (int i = 0; i < 2 * METRICS_ROWS; i++) {
+	enum { KINDS = 9 * 60 }; /* outcomes, backings, reasons */
+	_Static_assert(KINDS > METRICS_ROWS && 60 < REASON_COUNT, "more kinds than rows");
+	for (int i = 0; i < KINDS; i++) {
 		enum reason reason = (enum reason)(1 + i / 9);
 		struct report report = report_of((enum outcome)(i % 3), (enum backing)(i / 3 % 3), reason, 7);
 		metrics_add(file, &report);
@@ -137,7 +138,7 @@ static void a_full_table_still_counts(void **state)
 	assert_int_equal(after.st_size, before.st_size);
 	assert_int_equal(metrics_read(file, metrics), METRICS_ROWS);
 	assert_int_equal(metrics[METRICS_ROWS - 1].key.via, 0);
-	assert_int_equal(count_of(&metrics[METRICS_ROWS - 1]), METRICS_ROWS + 1);
+	assert_int_equal(count_of(&metrics[METRICS_ROWS - 1]), KINDS - METRICS_ROWS + 1);
 }
 
 static void strange_files_are_left_alone(void **state)
@@ -185,7 +186,8 @@ static void broken_rows_are_passed_over(void **state)
 	metrics_add(file, &report);
 	int fd = open(file, O_RDWR);
 	char byte = 99;
-	for (off_t at = 12; at <= 14; at++) { /* behind the magic and the first row's state: via, outcome, backing */
+	for (off_t at = 16; at <= 18;
+	     at++) { /* behind the magic, the first row's state and user: via, outcome, backing */
 		char before;
 		assert_int_equal(pread(fd, &before, 1, at), 1);
 		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
@@ -195,7 +197,7 @@ static void broken_rows_are_passed_over(void **state)
 	}
 	char text[METRICS_REASON_BYTES];
 	memset(text, 'x', sizeof text);
-	assert_int_equal(pwrite(fd, text, sizeof text, 15), sizeof text);
+	assert_int_equal(pwrite(fd, text, sizeof text, 19), sizeof text);
 	assert_int_equal(metrics_read(file, metrics), 0);
 	close(fd);
 }
@@ -274,6 +276,146 @@ static void filters_that_kill_do_no_harm(void **state)
 	assert_int_equal(count_of(&metrics[0]), 2);
 }
 
+static struct count count_by(const char *unit, const char *rule, enum reason reason)
+{
+	struct report report = report_of(OUTCOME_SKIPPED, BACKING_NONE, reason, 7);
+	struct count count;
+	snprintf(report.rule, sizeof report.rule, "%s", rule);
+	metrics_count_of(&report, &count);
+	metrics_set_unit(&count.key, unit);
+	return count;
+}
+
+/* Labels that anybody can make up are bounded, and nothing is lost. */
+static void units_and_rules_are_bounded(void **state)
+{
+	(void)state;
+	needs_root();
+	enum { NAMES = 3 * METRICS_LABELS_MAX };
+	char unit[32], rule[32];
+	size_t units = 0, others = 0;
+	uint64_t sum = 0;
+	for (int i = 0; i < NAMES; i++) {
+		snprintf(unit, sizeof unit, "a%d.service", i);
+		snprintf(rule, sizeof rule, "rule %d", i);
+		struct count count = count_by(unit, rule, REASON_NONE);
+		assert_true(metrics_add_count(file, &count, 0));
+	}
+	int count = metrics_read(file, metrics);
+	for (int i = 0; i < count; i++) {
+		sum += count_of(&metrics[i]);
+		bool is_other = strcmp(metrics[i].key.unit, METRICS_OTHER) == 0;
+		assert_int_equal(is_other, strcmp(metrics[i].key.rule, METRICS_OTHER) == 0);
+		others += is_other;
+		units += !is_other;
+	}
+	assert_int_equal(units, METRICS_LABELS_MAX);
+	assert_int_equal(others, 1);
+	assert_int_equal(sum, NAMES);
+}
+
+static void which_units_have_a_label(void **state)
+{
+	(void)state;
+	static const char *const cases[][2] = {
+	    {"a.service", "a.service"},
+	    {"postgresql@15-main.service", "postgresql@15-main.service"},
+	    {"run-r12ab.service", "run-*.service"},
+	    {"user@1000.service", "user@*.service"},
+	    {"session-7.scope", ""},
+	    {".service", ""},
+	    {"", ""},
+	};
+	struct metric_key key;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		metrics_set_unit(&key, cases[i][0]);
+		assert_string_equal(key.unit, cases[i][1]);
+	}
+	metrics_set_unit(&key, NULL);
+	assert_string_equal(key.unit, "");
+}
+
+/* A user takes some rows and no more, and root finds rows whatever users do. */
+static void a_user_cannot_fill_the_table(void **state)
+{
+	(void)state;
+	needs_root();
+	for (uid_t uid = 1000; uid < 1020; uid++) {
+		for (int reason = 1; reason <= METRICS_ROWS_OF_USER + 5; reason++) {
+			struct count count = count_by(NULL, "", (enum reason)reason);
+			count.key.outcome = (uint8_t)(uid % 3);
+			count.key.backing = (int8_t)(uid / 3 % 3);
+			count.key.via = (uint8_t)(1 << uid / 9 % 2);
+			assert_true(metrics_add_count(file, &count, uid));
+		}
+	}
+	struct count count = count_by("mine.service", "mine", REASON_NONE);
+	assert_true(metrics_add_count(file, &count, 0));
+	int rows = metrics_read(file, metrics);
+	uint64_t sum = 0;
+	bool has_mine = false;
+	for (int i = 0; i < rows; i++) {
+		sum += count_of(&metrics[i]);
+		has_mine |= strcmp(metrics[i].key.unit, "mine.service") == 0;
+	}
+	assert_true(has_mine && rows <= METRICS_ROWS_OF_USERS + 2);
+	assert_int_equal(sum, 20 * (METRICS_ROWS_OF_USER + 5) + 1);
+}
+
+/* What count_message_check() says of a message in which BYTES at OFFSET are VALUE. */
+static bool passes_with(size_t offset, const void *value, size_t bytes)
+{
+	struct count_message message = {
+	    .magic = "hgxcnt2", .pid = getpid(), .count = count_by(NULL, "r", REASON_NO_RULE)};
+	struct ucred sender = {getpid(), geteuid(), getegid()};
+	struct count count;
+	memcpy((char *)&message + offset, value, bytes);
+	return count_message_check(&message, sizeof message, &sender, &count);
+}
+
+#define PASSES_WITH(member, ...)                                                                                       \
+	passes_with(offsetof(struct count_message, member), &(typeof(((struct count_message *)0)->member))__VA_ARGS__, \
+	            sizeof((struct count_message *)0)->member)
+
+static void datagrams_of_strangers(void **state)
+{
+	(void)state;
+	char long_text[METRICS_RULE_BYTES];
+	memset(long_text, 'x', sizeof long_text);
+	assert_true(passes_with(0, "hgxcnt2", 8));
+	assert_false(passes_with(0, "hgxcnt3", 8));
+	assert_false(PASSES_WITH(count.key.via, {0}));
+	assert_false(PASSES_WITH(count.key.via, {3}));
+	assert_false(PASSES_WITH(count.key.outcome, {3}));
+	assert_false(PASSES_WITH(count.key.backing, {-2}));
+	assert_false(PASSES_WITH(count.key.backing, {BACKING_COUNT}));
+	assert_false(PASSES_WITH(count.key.reason, {"made-up"}));
+	assert_true(PASSES_WITH(count.key.reason, {""}));
+	assert_false(passes_with(offsetof(struct count_message, count.key.rule), long_text, sizeof long_text));
+	assert_false(PASSES_WITH(count.text_bytes, {UINT64_MAX}));
+	assert_false(PASSES_WITH(count.huge_bytes, {UINT64_MAX}));
+	assert_false(PASSES_WITH(count.observed_bytes, {UINT64_MAX}));
+	assert_false(PASSES_WITH(count.held_us, {UINT64_MAX}));
+	struct ucred sender = {getpid(), geteuid(), getegid()};
+	struct count_message message = {.magic = "hgxcnt2", .count = count_by(NULL, "r", REASON_NO_RULE)};
+	struct count count;
+	assert_false(count_message_check(&message, sizeof message - 1, &sender, &count));
+	assert_false(count_message_check(&message, sizeof message + 1, &sender, &count));
+	/* A unit is looked up, never taken; that of another user's process neither. */
+	strcpy(message.count.key.unit, "theirs.service");
+	message.pid = 1;
+	sender.pid = 0;
+	sender.uid = 12345;
+	assert_true(count_message_check(&message, sizeof message, &sender, &count));
+	assert_string_equal(count.key.unit, "");
+	/* What is behind the end of a text does not make another row. */
+	memcpy(message.count.key.rule, "r\0junk", 6);
+	message.count.key.reason[20] = 'x';
+	struct count clean;
+	assert_true(count_message_check(&message, sizeof message, &sender, &clean));
+	assert_memory_equal(&clean, &count, sizeof count);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +427,10 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(filters_that_kill_do_no_harm, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(rows_of_one_kind_are_added_up, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(file_size_limits_do_no_harm, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(units_and_rules_are_bounded, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_user_cannot_fill_the_table, set_up, tear_down),
+	    cmocka_unit_test(which_units_have_a_label),
+	    cmocka_unit_test(datagrams_of_strangers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
