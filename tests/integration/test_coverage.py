@@ -78,7 +78,7 @@ CHROMIUM = {"chromium": (lambda: "/usr/lib/chromium/chromium", "--version")}
 def test_full(hugexec_command, hugexecctl, write_policy, name):
     """All text of the program and of its libraries, with at most 4 MiB of private memory for each; explain has said how much."""
     command = program(name, {**SAYS, **CHROMIUM})
-    policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s")
+    policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s", file_timeout="60s")
     said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])["backings"][0]
     line, entries = look(hugexec_command, command, policy, "file,thp")
     if line["outcome"] != "remapped" or line["backing"] != "file":
@@ -190,7 +190,7 @@ def test_cheap_in_libraries(hugexec_command, name):
     """
     command = program(name, IN_LIBRARIES)
     line, entries = look(hugexec_command, command, policy_with(libraries=True, round_out=True, min_text="2M", follow="none",
-                                                               hold_timeout="60s"), "file")
+                                                               hold_timeout="60s", file_timeout="60s"), "file")
     large = [each for each in line["objects"] if each["text_bytes"] >= HUGE]
     out_of_step = "file-misaligned: it was linked so "
     if not large or any(each["reason"] and not each["reason"].startswith(out_of_step) for each in large):
@@ -215,7 +215,7 @@ def test_full_in_libraries(hugexec_command, hugexecctl, write_policy, name):
     explain has said so before.
     """
     command = program(name, IN_LIBRARIES)
-    policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s")
+    policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s", file_timeout="60s")
     said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])
     for _ in range(TRIES):
         line, entries = look(hugexec_command, command, policy, "file,thp")
@@ -250,7 +250,7 @@ def test_copies_of_all(hugexec_command):
     """Whoever wants the text that "full" leaves, and has the memory, asks for copies alone."""
     command = program("rustc", IN_LIBRARIES)
     line, entries = look(hugexec_command, command, policy_with(libraries=True, coverage="full", min_text="2M", follow="none",
-                                                               hold_timeout="60s"), "thp")
+                                                               hold_timeout="60s", file_timeout="60s"), "thp")
     large = [each for each in line["objects"] if each["text_bytes"] >= HUGE]
     beside = "data-beside-text: "
     if line["outcome"] != "remapped" or not large or any(each["reason"] and not each["reason"].startswith(beside) for each in large):
@@ -403,7 +403,7 @@ def test_explain_names_libraries_that_the_rule_leaves_alone(hugexecctl, hugexec,
 
 def test_every_library_without_a_whole_slot(hugexecctl, hugexec_command, write_policy):
     """With "full" a library of less than a whole huge page has work to do, too, if the policy asks for so little text."""
-    policy = policy_with(libraries=True, coverage="full", min_text="256K", follow="none", hold_timeout="60s")
+    policy = policy_with(libraries=True, coverage="full", min_text="256K", follow="none", hold_timeout="60s", file_timeout="60s")
     command = program("clang", IN_LIBRARIES)[:2]
     said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])["libraries"]
     line, _ = look(hugexec_command, command, policy, "file,thp")
