@@ -2,6 +2,7 @@
 #include "remap/elf_object.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 #include "remap/plan.h"
 #include "remap/plan_rest.h"
 #include "remap/private_copy.h"
+
+#define SYMBOLS_MS 1000 /* of a process that runs already, which no policy limits the hold of */
 
 bool is_nothing_to_do(const struct error *reason)
 {
@@ -105,12 +108,20 @@ struct map_errand {
 	int fd;
 };
 
+/* How long the symbols of an object may be waited for: half of what is left, for other objects are still to come. */
+static int symbols_ms(const struct tracee *tracee)
+{
+	return tracee->held_until_us ? tracee_time_left_ms(tracee, INT_MAX) / 2 : SYMBOLS_MS;
+}
+
 /* Aside: the workload's /tmp may be on a disk that does not answer. */
 static int write_map(void *context, struct error *err)
 {
 	const struct map_errand *errand = context;
+	const struct object *object = errand->object;
 	int fd = mapped_file_readable(errand->fd);
-	int result = perf_map_write(errand->object->tracee->pid, errand->plan, fd, errand->object->has_perf_map, err);
+	int result = perf_map_write(object->tracee->pid, errand->plan, fd, object->has_perf_map,
+	                            symbols_ms(object->tracee), err);
 	if (fd != errand->fd)
 		close(fd);
 	return result;

@@ -16,8 +16,6 @@
 #include "mm/rights.h"
 #include "sandbox/elf/elf_client.h"
 
-#define SYMBOLS_TIMEOUT_MS 1000
-
 /* Whose file it is to be, and its name. */
 struct owner {
 	struct rights rights;
@@ -115,7 +113,7 @@ static int write_symbol(const struct elf_symbol *symbol, void *context)
 }
 
 static int write_owned(pid_t pid, const struct owner *owner, const struct plan *plan, int text_fd, bool add,
-                       struct error *err)
+                       int timeout_ms, struct error *err)
 {
 	struct error unread = {0};
 	cleanup_close int folder = open_folder(pid);
@@ -129,19 +127,19 @@ static int write_owned(pid_t pid, const struct owner *owner, const struct plan *
 		close(fd);
 		return error_set_errno(err, ENOMEM, REASON_PERF_MAP, "/tmp/%s", owner->name);
 	}
-	int result = elf_read_symbols(text_fd, SYMBOLS_TIMEOUT_MS, write_symbol, &writer, &unread);
+	int result = elf_read_symbols(text_fd, timeout_ms, write_symbol, &writer, &unread);
 	bool is_written = !ferror(writer.map);
 	if (fclose(writer.map) != 0 || !is_written)
 		return error_set(err, REASON_PERF_MAP, "/tmp/%s could not be written to its end", owner->name);
 	return result < 0 ? error_set(err, REASON_PERF_MAP, "%s", unread.detail) : 0;
 }
 
-int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, struct error *err)
+int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, int timeout_ms, struct error *err)
 {
 	struct owner owner;
 	if (read_owner(pid, &owner) < 0)
 		return error_set(err, REASON_PERF_MAP, "the workload's ids cannot be read");
-	int result = write_owned(pid, &owner, plan, text_fd, add, err);
+	int result = write_owned(pid, &owner, plan, text_fd, add, timeout_ms, err);
 	rights_free(&owner.rights);
 	return result;
 }

@@ -19,8 +19,8 @@
 /*
  * Write the functions inside PLAN's ranges, which are of the ELF file open at TEXT_FD and on huge pages of a copy by
  * now. ADD: to the map that was written for another object of the process a moment ago. It is written while PID is
- * held, for up to a second, because nothing of hugexec's outlives a start; it takes about a millisecond for every 2,000
- * functions. Returns 0, or -1 with ERR word "perf-map"; then the map is short or missing, and nothing else is
+ * held, for TIMEOUT_MS at most, because nothing of hugexec's outlives a start; it takes about a millisecond for every
+ * 2,000 functions. Returns 0, or -1 with ERR word "perf-map"; then the map is short or missing, and nothing else is
  * different.
  */
-int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, struct error *err);
+int perf_map_write(pid_t pid, const struct plan *plan, int text_fd, bool add, int timeout_ms, struct error *err);

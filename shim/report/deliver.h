@@ -30,7 +30,7 @@ struct report_target {
 	const struct delivery *delivery; /* NULL: to our own files (PATH, standard error) */
 };
 
-/* How long a report may take to be written if nothing else is short of time. */
+/* How long a report may take to be written if no policy says it and nothing else is short of time. */
 #define DELIVER_MS 1500
 
 /*
@@ -50,7 +50,7 @@ void deliver_keep_report(const struct report_target *target);
  * Deliver REPORT to TARGET. STDERR_OF: the process whose standard error messages go to, and whose end ends all
  * waiting; 0: our own.
  * FAILS_LAUNCH: the policy turns this failure into exit status 125, which is always said aloud unless quiet.
- * TIMEOUT_MS: how long files may take to be written to, in all; DELIVER_MS, or less.
+ * TIMEOUT_MS: how long files may take to be written to, in all.
  * Never fails: a report that cannot be written must not stop a workload.
  */
 void deliver_report(const struct report_target *target, const struct report *report, pid_t stderr_of, bool fails_launch,

@@ -2,6 +2,7 @@
 #include "tracer/exec_event.h"
 
 #include <elf.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,12 +52,12 @@ static void report_begin(struct report *report, const struct following *followin
 /* What the work has left of the time, and a moment at least, so that nobody wonders. */
 #define TELL_MIN_MS 100
 
-static void tell(const struct following *following, const struct report *report, const struct tracee *tracee,
+static void tell(const struct following *following, const struct report *report, const struct followed *followed,
                  bool fails)
 {
 	const struct trace_job *job = following->job;
-	int left_ms = tracee_time_left_ms(tracee, DELIVER_MS);
-	deliver_report(job->report, report, tracee->pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
+	int left_ms = tracee_time_left_ms(&followed->tracee, followed->tell_ms);
+	deliver_report(job->report, report, followed->tracee.pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
 	if (job->container.id && report->outcome == OUTCOME_REMAPPED)
 		record_write(RECORD_DIRECTORY, job->container.id, following->root_pid, job->container.facts, NULL);
 }
@@ -131,9 +132,11 @@ static void run_to_entry(const struct trace_job *job, struct followed *followed,
 }
 
 /* How long the policy lets TRACEE be held; the engine adds what its text needs. */
-static void limit_hold(struct tracee *tracee, const struct settings *settings)
+static void limit_hold(struct followed *followed, const struct settings *settings)
 {
+	struct tracee *tracee = &followed->tracee;
 	tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(settings, 0) * 1000;
+	followed->tell_ms = settings->hold_timeout_ms <= INT_MAX ? (int)settings->hold_timeout_ms : INT_MAX;
 }
 
 /* FOLLOWED stands still from BEGAN_US on, which is now, and nobody may have it wait for long. */
@@ -144,7 +147,7 @@ static void begin_hold(const struct following *following, struct followed *follo
 	int64_t spent_us = followed->is_root ? following->job->spent_us : 0;
 	settings_default(&settings);
 	tracee->held_since_us = began_us - (int64_t)followed->held_us - spent_us;
-	limit_hold(tracee, &settings);
+	limit_hold(followed, &settings);
 }
 
 /* Keep REPORT until it is known whether FOLLOWED executes another program. False if there is no memory for it. */
@@ -170,7 +173,7 @@ static enum next conclude(struct following *following, struct followed *followed
 	if (may_follow && error_is_set(no_follow))
 		report->reason = *no_follow;
 	bool fails = must_fail(report, settings);
-	tell(following, report, &followed->tracee, fails);
+	tell(following, report, followed, fails);
 	fault_point("reported");
 	return fails ? NEXT_FAIL : NEXT_LET_GO;
 }
@@ -181,7 +184,7 @@ enum next exec_event_at_entry(struct following *following, struct followed *foll
 	struct report report = *followed->pending;
 	struct settings settings = followed->entry_settings;
 	begin_hold(following, followed, began_us);
-	limit_hold(&followed->tracee, &settings);
+	limit_hold(followed, &settings);
 	settings.on_error = ON_ERROR_CONTINUE; /* it has begun: constructors have run */
 	free(followed->pending);
 	followed->pending = NULL;
@@ -256,7 +259,7 @@ enum next exec_event_handle(struct following *following, struct followed *follow
 	exec_names_read(&followed->tracee, &names);
 	bool is_decided = decide(following, &followed->tracee, &names, &store, &decision, &reason) == 0;
 	report_begin(&report, following, followed->tracee.pid, is_decided ? store.exe : NULL);
-	limit_hold(&followed->tracee, &decision.settings);
+	limit_hold(followed, &decision.settings);
 	bool may_follow = false;
 	if (is_decided) {
 		policy_rule_label(&decision, report.rule, sizeof report.rule);
@@ -308,6 +311,6 @@ void exec_event_end(struct following *following, struct followed *followed)
 	if (!followed->pending)
 		return;
 	followed->pending->latency_us = followed->held_us;
-	tell(following, followed->pending, &followed->tracee, false);
+	tell(following, followed->pending, followed, false);
 	exec_event_drop(followed);
 }

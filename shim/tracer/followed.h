@@ -53,6 +53,7 @@ struct followed {
 	struct map_hint hint; /* TO_ENTRY */
 	unsigned entry_stops; /* how often it was found elsewhere though it had come to its entry point */
 	uint64_t held_us;     /* how long it was held in all, up to now */
+	int tell_ms; /* how long its report may take to be written: hold_timeout, however long the work may take */
 };
 
 struct following {

@@ -57,7 +57,7 @@ def full_report(folder):
 
 PLACES = {**STANDARD_ERRORS, **{place.__name__: place for place in (full_fifo, fifo_without_reader, report_to_full_device, full_report)}}
 
-REMAPS = policy_with()
+REMAPS = policy_with(hold_timeout="2s")
 WHAT = {
     "remapped": (REMAPS, None, 9),
     "left alone": ({"version": 1, "rules": [{"match": {}, "action": "skip"}]}, None, 9),
@@ -171,7 +171,7 @@ def test_a_frozen_filesystem(hugexec, write_policy, bigtext, tmp_path):
         if run(["fsfreeze", "--freeze", folder]).returncode != 0:
             pytest.skip("needs fsfreeze")
         try:
-            for policy in (policy_with(file_timeout="500ms"), WHAT["left alone"][0]):
+            for policy in (policy_with(file_timeout="500ms", hold_timeout="2s"), WHAT["left alone"][0]):
                 done = run([hugexec, f"--policy={write_policy(policy)}", "--backing=thp", f"--report={folder / 'report'}", "--",
                             bigtext(8), "exit", "9"], timeout=HANG)
                 assert done.returncode == 9

@@ -84,7 +84,7 @@ def test_it_is_the_setting_that_counts(hugexec_command, program, tmp_path):
             words, report = hugexec_command([tmp_path / "mnt" / "program"], limits(limit_ms), "thp")
             assert run(words, timeout=HANG).returncode == 9 and files.is_there()
             [line] = read_report(report)
-            assert line["reason"] == f"hold-timeout: the limit of {limit_ms} ms is over (hold_timeout, file_timeout, size of text)"
+            assert line["reason"] == f"hold-timeout: the limit of {limit_ms} ms is over; raise hold_timeout or file_timeout in the policy"
             held_us[limit_ms] = line["latency_us"]
     # The clock of the limit starts with hugexec, a moment before that of the report.
     assert held_us[LONG_MS] > LONG_MS * 1000 - 1000000 > held_us[LIMIT_MS] - EXCESS_MS * 1000

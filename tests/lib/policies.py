@@ -3,8 +3,9 @@
 
 
 
-# A machine that is busy with something else is no reason to leave text on small pages, here.
-PATIENT = {"file_timeout": "60s"}
+# A machine that is busy with something else is no reason to leave text on small pages, here, nor to lose
+# a report.
+PATIENT = {"file_timeout": "60s", "hold_timeout": "10s"}
 ALL = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, **PATIENT}]}
 
 
