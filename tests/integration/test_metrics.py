@@ -18,6 +18,7 @@ from lib.launched import remapped
 from lib.machine import MIB
 from lib.policies import ALL, policy_with
 from lib.process import Process, run, wait_for
+from lib.programs import UNPACKED
 from lib.surroundings import ROOT
 
 parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="python3-prometheus-client is not installed")
@@ -125,11 +126,16 @@ def test_a_policy_that_cannot_be_used_is_a_metric(script, text, valid, left_out)
     assert (values["hugexec_policy_valid", ()], values["hugexec_policy_rules_left_out", ()], values["hugexec_switched_off", ()]) == (valid, left_out, 1)
 
 
-def promtool():
-    found = shutil.which("promtool")
+def of_prometheus(name):
+    """A program of Debian's package prometheus, installed or unpacked."""
+    found = shutil.which(name) or shutil.which(name, path=UNPACKED / "usr/bin")
     if not found:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+        pytest.skip(f"{name} is not there: tests/get-programs unpacks it")
     return found
+
+
+def promtool():
+    return of_prometheus("promtool")
 
 
 def test_promtool_likes_it(script, bigtext):
@@ -169,9 +175,7 @@ def test_alerts_and_dashboard_name_what_there_is(script, bigtext):
 
 def test_a_prometheus_scrapes_it(script, bigtext, tmp_path):
     """A real server reads it by HTTP in both formats, and answers the dashboard's questions."""
-    prometheus = shutil.which("prometheus")
-    if not prometheus:
-        pytest.skip("prometheus is not installed")
+    prometheus = of_prometheus("prometheus")
     texts = {path: script(f": >/run/hugexec/metrics; $hugexec --backing=thp {bigtext()} >&2; $ctl metrics {words}").stdout
              for path, words in (("/metrics", ""), ("/older", "--format=prometheus"))}
     assert_scraped(prometheus, texts, tmp_path)
