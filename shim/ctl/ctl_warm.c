@@ -82,11 +82,11 @@ static void print_warmed(struct warm *warm, const char *path, const struct warme
 	                 error_is_set(&warmed->reason) ? error_text(&warmed->reason, why, sizeof why) : NULL);
 }
 
-static void warm_one(void *context, const char *path)
+static void warm_one(void *context, const char *path, bool with_rodata)
 {
 	struct warm *warm = context;
 	struct warmed warmed;
-	warm_file(path, warm->progress ? show_progress : NULL, (void *)(uintptr_t)path, &warmed);
+	warm_file(path, with_rodata, warm->progress ? show_progress : NULL, (void *)(uintptr_t)path, &warmed);
 	if (warm->progress)
 		fputs("\r\033[K", stderr);
 	/* Text that is too small for a slot is as well as it can be; a misaligned program is not. */
@@ -105,7 +105,7 @@ static void warm_word(struct warm *warm, const char *word)
 	struct program program = {.kind = PROGRAM_NOT_FOUND};
 	if (!strchr(word, '/') && access(word, F_OK) < 0)
 		program_inspect(word, &program);
-	warm_one(warm, program.kind == PROGRAM_NOT_FOUND ? word : program.path);
+	warm_one(warm, program.kind == PROGRAM_NOT_FOUND ? word : program.path, false);
 }
 
 static int warm_by_policy(struct warm *warm, const char *file)

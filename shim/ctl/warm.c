@@ -38,7 +38,7 @@ static void warm_ranges(int fd, const struct file_range *ranges, unsigned count,
 	}
 }
 
-void warm_file(const char *path, warm_observer *observe, void *context, struct warmed *out)
+void warm_file(const char *path, bool with_rodata, warm_observer *observe, void *context, struct warmed *out)
 {
 	struct stat st;
 	struct reader reader;
@@ -59,6 +59,8 @@ void warm_file(const char *path, warm_observer *observe, void *context, struct w
 	    elf_reader_finish(&reader, READ_TIMEOUT_MS, &elf, &out->reason) < 0)
 		return;
 	text_slots_rounded(&elf, host_pages(), &slots);
+	if (with_rodata && slots.count > 0)
+		text_slots_add_rodata(&elf, host_pages(), &slots);
 	out->text_bytes = slots.text_bytes;
 	out->slot_bytes = slots.slot_bytes;
 	out->reason = slots.reason;

@@ -11,7 +11,7 @@
 
 struct warmed {
 	uint64_t text_bytes; /* executable segments, in the file */
-	uint64_t slot_bytes; /* of it in whole slots of a huge page, which can be huge */
+	uint64_t slot_bytes; /* of it in whole slots of a huge page, which can be huge; and of read-only data */
 	uint64_t huge_bytes; /* of these on huge pages now */
 	struct error reason; /* set: why that is not all */
 	bool missing;        /* there is no such file */
@@ -20,5 +20,8 @@ struct warmed {
 /* Told while a file is being read: bytes seen to of how many. */
 typedef void warm_observer(void *context, uint64_t done_bytes, uint64_t all_bytes);
 
-/* Prepare the file at PATH. Never fails: OUT says what became of it. OBSERVE may be NULL. */
-void warm_file(const char *path, warm_observer *observe, void *context, struct warmed *out);
+/*
+ * Prepare the file at PATH, WITH_RODATA also a program's read-only data. Never fails: OUT says what became of it.
+ * OBSERVE may be NULL.
+ */
+void warm_file(const char *path, bool with_rodata, warm_observer *observe, void *context, struct warmed *out);

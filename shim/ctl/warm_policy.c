@@ -33,7 +33,7 @@ struct warming {
 		ino_t inode;
 	} seen[FILES_MAX];
 	unsigned seen_count;
-	void (*each)(void *context, const char *path);
+	warm_file_found *each;
 	void *context;
 };
 
@@ -59,7 +59,7 @@ static void on_library(void *context, const struct found_library *library, int f
 	cleanup_close int own_fd = fd;
 	library_judge(warming->settings, library, &slots);
 	if (slots.count > 0 && is_new(warming, own_fd))
-		warming->each(warming->context, library->path);
+		warming->each(warming->context, library->path, false);
 }
 
 /* Whether the file is a program or library that the rule's sizes allow, with whole slots of text. */
@@ -81,15 +81,19 @@ static bool is_elf(int fd)
 	return pread(fd, magic, sizeof magic, 0) == sizeof magic && memcmp(magic, "\177ELF", sizeof magic) == 0;
 }
 
-/* A file that a pattern has led to. */
-static void on_file(void *context, const char *path)
+static void add_file(struct warming *warming, const char *path, bool with_rodata)
 {
-	struct warming *warming = context;
 	struct stat st;
 	cleanup_close int fd = file_view_open_file(&warming->view, path, false);
 	bool is_large = fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= (off_t)host_pages()->huge_bytes;
 	if (is_large && is_elf(fd) && has_wanted_text(warming, fd) && is_new(warming, fd))
-		warming->each(warming->context, path);
+		warming->each(warming->context, path, with_rodata);
+}
+
+/* A file to be prepared that a pattern has led to. */
+static void on_file(void *context, const char *path)
+{
+	add_file(context, path, false);
 }
 
 /* A program that a rule names; EXE may be a pattern's match. */
@@ -102,7 +106,7 @@ static void on_program(void *context, const char *exe)
 	    policy_skips_exe(warming->policy, exe))
 		return;
 	warming->found_program = true;
-	on_file(warming, exe);
+	add_file(warming, exe, warming->settings->rodata);
 	if (warming->settings->libraries)
 		libraries_find(exe, warming->settings, false, on_library, warming, NULL);
 }
@@ -111,7 +115,7 @@ static void on_named_program(struct warming *warming, const char *exe)
 {
 	cleanup_close int fd = file_view_open_file(&warming->view, exe, false);
 	if (fd < 0 || is_new(warming, fd))
-		warming->each(warming->context, exe);
+		warming->each(warming->context, exe, warming->settings->rodata);
 	on_program(warming, exe);
 }
 
@@ -174,8 +178,7 @@ static void on_units(struct warming *warming, const char *units)
 	}
 }
 
-void warm_policy(const struct policy *policy, const char *units, void (*each)(void *context, const char *path),
-                 void *context)
+void warm_policy(const struct policy *policy, const char *units, warm_file_found *each, void *context)
 {
 	cleanup_free struct warming *warming = calloc(1, sizeof *warming);
 	if (!warming || file_view_open(&warming->view, 0, NULL) < 0)

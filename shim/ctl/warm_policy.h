@@ -8,6 +8,9 @@
 
 #include "policy/policy.h"
 
+/* WITH_RODATA: the rule wants the program's read-only data as well. */
+typedef void warm_file_found(void *context, const char *path, bool with_rodata);
+
 /*
  * Call EACH with every file whose page cache is worth preparing by POLICY, once: programs that rules name by a path or
  * a pattern that begins with a folder; if their rule wants libraries those that they load at start (as they would in
@@ -15,5 +18,4 @@
  * hugexecctl enable has given to hugexec, which are looked for below UNITS ("/run/systemd/generator"; NULL: not). One
  * that stands in the policy as it is may be missing; the others are there, and have whole slots of text.
  */
-void warm_policy(const struct policy *policy, const char *units, void (*each)(void *context, const char *path),
-                 void *context);
+void warm_policy(const struct policy *policy, const char *units, warm_file_found *each, void *context);

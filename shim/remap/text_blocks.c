@@ -82,3 +82,21 @@ void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pa
 		out->ranges[out->count++] = (struct file_range){plan.pieces[plan.ranges[i].first_piece].file_off,
 		                                                plan.ranges[i].end - plan.ranges[i].start};
 }
+
+void text_slots_add_rodata(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *slots)
+{
+	struct mapping mappings[ELF_SEGMENTS_MAX];
+	struct image image = {.mappings = mappings};
+	struct plan plan;
+	uint64_t phase = elf_phase(elf, pages);
+	if ((phase && elf->type != ET_DYN) ||
+	    (image.count = elf_mappings(elf, phase, pages->base_bytes, mappings)) == 0)
+		return;
+	plan_rodata(&image, 0, pages->huge_bytes, &plan);
+	for (unsigned i = 0; i < plan.range_count && slots->count < ELF_SEGMENTS_MAX; i++) {
+		uint64_t bytes = plan.ranges[i].end - plan.ranges[i].start;
+		slots->ranges[slots->count++] =
+		    (struct file_range){plan.pieces[plan.ranges[i].first_piece].file_off, bytes};
+		slots->slot_bytes += bytes;
+	}
+}

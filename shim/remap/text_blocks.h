@@ -32,3 +32,6 @@ void text_slots_of(const struct elf_facts *elf, bool is_library, uint64_t huge_b
  * The slots hold more than text then.
  */
 void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *out);
+
+/* Add the whole slots of the program's read-only data to SLOTS, as far as there is room. */
+void text_slots_add_rodata(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *slots);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """rodata: the program's read-only data on huge pages of the page cache, too; nothing is done in the program for it."""
+import json
 import shutil
 import subprocess
 
@@ -42,6 +43,7 @@ def built(request, tmp_path_factory):
     (folder / "main.c").write_text(SOURCE)
     (folder / "text.s").write_text(bigtext.assembly(5) + DATA)
     subprocess.run(["cc", "-O1", f"-{request.param}", "-o", folder / "program", folder / "main.c", folder / "text.s"], check=True, cwd=ROOT)
+    run(["sync", folder / "program"])
     return folder / "program"
 
 
@@ -81,3 +83,17 @@ def test_rodata(hugexec_command, built, tmp_path, round_out):
         assert whole_slots(entries) >= 6 * MIB
         assert huge(entries) == (whole_slots(entries) if wanted else 0)
     assert lines[True]["huge_bytes"] == lines[False]["huge_bytes"] and lines[True]["copied_bytes"] == 0
+
+
+def test_warm(hugexecctl, built, write_policy):
+    """hugexecctl warm prepares it for the programs of rules that want it."""
+    said = {}
+    for wanted in (False, True):
+        read_small(built)
+        policy = {"version": 1, "rules": [{"match": {"exe": str(built)}, "min_text": 0, "rodata": wanted}]}
+        file, = json.loads(run([hugexecctl, "warm", "--json", f"--policy={write_policy(policy)}"]).stdout)["files"]
+        if file["reason"]:
+            pytest.skip(file["reason"])
+        said[wanted] = file
+    assert said[True]["slot_bytes"] >= said[False]["slot_bytes"] + 6 * MIB
+    assert said[True]["huge_bytes"] == said[True]["slot_bytes"] and said[True]["text_bytes"] == said[False]["text_bytes"]
