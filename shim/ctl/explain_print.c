@@ -14,6 +14,7 @@
 #include "host/pages.h"
 #include "remap/backing.h"
 #include "remap/elf_object.h"
+#include "remap/text_blocks.h"
 
 #define VALUE_BYTES 4200
 
@@ -105,6 +106,15 @@ static void print_slots(const struct forecast *forecast, uint64_t page_bytes)
 	ctl_print_line("slots", value);
 }
 
+/* How much read-only data would be read into the page cache, if the rule wants that. */
+static uint64_t rodata_bytes(const struct explanation *explanation)
+{
+	struct text_slots slots = {.count = 0};
+	if (explanation->decision.settings.rodata && !error_is_set(&explanation->ruled_out))
+		text_slots_add_rodata(&explanation->elf, host_pages(), &slots);
+	return slots.slot_bytes;
+}
+
 static void print_forecast(const struct explanation *explanation)
 {
 	const struct forecast *forecast = &explanation->forecast;
@@ -121,6 +131,11 @@ static void print_forecast(const struct explanation *explanation)
 		print_slots(forecast, host_pages()->huge_bytes);
 	if (wanted && hugetlb_page_bytes(settings) != host_pages()->huge_bytes)
 		print_slots(&explanation->hugetlb_forecast, hugetlb_page_bytes(settings));
+	if (rodata_bytes(explanation) > 0) {
+		snprintf(value, sizeof value, "%s more in the page cache, on huge pages with the backing file",
+		         size_format(rodata_bytes(explanation), text, sizeof text));
+		ctl_print_line("rodata", value);
+	}
 	if (settings->libraries && !explanation->elf.has_interp && !error_is_set(&explanation->ruled_out))
 		ctl_print_line("libraries", "it loads none");
 	explained_libraries_print(&explanation->libraries);
@@ -311,6 +326,7 @@ void explain_print_json(const struct explanation *explanation)
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(forecast->text_bytes));
 	json_object_object_add(json, "fewest_huge_bytes", json_object_new_uint64(forecast->fewest_bytes));
 	json_object_object_add(json, "most_huge_bytes", json_object_new_uint64(forecast->most_bytes));
+	json_object_object_add(json, "rodata_bytes", json_object_new_uint64(rodata_bytes(explanation)));
 	json_object_object_add(json, "backings", outlooks);
 	json_object_object_add(json, "libraries", explained_libraries_to_json(&explanation->libraries));
 	json_object_object_add(json, "libraries_unknown", error_to_json(&explanation->libraries.unknown));

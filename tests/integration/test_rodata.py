@@ -85,6 +85,16 @@ def test_rodata(hugexec_command, built, tmp_path, round_out):
     assert lines[True]["huge_bytes"] == lines[False]["huge_bytes"] and lines[True]["copied_bytes"] == 0
 
 
+def test_explain(hugexecctl, built, write_policy):
+    """explain says how much more the page cache would hold."""
+    for wanted in (False, True):
+        policy = write_policy(policy_with(rodata=wanted))
+        said = json.loads(run([hugexecctl, "explain", "--json", f"--policy={policy}", built]).stdout)
+        assert 6 * MIB <= said["rodata_bytes"] <= 9 * MIB if wanted else said["rodata_bytes"] == 0
+        line = f"rodata     {said['rodata_bytes'] / MIB:.1f} MiB more in the page cache"
+        assert (line in run([hugexecctl, "explain", f"--policy={policy}", built]).stdout) == wanted
+
+
 def test_warm(hugexecctl, built, write_policy):
     """hugexecctl warm prepares it for the programs of rules that want it."""
     said = {}
