@@ -98,20 +98,7 @@ def modules(root):
 
 
 def check_cycles(root):
-    graph, done = modules(root), set()
-
-    def visit(name, way):
-        if name in way:
-            yield " -> ".join([*way[way.index(name):], name])
-            return
-        if name in done:
-            return
-        for other in sorted(graph.get(name, ())):
-            yield from visit(other, [*way, name])
-        done.add(name)
-
-    for name in sorted(graph):
-        yield from (f"cycle: {cycle}" for cycle in visit(name, []))
+    yield from (" -> ".join(way) for way in circles.circles(modules(root)))
 
 
 def python_functions(text):

@@ -232,7 +232,7 @@ attach() {
 	status=$?
 	answer=$(expected attach)
 	[ "$answer" = remapped ] && copies=1 || copies=0
-	if [ $status = 0 ] && [ "$huge" = $copies ] && grep -q '^ok: ' busy.out && grep -qE "\"outcome\":\"$answer\"|\"reason\":\"$answer:" report.json; then
+	if [ $status = 0 ] && [ "$huge" = "$copies" ] && grep -q '^ok: ' busy.out && grep -qE "\"outcome\":\"$answer\"|\"reason\":\"$answer:" report.json; then
 		echo "ok attach, $1"
 	else
 		fail "attach, $1" "status $status, $(tail -1 busy.out), $(cat report.json)"

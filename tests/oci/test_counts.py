@@ -88,7 +88,8 @@ def test_a_launch_does_not_wait_for_a_counter_that_hangs(containers):
     """Nor for one that is not there."""
     words = ["setpriv", "--reuid=20001", "--regid=20001", "--clear-groups", HUGEXEC, "/bin/true"]
     assert containers.sandbox.run(words).returncode == 0
-    hang = "import os, socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind('/run/hugexec/counter.sock'); os.chmod('/run/hugexec/counter.sock', 0o666); print(); sys.stdout.flush(); sys.stdin.read()"
+    hang = ("import os, socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind('/run/hugexec/counter.sock'); "
+            "os.chmod('/run/hugexec/counter.sock', 0o666); print(); sys.stdout.flush(); sys.stdin.read()")
     with Process([str(word) for word in containers.sandbox.inside([sys.executable, "-c", hang])], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         for _ in range(40):  # more than the queue holds
