@@ -42,6 +42,7 @@
 #include "base/retry.h"
 #include "base/say.h"
 #include "base/utf8.h"
+#include "base/version.h"
 #include "bundle.h"
 #include "bundle_ask.h"
 #include "config.h"
@@ -72,7 +73,7 @@ static const char help[] = "Usage: hugexec-oci-hook [OPTIONS] [STAGE] < STATE\n"
                            "  --annotation=NAME=VALUE, --label=NAME=VALUE\n"
                            "                   what hugexec-nri(8) knows of the container\n"
                            "  -h, --help       this text\n"
-                           "  -V, --version    the version\n"
+                           "  -V, --version    the version, its commit, and what was built in\n"
                            "\n"
                            "Exit status: 0, whatever came of it; 1 if the policy says \"on_error\": \"fail\"\n"
                            "and the container cannot be traced; 2 wrong usage.\n"
@@ -347,7 +348,9 @@ int main(int argc, char **argv)
 		case 'p': container.policy_file = optarg; break;
 		case 'r': container.report.path = optarg; break;
 		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILS;
-		case 'V': return puts("hugexec-oci-hook " HUGEXEC_VERSION) >= 0 ? EXIT_SUCCESS : EXIT_FAILS;
+		case 'V':
+			return version_print("hugexec-oci-hook") >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS
+			                                                                     : EXIT_FAILS;
 		default:
 			if (!told_container_add(&container.told, option, optarg))
 				return wrong_usage("no such option, or one without its value");

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "base/version.h"
 #include "config.h"
 #include "ctl/ctl.h"
 #include "ctl/pool.h"
@@ -42,7 +43,7 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  pool [FILE]        reserve the huge pages that " POOL_CONF " asks for\n"
                            "\n"
                            "  -h, --help         this text; 'hugexecctl VERB --help' has a verb's options\n"
-                           "  -V, --version      the version\n"
+                           "  -V, --version      the version, its commit, and what was built in\n"
                            "\n"
                            "advise, attach, compare, explain, doctor, list, status and warm take --json.\n"
                            "Exit status: 0; 1 if the answer is no; 2 for wrong usage.\n"
@@ -85,7 +86,7 @@ int main(int argc, char **argv)
 		return finish(CTL_OK);
 	}
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-		puts("hugexecctl " HUGEXEC_VERSION);
+		version_print("hugexecctl");
 		return finish(CTL_OK);
 	}
 	/* With a file size limit, what is tried is to fail with EFBIG and not to kill us. */

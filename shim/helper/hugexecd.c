@@ -28,6 +28,7 @@
 
 #include "base/cleanup.h"
 #include "base/retry.h"
+#include "base/version.h"
 #include "config.h"
 #include "helper/worker.h"
 
@@ -62,7 +63,7 @@ static const char help[] = "Usage: hugexecd [OPTIONS]\n"
                            "  --clients=N           serve at most so many clients at once (default: 256)\n"
                            "  --clients-per-user=N  and at most so many of one user (default: 64)\n"
                            "  -h, --help            this text\n"
-                           "  -V, --version         the version\n"
+                           "  -V, --version         the version, its commit, and what was built in\n"
                            "\n"
                            "Exit status: 0; 1 if it cannot serve; 2 for wrong usage.\n";
 
@@ -216,7 +217,7 @@ static enum parsed parse_options(int argc, char **argv, struct server *server)
 		case CLIENTS: result = parse_count(optarg, 1, 4096, &server->seat_count); break;
 		case CLIENTS_PER_USER: result = parse_count(optarg, 1, 4096, &server->seats_per_user); break;
 		case 'h': fputs(help, stdout); return PARSED_DONE;
-		case 'V': puts("hugexecd " HUGEXEC_VERSION); return PARSED_DONE;
+		case 'V': version_print("hugexecd"); return PARSED_DONE;
 		default: result = -1;
 		}
 	}

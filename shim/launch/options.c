@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/say.h"
+#include "base/version.h"
 #include "config.h"
 #include "policy/policy.h"
 
@@ -28,7 +29,7 @@ static const char help[] = "Usage: hugexec [OPTIONS] [--] COMMAND [ARG...]\n"
                            "  -v, --verbose    a line on standard error about what was done\n"
                            "  -q, --quiet      nothing on standard error, not even warnings\n"
                            "  -h, --help       this text\n"
-                           "  -V, --version    the version\n"
+                           "  -V, --version    the version, its commit, and what was built in\n"
                            "\n"
                            "If HUGEXEC in the environment is off, no, false or 0, or if\n"
                            "/run/hugexec/disabled exists, COMMAND is executed at once.\n"
@@ -136,7 +137,7 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 		case HELP:
 		case 'h': fputs(help, stdout); return OPTIONS_DONE;
 		case VERSION:
-		case 'V': puts("hugexec " HUGEXEC_VERSION); return OPTIONS_DONE;
+		case 'V': version_print("hugexec"); return OPTIONS_DONE;
 #if HUGEXEC_FAULTS
 		case LIST_STEPS: fault_list(); return OPTIONS_DONE;
 #endif
