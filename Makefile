@@ -25,7 +25,9 @@ help:
 	@echo 'make build        only build, into $(BUILD); says which packages are missing'
 	@echo 'make install      install below $$DESTDIR$(PREFIX); your policy is in $(SYSCONFDIR)/hugexec; units go where systemd looks'
 	@echo 'make dist         the last commit'\''s source as $(BUILD)/dist/hugexec-VERSION.tar.gz, the same bytes each time, and SHA256SUMS'
-	@echo 'make uninstall    remove what make install has installed'
+	@echo 'make deb          Debian packages of the last commit in $(BUILD)/deb; make rpm: RPMs in $(BUILD)/rpm'
+	@echo 'make check-packages  install, upgrade, remove and purge them in roots of Debian 12 and 13, and services of Debian with them'
+	@echo 'make uninstall    remove what make install has installed; enabled services start without hugexec from then on'
 	@echo 'make deps         install the packages that building needs; make check-deps adds those of the tests'
 	@echo 'make clean        remove what the above have built'
 	@echo 'Targets that test install packages that are missing, with apt-get and as root; otherwise they name them.'
@@ -127,8 +129,11 @@ bench-entropy: deps build
 install: build
 	@meson install -C $(BUILD) --no-rebuild
 
+# As a package does it: systemd reloads without what hugexec-generator makes, before the programs go.
 uninstall:
+	@test -n "$(DESTDIR)" || sh $(BUILD)/config/leave-units
 	@ninja -C $(BUILD) uninstall
+	@test -n "$(DESTDIR)" || { rm -rf /run/hugexec; test ! -d /run/systemd/system || systemctl daemon-reload; }
 
 # By git and with no time but the commit's: who has the commit can make the same file and compare.
 dist:
@@ -138,8 +143,20 @@ dist:
 		git -c safe.directory='*' -C "$$source" -c tar.umask=0022 archive --format=tar --prefix=$$name/ HEAD >$$name.tar && \
 		gzip -9n $$name.tar && sha256sum $$name.tar.gz >SHA256SUMS && cat SHA256SUMS
 
+# The same source and versions of the tools make the same packages.
+deb: deps dist
+	@config/packages/build deb $(BUILD)/deb $(BUILD)/dist/hugexec-*.tar.gz
+rpm: deps dist
+	@config/packages/build rpm $(BUILD)/rpm $(BUILD)/dist/hugexec-*.tar.gz
+
+# Packages and Debian's own services in a systemd that is booted in roots of Debian 12 and 13. Not part of check: each root takes
+# 1.5 GiB and some minutes to be made, and is kept in /var/tmp/hugexec-packages.
+check-packages: check-deps
+	@tests/deps packages
+	@tests/run-checks packages
+
 clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist deb rpm check-packages clean

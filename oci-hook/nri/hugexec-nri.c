@@ -26,6 +26,7 @@
 #include "base/retry.h"
 #include "base/say.h"
 #include "base/utf8.h"
+#include "base/version.h"
 #include "config.h"
 #include "hook_path.h"
 #include "plugin.h"
@@ -43,7 +44,7 @@ static const char help[] = "Usage: hugexec-nri [OPTIONS]\n"
                            "\n"
                            "  --socket=FILE    the engine's socket (" SOCKET ")\n"
                            "  -h, --help       this text\n"
-                           "  -V, --version    the version\n"
+                           "  -V, --version    the version, its commit, and what was built in\n"
                            "\n"
                            "See also hugexec-oci-hook(8), hugexec-policy(5).\n";
 
@@ -185,7 +186,7 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 's': path = optarg; break;
 		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-		case 'V': return puts("hugexec-nri " HUGEXEC_VERSION) >= 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+		case 'V': return version_print("hugexec-nri") >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 		default: return wrong_usage("no such option, or one without its value");
 		}
 	}

@@ -33,6 +33,8 @@ def test_another_prefix(build, tmp_path):
     assert {"opt/x/bin/hugexec", "opt/x/bin/hugexecctl", "opt/x/sbin/hugexecd", "opt/x/libexec/hugexec/hugexec-oci-hook",
             "opt/x/share/man/man1/hugexec.1", "opt/x/share/containers/oci/hooks.d/hugexec.json",
             "opt/x/share/hugexec/examples/strict.json"} <= files
+    assert {f"opt/x/share/doc/hugexec/docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= files
+    assert {f"opt/x/share/doc/hugexec/{name}" for name in ("README.md", "CHANGELOG.md", "LICENSE")} <= files
     # The administrator's policy is in /etc unless SYSCONFDIR says something else.
     assert {"opt/x/lib/hugexec/policy.json", "etc/hugexec/policy.d"} <= files
     assert not {path for path in files if path.startswith(("usr/bin", "usr/libexec", "usr/share", "usr/lib/hugexec", "opt/x/etc"))}
@@ -82,3 +84,5 @@ def test_the_source_is_the_same_each_time(tmp_path):
     assert run(["tar", "-xf", archive, "-C", tmp_path]).returncode == 0
     source = tmp_path / archive.name.removesuffix(".tar.gz")
     assert run(["meson", "setup", tmp_path / "build", source, "-Dtests=false"]).returncode == 0
+    head = run(["git", "-c", "safe.directory=*", "-C", ROOT, "rev-parse", "HEAD"]).stdout
+    assert f'"{head[:12]}"' in (tmp_path / "build/shim/base/commit.h").read_text()
