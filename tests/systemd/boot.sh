@@ -1,13 +1,27 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Become systemd, as PID 1 of namespaces that systemd_container.py has just made: boot.sh FOLDER [LAYER...]
+# Become systemd, as PID 1 of namespaces that lib/systemd_container.py has just made: boot.sh FOLDER [LAYER...]
 # FOLDER is an empty one of ours; each LAYER is a tree laid over /usr, /etc and /var, the first on top. Whatever systemd and
 # its units write stays in memory that ends with this mount namespace: in what it boots with, nothing of the machine's
 # can be changed but /sys outside of cgroups, which has the pool of huge pages.
+# CONTAINER_ROOT: a whole root in place of the machine's; what is written to it lies in CONTAINER_WRITTEN, for another boot.
 set -eu
 folder=$1
 shift
 mount --make-rprivate /
+if [ -n "${CONTAINER_ROOT-}" ]; then
+	mkdir -p "$CONTAINER_WRITTEN/upper" "$CONTAINER_WRITTEN/work"
+	chmod 755 "$CONTAINER_WRITTEN/upper"
+	mount -t overlay tests -o "lowerdir=$CONTAINER_ROOT,upperdir=$CONTAINER_WRITTEN/upper,workdir=$CONTAINER_WRITTEN/work" "$folder"
+	mount --rbind /sys "$folder/sys"
+	mount --rbind /dev "$folder/dev"
+	mount -t proc proc "$folder/proc"
+	cd "$folder"
+	pivot_root . mnt
+	cd /
+	umount --lazy /mnt
+	folder=/mnt
+fi
 mount -t tmpfs -o mode=755 tests "$folder"
 
 # Layers and programs are bound to places of ours: theirs may be covered below (/tmp), or have a blank or a colon in the name.
@@ -42,14 +56,17 @@ over() {
 	done
 	overlay "$1"
 }
-over /usr
-over /etc
+if [ -z "${CONTAINER_ROOT-}" ]; then
+	over /usr
+	over /etc
+	rm -rf /etc/systemd/system/*.wants
+fi
 # Packages of before Debian 13 have their units in /lib, which is a link to /usr/lib.
 for layer in "$folder/layers"/*; do
 	if [ -d "$layer/lib/systemd/system" ]; then cp -an "$layer/lib/systemd/system/." /usr/lib/systemd/system/; fi
 done
 mount --rbind "$folder/srv" /srv
-over /var
+if [ -z "${CONTAINER_ROOT-}" ]; then over /var; fi
 mount -t tmpfs -o mode=755 tests /run
 mount -t tmpfs -o mode=1777 tests /tmp
 
@@ -72,7 +89,6 @@ mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
 
 # Only what a test needs is started; what would touch the kernel's settings or modules cannot be.
-rm -rf /etc/systemd/system/*.wants
 rm -f /etc/systemd/system/dbus-org.freedesktop.*
 for unit in systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-udev-trigger.service \
 	systemd-sysctl.service systemd-modules-load.service systemd-binfmt.service systemd-random-seed.service \
@@ -80,7 +96,7 @@ for unit in systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-cont
 	systemd-update-utmp.service systemd-logind.service dev-hugepages.mount dev-mqueue.mount \
 	sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
 	proc-sys-fs-binfmt_misc.automount hugexec-warm.service hugexec-pool.service; do
-	ln -sf /dev/null "/etc/systemd/system/$unit"
+	case "${CONTAINER_ROOT:+root}$unit" in roothugexec-*) ;; *) ln -sf /dev/null "/etc/systemd/system/$unit" ;; esac
 done
 : >/etc/fstab
 mkdir -p /etc/systemd/journald.conf.d /etc/systemd/system.conf.d

@@ -5,10 +5,10 @@ import shutil
 import subprocess
 
 import pytest
-from systemd_container import SystemdContainer
 
 from lib.programs import GENERATED
 from lib.surroundings import BUILD, PROGRAMS, ROOT
+from lib.systemd_container import SystemdContainer
 from programs import bigtext as bigtext_generator
 
 POLICY = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "file_timeout": "60s"}]}

@@ -2,7 +2,6 @@
 """What the tests of units ask the test program service (tests/programs/service.c), and what they see of it."""
 import contextlib
 import os
-import re
 import socket
 
 from lib.process import children_of, status_of, wait_for
@@ -53,17 +52,6 @@ def words_of(pid):
         return file.read().split(b"\0")[:-1]
 
 
-# What a restart changes by itself.
-OF_A_RUN = re.compile("Timestamp|PID$|InvocationID|Current$|NSec$|CPUUsage|ControlGroupId|^IO(Read|Write)|^IP.*gress|^Memory.*"
-                      "(Peak|Available)|^NRestarts|^SubState|^ActiveState|^Result|^ExecMain|^ControlGroup$|^StatusErrno")
-
-
-# Sets of units, which systemd shows in no order.
-SETS = re.compile("(Requires|Requisite|Wants|BindsTo|PartOf|Conflicts|Before|After|RequiredBy|WantedBy|TriggeredBy|Names)=")
-
 
 def settings_of(container, unit):
-    """All that systemctl show has but what is of a run."""
-    lines = container.systemctl("show", "--all", "--", unit).stdout.splitlines()
-    lines = [" ".join(sorted(re.split("[= ]", line))) if SETS.match(line) else line for line in lines]
-    return [re.sub(r" ; start_time=.*", "", line) for line in lines if not OF_A_RUN.search(line.split("=", 1)[0])]
+    return container.settings_of(unit)

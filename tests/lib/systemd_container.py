@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -20,9 +21,17 @@ import time
 import pytest
 
 from lib.process import wait_for
+from lib.surroundings import ROOT
 
-HERE = pathlib.Path(__file__).resolve().parent
 BOOT_SECONDS = 240
+
+# What a restart changes by itself.
+OF_A_RUN = re.compile("Timestamp|PID$|InvocationID|Current$|NSec$|CPUUsage|ControlGroupId|^IO(Read|Write)|^IP.*gress|^Memory.*"
+                      "(Peak|Available)|^NRestarts|^SubState|^ActiveState|^Result|^ExecMain|^ControlGroup$|^StatusErrno")
+
+
+# Sets of units, which systemd shows in no order.
+SETS = re.compile("(Requires|RequiresMountsFor|Requisite|Wants|BindsTo|PartOf|Conflicts|Before|After|RequiredBy|WantedBy|TriggeredBy|Names)=")
 
 
 def unified_cgroups():
@@ -43,13 +52,15 @@ def remove_cgroups(top):
 
 
 class SystemdContainer:
-    """LAYERS: folders laid over the machine's /usr, /etc and /var. PROGRAMS: a folder seen as /srv/programs."""
+    """LAYERS: folders laid over the machine's /usr, /etc and /var. PROGRAMS: a folder seen as /srv/programs. ROOT and WRITTEN: a
+    root in place of the machine's, and a folder for what is written to it."""
 
-    def __init__(self, layers, programs=None):
+    def __init__(self, layers=(), programs=None, root=None, written=None):
         self.folder = tempfile.mkdtemp(prefix=f"hugexec-systemd-{os.getpid()}-")
         self.cgroup = unified_cgroups() / f"hugexec-systemd-{os.getpid()}-{time.monotonic_ns()}"
         self.keeper = None
         self.pid = 0  # of the systemd, as the machine sees it
+        self.root, self.written = root, written
         try:
             self._boot([str(layer) for layer in layers], programs)
         except BaseException:
@@ -61,14 +72,15 @@ class SystemdContainer:
             if not pathlib.Path("/proc", left.name.split("-")[2]).exists():
                 remove_cgroups(left)
         self.cgroup.mkdir()
-        environment = dict(os.environ, CONTAINER_PROGRAMS=str(programs or ""))
+        environment = dict(os.environ, CONTAINER_PROGRAMS=str(programs or ""), CONTAINER_ROOT=str(self.root or ""),
+                           CONTAINER_WRITTEN=str(self.written or ""))
         # Joins its cgroup before unshare(1) makes that the root of what systemd sees.
         join = f"echo $$ >{self.cgroup}/cgroup.procs && exec \"$@\""
         with open(f"{self.folder}.log", "wb") as log:
             self.keeper = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "sh", "-c", join, "sh",
                  "unshare", "--mount", "--pid", "--fork", "--cgroup", "--uts", "--ipc", "--net", "--kill-child",
-                 str(HERE / "boot.sh"), self.folder, *layers],
+                 str(ROOT / "tests" / "systemd" / "boot.sh"), self.folder, *layers],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
         children = pathlib.Path(f"/proc/{self.keeper.pid}/task/{self.keeper.pid}/children")
 
@@ -134,6 +146,12 @@ class SystemdContainer:
         words = [f"--property={name}" for name in properties]
         lines = self.systemctl("show", "--all", *words, "--", unit).stdout.splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def settings_of(self, unit):
+        """All that systemctl show has of a unit but what is of a run."""
+        lines = self.systemctl("show", "--all", "--", unit).stdout.splitlines()
+        lines = [" ".join(sorted(re.split("[= ]", line))) if SETS.match(line) else line for line in lines]
+        return [re.sub(r" ; start_time=.*", "", line) for line in lines if not OF_A_RUN.search(line.split("=", 1)[0])]
 
     def journal(self, *matches):
         """What the journal has about MATCHES ("FIELD=VALUE", or options of journalctl), oldest first, as dicts."""
