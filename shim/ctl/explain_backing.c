@@ -83,8 +83,7 @@ static void judge_part(const struct explanation *explanation, const struct page_
 		error_set(&outlook->reason, REASON_FILE_SHORT, "the file ends before all of its text");
 	else
 		error_set(&outlook->reason, REASON_FILE_BUSY,
-		          "%" PRIu64 " of %" PRIu64
-		          " slots are dirty (run sync), or mapped in small pages by another process",
+		          "%" PRIu64 " of %" PRIu64 " slots are mapped in small pages by another process",
 		          state->busy_bytes / host_pages()->huge_bytes, all_bytes / host_pages()->huge_bytes);
 	if (left_bytes == 0 || !is_last(explanation, BACKING_FILE))
 		return;

@@ -22,6 +22,7 @@
 #define TRIES    2 /* reading anew fails now and then when another CPU still holds a page for a moment */
 #define ROUNDS   3 /* and so does a look: what was in use may be free a moment later */
 #define PAUSE_US 500
+#define DROP_US  (16 * 1000) /* for pages that somebody else has begun to write */
 
 /* How far the child came. It ends by telling one of the others; the last is told by its parent. */
 enum outcome { OUTCOME_UNFINISHED, OUTCOME_ALL_TRIED, OUTCOME_UNSUPPORTED, OUTCOME_TIME_SHORT, OUTCOME_ENDED };
@@ -38,7 +39,8 @@ struct work {
 	struct slots *slots;
 	int64_t deadline_us;
 	int64_t longest_step_us;
-	bool proven; /* reading anew gave a huge folio at least once */
+	bool proven;  /* reading anew gave a huge folio at least once */
+	bool written; /* some of the slots at hand were dirty, and are on their way to the disk */
 };
 
 /*
@@ -97,6 +99,28 @@ static bool collapse_all(struct work *work)
 	return false;
 }
 
+/*
+ * Drop what is not huge of the COUNT slots at INDEXES. What is on its way to the disk cannot be dropped yet: it is
+ * tried again, for half of the time if we have set it on its way, and else for a moment.
+ */
+static void drop_all(struct work *work, const unsigned *indexes, unsigned count)
+{
+	struct slots *slots = work->slots;
+	int64_t until_us = now_us() + (work->written ? (work->deadline_us - now_us()) / 2 : DROP_US);
+	for (unsigned pause_us = PAUSE_US;; pause_us *= 2) {
+		unsigned left = 0;
+		for (unsigned i = 0; i < count; i++) {
+			if (slots->list[indexes[i]].state == SLOT_HUGE)
+				continue;
+			slot_drop(slots, indexes[i]);
+			left += slots->sees_cache && slot_is_cached(slots, indexes[i]);
+		}
+		if (left == 0 || now_us() + pause_us > until_us)
+			return;
+		usleep(pause_us);
+	}
+}
+
 /* Drop the COUNT slots at INDEXES and read them anew. Returns whether one of them is huge now. */
 static bool read_anew(struct work *work, const unsigned *indexes, unsigned count)
 {
@@ -104,10 +128,7 @@ static bool read_anew(struct work *work, const unsigned *indexes, unsigned count
 	int64_t started_us = now_us();
 	unsigned huge = 0;
 	for (unsigned tries = 0; tries < TRIES && huge < count; tries++) {
-		for (unsigned i = 0; i < count; i++) {
-			if (slots->list[indexes[i]].state != SLOT_HUGE)
-				slot_drop(slots, indexes[i]);
-		}
+		drop_all(work, indexes, count);
 		huge = 0;
 		for (unsigned i = 0; i < count; i++) {
 			struct slot *slot = &slots->list[indexes[i]];
@@ -123,18 +144,48 @@ static bool read_anew(struct work *work, const unsigned *indexes, unsigned count
 }
 
 /*
+ * Begin to write what is dirty of the COUNT slots in BATCH, of this file and no other, as the kernel would within half
+ * a minute: an image's layer that was pulled a moment ago is dirty, and its first container would have a copy of its
+ * own. sync_file_range(2) and fsync(2) reach no lower layer of an overlayfs, but dropping does. What stays dirty is a
+ * memory filesystem's, and cannot be dropped.
+ */
+static void write_dirty(struct work *work, const unsigned batch[SLOTS_BATCH], unsigned count)
+{
+	struct slot *list = work->slots->list;
+	unsigned dirty = 0, left = 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (list[batch[i]].state == SLOT_DIRTY) {
+			slot_drop(work->slots, batch[i]);
+			dirty++;
+		}
+	}
+	if (dirty > 0)
+		slots_survey(work->slots, batch, count);
+	for (unsigned i = 0; i < count; i++) {
+		if (list[batch[i]].state != SLOT_DIRTY)
+			continue;
+		list[batch[i]].state = SLOT_BUSY;
+		left++;
+	}
+	work->written = dirty > left;
+}
+
+/*
  * Survey the next slots from *FROM on that are small, and keep those in BATCH that nobody uses. SLOTS_BATCH at a time,
  * but the first alone: if nothing helps, that is all that a launch pays for.
  */
-static unsigned survey_next(struct slots *slots, unsigned *from, unsigned batch[SLOTS_BATCH])
+static unsigned survey_next(struct work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
+	struct slots *slots = work->slots;
 	unsigned count = 0, kept = 0, most = *from == 0 ? 1 : SLOTS_BATCH;
 	for (; *from < slots->count && count < most; (*from)++) {
 		if (slots->list[*from].state == SLOT_SMALL)
 			batch[count++] = *from;
 	}
-	if (count > 0)
+	if (count > 0) {
 		slots_survey(slots, batch, count);
+		write_dirty(work, batch, count);
+	}
 	for (unsigned i = 0; i < count; i++) {
 		if (slots->list[batch[i]].state == SLOT_SMALL)
 			batch[kept++] = batch[i];
@@ -148,7 +199,7 @@ static unsigned next_batch(struct work *work, unsigned *from, unsigned batch[SLO
 {
 	unsigned count = 0;
 	while (count == 0 && *from < work->slots->count)
-		count = survey_next(work->slots, from, batch);
+		count = survey_next(work, from, batch);
 	if (!work->proven && count > 1) {
 		*from = batch[1];
 		count = 1;
@@ -267,7 +318,8 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 	else
 		error_set(
 		    err, REASON_FILE_BUSY,
-		    "%u of %u slots are huge; %u are dirty (run sync), or mapped in small pages by another process",
+		    "%u of %u slots are huge; %u are mapped in small pages by another process, or could not be written "
+		    "to the disk in time",
 		    huge, slots->count, slots->count - huge - cut);
 }
 
@@ -358,7 +410,7 @@ static int look_only(struct slots *slots, struct page_cache_state *out, struct e
 	*out = (struct page_cache_state){
 	    .huge_bytes = slots_count(slots, SLOT_HUGE) * host_pages()->huge_bytes,
 	    .busy_bytes = slots_count(slots, SLOT_BUSY) * host_pages()->huge_bytes,
-	    .small_bytes = slots_count(slots, SLOT_SMALL) * host_pages()->huge_bytes,
+	    .small_bytes = (slots_count(slots, SLOT_SMALL) + slots_count(slots, SLOT_DIRTY)) * host_pages()->huge_bytes,
 	    .short_bytes = slots_count(slots, SLOT_SHORT) * host_pages()->huge_bytes,
 	};
 	return 0;

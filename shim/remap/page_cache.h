@@ -51,7 +51,7 @@ int page_cache_make_huge_here(int fd, const struct file_range *ranges, unsigned 
 /* What of whole slots is in the page cache, and how. */
 struct page_cache_state {
 	uint64_t huge_bytes;
-	uint64_t busy_bytes;  /* in small folios that are dirty, or mapped by another process */
+	uint64_t busy_bytes;  /* in small folios that another process maps */
 	uint64_t small_bytes; /* in small folios that nobody uses, or not in the cache at all */
 	uint64_t short_bytes; /* the file ends before */
 };

@@ -219,9 +219,9 @@ static enum slot_state state_of(const struct slots *slots, const struct smaps_en
 {
 	if (entry->file_pmd_bytes + entry->shmem_pmd_bytes >= slots->pages.huge_bytes)
 		return SLOT_HUGE;
-	/* A memory filesystem's pages are always dirty, but then they cannot be dropped either. */
-	return entry->shared_clean_bytes + entry->shared_dirty_bytes + entry->private_dirty_bytes > 0 ? SLOT_BUSY
-	                                                                                              : SLOT_SMALL;
+	if (entry->shared_clean_bytes + entry->shared_dirty_bytes > 0)
+		return SLOT_BUSY;
+	return entry->private_dirty_bytes > 0 ? SLOT_DIRTY : SLOT_SMALL;
 }
 
 static void read_states(struct slots *slots, const unsigned *indexes, unsigned count)
@@ -268,6 +268,20 @@ void slot_drop(struct slots *slots, unsigned index)
 {
 	posix_fadvise(slots->fd, (off_t)slots->list[index].file_off, (off_t)slots->pages.huge_bytes,
 	              POSIX_FADV_DONTNEED);
+}
+
+bool slot_is_cached(struct slots *slots, unsigned index)
+{
+	uint64_t bytes = slots->pages.huge_bytes, pages = bytes / slots->pages.base_bytes;
+	char *at = map_slots(slots, index, 1, 0);
+	cleanup_free unsigned char *cached = calloc(pages, 1);
+	bool found = false;
+	if (at && cached && mincore(at, bytes, cached) == 0) {
+		for (uint64_t i = 0; i < pages && !found; i++)
+			found = cached[i] & 1;
+	}
+	unmap_slots(slots, 1, 0);
+	return found;
 }
 
 void slot_read(struct slots *slots, unsigned index)

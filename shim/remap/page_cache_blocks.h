@@ -24,7 +24,8 @@ struct file_range {
 enum slot_state {
 	SLOT_SMALL, /* in small folios that could be dropped, or not in the cache at all, or not looked at yet */
 	SLOT_HUGE,  /* one folio, mapped by one entry */
-	SLOT_BUSY,  /* some of its small folios are mapped by another process, or dirty */
+	SLOT_DIRTY, /* some of its small folios are to be written to the disk, and nobody maps them */
+	SLOT_BUSY,  /* some of its small folios are mapped by another process, or dirty for good */
 	SLOT_SHORT, /* the file ends inside it */
 };
 
@@ -78,7 +79,8 @@ void slot_look(struct slots *slots, unsigned index);
 void slots_look(struct slots *slots);
 
 /*
- * See what the COUNT slots at INDEXES (SLOTS_BATCH at most) are, and set their state: SLOT_HUGE, SLOT_BUSY, SLOT_SMALL.
+ * See what the COUNT slots at INDEXES (SLOTS_BATCH at most) are, and set their state: SLOT_HUGE, SLOT_BUSY, SLOT_DIRTY,
+ * SLOT_SMALL.
  * All that is cached is mapped for that. May wait for a disk if not sees_cache: then all is read, as slot_read()
  * does.
  */
@@ -92,9 +94,13 @@ int slot_collapse(struct slots *slots, unsigned index);
 
 /*
  * Drop the clean and unmapped pages of the slot from the cache; no others (posix_fadvise(2): POSIX_FADV_DONTNEED).
- * Would start to write dirty ones to the disk, so it is for slots that were surveyed and are not busy.
+ * Begins to write dirty ones to the disk, through overlayfs too, so it is for slots that were surveyed and are not
+ * busy.
  */
 void slot_drop(struct slots *slots, unsigned index);
+
+/* Whether some of the slot is in the cache. Only if sees_cache. */
+bool slot_is_cached(struct slots *slots, unsigned index);
 
 /* Have the slot read as for a mapping that wants huge pages. Waits for the disk. */
 void slot_read(struct slots *slots, unsigned index);

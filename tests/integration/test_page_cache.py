@@ -93,6 +93,61 @@ def test_overlay(page_cache, huge_ext4, tmp_path):
         assert huge_bytes(below) == SLOTS * HUGE  # one cache for all
 
 
+def make_dirty(path):
+    """
+    As an image's layer is that was unpacked a moment ago: a new file, and none of it on the disk. In small pieces: the kernel makes
+    large folios for large writes. (Of a file that was truncated, ext4 begins to write it when it is closed.)
+    """
+    content = path.read_bytes()
+    path.unlink()
+    with open(path, "wb", buffering=0) as file:
+        for start in range(0, len(content), 4096):
+            file.write(content[start:start + 4096])
+    path.chmod(0o755)
+    return path
+
+
+def expect_written(page_cache, path, lower=None):
+    """The file is dirty, and becomes huge all the same; what it holds has come to the disk before it was dropped."""
+    before = digest(path)
+    said = page_cache(path, timeout_ms=60000)
+    assert (said["result"], said["word"], said["huge_bytes"]) == (0, None, SLOTS * HUGE)
+    assert digest(path) == before
+    drop(lower or path)
+    assert digest(path) == before
+
+
+def test_a_dirty_file_is_written_first(page_cache, huge_ext4):
+    expect_written(page_cache, make_dirty(make_file(huge_ext4)))
+
+
+def test_a_dirty_file_on_xfs_is_written_first(page_cache, tmp_path):
+    with image("xfs", tmp_path) as where:
+        expect_written(page_cache, make_dirty(make_file(where)))
+
+
+def test_a_dirty_lower_layer_is_written_first(page_cache, huge_ext4, tmp_path):
+    """The first container after its image was pulled; an overlay's own fsync(2) would not reach the file."""
+    for name in ("dirty-upper", "dirty-work", "dirty-lower"):
+        (huge_ext4 / name).mkdir(exist_ok=True)
+    below = make_dirty(make_file(huge_ext4 / "dirty-lower", "program"))
+    options = ",".join(f"{name}dir={huge_ext4}/dirty-{name}" for name in ("lower", "upper", "work"))
+    with mounted(["-t", "overlay", "-o", options, "none"], tmp_path / "overlay") as where:
+        expect_written(page_cache, where / "program", below)
+
+
+def test_a_memory_filesystem_below_an_overlay_costs_no_time(page_cache, tmp_path):
+    """It is dirty for ever: that is seen at once, and not waited for."""
+    with mounted(["-t", "tmpfs", "-o", "size=64M,huge=never", "none"], tmp_path / "tmpfs") as below:
+        for name in ("upper", "work", "lower"):
+            (below / name).mkdir()
+        make_file(below / "lower", "program")
+        options = ",".join(f"{name}dir={below}/{name}" for name in ("lower", "upper", "work"))
+        with mounted(["-t", "overlay", "-o", options, "none"], tmp_path / "overlay") as where:
+            said = page_cache(where / "program", timeout_ms=60000)
+            assert said["word"] in (None, "file-busy", "file-unsupported") and said["ms"][0] < 30000
+
+
 def test_read_only_mount(page_cache, huge_ext4):
     path = make_file(huge_ext4)
     run(["mount", "-o", "remount,ro", huge_ext4])

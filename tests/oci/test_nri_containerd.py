@@ -4,9 +4,11 @@ hugexec-nri with containerd 2, whose configuration does not know of hugexec: pod
 anyway. And the hook-injector, NRI's own plugin for files of hooks.d, in its place.
 """
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -92,6 +94,16 @@ class Node:
         """A pod with one container; whether that has the hook."""
         sandbox = self.daemon.run_sandbox(name, how.pop("annotations", None), handler="", **how)
         return self.daemon.start_container(sandbox, f"c-{name}", "localhost/shop/static:1", command or [*BUSYBOX, "sleep 100000"])
+
+    def host_pid(self, container):
+        """Of the init of CONTAINER, whose PID containerd tells as its own namespace has it."""
+        inside = str(self.daemon.client.pid(container))
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                pids = re.search(r"^NSpid:\s+(.*)$", (entry / "status").read_text(), re.MULTILINE)[1].split()
+                if pids[1:2] == [inside] and self.daemon.cgroup in (entry / "cgroup").read_text():
+                    return int(entry.name)
+        raise AssertionError(f"no process of {container}")
 
     def hooks(self, container):
         """Those of its config.json, of which containerd has a copy while the container has not been removed."""
@@ -192,6 +204,51 @@ def test_many_pods_at_once(node):
         wait_for(lambda n=number: "ready" in node.daemon.output(f"c-many-{n}"), what="all servers")
     huge = node.huge()
     assert all(huge.get(f"many-{number}", 0) >= TEXT_BYTES for number in range(16))
+
+
+def has_large_folios(folder, program):
+    """Whether the file system of FOLDER has them, as hugexec finds out."""
+    copy, report, policy = folder / "try", folder / "try.report", folder / "try.policy"
+    shutil.copy(program, copy)
+    subprocess.run(["sync", copy], check=True, timeout=120)
+    policy.write_text(json.dumps(policy_of({}, backing=["file"], file_timeout="60s")))
+    subprocess.run([BUILD / "shim" / "hugexec", f"--policy={policy}", f"--report={report}", copy, "exit", "0"], timeout=120, check=True)
+    return json.loads(report.read_text())["backing"] == "file"
+
+
+def text_of(pid):
+    """(Pss, what is mapped by huge entries of the page cache) of the server's text in process PID."""
+    lines = pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines()
+    pss = huge = 0
+    in_text = False
+    for line in lines:
+        if line.split()[0].count("-") == 1 and not line.split()[0].endswith(":"):
+            in_text = " r-xp " in line and line.endswith("/bin/static")
+        elif in_text and line.startswith("Pss:"):
+            pss += int(line.split()[1]) << 10
+        elif in_text and line.startswith("FilePmdMapped:"):
+            huge += int(line.split()[1]) << 10
+    return pss, huge
+
+
+def test_pods_share_one_copy_from_the_first_on(node, program, tmp_path):
+    """The image was unpacked a moment ago and is not on the disk yet: that of the first pod is written, and none has a copy of its own."""
+    if not has_large_folios(tmp_path, program):
+        pytest.skip("this filesystem and kernel have no large folios")
+    node.policy(policy_of({"via": "hook"}, backing=["file"], file_timeout="60s", hold_timeout="120s"))
+    (tmp_path / "mark").write_text(str(time.time_ns()))  # another layer than any before
+    node.daemon.add_image("localhost/shop/static:1", {"/bin/busybox": "/bin/busybox", "/bin/static": program,
+                                                      "/mark": str(tmp_path / "mark")}, ["/bin/busybox", "true"])
+    count = 30
+    pids = []
+    for number in range(count):
+        container = node.pod(f"share-{number}", HUGE)
+        wait_for(lambda n=number: "ready" in node.daemon.output(f"c-share-{n}"), what="the server")
+        pids.append(node.host_pid(container))
+        assert text_of(pids[-1])[1] >= TEXT_BYTES, f"pod {number} has a copy of its own"
+    shown = [text_of(pid) for pid in pids]
+    text_bytes = max(huge for _, huge in shown) + (2 << 20)  # and ends on small pages
+    assert sum(pss for pss, _ in shown) <= 1.1 * text_bytes
 
 
 def test_killed_and_started_again(node):
