@@ -55,6 +55,7 @@ int main(int argc, char **argv)
 		      stderr);
 		return EXIT_FAILURE;
 	}
+	metrics_begin(file);
 	/* Ended between two datagrams only: one that was taken is counted. */
 	sigset_t term, before;
 	sigemptyset(&term);

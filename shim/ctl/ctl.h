@@ -59,6 +59,9 @@ int ctl_wrong_usage(const char *self, const char *format, ...) __attribute__((fo
 /* WORD as the number of a process, which need not be there; 0 if it is none. */
 pid_t ctl_pid(const char *word);
 
+/* The processes of the systemd unit UNIT into PIDS, MOST of them at most. Returns how many. */
+size_t ctl_pids_of_unit(const char *unit, pid_t *pids, size_t most);
+
 /* TEXT (any bytes; NULL or "": null) as a JSON string of valid UTF-8. */
 json_object *ctl_text(const char *text);
 

@@ -14,9 +14,10 @@
 #include "base/retry.h"
 #include "base/size.h"
 #include "ctl/ctl.h"
+#include "ctl/unit.h"
 #include "tracer/attach.h"
 
-static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
+static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID... | --unit=NAME\n"
                            "Put the text of running processes on huge pages, as the policy says\n"
                            "(\"via\": \"attach\"). The main thread stands while a copy is made, some\n"
                            "milliseconds for each 10 MiB of text. The other threads stand for a millisecond\n"
@@ -25,16 +26,18 @@ static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID...\n"
                            "  --policy=FILE    read this policy instead of the host's\n"
                            "  --backing=LIST   in place of the rule's: file, hugetlb, thp\n"
                            "  --coverage=WORD  in place of the rule's: cheap, full\n"
+                           "  --unit=NAME      all processes of this systemd unit\n"
+                           "  --no-legend      no heading\n"
                            "  --json           a report for each process, as hugexec --report writes it\n"
                            "  -h, --help       this text\n"
                            "\n"
                            "A running program cannot be moved in memory, so 'file' rarely fits: name\n"
-                           "hugetlb or thp, too. For the main process of a systemd unit:\n"
-                           "  hugexecctl attach $(systemctl show -P MainPID UNIT)\n"
+                           "hugetlb or thp, too.\n"
                            "\n"
                            "Exit status: 0 if text of every process is on huge pages now, or was\n"
                            "before; 1 if not, or the policy is broken; 2 for wrong usage.\n";
 
+#define PIDS_MAX       4000
 #define BEFORE_PROGRAM 67 /* columns */
 
 static void print_attached(const struct attached *attached)
@@ -82,9 +85,19 @@ static bool attach_one(pid_t pid, const struct policy *policy, const struct over
 	return WIFEXITED(status) && WEXITSTATUS(status) == CTL_OK;
 }
 
-static int attach_all(char **words, const char *policy_file, const struct overrides *overrides, bool json)
+/* What is asked for. */
+struct asked {
+	const char *policy_file;
+	struct overrides overrides;
+	bool json, no_legend;
+	pid_t pids[PIDS_MAX];
+	size_t count;
+};
+
+static int attach_all(const struct asked *asked)
 {
-	struct policy_sources sources = {.file = policy_file, .require_root_owned = geteuid() == 0, .leave_out = true};
+	struct policy_sources sources = {
+	    .file = asked->policy_file, .require_root_owned = geteuid() == 0, .leave_out = true};
 	struct policy *policy = NULL;
 	struct error err = {0};
 	int result = CTL_OK;
@@ -93,15 +106,41 @@ static int attach_all(char **words, const char *policy_file, const struct overri
 		fprintf(stderr, "hugexecctl: %s\n", err.detail);
 		return CTL_NO;
 	}
-	if (!json)
+	if (!asked->json && !asked->no_legend)
 		printf("%8s  %10s  %10s  %-7s  %10s  %10s  %s\n", "PID", "TEXT", "HUGE", "BACKING", "MAIN HELD",
 		       "ALL HELD", "PROGRAM");
-	for (; *words; words++) {
-		if (!attach_one(ctl_pid(*words), policy, overrides, json))
+	for (size_t i = 0; i < asked->count; i++) {
+		if (!attach_one(asked->pids[i], policy, &asked->overrides, asked->json))
 			result = CTL_NO;
 	}
 	policy_free(policy);
 	return result;
+}
+
+/* The processes of WORDS, or of UNIT. Returns CTL_OK, or with a message what else to end with. */
+static int find_pids(const char *self, int count, char **words, const char *unit, struct asked *asked)
+{
+	if (unit && count > 0)
+		return ctl_wrong_usage(self, "it takes PIDs or --unit, not both");
+	if (unit) {
+		asked->count = ctl_pids_of_unit(unit, asked->pids, PIDS_MAX);
+		if (asked->count == 0)
+			fprintf(stderr, "hugexecctl: %s has no process: systemctl status %s\n", unit, unit);
+		return asked->count ? CTL_OK : CTL_NO;
+	}
+	if (count == 0)
+		return ctl_wrong_usage(self, "no PID given");
+	if (count > PIDS_MAX)
+		return ctl_wrong_usage(self, "it takes at most %d PIDs", PIDS_MAX);
+	for (; asked->count < (size_t)count; asked->count++) {
+		pid_t pid = ctl_pid(words[asked->count]);
+		if (!pid)
+			return ctl_wrong_usage(self, "'%s' is no PID", words[asked->count]);
+		if (pid == getpid())
+			return ctl_wrong_usage(self, "%d is this very process", (int)pid);
+		asked->pids[asked->count] = pid;
+	}
+	return CTL_OK;
 }
 
 int ctl_attach(int argc, char **argv)
@@ -109,33 +148,31 @@ int ctl_attach(int argc, char **argv)
 	static const struct option known[] = {
 	    {"policy", required_argument, NULL, 'p'},   {"backing", required_argument, NULL, 'b'},
 	    {"coverage", required_argument, NULL, 'C'}, {"json", no_argument, NULL, 'j'},
+	    {"unit", required_argument, NULL, 'u'},     {"no-legend", no_argument, NULL, 'l'},
 	    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
-	const char *policy_file = NULL;
-	struct overrides overrides = {0};
+	struct asked asked = {.json = false};
+	char unit[UNIT_NAME_MAX + 1] = "";
 	struct settings ignored = {0};
 	struct error err = {0};
-	bool json = false;
 	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
 		switch (option) {
-		case 'p': policy_file = optarg; break;
-		case 'b': overrides.backing = optarg; break;
-		case 'C': overrides.coverage = optarg; break;
-		case 'j': json = true; break;
+		case 'p': asked.policy_file = optarg; break;
+		case 'b': asked.overrides.backing = optarg; break;
+		case 'C': asked.overrides.coverage = optarg; break;
+		case 'j': asked.json = true; break;
+		case 'l': asked.no_legend = true; break;
+		case 'u':
+			if (unit_any_name(optarg, unit, &err) < 0)
+				return ctl_wrong_usage(argv[0], "%s", err.detail);
+			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (settings_override(&ignored, &overrides, &err) < 0)
+	if (settings_override(&ignored, &asked.overrides, &err) < 0)
 		return ctl_wrong_usage(argv[0], "%s", err.detail);
-	if (policy_file && !policy_file[0])
+	if (asked.policy_file && !asked.policy_file[0])
 		return ctl_wrong_usage(argv[0], "--policy=FILE: the name of the file is empty");
-	if (optind == argc)
-		return ctl_wrong_usage(argv[0], "no PID given");
-	for (int i = optind; i < argc; i++) {
-		if (!ctl_pid(argv[i]))
-			return ctl_wrong_usage(argv[0], "'%s' is no PID", argv[i]);
-		if (ctl_pid(argv[i]) == getpid())
-			return ctl_wrong_usage(argv[0], "%s is this very process", argv[i]);
-	}
-	return attach_all(argv + optind, policy_file, &overrides, json);
+	int found = find_pids(argv[0], argc - optind, argv + optind, *unit ? unit : NULL, &asked);
+	return found == CTL_OK ? attach_all(&asked) : found;
 }

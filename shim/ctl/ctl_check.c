@@ -18,7 +18,7 @@
 #include "policy/lint.h"
 #include "policy/policy.h"
 
-static const char help[] = "Usage: hugexecctl check [FILE...]\n"
+static const char help[] = "Usage: hugexecctl check [--json] [FILE...]\n"
                            "Validate policy files, or without FILE all of the host's policy as hugexec would\n"
                            "read it. It lists each valid file with its number of rules. Standard error gets\n"
                            "all mistakes of the others, as FILE:LINE:COLUMN: what is wrong, and warnings:\n"
@@ -28,6 +28,7 @@ static const char help[] = "Usage: hugexecctl check [FILE...]\n"
                            "If root runs it, check refuses a file that root does not own or that others may\n"
                            "write, as hugexec does. If another user runs it, that is a warning.\n"
                            "\n"
+                           "  --json           print JSON, for programs: files, mistakes and warnings\n"
                            "  -h, --help       this text\n"
                            "\n"
                            "Exit status: 0 if all are valid, warnings or not, else 1; 2 for wrong usage.\n";
@@ -38,7 +39,27 @@ static const char help[] = "Usage: hugexecctl check [FILE...]\n"
 struct checked {
 	size_t width; /* of the column of names */
 	size_t problems;
+	const char *file;                         /* at hand; NULL: the host's policy */
+	json_object *files, *mistakes, *warnings; /* NULL: text is printed */
 };
+
+/* Tell TEXT about FILE (NULL: about none) as one of LIST, or in words with PREFIX. */
+static void tell(json_object *list, const char *file, const char *prefix, const char *text)
+{
+	char shown[SHOWN_MAX], shown_file[SHOWN_MAX];
+	if (list) {
+		json_object *json = json_object_new_object();
+		json_object_object_add(json, "file", ctl_text(file));
+		json_object_object_add(json, "text", ctl_text(text));
+		json_object_array_add(list, json);
+		return;
+	}
+	fflush(stdout);
+	/* A mistake begins with its file. */
+	bool names_file = file && *prefix;
+	fprintf(stderr, "%s%s%s%s\n", names_file ? text_printable(file, shown_file, sizeof shown_file) : "",
+	        names_file ? ": " : "", prefix, text_printable(text, shown, sizeof shown));
+}
 
 static void show_file(void *context, const char *file, size_t rule_count, const struct error *err)
 {
@@ -46,7 +67,14 @@ static void show_file(void *context, const char *file, size_t rule_count, const 
 	char shown[SHOWN_MAX];
 	if (err) {
 		checked->problems++;
-		fprintf(stderr, "%s\n", text_printable(err->detail, shown, sizeof shown));
+		tell(checked->mistakes, file, "", err->detail);
+		return;
+	}
+	if (checked->files) {
+		json_object *json = json_object_new_object();
+		json_object_object_add(json, "file", ctl_text(file));
+		json_object_object_add(json, "rules", json_object_new_uint64(rule_count));
+		json_object_array_add(checked->files, json);
 		return;
 	}
 	text_printable(file, shown, sizeof shown);
@@ -64,21 +92,19 @@ static void measure_file(void *context, const char *file, size_t rule_count, con
 /* What only root refuses, for who is not root. */
 static void warn_of_trust(void *context, const char *file, size_t rule_count, const struct error *err)
 {
-	char shown[SHOWN_MAX];
-	(void)context, (void)file, (void)rule_count;
-	if (err && err->code == REASON_POLICY_UNTRUSTED)
-		fprintf(stderr, "warning: hugexec refuses this if root starts it: %s\n",
-		        text_printable(err->detail, shown, sizeof shown));
+	struct checked *checked = context;
+	char text[ERROR_TEXT_BYTES + 64];
+	(void)rule_count;
+	if (!err || err->code != REASON_POLICY_UNTRUSTED)
+		return;
+	snprintf(text, sizeof text, "hugexec refuses this if root starts it: %s", err->detail);
+	tell(checked->warnings, checked->warnings ? file : NULL, "warning: ", text);
 }
 
 static void tell_lint(void *context, const char *file, const char *text)
 {
-	char shown[SHOWN_MAX];
-	const char *checked_file = context;
-	const char *name = file ? file : checked_file;
-	fflush(stdout);
-	fprintf(stderr, "%s%swarning: %s\n", name ? text_printable(name, shown, sizeof shown) : "", name ? ": " : "",
-	        text);
+	struct checked *checked = context;
+	tell(checked->warnings, file ? file : checked->file, "warning: ", text);
 }
 
 static bool user_exists(const char *name)
@@ -115,27 +141,32 @@ static void check_one(const char *file, struct checked *checked)
 {
 	struct error err = {0};
 	struct policy *policy = NULL;
-	struct lint_sink sink = {
-	    .tell = tell_lint, .context = (void *)(uintptr_t)file, .user_exists = user_exists, .may_run = may_run};
+	struct lint_sink sink = {.tell = tell_lint, .context = checked, .user_exists = user_exists, .may_run = may_run};
 	bool is_root = geteuid() == 0;
 	size_t problems_before = checked->problems;
+	checked->file = file;
 	if (load(file, is_root, show_file, checked, &policy, &err) < 0) {
 		/* What is no single file's problem, such as an unreadable directory, is told here. */
 		if (checked->problems == problems_before) {
 			checked->problems++;
-			fprintf(stderr, "%s\n", err.detail);
+			tell(checked->mistakes, file, "", err.detail);
 		}
 		return;
 	}
 	policy_lint(policy, &sink);
 	policy_free(policy);
-	if (!is_root && load(file, true, warn_of_trust, NULL, &policy, NULL) == 0)
+	if (!is_root && load(file, true, warn_of_trust, checked, &policy, NULL) == 0)
 		policy_free(policy);
 }
 
-static int check(int count, char **files)
+static int check(int count, char **files, bool json)
 {
 	struct checked checked = {0};
+	if (json) {
+		checked.files = json_object_new_array();
+		checked.mistakes = json_object_new_array();
+		checked.warnings = json_object_new_array();
+	}
 	struct policy *policy;
 	if (count == 0) {
 		if (load(NULL, geteuid() == 0, measure_file, &checked, &policy, NULL) == 0)
@@ -146,18 +177,30 @@ static int check(int count, char **files)
 		measure_file(&checked, files[i], 0, NULL);
 	for (int i = 0; i < count; i++)
 		check_one(files[i], &checked);
+	if (json) {
+		json_object *document = json_object_new_object();
+		json_object_object_add(document, "version", json_object_new_int(1));
+		json_object_object_add(document, "valid", json_object_new_boolean(checked.problems == 0));
+		json_object_object_add(document, "files", checked.files);
+		json_object_object_add(document, "mistakes", checked.mistakes);
+		json_object_object_add(document, "warnings", checked.warnings);
+		ctl_print_json(document);
+	}
 	return checked.problems ? CTL_NO : CTL_OK;
 }
 
 int ctl_check(int argc, char **argv)
 {
-	static const struct option known[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	static const struct option known[] = {
+	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	bool json = false;
 	int option;
 	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
+		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	return check(argc - optind, argv + optind);
+	return check(argc - optind, argv + optind, json);
 }

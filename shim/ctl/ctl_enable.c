@@ -43,10 +43,11 @@ static const char disable_help[] = "Usage: hugexecctl disable [OPTIONS] UNIT... 
                                    "\n"
                                    "Exit status: 0; 1 if it cannot be done; 2 for wrong usage.\n";
 
-static const char list_help[] = "Usage: hugexecctl list [--json]\n"
+static const char list_help[] = "Usage: hugexecctl list [OPTIONS]\n"
                                 "Show the services that are enabled: are they active, how much of the main\n"
                                 "process's text is on huge pages, or what the journal has of the last start.\n"
                                 "\n"
+                                "  --no-legend      no heading\n"
                                 "  --json           print JSON, for programs\n"
                                 "  -h, --help       this text\n"
                                 "\n"
@@ -192,6 +193,7 @@ int ctl_disable(int argc, char **argv)
 struct listing {
 	sd_bus *bus;
 	json_object *json; /* NULL: a table */
+	bool no_legend;
 	unsigned count;
 };
 
@@ -220,7 +222,7 @@ static void on_listed(void *context, const char *name, bool runtime)
 		json_object_array_add(listing->json, json);
 		return;
 	}
-	if (listing->count++ == 0)
+	if (listing->count++ == 0 && !listing->no_legend)
 		printf("%-32s %s\n", "UNIT", "STATE");
 	printf("%-32s %s%s\n", name, state.active, runtime ? " (until the next boot)" : "");
 	if (abandoned)
@@ -232,13 +234,16 @@ static void on_listed(void *context, const char *name, bool runtime)
 
 int ctl_list(int argc, char **argv)
 {
-	static const struct option known[] = {
-	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	static const struct option known[] = {{"json", no_argument, NULL, 'j'},
+	                                      {"no-legend", no_argument, NULL, 'l'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
 	struct listing listing = {.json = NULL};
 	struct error err = {0};
 	bool json = false;
 	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
 		json |= option == 'j';
+		listing.no_legend |= option == 'l';
 		if (option == 'h') {
 			fputs(list_help, stdout);
 			return CTL_OK;
@@ -258,7 +263,7 @@ int ctl_list(int argc, char **argv)
 		json_object_object_add(document, "version", json_object_new_int(1));
 		json_object_object_add(document, "units", listing.json);
 		ctl_print_json(document);
-	} else if (listing.count == 0) {
+	} else if (listing.count == 0 && !listing.no_legend) {
 		puts("No unit is enabled: hugexecctl enable UNIT.");
 	}
 	return CTL_OK;

@@ -36,6 +36,7 @@ static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit NAM
                            "or for the processes of the systemd unit NAME, show all text.\n"
                            "\n"
                            "  --unit=NAME      processes of this systemd unit only\n"
+                           "  --no-legend      no heading, nothing below the rows\n"
                            "  --json           print JSON, for programs\n"
                            "  -h, --help       this text\n"
                            "\n"
@@ -199,6 +200,10 @@ static void finish(struct status *status)
 		return;
 	}
 	status->table.has_containers = status->containers.count > 0;
+	if (status->table.no_legend) {
+		status_table_print(&status->table);
+		return;
+	}
 	if (status->unit && status->table.count > 0)
 		print_unit(status);
 	else
@@ -213,6 +218,7 @@ static void finish(struct status *status)
 int ctl_status(int argc, char **argv)
 {
 	static const struct option known[] = {{"json", no_argument, NULL, 'j'},
+	                                      {"no-legend", no_argument, NULL, 'l'},
 	                                      {"unit", required_argument, NULL, 'u'},
 	                                      {"help", no_argument, NULL, 'h'},
 	                                      {NULL, 0, NULL, 0}};
@@ -223,6 +229,7 @@ int ctl_status(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': status.json = true; break;
+		case 'l': status.table.no_legend = true; break;
 		case 'u':
 			if (unit_any_name(optarg, unit, &err) < 0)
 				return ctl_wrong_usage(argv[0], "%s", err.detail);

@@ -105,7 +105,7 @@ static void print_row(const struct layout *layout, const struct status_row *row)
 static void print_rows(const struct status_table *table, size_t count)
 {
 	struct layout layout = lay_out(table);
-	if (count > 0)
+	if (count > 0 && !table->no_legend)
 		print_heading(&layout);
 	for (size_t i = 0; i < count; i++)
 		print_row(&layout, &table->rows[i]);

@@ -19,6 +19,7 @@ struct status_row {
 };
 
 struct status_table {
+	bool no_legend;
 	bool has_containers; /* some run: there is a column for them */
 	struct status_row *rows;
 	size_t count, process_count;

@@ -117,7 +117,7 @@ static int send_word(int connection, const struct report_target *target, struct 
 		word.flags |= HELPER_REPORT;
 		files[count++] = report;
 	}
-	cleanup_close int standard_error = target->verbosity == VERBOSITY_QUIET ? -1 : deliver_open_stderr();
+	cleanup_close int standard_error = deliver_open_stderr();
 	if (standard_error >= 0) {
 		word.flags |= HELPER_STDERR | (target->verbosity == VERBOSITY_VERBOSE ? HELPER_VERBOSE : 0U);
 		files[count++] = standard_error;

@@ -49,10 +49,13 @@ static int begin_table(int fd)
 	return fallocate(fd, 0, 0, sizeof(struct table));
 }
 
-/*
- * Map FILE shared, read-only or to add to it. A file that others may write is refused: they could cut it short, and
- * then touching the mapping is a SIGBUS.
- */
+/* A file that others may write is refused: they could cut it short, and then touching the mapping is a SIGBUS. */
+static bool is_trusted(const struct stat *about)
+{
+	return S_ISREG(about->st_mode) && about->st_uid == 0 && !(about->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+/* Map FILE shared, read-only or to add to it. */
 static struct table *map_table(const char *file, bool to_write)
 {
 	struct stat about;
@@ -61,7 +64,7 @@ static struct table *map_table(const char *file, bool to_write)
 	if (fd < 0 || fstat(fd, &about) < 0)
 		return NULL;
 	errno = EBADMSG;
-	if (!S_ISREG(about.st_mode) || about.st_uid != 0 || (about.st_mode & (S_IWGRP | S_IWOTH)))
+	if (!is_trusted(&about))
 		return NULL;
 	if (to_write && about.st_size == 0 && begin_table(fd) == 0)
 		about.st_size = sizeof(struct table);
@@ -69,6 +72,14 @@ static struct table *map_table(const char *file, bool to_write)
 		return NULL;
 	void *map = mmap(NULL, sizeof(struct table), PROT_READ | (to_write ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
 	return map == MAP_FAILED ? NULL : map;
+}
+
+void metrics_begin(const char *file)
+{
+	struct stat about;
+	cleanup_close int fd = open(file, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	if (fd >= 0 && fstat(fd, &about) == 0 && is_trusted(&about) && about.st_size == 0)
+		fallocate(fd, 0, 0, sizeof(struct table));
 }
 
 static bool has_magic(struct table *table)

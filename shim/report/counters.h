@@ -70,6 +70,12 @@ void metrics_count_of(const struct report *report, struct count *out);
 void metrics_set_unit(struct metric_key *key, const char *name);
 
 /*
+ * Give an empty FILE its size. A launch does that too, unless a filter or a limit may punish it for the attempt; so
+ * hugexec-counter, which has a filter of its own that allows it, does not wait for one.
+ */
+void metrics_begin(const char *file);
+
+/*
  * Add REPORT to the counters of FILE (METRICS_FILE but in tests). Returns whether it was counted: not if there is no
  * such file, and on any error.
  */

@@ -262,8 +262,8 @@ static const char *tell_files(struct telling *telling)
 	/* A policy that cannot be used: whoever sits there is to see it, though nobody has asked. */
 	bool is_seen =
 	    report_blames_policy(telling->report) && !delivery && telling->stderr_of == 0 && isatty(STDERR_FILENO);
-	bool wants_line = target->verbosity == VERBOSITY_VERBOSE ||
-	                  ((telling->fails_launch || is_seen) && target->verbosity != VERBOSITY_QUIET);
+	bool wants_line = target->verbosity == VERBOSITY_VERBOSE || telling->fails_launch ||
+	                  (is_seen && target->verbosity != VERBOSITY_QUIET);
 	bool lacks_line = wants_line && (!delivery || delivery->stderr_fd >= 0) && tell(telling, write_line) != 0;
 	if (deliver_tells_build_id(target))
 		telling->report_errno = tell(telling, write_report);

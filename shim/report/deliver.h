@@ -49,7 +49,7 @@ void deliver_keep_report(const struct report_target *target);
 /*
  * Deliver REPORT to TARGET. STDERR_OF: the process whose standard error messages go to, and whose end ends all
  * waiting; 0: our own.
- * FAILS_LAUNCH: the policy turns this failure into exit status 125, which is always said aloud unless quiet.
+ * FAILS_LAUNCH: the policy turns this failure into exit status 125, which is always said aloud.
  * TIMEOUT_MS: how long files may take to be written to, in all.
  * Never fails: a report that cannot be written must not stop a workload.
  */

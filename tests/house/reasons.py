@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The manual's table of reasons, from shim/base/reason.def. reasons.py --write puts it into docs/hugexec.1; check.py compares."""
+"""The manuals' tables of reasons, from shim/base/reason.def. reasons.py --write puts them into hugexec.1 and hugexecctl.1; check.py compares."""
 import pathlib
 import re
 import sys
@@ -19,11 +19,14 @@ def reasons(root):
     return re.findall(r'^REASON\(\w+, "([^"]+)", (\w+),\s+"([^"]+)"\)$', (root / "shim/base/reason.def").read_text(), re.M)
 
 
-def table(root):
-    text = BEGIN
-    for kind, title in TITLES.items():
-        text += f".SS {title}\n" + "".join(f".TP\n.B {word.replace('-', chr(92) + '-')}\n{says}\n" for word, of, says in reasons(root) if of == kind)
-    return text + END
+def entries(root, kind):
+    return "".join(f".TP\n.B {word.replace('-', chr(92) + '-')}\n{says}\n" for word, of, says in reasons(root) if of == kind)
+
+
+def tables(root):
+    """What each manual has."""
+    yield "docs/hugexec.1", BEGIN + "".join(f".SS {title}\n" + entries(root, kind) for kind, title in TITLES.items()) + END
+    yield "docs/hugexecctl.1", BEGIN + entries(root, "COMMAND") + END
 
 
 def manual_parts(text):
@@ -35,8 +38,9 @@ def manual_parts(text):
 def check(root):
     if not (root / "docs").is_dir():
         return
-    if manual_parts((root / "docs/hugexec.1").read_text())[1] != table(root):
-        yield "the table in docs/hugexec.1 is not what shim/base/reason.def says: tests/house/reasons.py --write"
+    for manual, table in tables(root):
+        if manual_parts((root / manual).read_text())[1] != table:
+            yield f"the table in {manual} is not what shim/base/reason.def says: tests/house/reasons.py --write"
     listed = [line for line in (root / "shim/base/reason.def").read_text().splitlines() if line.startswith("REASON(")]
     if len(listed) != len(reasons(root)):
         yield "shim/base/reason.def has a line that is no REASON(name, \"word\", class, \"text\")"
@@ -56,12 +60,13 @@ def check(root):
 
 
 def main():
-    manual = ROOT / "docs/hugexec.1"
-    before, _, after = manual_parts(manual.read_text())
-    if "--write" in sys.argv[1:]:
-        manual.write_text(before + table(ROOT) + after)
-    else:
-        print(table(ROOT), end="")
+    for manual, table in tables(ROOT):
+        path = ROOT / manual
+        before, _, after = manual_parts(path.read_text())
+        if "--write" in sys.argv[1:]:
+            path.write_text(before + table + after)
+        else:
+            print(table, end="")
 
 
 if __name__ == "__main__":

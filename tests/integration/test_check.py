@@ -214,3 +214,15 @@ def test_check_has_nothing_against_the_shipped_policy(hugexecctl):
     if os.geteuid() == 0 and (shipped.stat().st_uid or shipped.stat().st_mode & 0o22):
         pytest.skip("the checkout is not root's alone")
     assert not warnings(run([hugexecctl, "check", str(shipped)]), shipped)
+
+
+def test_json(hugexecctl, write_policy):
+    """The same as in words, for programs."""
+    right, wrong = write_policy({"version": 1, "rules": [{"match": {"exe": "/a//b"}}]}), write_policy({"version": 1, "rules": [{"match": {"x": 1}}]})
+    done = run([hugexecctl, "check", "--json", right, wrong])
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, told["version"], told["valid"]) == (1, "", 1, False)
+    assert told["files"] == [{"file": right, "rules": 1}]
+    assert [(one["file"], one["text"].startswith(f"{wrong}:1:")) for one in told["mistakes"]] == [(wrong, True)]
+    assert {one["file"] for one in told["warnings"]} == {right}
+    assert json.loads(run([hugexecctl, "check", "--json", right]).stdout)["valid"] is True

@@ -72,6 +72,14 @@ def test_quiet_by_default(hugexec_run, bigtext):
         assert report[0]["outcome"] == outcome
 
 
+def test_quiet_says_why_nothing_is_started(hugexec, bigtext, write_policy):
+    """One line, or nobody would know; of a rule's failure and of a broken policy."""
+    with take_hugetlb_pool(0):
+        for policy in (policy_with(on_error="fail"), {"version": 1, "settings": {"on_error": "fail"}, "default": 7}):
+            done = run([hugexec, "-q", f"--policy={write_policy(policy)}", "--backing=hugetlb", "--", bigtext(4)])
+            assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (125, "", 1) and "not started" in done.stderr, done.stderr
+
+
 def on_a_terminal(words):
     """What WORDS write to a terminal, and their exit status."""
     pid, terminal = pty.fork()

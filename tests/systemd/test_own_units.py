@@ -176,3 +176,49 @@ def test_drop_in_template(container, make_unit):
     container.systemctl("start", unit)
     assert ask(container, "/run/by-hand")["right"] == "1"
     assert on_huge_pages(container, unit) >= ENOUGH
+
+
+def metric(container, name, **labels):
+    """The sum of the samples of NAME with these labels."""
+    text = container.run(["hugexecctl", "metrics"]).stdout
+    found = re.findall(rf"^{name}\{{(.*)\}} (\d+)$", text, re.MULTILINE)
+    return sum(int(value) for given, value in found if set(labels.items()) <= set(re.findall(r'(\w+)="([^"]*)"', given)))
+
+
+def test_services_of_users_are_counted(container, make_unit):
+    """One that may write nowhere; and which unit it was."""
+    container.run(["rm", "-f", "/run/hugexec/metrics"])
+    container.run(["systemd-tmpfiles", "--create", "hugexec.conf"])
+    container.systemctl("start", "hugexec-counter.socket")
+    unit = make_unit("hx-counted.service", f"[Service]\nType=notify\nUser=nobody\nProtectSystem=strict\nRuntimeDirectory=hx-counted\nExecStart={PROGRAM} --notify --socket=/run/hx-counted/socket\n", enable=True)
+    try:
+        for number in range(1, 4):  # one at a time: of a process that has ended nobody could say which unit it was
+            container.systemctl("restart", unit)
+            wait_for(lambda: metric(container, "hugexec_launches_total", rule="all") >= number, seconds=30, what="the launch to be counted")
+        assert metric(container, "hugexec_launches_total", unit=unit, outcome="remapped", rule="all") == 3
+        assert metric(container, "hugexec_processes", unit=unit) == 1
+        assert ENOUGH <= metric(container, "hugexec_process_huge_bytes", unit=unit) <= metric(container, "hugexec_process_text_bytes", unit=unit)
+        # All of its processes, by the unit's name; they are on huge pages already. Rows without a heading.
+        done = container.run(["hugexecctl", "attach", "--no-legend", "--unit", unit])
+        assert re.fullmatch(rf" *{container.show(unit, 'MainPID')['MainPID']} .*already-huge.*\n", done.stdout), done.stdout
+        assert container.run(["hugexecctl", "attach", "--unit", "nothing.service"], check=False).returncode == 1
+        assert "UNIT" not in container.run(["hugexecctl", "list", "--no-legend"]).stdout
+    finally:
+        container.systemctl("stop", "hugexec-counter.socket", "hugexec-counter.service", check=False)
+
+
+def test_metrics_for_the_node_exporter(container):
+    """A file that is whole at any moment, and readable for the exporter's user."""
+    unit, folder = "hugexec-metrics.service", "/var/lib/prometheus/node-exporter"
+    container.run(["systemd-tmpfiles", "--create", "hugexec.conf"])
+    container.run(["rm", "-rf", folder])
+    container.systemctl("start", unit)
+    assert container.show(unit, "ConditionResult") == {"ConditionResult": "no"}
+    container.run(["mkdir", "-p", folder])
+    try:
+        container.systemctl("start", unit)
+        path = container.path(f"{folder}/hugexec.prom")
+        assert "hugexec_policy_valid 1\n" in path.read_text() and path.stat().st_mode & 0o777 == 0o644
+        assert [entry.name for entry in container.path(folder).iterdir()] == ["hugexec.prom"]
+    finally:
+        container.run(["rm", "-rf", folder])
