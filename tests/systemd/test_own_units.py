@@ -200,7 +200,7 @@ def test_services_of_users_are_counted(container, make_unit):
         assert ENOUGH <= metric(container, "hugexec_process_huge_bytes", unit=unit) <= metric(container, "hugexec_process_text_bytes", unit=unit)
         # All of its processes, by the unit's name; they are on huge pages already. Rows without a heading.
         done = container.run(["hugexecctl", "attach", "--no-legend", "--unit", unit])
-        assert re.fullmatch(rf" *{container.show(unit, 'MainPID')['MainPID']} .*already-huge.*\n", done.stdout), done.stdout
+        assert re.fullmatch(rf" *{container.show(unit, 'MainPID')['MainPID']} .* file .*/service-8\n", done.stdout), done.stdout
         assert container.run(["hugexecctl", "attach", "--unit", "nothing.service"], check=False).returncode == 1
         assert "UNIT" not in container.run(["hugexecctl", "list", "--no-legend"]).stdout
     finally:
