@@ -20,6 +20,7 @@ from lib.surroundings import ROOT
 # Steps that only some kinds of launch take; the others must be reached under one of the backings.
 NOT_ON_THE_WAY = {"allocated": "a child of the tracer's", "allocated-inside": "a tracer from elsewhere",
                   "libraries-prepared": "libraries", "library-stop": "libraries", "map-hinted": "libraries on overlayfs",
+                  "handoff-stub": "processors whose programs could see the last call's result",
                   "fill-helper": "text of more than a few MiB",
                   "attached": "attach", "frozen": "attach", "frozen-call": "attach", "hook-seized": "the hook", **dict.fromkeys(HELPER_STEPS, "hugexecd")}
 AFTER_REPORT = ("reported", "handoff")
@@ -125,7 +126,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def test_tracer_that_is_never_ready(steps, hugexec_command, bigtext, mark, file_timeout, word):
     """As one that closes a file on a server which does not answer: the launch waits for it for some seconds, not for ever."""
     assert "tracer-started" in steps
-    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(file_timeout=file_timeout), "thp")
+    words, report = hugexec_command([bigtext(4), "exit", "9"], policy_with(file_timeout=file_timeout, hold_timeout="2s"), "thp")
     process, out, _ = launch(words, mark, HUGEXEC_FAULT="hang:tracer-started")
     assert process.returncode == 9 and out.startswith("bigtext: ")
     assert read_report(report)[0]["reason"].startswith(f"{word}: the tracer was not ready")

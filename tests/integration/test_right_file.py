@@ -381,7 +381,7 @@ STEPS = {
 }
 # Steps at which there is no name to be swapped: the program is not executed yet, or has its text already; those of other doors
 # (hugexecd, the hook, attach), of a cgroup that is to pay, and of a process that runs with what it has.
-NO_NAMES = {"tracer-started", "seized", "handoff-borrowed", "handoff-entry", "handoff-set", "handoff-free", "allocated-inside", "widened", "fill-helper",
+NO_NAMES = {"tracer-started", "seized", "handoff-borrowed", "handoff-entry", "handoff-set", "handoff-free", "handoff-stub", "allocated-inside", "widened", "fill-helper",
             "helper-accepted", "helper-received", "helper-seized", "helper-answered", "hook-seized", "attached", "frozen", "frozen-call"}
 
 
