@@ -17,8 +17,8 @@
 #define WATCHED_THREADS_MAX   256
 
 /*
- * Of each thread's running time. A sample costs up to 40 us when timers are a hypervisor's and the machine is busy: 1 %
- * (make bench measures it).
+ * Of each thread's running time. A sample costs up to 50 us when timers are a hypervisor's and the machine is busy: 1.3
+ * % (make bench measures it).
  */
 #define WATCH_HZ 250
 
