@@ -190,7 +190,8 @@ def test_services_of_users_are_counted(container, make_unit):
     container.run(["rm", "-f", "/run/hugexec/metrics"])
     container.run(["systemd-tmpfiles", "--create", "hugexec.conf"])
     container.systemctl("start", "hugexec-counter.socket")
-    unit = make_unit("hx-counted.service", f"[Service]\nType=notify\nUser=nobody\nProtectSystem=strict\nRuntimeDirectory=hx-counted\nExecStart={PROGRAM} --notify --socket=/run/hx-counted/socket\n", enable=True)
+    unit = make_unit("hx-counted.service", "[Service]\nType=notify\nUser=nobody\nProtectSystem=strict\nRuntimeDirectory=hx-counted\n"
+                     f"ExecStart={PROGRAM} --notify --socket=/run/hx-counted/socket\n", enable=True)
     try:
         for number in range(1, 4):  # one at a time: of a process that has ended nobody could say which unit it was
             container.systemctl("restart", unit)
