@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -30,6 +31,14 @@
 
 /* Linkers put no program at a fixed address below this by default (0x400000), and ld.so nothing. */
 #define ARCH_LOADED_ABOVE UINT64_C(0x200000)
+
+/* Text for which mmap(2) is told so can be branched to at landing pads only; whether this processor and kernel do that
+ * (PROT_BTI, HWCAP2_BTI: Linux 5.8). */
+#define ARCH_PROT_GUARD 0x10
+static inline bool arch_guards_branches(void)
+{
+	return getauxval(AT_HWCAP2) & (1UL << 17);
+}
 
 /* No flag of mmap(2) asks for an address that fits 32 bits. */
 #define ARCH_MAP_LOW 0

@@ -30,6 +30,13 @@
 /* The flag of mmap(2) that asks for an address that fits 32 bits. */
 #define ARCH_MAP_LOW MAP_32BIT
 
+/* No mapping of text says which branches may lead there (the kernel has no IBT for programs). */
+#define ARCH_PROT_GUARD 0
+static inline bool arch_guards_branches(void)
+{
+	return false;
+}
+
 /* A program that runs can be changed: the kernel leaves it to the registers which call was cut short. */
 #define ARCH_ATTACHES true
 

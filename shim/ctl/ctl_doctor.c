@@ -124,11 +124,11 @@ static void look_at_backings(struct doctor *doctor, const char *const *directori
 	static const char *const usual[] = {"/usr/bin", "/var/tmp"};
 	struct probe probe;
 	look_at_files(doctor, count ? directories : usual, count ? count : 2);
-	doctor->works[BACKING_HUGETLB] = look_at_pool(doctor, host_pages()->huge_bytes);
+	doctor->works[BACKING_HUGETLB] = look_at_pool(doctor, host_pages()->hugetlb_bytes);
 	uint64_t sizes[POOLS_MAX];
 	unsigned pools = host_hugetlb_sizes(sizes, POOLS_MAX);
 	for (unsigned i = 0; i < pools; i++) {
-		if (sizes[i] != host_pages()->huge_bytes)
+		if (sizes[i] != host_pages()->hugetlb_bytes)
 			look_at_pool(doctor, sizes[i]);
 	}
 	probe_thp(&probe);
@@ -272,8 +272,8 @@ static void look_at_limits(struct doctor *doctor)
 	host_memory_headroom(getpid(), &bytes);
 	look_at_headroom(doctor, "memory", "memory", bytes);
 	char name[FINDING_NAME_BYTES];
-	host_hugetlb_headroom(getpid(), host_pages()->huge_bytes, &bytes);
-	look_at_headroom(doctor, pool_name(host_pages()->huge_bytes, name), "hugetlb", bytes);
+	host_hugetlb_headroom(getpid(), host_pages()->hugetlb_bytes, &bytes);
+	look_at_headroom(doctor, pool_name(host_pages()->hugetlb_bytes, name), "hugetlb", bytes);
 	look_at_limit(doctor, "open files", RLIMIT_NOFILE, 16, "ulimit -n 1024, for a unit LimitNOFILE=");
 	look_at_limit(doctor, "address space", RLIMIT_AS, GIB, "ulimit -v unlimited, for a unit LimitAS=infinity");
 	look_at_limit(doctor, "file size", RLIMIT_FSIZE, GIB, "ulimit -f unlimited, for a unit LimitFSIZE=infinity");

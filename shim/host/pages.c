@@ -13,11 +13,13 @@
 #define HUGE_FILE "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size" /* Linux 4.11 */
 #define POOLS     "/sys/kernel/mm/hugepages"
 
+#define HUGETLB_BYTES (2 * MIB)
+
 #define ENTRY_BYTES sizeof(uint64_t) /* of a page table, on every 64-bit processor that Linux runs on */
 
 struct page_sizes pages_of_base(uint64_t base_bytes)
 {
-	return (struct page_sizes){base_bytes, base_bytes / ENTRY_BYTES * base_bytes};
+	return (struct page_sizes){base_bytes, base_bytes / ENTRY_BYTES * base_bytes, HUGETLB_BYTES};
 }
 
 /* Without the kernel's word, as when /sys is not mounted or it has no transparent huge pages, the page tables' shape

@@ -11,8 +11,12 @@
 
 struct page_sizes {
 	uint64_t base_bytes; /* a power of two, as the other */
-	uint64_t
-	    huge_bytes; /* of transparent huge pages and of the page cache's huge folios, and of hugetlb by default */
+	uint64_t huge_bytes; /* of transparent huge pages and of the page cache's huge folios */
+	/*
+	 * Of hugetlb pages by default: 2 MiB everywhere. With base pages of 16 and 64 KiB that is a run of entries that
+	 * the processor may take as one (arm64's contiguous entries): of 32 or 512 MiB few programs have any.
+	 */
+	uint64_t hugetlb_bytes;
 };
 
 /* Of the system that we run on; asked for once, never NULL, and the same for the life of the process. */

@@ -118,8 +118,10 @@ static void read_flags(const char *line, const char *end, struct smaps_entry *ou
 	static const char key[] = "VmFlags:";
 	if (strncmp(line, key, sizeof key - 1) != 0)
 		return;
-	for (const char *word = line + sizeof key - 1; end - word >= 3 && *word == ' '; word += 3)
+	for (const char *word = line + sizeof key - 1; end - word >= 3 && *word == ' '; word += 3) {
 		out->sealed |= strncmp(word, " sl", 3) == 0;
+		out->guarded |= strncmp(word, " bt", 3) == 0;
+	}
 }
 
 /* A count's line begins with a capital letter, a mapping's with its address in lower-case hexadecimal. */

@@ -23,6 +23,7 @@ struct smaps_entry {
 	uint64_t anon_huge_bytes; /* AnonHugePages */
 	uint64_t private_hugetlb_bytes, shared_hugetlb_bytes;
 	bool sealed;         /* VmFlags: sl. By mseal(2), Linux 6.10 */
+	bool guarded;        /* VmFlags: bt. Indirect branches to it must lead to landing pads (arm64's BTI) */
 	char path[PATH_MAX]; /* as the kernel shows it, with "\012" turned back into a newline; "" if there is none */
 };
 

@@ -39,7 +39,7 @@ struct settings {
 	uint64_t max_text_bytes; /* UINT64_MAX: no upper limit */
 	enum backing backing[BACKING_COUNT];
 	unsigned backing_count;
-	uint64_t page_size_bytes; /* of hugetlb pages; 0: the size of the huge pages that this system has */
+	uint64_t page_size_bytes; /* of hugetlb pages; 0: 2 MiB */
 	bool libraries;
 	char *const *library_include; /* NULL-terminated globs; NULL: all. Owned by the policy */
 	char *const *library_exclude; /* NULL-terminated globs; NULL: none. Owned by the policy */

@@ -19,7 +19,7 @@
 
 uint64_t hugetlb_page_bytes(const struct settings *settings)
 {
-	return settings->page_size_bytes ? settings->page_size_bytes : host_pages()->huge_bytes;
+	return settings->page_size_bytes ? settings->page_size_bytes : host_pages()->hugetlb_bytes;
 }
 
 static unsigned hugetlb_memfd_flags(uint64_t page_bytes)

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "host/pages.h"
 #include "remap/private_copy.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "base/cleanup.h"
 #include "base/retry.h"
 #include "base/size.h"
+#include "host/pages.h"
 #include "mm/smaps.h"
 
 #define SMAPS_LIMIT_BYTES (64 * MIB)
@@ -98,4 +100,19 @@ uint64_t remap_copied_bytes(const char *smaps, uint64_t start, uint64_t end)
 			    entry.private_hugetlb_bytes + entry.shared_hugetlb_bytes + copied_bytes_of(&entry);
 	}
 	return copied_bytes;
+}
+
+int text_prot(pid_t pid, uint64_t start, uint64_t end)
+{
+	int prot = PROT_READ | PROT_EXEC;
+	struct smaps_entry entry;
+	if (!arch_guards_branches()) /* smaps take a while */
+		return prot;
+	cleanup_free char *smaps = remap_read_smaps(pid, end);
+	struct smaps_cursor cursor = smaps_cursor(smaps ? smaps : "");
+	while (smaps_next(&cursor, &entry) == 1) {
+		if (entry.guarded && entry.start < end && entry.end > start)
+			prot |= ARCH_PROT_GUARD;
+	}
+	return prot;
 }

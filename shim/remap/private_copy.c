@@ -36,6 +36,7 @@ struct copy {
 	const struct settings *settings;
 	const struct backing_copy *backing;
 	const struct mapping *text; /* one of the object's, of the image that was planned with */
+	int prot;                   /* of the text, and of what takes its place (text_prot()) */
 	uint64_t page_bytes;
 	int memfd;           /* ours; -1: not yet */
 	uint64_t gap_addr;   /* free address space in the tracee */
@@ -86,7 +87,7 @@ static int keep_from_children(struct copy *copy, struct error *err)
 static int map_aside(struct copy *copy, int64_t tracee_fd, struct error *err)
 {
 	int64_t mapped =
-	    remote_syscall(copy->tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes, PROT_READ | PROT_EXEC,
+	    remote_syscall(copy->tracee, err, SYS_mmap, copy->gap_addr, copy->plan->range_bytes, (uint64_t)copy->prot,
 	                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, (uint64_t)tracee_fd, 0);
 	fault_point("aside");
 	if (mapped == -ENOMEM)
@@ -265,7 +266,7 @@ static int64_t put_in_place(struct copy *copy, const struct plan_range *range, u
 	uint64_t bytes = range->end - range->start;
 	int64_t result;
 	if (copy->keeps_fd) {
-		result = remote_syscall(copy->tracee, err, SYS_mmap, range->start, bytes, PROT_READ | PROT_EXEC,
+		result = remote_syscall(copy->tracee, err, SYS_mmap, range->start, bytes, (uint64_t)copy->prot,
 		                        MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED | MAP_POPULATE,
 		                        (uint64_t)copy->tracee_fd, copy_off);
 		if (result >= 0)
@@ -420,6 +421,7 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	    .settings = settings,
 	    .backing = backing == BACKING_HUGETLB ? &backing_hugetlb : &backing_thp,
 	    .text = &image->mappings[plan->map_index],
+	    .prot = text_prot(tracee->pid, plan->ranges[0].start, plan->ranges[plan->range_count - 1].end),
 	    .page_bytes = plan->page_bytes,
 	    .memfd = -1,
 	    .tracee_fd = -1,

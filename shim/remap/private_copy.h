@@ -40,6 +40,13 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 char *remap_read_smaps(pid_t pid, uint64_t end_addr);
 
 /*
+ * PROT_* of mmap(2) for what is to stand where PID has text at [START, END): reading, executing, and that it can be
+ * branched to at landing pads only (arm64's BTI, which the kernel sets for a static program at exec, and ld.so for all
+ * that it has mapped): /proc/PID/maps does not tell of that, and a new mapping would lose it.
+ */
+int text_prot(pid_t pid, uint64_t start, uint64_t end);
+
+/*
  * Bytes of text in [START, END) that are on huge pages, as SMAPS (the text of a smaps file; NULL: nothing is known)
  * says; by which backing in *HOW (may be NULL; untouched if there are none).
  */

@@ -24,6 +24,7 @@
 #include "ptrace/auxv.h"
 #include "ptrace/inject.h"
 #include "ptrace/tracee_files.h"
+#include "remap/private_copy.h"
 
 #define BASE_TRIES 8
 
@@ -154,9 +155,11 @@ static int bring(struct move *move, unsigned i, struct error *err)
 	const struct mapping *mapping = move->parts[i].mapping;
 	uint64_t bytes = mapping->end - mapping->start;
 	uint64_t to_addr = mapping->start + move->delta;
+	int prot =
+	    mapping_is_text(mapping) ? text_prot(move->tracee->pid, mapping->start, mapping->end) : mapping->prot;
 	int64_t result = -EBADF;
 	if (move->parts[i].as_in_file && move->exe.fd >= 0)
-		result = remote_syscall(move->tracee, err, SYS_mmap, to_addr, bytes, (uint64_t)mapping->prot,
+		result = remote_syscall(move->tracee, err, SYS_mmap, to_addr, bytes, (uint64_t)prot,
 		                        MAP_PRIVATE | MAP_FIXED_NOREPLACE, (uint64_t)move->exe.fd, mapping->file_off);
 	move->parts[i].fresh = result >= 0;
 	if (result < 0 && result != INT64_MIN)

@@ -9,6 +9,7 @@
 #include "mm/cow_pages.h"
 #include "ptrace/inject.h"
 #include "ptrace/tracee_files.h"
+#include "remap/private_copy.h"
 
 /* Whether one text mapping of IMAGE spans RANGE already. */
 static bool is_spanned(const struct image *image, const struct plan_range *range)
@@ -48,8 +49,9 @@ static int map_ranges(struct tracee *tracee, const struct image *image, const st
 		const struct plan_range *range = &plan->ranges[i];
 		if (is_spanned(image, range))
 			continue;
-		int64_t result = remote_syscall(tracee, err, SYS_mmap, range->start, range->end - range->start,
-		                                PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, (uint64_t)tracee_fd,
+		uint64_t prot = (uint64_t)text_prot(tracee->pid, range->start, range->end);
+		int64_t result = remote_syscall(tracee, err, SYS_mmap, range->start, range->end - range->start, prot,
+		                                MAP_PRIVATE | MAP_FIXED, (uint64_t)tracee_fd,
 		                                plan->pieces[range->first_piece].file_off);
 		if (result == INT64_MIN)
 			return -1;

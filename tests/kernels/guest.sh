@@ -14,6 +14,8 @@ cd /tmp || exit 1
 thp=/sys/kernel/mm/transparent_hugepage
 echo "note kernel $(uname -r), THP $(cat $thp/enabled)"
 
+grep -qw unit /proc/cmdline && . /unit.sh
+
 # Emulated, all takes its time: no limit is to be what a case ends by.
 cat >all.json <<'EOF'
 {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "follow": "none", "file_timeout": "60s"}]}
@@ -66,7 +68,7 @@ try() {
 	as_user=
 }
 
-pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
+pages() { echo "$1" >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages; }
 
 sed 's/"min_text": 0/"min_text": 0, "libraries": true/' all.json >libraries.json
 chmod 644 libraries.json
@@ -80,6 +82,9 @@ if grep -qw vdso=0 /proc/cmdline; then
 	echo "done"
 	poweroff -f
 fi
+
+# Base pages of 16 or 64 KiB.
+[ "$(cat $thp/hpage_pmd_size)" = 2097152 ] || . /larger-pages.sh
 
 policy=libraries.json
 thp_works=$(expected thp)
@@ -157,6 +162,7 @@ mkdir -p small && mount -t tmpfs -o huge=never,size=50M tmpfs small && cp /progr
 hugexec --policy=all.json --report=report.json --backing=file -- /tmp/small/bigtext-pie >/dev/null
 echo "note file on tmpfs huge=never: $(grep -oE '"outcome":"[a-z]*","reason":("[^"]*"|null)' report.json)"
 . /filesystems.sh
+[ -e /programs/registers-static ] && . /launches.sh
 
 if [ -e /proc/sys/vm/memfd_noexec ]; then
 	for level in 0 1 2; do

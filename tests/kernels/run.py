@@ -8,6 +8,7 @@ Exit 0: no case failed; 1: some did; 77: no kernel or no qemu could be had (said
 """
 import concurrent.futures
 import gzip
+import json
 import pathlib
 import re
 import shutil
@@ -26,6 +27,7 @@ MEMORY_MIB = 3072
 sys.path.insert(0, str(ROOT / "tests"))
 from programs import bigtext, gigatext
 
+TOOLS = ("setpriv", "setarch", "unshare")
 PROGRAMS = {"bigtext-pie": [], "bigtext-static": ["-static"], "bigtext-static-pie": ["-static-pie"], "bigtext-sealed": ["-DSEAL_TEXT"]}
 MODULES = ("loop", "xfs", "crypto-crc32c", "crypto-xxhash64", "btrfs", "erofs", "overlay")
 # Filesystems on disks of the machine's own, whose names are their serial numbers. Sizes: the least that mkfs makes.
@@ -68,6 +70,26 @@ def add_apparmor_parser(machine, initramfs, fetched):
         machine.copy_with_libraries(next(unpacked.rglob("sbin/apparmor_parser")), initramfs / "bin" / "apparmor_parser", initramfs)
 
 
+def add_launch_programs(compiler, target, registers, text):
+    """What launches.sh runs."""
+    for name, flags in (("static", ["-static"]), ("dynamic", ["-pie", "-Wl,--no-as-needed"])):
+        subprocess.run([compiler, "-nostartfiles", *flags, "-o", target / f"registers-{name}", registers, text], check=True)
+    # Text that can be branched to at landing pads only: a static program's, and a library's.
+    guarded = [compiler, "-O1", "-mbranch-protection=standard", "-Wl,-z,force-bti", text]
+    library = target / "libguarded.so"
+    subprocess.run([*guarded, "-nostdlib", "-shared", "-Wl,-soname,libguarded.so", "-o", library], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*guarded, "-nostdlib", "-static", "-ffreestanding", "-o", target / "guarded-static",
+                    ROOT / "tests/programs/guarded.c"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([compiler, "-O1", "-o", target / "guarded-library", ROOT / "tests/programs/bigtext.c", library,
+                    "-Wl,-rpath,/programs"], check=True)
+    ignoring = ("#include <signal.h>\n#include <unistd.h>\n"
+                "int main(int count, char **words) { signal(SIGCHLD, SIG_IGN); return count > 1 ? execvp(words[1], words + 1) : 1; }")
+    subprocess.run([compiler, "-static", "-xc", "-o", target / "ignoring", "-"], input=ignoring, text=True, check=True)
+    script = target / "script"
+    script.write_text("#!/bin/sh\nexec /programs/bigtext-static exit 3\n")
+    script.chmod(0o755)
+
+
 def add_programs(machine, initramfs, folder):
     compiler = machine.compiler
     for name, flags in PROGRAMS.items():
@@ -81,8 +103,33 @@ def add_programs(machine, initramfs, folder):
     subprocess.run([compiler, "-O1", "-w", "-DPROBE_WITHOUT_PIDS", "-o", probe, ROOT / "tests/programs/probe.c", text],
                    check=True)
     machine.copy_with_libraries(probe, folder / "unused", initramfs)
+    registers = ROOT / "tests" / "programs" / f"registers-{bigtext.processor(compiler)}.s"
+    if registers.exists():
+        add_launch_programs(compiler, initramfs / "programs", registers, text)
     subprocess.run([compiler, "-O1", "-D_GNU_SOURCE", "-pthread", "-static", "-o", initramfs / "programs" / "busy",
                     ROOT / "tests/programs/busy.c", text], check=True)
+
+
+def add_unit_tests(machine, build, initramfs):
+    """Those in C, and in /unit/list how each is called."""
+    told = subprocess.run(["meson", "introspect", "--tests", build], capture_output=True, check=True).stdout
+    target, lines = initramfs / "unit", []
+    target.mkdir()
+    for test in json.loads(told):
+        if not any(suite.endswith("unit") for suite in test["suite"]) or test["name"] == "policy_schema":
+            continue
+        words = [pathlib.Path(word) for word in test["cmd"] if word.startswith((str(build), str(ROOT)))]
+        for word in words:
+            if word.is_dir():
+                shutil.copytree(word, target / word.name)
+            else:
+                machine.copy_with_libraries(word, target / word.name, initramfs)
+        lines.append(" ".join([test["name"], *(f"/unit/{word.name}" for word in words)]))
+    for name in ("hugexec-elf-reader", "hugexec-bundle-reader"):
+        machine.copy_with_libraries(build / "tests" / "unit" / name, target / name, initramfs)
+    for file in target.iterdir():
+        subprocess.run([machine.compiler.replace("gcc", "strip"), file], check=False, capture_output=True)
+    (target / "list").write_text("\n".join(lines) + "\n")
 
 
 def pack(initramfs):
@@ -98,16 +145,16 @@ def make_initramfs(machine, build, folder, fetched):
         (initramfs / name).mkdir(parents=True)
     shutil.copy(machine.program("busybox"), initramfs / "bin" / "busybox")
     for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
-        if applet not in ("busybox", "setpriv"):
+        if applet not in ("busybox", *TOOLS):
             (initramfs / "bin" / applet).symlink_to("busybox")
-    for program in ("setpriv", "systemd-socket-activate"):
+    for program in (*TOOLS, "systemd-socket-activate"):
         machine.copy_with_libraries(machine.program(program), initramfs / "bin" / program, initramfs)
     for name in ("hugexec", "hugexecd", "hugexec-elf-reader", "hugexecctl"):
         machine.copy_with_libraries(build / "shim" / name, initramfs / "bin" / name, initramfs)
     machine.copy_with_libraries(build / "oci-hook" / "hugexec-bundle-reader", initramfs / "bin" / "hugexec-bundle-reader", initramfs)
     add_programs(machine, initramfs, folder)
     add_apparmor_parser(machine, initramfs, fetched)
-    for name in ("expected.txt", "filesystems.sh"):
+    for name in ("expected.txt", "filesystems.sh", "launches.sh", "larger-pages.sh", "unit.sh"):
         shutil.copy(HERE / name, initramfs / name)
     shutil.copy(HERE / "guest.sh", initramfs / "init")
     (initramfs / "init").chmod(0o755)

@@ -9,6 +9,7 @@ PAGE = 4096
 PAGES_A_FUNCTION = 64  # so that perf and gdb have names to show
 
 ASSEMBLY = """
+{target}
 	.text
 	.balign {page}
 	.globl bigtext_walk
@@ -22,9 +23,11 @@ bigtext_walk:
 	ret
 	.section .rodata
 	.globl bigtext_pages
+	.type bigtext_pages, %object
 	.balign 8
 bigtext_pages:
 	.quad {pages}
+	.size bigtext_pages, .-bigtext_pages
 	.section .note.GNU-stack,"",%progbits
 """
 
@@ -43,14 +46,16 @@ work_{number}:
 	.size work_{number}, .-work_{number}
 """
 
-# By processor: how the walk begins, what a page does with its number, and how it goes on.
+# By processor: for which kind of it, how the walk begins, what a page does with its number, and how it goes on.
 CODE = {
     "x86_64": {
+        "target": "",
         "begin": "	mov %rdi, %rax\n	jmp 1f",
         "step": "	add $((first * 2654435761) & 0x7fffffff), %rax\n	rol $1, %rax",
         "jump": "	jmp 1f"},
     "aarch64": {
-        "begin": "	b 1f",
+        "target": "	.arch armv8.5-a",
+        "begin": "	bti c\n	b 1f",
         "step": "	movz x1, #(((first * 2654435761) & 0x7fffffff) & 0xffff)\n"
                 "	movk x1, #(((first * 2654435761) & 0x7fffffff) >> 16), lsl #16\n"
                 "	add x0, x0, x1\n	ror x0, x0, #63",

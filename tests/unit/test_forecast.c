@@ -12,7 +12,7 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-static const struct page_sizes usual = {4096, 2 * MIB};
+static const struct page_sizes usual = {4096, 2 * MIB, 2 * MIB};
 
 /* A program like linkers make: headers, text at TEXT_START, data. */
 static struct elf_facts program(uint16_t type, uint64_t text_start, uint64_t text_bytes)

@@ -26,7 +26,7 @@ static const char two[] =
     "Shared_Hugetlb:        4 kB\n"
     "Private_Hugetlb:       5 kB\n"
     "THPeligible:           1\n"
-    "VmFlags: rd ex mr mw me sd sl \n"
+    "VmFlags: rd ex mr mw me sd sl bt \n"
     "7ffff7ff0000-7ffff7ff2000 rw-s 00000000 00:00 0 \n"
     "Rss:                   8 kB\n";
 
@@ -51,13 +51,13 @@ static void reads_all_fields(void **state)
 	assert_int_equal(entry.file_pmd_bytes, 3 * KB);
 	assert_int_equal(entry.shared_hugetlb_bytes, 4 * KB);
 	assert_int_equal(entry.private_hugetlb_bytes, 5 * KB);
-	assert_true(entry.sealed);
+	assert_true(entry.sealed && entry.guarded);
 	assert_int_equal(smaps_next(&cursor, &entry), 1);
 	assert_int_equal(entry.start, 0x7ffff7ff0000);
 	assert_string_equal(entry.perms, "rw-s");
 	assert_string_equal(entry.path, "");
 	assert_int_equal(entry.rss_bytes, 8 * KB);
-	assert_false(entry.sealed);
+	assert_false(entry.sealed || entry.guarded);
 	assert_int_equal(entry.file_pmd_bytes, 0); /* nothing is left over from the entry before */
 	assert_int_equal(smaps_next(&cursor, &entry), 0);
 	assert_int_equal(smaps_next(&cursor, &entry), 0);

@@ -12,7 +12,7 @@
 
 #define SLOT (UINT64_C(2) << 20)
 
-static const struct page_sizes usual = {4096, SLOT};
+static const struct page_sizes usual = {4096, SLOT, SLOT};
 
 static struct elf_facts program(uint16_t type, uint64_t vaddr, uint64_t file_off, uint64_t file_bytes, uint32_t flags)
 {
