@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The unit tests, of a processor that this machine does not have. Part of guest.sh, and its end.
-mkdir -p /etc /var/tmp
+umask 022
+mkdir -p /etc /var/tmp /dev/pts
+mount -t devpts devpts /dev/pts
 echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
 echo root:x:0: >/etc/group
 while read -r name command; do
