@@ -91,7 +91,7 @@ if grep -qw bti /proc/cpuinfo; then
 	cp /programs/*guarded* advise/
 	for backing in thp hugetlb file; do
 		guarded "a static program" $backing all.json /tmp/advise/guarded-static
-		guarded "a library" $backing libraries.json /tmp/advise/guarded-library sleep
+		[ $backing = file ] || guarded "a library" $backing libraries.json /tmp/advise/guarded-library sleep
 	done
 	pages 0
 else
