@@ -314,6 +314,7 @@ bool entry_stop_hand_off(struct tracee *tracee)
 	arch_set_pc(&regs, stop->stub_addr + ARCH_STUB_REAP_OFF);
 	if (tracee_set_regs(tracee, &regs, NULL) < 0)
 		return false;
+	fault_point("handoff-stub");
 	tracee->state = TRACEE_DETACHED;
 	return true;
 }
