@@ -2,6 +2,10 @@
 /*
  * The text of a policy file, from its first byte to decisions made with it.
  */
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "fuzzing.h"
 #include "policy/container_facts.h"
 #include "policy/policy.h"
@@ -27,6 +31,36 @@ static void look_at_rule(void *policy, const char *const *exe, const struct sett
 		MUST((*glob)[0] == '/');
 }
 
+static void note(void *context, const char *mistake)
+{
+	(void)context;
+	MUST(mistake && *mistake);
+}
+
+/* As programs are started by it: what is wrong in rules alone makes no policy invalid, and nothing else is let pass. */
+static void leave_out(const uint8_t *data, size_t size, bool is_right)
+{
+	char path[64];
+	struct error err = {0};
+	struct policy *policy = NULL;
+	int fd = memfd_create("policy", MFD_CLOEXEC);
+	MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	struct policy_sources sources = {.file = path, .leave_out = true};
+	int loaded = policy_load(&sources, &policy, NULL, &err);
+	close(fd);
+	MUST(loaded == 0 || (!is_right && error_is_set(&err)));
+	if (loaded < 0)
+		return;
+	MUST((policy_each_left_out(policy, note, NULL) == 0) == is_right);
+	struct match_input facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
+	struct decision decision;
+	policy_decide(policy, &facts, &decision);
+	MUST(decision.action != ACTION_NOT_UNDERSTOOD || decision.mistake);
+	policy_may_remap(policy, VIA_HOOK);
+	policy_free(policy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct policy *policy = NULL;
@@ -35,7 +69,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MUST(text);
 	memcpy(text, data, size);
 	text[size] = '\0';
-	if (policy_parse(text, size, "fuzz.json", &policy, &err) < 0) {
+	bool is_right = policy_parse(text, size, "fuzz.json", &policy, &err) == 0;
+	leave_out(data, size, is_right);
+	if (!is_right) {
 		/* A message that says where: FILE:LINE:COLUMN. */
 		unsigned line, column;
 		MUST(error_is_set(&err));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What arrives on the helper's socket, from a hostile client and from a hostile helper: checked messages are what they
- * say.
+ * What arrives on the helper's socket, from a hostile client and from a hostile helper, and on the counter's: checked
+ * messages are what they say.
  */
 #include "fuzzing.h"
 #include "helper/protocol.h"
 #include "policy/policy.h"
+#include "report/count_message.h"
 
 #define MESSAGE_MAX 1024
 
@@ -48,22 +49,38 @@ static void check_answer(const void *data, size_t bytes)
 		MUST((unsigned char)*at >= 0x20 && *at != 0x7f);
 }
 
+/* What any user may send to hugexec-counter. */
+static void check_count(const void *data, size_t bytes)
+{
+	static const struct ucred nobody = {.pid = 0, .uid = 65534, .gid = 65534};
+	struct count count;
+	if (!count_message_check(data, bytes, &nobody, &count))
+		return;
+	MUST(bytes == sizeof(struct count_message) && metrics_is_sound(&count.key) && count.key.via != 0);
+	MUST(count.key.reason[0] == '\0' || reason_find(count.key.reason) != REASON_NONE);
+	MUST(count.text_bytes < UINT64_MAX / 1024 && count.huge_bytes < UINT64_MAX / 1024 &&
+	     count.held_us < UINT64_MAX / 1024);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = {data, size};
 	char message[MESSAGE_MAX];
 	uint8_t choice = input_byte(&input);
 	size_t sizes[] = {sizeof(struct helper_request), sizeof(struct helper_word), sizeof(struct helper_answer),
-	                  input.left};
+	                  choice & 32 ? sizeof(struct count_message) : input.left};
 	size_t bytes = sizes[choice & 3] < sizeof message ? sizes[choice & 3] : sizeof message;
 	input_bytes(&input, message, bytes);
 	/* Mostly of the right kind, or nothing else would be looked at. */
 	uint32_t magic = HELPER_MAGIC;
 	if (choice & 4 && bytes >= sizeof magic)
 		memcpy(message, &magic, sizeof magic);
+	if (choice & 64 && bytes >= 8)
+		memcpy(message, "hgxcnt2", 8);
 	unsigned files = choice >> 3 & 3;
 	check_request(message, bytes, files);
 	check_word(message, bytes, files);
 	check_answer(message, bytes);
+	check_count(message, bytes);
 	return 0;
 }
