@@ -124,3 +124,13 @@ def test_status_cannot_be_fooled_by_names(hugexecctl, tmp_path):
         said = json.loads(run([hugexecctl, "status", "--json", process.pid]).stdout)
         one = next(one for one in said["processes"][0]["objects"] if one["path"] == str(program))
         assert one["huge_bytes"] == 0
+
+
+def test_no_legend(hugexecctl, hugexec_command, bigtext):
+    """Rows, and nothing else."""
+    with remapped(hugexec_command, [bigtext(4), "sleep"], backing="thp") as (process, _):
+        heading, *rows = run([hugexecctl, "status", process.pid]).stdout.splitlines()
+        assert run([hugexecctl, "status", "--no-legend", process.pid]).stdout.splitlines() == rows and "PID" in heading
+        others = run([hugexecctl, "status", "--no-legend"]).stdout.splitlines()
+        assert heading not in others and all(line.split()[0].isdigit() for line in others)
+        assert str(process.pid) in {line.split()[0] for line in others}
