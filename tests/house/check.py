@@ -4,7 +4,7 @@
     layers      a room of shim/ includes only rooms below it
     cycles      no module (a .c file and its header) needs itself by way of others
     circles     nor does its object, by the symbols of a build, if there is one
-    lengths     no file over 500 lines, no function over 60, in the tests neither
+    lengths     no file over 500 lines, no function over 60, in the tests neither; README.md has 150 lines at most
     imports     tests import from tests/lib, not from one another nor from a conftest.py
     license     each file of code says at its top which license it has
     processor   nothing outside of arch/ knows the processor or the byte order
@@ -22,7 +22,7 @@ import reasons
 
 # From the ground up: a room may include itself and what stands before it.
 ROOMS = ("base", "arch", "policy", "host", "sandbox", "mm", "ptrace", "report", "remap", "tracer", "launch", "helper", "ctl")
-FILE_LINES, FUNCTION_LINES = 500, 60
+FILE_LINES, FUNCTION_LINES, README_LINES = 500, 60, 150
 
 # What only a file about the processor may say, in code or in a string.
 PROCESSOR = re.compile(r"\b(x86(_64)?|amd64|[re]([abcd]x|[sd]i|[sbi]p)|r8|r9|r1[0-5]|orig_rax|eflags|DR[0-7]|PTRACE_(GET|SET)REGS|user_regs_struct"
@@ -119,6 +119,9 @@ def c_functions(text):
 
 
 def check_lengths(root):
+    readme = root / "README.md"
+    if readme.exists() and readme.read_text().count("\n") > README_LINES:
+        yield f"README.md: over {README_LINES} lines"
     for path in [*sources(root), *test_sources(root)]:
         text = path.read_text()
         where = path.relative_to(root)
