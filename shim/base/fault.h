@@ -3,7 +3,8 @@
  * fault.h - named steps at which the tests kill or stop hugexec. In a build without -Dfaults=true they are nothing.
  *
  * HUGEXEC_FAULT="kill:NAME" kills the calling process with SIGKILL at the step; "hang:NAME" stops it there for ever,
- * "stop:NAME" until somebody continues it. All steps are named in fault.c, for --list-steps.
+ * "stop:NAME" until somebody continues it. All steps of a launch are named in fault.c, for --list-steps;
+ * those of hugexecctl enable are in tests/packaging/test_enable_faults.py.
  */
 #pragma once
 

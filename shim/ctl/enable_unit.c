@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/kill_switch.h"
 #include "base/utf8.h"
 #include "ctl/drop_in.h"
@@ -131,10 +132,14 @@ static int each_instance(sd_bus *bus, const struct unit *unit,
 static int take_back(sd_bus *bus, const struct unit *unit, const char *folder, const struct unit_state *state,
                      struct error *err)
 {
+	static const char *const reload[] = {"daemon-reload", NULL};
 	struct error why = *err, again = {0};
 	int result = folder ? enabled_remove(folder, unit->name, &again) : 0;
-	if (result == 0)
-		result = unit_reload_all(bus, &again);
+	fault_point("enable-unnamed");
+	/* The D-Bus may be what has failed: root's systemctl needs none. */
+	if (result == 0 && unit_reload_all(bus, &again) < 0)
+		result = trial_systemctl(reload) ? 0 : -1;
+	fault_point("enable-unloaded");
 	if (result == 0 && state)
 		result = unit->is_template ? each_instance(bus, unit, take_back_running, &again)
 		                           : trial_take_back(bus, unit, state, &again);
@@ -145,17 +150,24 @@ static int take_back(sd_bus *bus, const struct unit *unit, const char *folder, c
 	                 state ? "all was taken back, and it runs as before" : "all was taken back");
 }
 
-/* UNIT is named: does systemd take it, and with --now, does the unit stay active? If not, ADDED has it no more. */
+/* UNIT is named: does systemd take it, and with --now, does the unit stay active? If so, TRIAL (-1: there is none) ends
+ * well; otherwise ADDED has it no more. */
 static int try_unit(sd_bus *bus, const struct enable_options *options, const struct unit *unit, const char *added,
-                    struct error *err)
+                    int trial, struct error *err)
 {
 	struct unit_state before;
-	if (unit_read_state(bus, unit, &before, err) < 0 || unit_reload_all(bus, err) < 0 ||
-	    check_taken(bus, unit, err) < 0)
+	fault_point("enable-named");
+	int result = unit_read_state(bus, unit, &before, err) < 0 ? -1 : unit_reload_all(bus, err);
+	fault_point("enable-reloaded");
+	if (result < 0 || check_taken(bus, unit, err) < 0)
 		return take_back(bus, unit, added, NULL, err);
+	fault_point("enable-taken");
 	if (options->now &&
 	    (unit->is_template ? each_instance(bus, unit, trial_restart, err) : trial_restart(bus, unit, err)) < 0)
 		return take_back(bus, unit, added, &before, err);
+	if (trial >= 0 && enabled_keep(trial, err) < 0)
+		return take_back(bus, unit, added, options->now ? &before : NULL, err);
+	fault_point("enable-kept");
 	return 0;
 }
 
@@ -164,9 +176,7 @@ static int add(sd_bus *bus, const struct enable_options *options, const struct u
 	const char *folder = options->runtime ? ENABLED_RUNTIME_FOLDER : ENABLED_FOLDER;
 	bool had = enabled_has(folder, unit->name) && !enabled_is_abandoned(folder, unit->name);
 	cleanup_close int trial = had ? -1 : enabled_try(folder, unit->name, err);
-	if ((!had && trial < 0) || try_unit(bus, options, unit, had ? NULL : folder, err) < 0)
-		return -1;
-	if (!had && enabled_keep(trial, err) < 0)
+	if ((!had && trial < 0) || try_unit(bus, options, unit, had ? NULL : folder, trial, err) < 0)
 		return -1;
 	/* The order does not matter: ours has the last word, with the old ones there or not. */
 	int removed = remove_old(unit->name, false, err);
@@ -252,10 +262,12 @@ int disable_unit(sd_bus *bus, const struct enable_options *options, const char *
 		}
 	}
 	int result = removed < 0 ? -1 : 0;
+	fault_point("disable-unnamed");
 	if (removed > 0)
 		result = unit_reload_all(bus, err);
 	else if (removed == 0)
 		printf("%s is not enabled\n", name);
+	fault_point("disable-reloaded");
 	if (result == 0 && removed > 0 && options->now && is_there)
 		result = each_instance(bus, &unit, restart_running, err);
 	unit_free(&unit);

@@ -63,3 +63,14 @@ def machine(root, debs):
     finally:
         booted.close()
         shutil.rmtree(written)
+
+
+@pytest.fixture(scope="session")
+def faulty_ctl(tmp_path_factory):
+    """hugexecctl that can be stopped and killed at the steps of its work."""
+    folder = tmp_path_factory.mktemp("faults") / "build"
+    for words in (["meson", "setup", folder, ROOT, "--prefix=/usr", "--sysconfdir=/etc", "-Dtests=false", "-Dfaults=true"],
+                  ["ninja", "-C", folder, "shim/hugexecctl"]):
+        done = run(words, timeout=1800)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "shim" / "hugexecctl"
