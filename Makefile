@@ -68,6 +68,12 @@ systemd-table: check-deps
 check-kernels: check-deps
 	@tests/run-checks kernels
 
+# Pods in a cluster of etcd, API server, scheduler, controllers, kubelet and containerd 2. Not part of check: Kubernetes is built for it once,
+# which takes 20 minutes.
+check-kubernetes: check-deps build
+	@tests/kubernetes/get-programs $(BUILD)/programs
+	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --timeout=600 tests/kubernetes
+
 # hugexec for arm64, cross-built, on kernels that qemu emulates. Not part of check: it takes some minutes.
 check-arm64: check-deps
 	@tests/deps arm64
@@ -159,4 +165,4 @@ clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist deb rpm check-packages clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-kubernetes check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist deb rpm check-packages clean

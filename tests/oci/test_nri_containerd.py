@@ -4,11 +4,8 @@ hugexec-nri with containerd 2, whose configuration does not know of hugexec: pod
 anyway. And the hook-injector, NRI's own plugin for files of hooks.d, in its place.
 """
 import concurrent.futures
-import contextlib
 import json
 import os
-import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -23,109 +20,15 @@ from programs import bigtext as bigtext_generator
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
-import containerd as containerd_module
 import cri
+from nri_node import BINARIES, BUSYBOX, HUGE, TEXT_BYTES, Node, policy_of, text_of
 
-BINARIES = containerd_module.find_with_nri(PROGRAMS)
 INJECTOR = shutil.which("hook-injector", path=f"{PROGRAMS}/newer:{os.environ['PATH']}")
-PROGRAMS_OF_A_NODE = ("hugexec-nri", "hugexec-oci-hook", "hugexec-bundle-reader")
 ON = {"io.hugexec.remap": "true"}
-BUSYBOX = ["/bin/busybox", "sh", "-c"]
-HUGE = ["/bin/static", "sleep"]
-TEXT_BYTES = 4 << 20
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
               pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
                                  reason="no containerd 2 or no runc here (tests/oci/get_containerd.py and tests/deps fetch them)")]
-
-
-def policy_of(*matches, **settings):
-    settings = {"min_text": "4M", "backing": ["thp"], **settings}
-    return {"version": 1, "rules": [{"name": f"rule {number}", "match": match, **settings} for number, match in enumerate(matches)]}
-
-
-class Node:
-    """A containerd, and a plugin of it that is started, ended and stopped."""
-
-    def __init__(self, folder, program):
-        self.bin = folder / "bin"
-        self.bin.mkdir()
-        for name in PROGRAMS_OF_A_NODE:
-            shutil.copy(BUILD / "oci-hook" / name, self.bin)
-        for name in ("hugexecctl", "hugexec-elf-reader"):
-            shutil.copy(BUILD / "shim" / name, self.bin)
-        self.daemon = containerd_module.Containerd(folder, BINARIES, None, None)
-        self.log = folder / "plugin.log"
-        self.plugin = None
-        try:
-            self.daemon.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
-            self.daemon.add_image("localhost/shop/static:1", {"/bin/busybox": "/bin/busybox", "/bin/static": program},
-                                  ["/bin/busybox", "true"])
-            self.policy(policy_of({"via": "hook"}))
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def policy(self, policy):
-        self.daemon.sandbox.write({"hugexec/policy.json": policy}, {})
-
-    def start(self, command=None):
-        """Start the plugin, and wait until containerd has it."""
-        before = self.registrations()
-        with open(self.log, "ab") as log:
-            self.plugin = subprocess.Popen(self.daemon.sandbox.inside(command or [self.bin / "hugexec-nri"]), stdin=subprocess.DEVNULL,
-                                           stdout=log, stderr=log, start_new_session=True)
-        wait_for(lambda: self.registrations() > before, what="the plugin's registration")
-
-    def registrations(self):
-        return self.daemon.log().count("connected and synchronized")
-
-    def plugin_pid(self):
-        """nsenter has a child in the namespace of process ids."""
-        (pid,) = pathlib.Path(f"/proc/{self.plugin.pid}/task/{self.plugin.pid}/children").read_text().split()
-        return int(pid)
-
-    def end(self, number=signal.SIGTERM):
-        os.kill(self.plugin_pid(), number)
-        self.plugin.wait(60)
-
-    def pod(self, name, command=None, **how):
-        """A pod with one container; whether that has the hook."""
-        sandbox = self.daemon.run_sandbox(name, how.pop("annotations", None), handler="", **how)
-        return self.daemon.start_container(sandbox, f"c-{name}", "localhost/shop/static:1", command or [*BUSYBOX, "sleep 100000"])
-
-    def host_pid(self, container):
-        """Of the init of CONTAINER, whose PID containerd tells as its own namespace has it."""
-        inside = str(self.daemon.client.pid(container))
-        for entry in pathlib.Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                pids = re.search(r"^NSpid:\s+(.*)$", (entry / "status").read_text(), re.MULTILINE)[1].split()
-                if pids[1:2] == [inside] and self.daemon.cgroup in (entry / "cgroup").read_text():
-                    return int(entry.name)
-        raise AssertionError(f"no process of {container}")
-
-    def hooks(self, container):
-        """Those of its config.json, of which containerd has a copy while the container has not been removed."""
-        return json.loads(self.daemon.ctr("containers", "info", container).stdout)["Spec"].get("hooks", {})
-
-    def huge(self):
-        """{pod: bytes} of those with text on huge pages."""
-        done = self.daemon.sandbox.run([self.bin / "hugexecctl", "status", "--json"])
-        assert done.returncode == 0, done.stderr
-        return {process["container"]["pod"]: sum(one["huge_bytes"] for one in process["objects"])
-                for process in json.loads(done.stdout)["processes"] if process["container"]}
-
-    def huge_pod(self, name, **how):
-        """Start the server in a pod; how many bytes of its text are on huge pages."""
-        self.pod(name, HUGE, **how)
-        wait_for(lambda: "ready" in self.daemon.output(f"c-{name}"), what="the server")
-        return self.huge().get(name, 0)
-
-    def close(self):
-        if self.plugin and self.plugin.poll() is None:
-            self.end(signal.SIGKILL)
-        self.daemon.close()
 
 
 @pytest.fixture(scope="module")
@@ -214,21 +117,6 @@ def has_large_folios(folder, program):
     policy.write_text(json.dumps(policy_of({}, backing=["file"], file_timeout="60s")))
     subprocess.run([BUILD / "shim" / "hugexec", f"--policy={policy}", f"--report={report}", copy, "exit", "0"], timeout=120, check=True)
     return json.loads(report.read_text())["backing"] == "file"
-
-
-def text_of(pid):
-    """(Pss, what is mapped by huge entries of the page cache) of the server's text in process PID."""
-    lines = pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines()
-    pss = huge = 0
-    in_text = False
-    for line in lines:
-        if line.split()[0].count("-") == 1 and not line.split()[0].endswith(":"):
-            in_text = " r-xp " in line and line.endswith("/bin/static")
-        elif in_text and line.startswith("Pss:"):
-            pss += int(line.split()[1]) << 10
-        elif in_text and line.startswith("FilePmdMapped:"):
-            huge += int(line.split()[1]) << 10
-    return pss, huge
 
 
 def test_pods_share_one_copy_from_the_first_on(node, program, tmp_path):

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hugexec-nri in a cluster: a real kubelet, scheduler, controllers and API server (make check-kubernetes)."""
+import os
+import shutil
+import signal
+
+import pytest
+
+from lib.process import wait_for
+from programs import bigtext as bigtext_generator
+
+pytest.importorskip("grpc", reason="python3-grpcio is not installed")
+pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
+
+import cluster as cluster_module
+from nri_node import BINARIES, HUGE, TEXT_BYTES, policy_of, text_of
+
+MISSING = cluster_module.missing()
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="a cluster needs root"),
+              pytest.mark.skipif(not BINARIES or not shutil.which("runc") or not shutil.which("openssl"),
+                                 reason="no containerd 2, runc or openssl here (tests/kubernetes/get-programs and tests/deps fetch them)"),
+              pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)} here (make check-kubernetes builds them)")]
+
+NAMESPACES = ("shop", "other")
+ON = {"io.hugexec.remap": "true"}
+
+
+@pytest.fixture(scope="module")
+def module_cluster(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cluster")
+    program = folder / "static"
+    bigtext_generator.build(8, str(program), ("cc", "-static"))
+    os.sync()
+    made = cluster_module.Cluster(folder, str(program))
+    try:
+        for namespace in NAMESPACES:
+            made.make_namespace(namespace)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def cluster(module_cluster):
+    """The cluster, with nothing in it; afterwards all that hugexec keeps of pods is gone with them."""
+    module_cluster.node.policy(policy_of({"via": "hook"}))
+    yield module_cluster
+    for namespace in NAMESPACES:
+        for kind in ("apis/apps/v1/namespaces/{}/deployments", "apis/batch/v1/namespaces/{}/jobs", "api/v1/namespaces/{}/pods"):
+            module_cluster.call("DELETE", f"/{kind.format(namespace)}", {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
+    module_cluster.wait_gone(*NAMESPACES)
+    daemon = module_cluster.node.daemon
+    wait_for(lambda: "hugexec-tracer" not in str(daemon.processes()), what="the tracers' end")
+    wait_for(lambda: daemon.sandbox.run(["ls", "-A", "/run/hugexec/containers"]).stdout == "", what="the records' end")
+    if module_cluster.node.plugin.poll() is not None:
+        module_cluster.node.start()
+
+
+def container(name="server", command=None, **more):
+    return {"name": name, "image": "localhost/shop/static:1", "imagePullPolicy": "Never", "command": command or HUGE, **more}
+
+
+def spec(*containers, **more):
+    return {"hostNetwork": True, "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0,
+            "containers": list(containers or [container()]), **more}
+
+
+def start(cluster, name, namespace="shop", labels=None, annotations=None, pod_spec=None):
+    cluster.call("POST", f"/api/v1/namespaces/{namespace}/pods", {
+        "metadata": {"name": name, "labels": labels or {}, "annotations": annotations or {}}, "spec": pod_spec or spec()})
+
+
+def wait_running(cluster, *names, namespace="shop"):
+    for name in names:
+        cluster.wait(lambda n=name: cluster.phase(namespace, n) == "Running", f"pod {name}")
+
+
+def wait_huge(cluster, *names):
+    """The server needs a moment to execute."""
+    cluster.wait(lambda: all(cluster.node.huge().get(name, 0) >= TEXT_BYTES for name in names), f"huge text of {names}")
+
+
+WANTED = {"namespace": {"namespace": "shop"}, "label": {"label": {"app": "web"}}, "annotation": {"annotation": ON},
+          "image": {"image": "localhost/shop/*", "pod": "wanted"}, "container": {"container": "server", "pod": "wanted"}}
+
+
+@pytest.mark.parametrize("kind", WANTED)
+def test_pods_by(cluster, kind):
+    cluster.node.policy(policy_of(WANTED[kind]))
+    start(cluster, "wanted", labels={"app": "web"}, annotations=ON)
+    start(cluster, "left-alone", namespace="other", labels={"app": "db"})
+    wait_running(cluster, "wanted")
+    wait_running(cluster, "left-alone", namespace="other")
+    wait_huge(cluster, "wanted")
+    assert set(cluster.node.huge()) == {"wanted"}
+
+
+def test_a_deployment(cluster):
+    cluster.call("POST", "/apis/apps/v1/namespaces/shop/deployments", {
+        "metadata": {"name": "web"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}}, "spec": spec()}}})
+    cluster.wait(lambda: len([pod for pod in cluster.pods("shop") if pod["status"]["phase"] == "Running"]) == 3, "three pods")
+    wait_huge(cluster, *(pod["metadata"]["name"] for pod in cluster.pods("shop")))
+
+
+def test_a_job(cluster):
+    cluster.call("POST", "/apis/batch/v1/namespaces/shop/jobs", {
+        "metadata": {"name": "once"}, "spec": {"backoffLimit": 0, "template": {"spec": spec(
+            container(command=["/bin/static", "exit", "0"]), restartPolicy="Never")}}})
+    cluster.wait(lambda: cluster.call("GET", "/apis/batch/v1/namespaces/shop/jobs/once")["status"].get("succeeded") == 1, "the job")
+
+
+def test_an_init_container_and_a_sidecar(cluster):
+    cluster.node.policy(policy_of({"container": ["server", "sidecar"]}))
+    start(cluster, "both", pod_spec=spec(
+        container(), initContainers=[container("first", ["/bin/static", "exit", "0"]), container("sidecar", restartPolicy="Always")]))
+    wait_running(cluster, "both")
+    cluster.wait(lambda: sum(process["container"]["pod"] == "both" for process in cluster.node.status()) == 2, "two servers")
+
+
+RESTRICTED = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": 1000, "capabilities": {"drop": ["ALL"]},
+              "seccompProfile": {"type": "RuntimeDefault"}, "readOnlyRootFilesystem": True}
+
+
+@pytest.mark.parametrize("kind", ["restricted", "privileged", "shared processes"])
+def test_other_pods(cluster, kind):
+    more = {"shareProcessNamespace": True} if kind == "shared processes" else {}
+    security = {"restricted": RESTRICTED, "privileged": {"privileged": True}}.get(kind, {})
+    start(cluster, "special", pod_spec=spec(container(securityContext=security), **more))
+    wait_running(cluster, "special")
+    wait_huge(cluster, "special")
+
+
+def test_the_plugin_is_stopped_and_killed_while_pods_start(cluster):
+    """No pod fails, and none is started twice for it."""
+    pid = cluster.node.plugin_pid()
+    os.kill(pid, signal.SIGSTOP)
+    start(cluster, "while-stopped")
+    wait_running(cluster, "while-stopped")
+    os.kill(pid, signal.SIGKILL)
+    cluster.node.plugin.send_signal(signal.SIGCONT)
+    cluster.node.plugin.wait(60)
+    start(cluster, "while-killed")
+    wait_running(cluster, "while-killed")
+    cluster.node.start()
+    start(cluster, "afterwards")
+    wait_running(cluster, "afterwards")
+    wait_huge(cluster, "afterwards")
+    assert set(cluster.node.huge()) == {"afterwards"}
+    for pod in cluster.pods("shop"):
+        assert [one["restartCount"] for one in pod["status"]["containerStatuses"]] == [0]
+
+
+def test_kubelet_and_containerd_are_started_again(cluster):
+    start(cluster, "old")
+    wait_running(cluster, "old")
+    wait_huge(cluster, "old")
+    cluster.end_kubelet(signal.SIGKILL)
+    before = cluster.node.registrations()
+    (containerd,) = [pid for pid, command in cluster.node.daemon.processes() if command.split(b"\0")[0].endswith(b"/containerd")]
+    os.kill(containerd, signal.SIGTERM)
+    wait_for(lambda: cluster.node.registrations() > before and cluster.node.daemon.answers(), what="containerd and the plugin")
+    cluster.start_kubelet()
+    start(cluster, "new")
+    wait_running(cluster, "new")
+    wait_huge(cluster, "old", "new")
+    assert [one["restartCount"] for pod in cluster.pods("shop") for one in pod["status"]["containerStatuses"]] == [0, 0]
+
+
+def test_thirty_pods_share_one_text(cluster):
+    cluster.node.policy(policy_of({"via": "hook"}, backing=["file"], file_timeout="60s", hold_timeout="120s"))
+    names = [f"share-{number}" for number in range(30)]
+    for name in names:
+        start(cluster, name)
+    wait_running(cluster, *names)
+    wait_huge(cluster, *names)
+    shown = [text_of(cluster.node.host_pid(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")))
+             for pod in cluster.pods("shop")]
+    assert all(huge >= TEXT_BYTES for _, huge in shown)
+    assert sum(pss for pss, _ in shown) <= 1.1 * (max(huge for _, huge in shown) + (2 << 20))
+
+
+def test_pods_come_and_go(cluster):
+    """500 in all, of which the fixture looks for what is left."""
+    for round_number in range(20):
+        names = [f"round-{round_number}-{number}" for number in range(25)]
+        for name in names:
+            start(cluster, name)
+        wait_running(cluster, *names)
+        cluster.call("DELETE", "/api/v1/namespaces/shop/pods", {"gracePeriodSeconds": 0})
+        cluster.wait_gone("shop")
