@@ -20,7 +20,7 @@ TOOLS = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-system-aarch64"
 # To build with, and what the guest needs beside hugexec.
 PACKAGES = ("libc6-dev", "libsystemd-dev", "libelf-dev", "libseccomp-dev", "libjson-c-dev", "libcmocka-dev",
             "busybox-static", "util-linux", "systemd", "apparmor")
-SERIES = ("6.1", "6.12")
+SERIES = ("6.1",)
 # Kernels with larger pages, by flavour; the newest that there is.
 FLAVOURS = {"16k": ("7.2", "arm64-16k")}
 
