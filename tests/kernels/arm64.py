@@ -36,7 +36,8 @@ def make(build, root):
     constants = target.with_suffix(".ini")
     constants.write_text(f"[constants]\nsysroot = '{root}'\n")
     if not (target / "build.ninja").exists():
-        subprocess.run(["meson", "setup", "--cross-file", constants, "--cross-file", HERE / "arm64.ini", "-Dwerror=true", target, run.ROOT],
+        subprocess.run(["meson", "setup", "--prefix=/usr", "--cross-file", constants, "--cross-file", HERE / "arm64.ini", "-Dwerror=true", target,
+                        run.ROOT],
                        check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", target, "--quiet"], check=True)
     return target
