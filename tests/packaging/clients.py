@@ -48,7 +48,7 @@ SERVICES = {
     "rabbitmq": Service("rabbitmq-server.service", ("127.0.0.1", 5672), b"AMQP\x00\x00\x09\x01", b"RabbitMQ"),
 }
 
-# Asks again and again until /run/load.stop is there; then how many questions were answered, and how often in a row they were not.
+# Asks again and again until /run/load.stop is there and it is answered; then how many questions were answered, and how often in a row they were not.
 CLIENT = r'''
 import json, os, socket, sys, time
 address, question, answer, once = json.load(open("/root/question"))
@@ -76,7 +76,7 @@ if len(sys.argv) > 1:
 good = gaps = 0
 was = True
 open("/run/load.runs", "w").close()
-while not os.path.exists("/run/load.stop"):
+while not (was and os.path.exists("/run/load.stop")):
     now = answered()
     good += now
     gaps += was and not now
