@@ -108,8 +108,11 @@ static struct row *find_row(struct table *table, const struct metric_key *key)
 	return NULL;
 }
 
-/* Let TEXT, which stands OFFSET bytes into a key, be METRICS_OTHER if so many others have a label of their own. */
-static void bound_label(const struct table *table, size_t offset, char *text)
+/*
+ * Let TEXT, which stands OFFSET bytes into a key of UID's, be METRICS_OTHER if so many others have a label of their
+ * own. For root only root's count, as users can make up names of rules.
+ */
+static void bound_label(const struct table *table, size_t offset, char *text, uid_t uid)
 {
 	const char *seen[METRICS_LABELS_MAX];
 	size_t count = 0;
@@ -126,6 +129,8 @@ static void bound_label(const struct table *table, size_t offset, char *text)
 			continue;
 		if (strcmp(label, text) == 0)
 			return;
+		if (uid == 0 && row->uid != 0)
+			continue;
 		while (known < count && strcmp(seen[known], label) != 0)
 			known++;
 		if (known < count)
@@ -164,8 +169,8 @@ static struct row *take_row(struct table *table, const struct metric_key *wanted
 	struct row *found = find_row(table, &key);
 	if (found)
 		return found;
-	bound_label(table, offsetof(struct metric_key, unit), key.unit);
-	bound_label(table, offsetof(struct metric_key, rule), key.rule);
+	bound_label(table, offsetof(struct metric_key, unit), key.unit, uid);
+	bound_label(table, offsetof(struct metric_key, rule), key.rule, uid);
 	for (size_t i = 0; i < METRICS_ROWS - 1; i++) {
 		struct row *row = &table->rows[i];
 		uint32_t state = __atomic_load_n(&row->state, __ATOMIC_ACQUIRE);

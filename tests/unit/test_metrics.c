@@ -362,6 +362,33 @@ static void a_user_cannot_fill_the_table(void **state)
 	assert_int_equal(sum, 20 * (METRICS_ROWS_OF_USER + 5) + 1);
 }
 
+static bool has_rule(const char *rule)
+{
+	int rows = metrics_read(file, metrics);
+	for (int i = 0; i < rows; i++) {
+		if (strcmp(metrics[i].key.rule, rule) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Users can make up names of rules, so many that they have no label any more; root's have. */
+static void users_leave_labels_for_root(void **state)
+{
+	(void)state;
+	needs_root();
+	char rule[32];
+	for (unsigned i = 0; i < 2 * METRICS_LABELS_MAX; i++) {
+		snprintf(rule, sizeof rule, "made up %u", i);
+		struct count count = count_by(NULL, rule, REASON_NONE);
+		assert_true(metrics_add_count(file, &count, 1000 + i / 20));
+	}
+	assert_false(has_rule(rule));
+	struct count count = count_by("mine.service", "mine", REASON_NONE);
+	assert_true(metrics_add_count(file, &count, 0));
+	assert_true(has_rule("mine"));
+}
+
 /* What count_message_check() says of a message in which BYTES at OFFSET are VALUE. */
 static bool passes_with(size_t offset, const void *value, size_t bytes)
 {
@@ -429,6 +456,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(file_size_limits_do_no_harm, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(units_and_rules_are_bounded, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_user_cannot_fill_the_table, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(users_leave_labels_for_root, set_up, tear_down),
 	    cmocka_unit_test(which_units_have_a_label),
 	    cmocka_unit_test(datagrams_of_strangers),
 	};
