@@ -42,7 +42,7 @@ def verbs(hugexecctl):
 
 
 def options(*words):
-    return {name + ("=" if value else "") for name, value in re.findall(r"^ +(?:-\w, )?(--[a-z-]+)([=\[]?)", run([*words, "--help"]).stdout, re.MULTILINE)}
+    return {name + ("=" if value else "") for name, value in re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)([=\[]?)", run([*words, "--help"]).stdout, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -53,7 +53,7 @@ def test_verbs_and_options(hugexec, hugexecctl, shell):
     assert complete("hugexecctl", "exp") == ["explain"]
     for verb in verbs(hugexecctl):
         assert {"--help"} <= options(hugexecctl, verb) == set(complete("hugexecctl", verb, "--")), verb
-    assert {"--policy=", "--dry-run"} <= options(hugexec) == set(complete("hugexec", "--"))
+    assert {"--policy=", "--argv0=", "--dry-run"} <= options(hugexec) == set(complete("hugexec", "--"))
 
 
 @pytest.mark.parametrize("shell", SHELLS)
