@@ -159,7 +159,7 @@ int watch_run(struct watch *watch, const pid_t *pids, size_t pid_count, double s
 	watch->has_counters = true;
 	int64_t began_us = now_us(), looked_us = began_us, until_us = began_us + (int64_t)(seconds * 1e6);
 	bool is_there = look_at_all(watch, pids, pid_count);
-	if (!watch->thread_count) {
+	if (!is_there || !watch->thread_count) {
 		if (errno == 0 || errno == ENOENT) /* 0: all its threads have just ended */
 			errno = ESRCH;
 		return -1;

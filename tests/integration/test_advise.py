@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lib.process import Process, run, wait_for
+from lib.process import Process, children_of, run, status_of, wait_for
 from lib.programs import GENERATED, build_bigtext, needed, one_builder
 from lib.surroundings import ROOT
 from programs import bigtext as bigtext_generator
@@ -151,3 +151,15 @@ def test_what_is_not_there(hugexecctl):
     done = run([hugexecctl, "advise", "--", "/no/such/program"])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "hugexecctl: /no/such/program: No such file or directory\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_a_process_that_may_not_be_watched_though_its_child_may(hugexecctl):
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with Process(["sh", "-c", f"{' '.join(nobody)} sleep 1000 & wait"], start_new_session=True) as shell:
+        try:
+            wait_for(lambda: any(status_of(child)["Uid"].split()[0] == "65534" for child in children_of(shell.pid)))
+            done = run([*nobody, hugexecctl, "advise", "--seconds=1", str(shell.pid)])
+            assert (done.returncode, done.stdout) == (1, "") and "perf_event_open" in done.stderr
+        finally:
+            os.killpg(shell.pid, 9)
