@@ -135,7 +135,10 @@ static void print_left_alone(const struct explained_libraries *libraries)
 	snprintf(value, sizeof value, "%u with %s of text, which the rule leaves alone%s", count,
 	         size_format(text_bytes, text, sizeof text),
 	         libraries->wanted ? "" : "; \"libraries\": true would have them on huge pages");
-	if (count > 0)
+	if (count == 0)
+		snprintf(value, sizeof value, "none with %s of text or more",
+		         size_format(libraries->min_text_bytes, text, sizeof text));
+	if (count > 0 || (!libraries->wanted && libraries->count > 0))
 		ctl_print_line("libraries", value);
 }
 
