@@ -39,8 +39,9 @@
 #define REGISTER_MS    30000 /* for the engine to say that we are */
 
 static const char help[] = "Usage: hugexec-nri [OPTIONS]\n"
-                           "Be a plugin of containerd or CRI-O (NRI) that adds hugexec's hook to the containers\n"
-                           "that the policy may want. Ends on SIGTERM; while there is no engine it waits for one.\n"
+                           "Be a plugin of containerd or CRI-O (NRI) that adds hugexec's hook to the\n"
+                           "containers that the policy may want. Ends on SIGTERM; while there is no engine\n"
+                           "it waits for one.\n"
                            "\n"
                            "  --socket=FILE    the engine's socket (" SOCKET ")\n"
                            "  -h, --help       this text\n"

@@ -22,7 +22,7 @@ NOBODY = 65534
 # The command line
 
 VERBS = ("advise", "attach", "check", "compare", "disable", "doctor", "enable", "explain", "list", "metrics", "pool", "status", "warm")
-PROGRAMS = ("shim/hugexec", "shim/hugexecctl", "shim/hugexecd", "oci-hook/hugexec-oci-hook")
+PROGRAMS = ("shim/hugexec", "shim/hugexecctl", "shim/hugexecd", "oci-hook/hugexec-oci-hook", "oci-hook/hugexec-nri")
 
 
 @pytest.mark.parametrize("words", [[program] for program in PROGRAMS] + [["shim/hugexecctl", verb] for verb in VERBS],
