@@ -31,7 +31,7 @@
 #define REPORT_BYTES      1024
 #define ROWS_OF_UNIT      20
 
-static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit NAME]\n"
+static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit=NAME]\n"
                            "Show the processes whose text is on huge pages, and how much of it is. For PID,\n"
                            "or for the processes of the systemd unit NAME, show all text.\n"
                            "\n"
@@ -240,7 +240,7 @@ int ctl_status(int argc, char **argv)
 		}
 	}
 	if (argc - optind > (status.unit ? 0 : 1))
-		return ctl_wrong_usage(argv[0], "it takes one PID, or --unit NAME");
+		return ctl_wrong_usage(argv[0], "it takes one PID, or --unit=NAME");
 	if (optind < argc && !(status.only = ctl_pid(argv[optind])))
 		return ctl_wrong_usage(argv[0], "'%s' is no PID", argv[optind]);
 	if (status.json)
