@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -97,7 +98,11 @@ static void count(void *context, const char *unit, bool runtime)
 
 int main(int argc, char **argv)
 {
-	struct generator generator = {.directory = argc > 1 ? argv[1] : "/tmp"};
+	if (argc < 2) {
+		fputs("hugexec-generator: systemd runs it, with the directory to write to\n", stderr);
+		return EXIT_FAILURE;
+	}
+	struct generator generator = {.directory = argv[1]};
 	struct error err = {0};
 	unsigned units = 0;
 	umask(0022);

@@ -108,3 +108,17 @@ $launch -- /nowhere/at/all 2>/dev/null || echo $?
 """)
     assert said.startswith('name|-c|tr "\\0" "|" </proc/$$/cmdline; :|two words|--|--argv0=x|/bin/sh|-c|'), said
     assert said.endswith("|3\n127\n"), said
+
+
+def test_it_writes_nowhere_unasked(within):
+    """Without a directory it takes none that others may write to, in which a link may lead elsewhere."""
+    said = within(r"""
+unit a.service /bin/sleep ''
+mount -t tmpfs -o mode=1777 tests /tmp
+mkdir /run/elsewhere
+ln -s /run/elsewhere /tmp/a.service.d
+chown -h 65534 /tmp/a.service.d
+if "$(command -v "/usr/lib/systemd/system-generators/hugexec-generator")" 2>&1; then echo done; fi
+ls -A /run/elsewhere
+""")
+    assert said == "hugexec-generator: systemd runs it, with the directory to write to\n"
