@@ -43,9 +43,9 @@ static void print_labels(const struct metric_key *key)
 {
 	bool other = key->via == 0;
 	print_kind(key);
-	metric_label("reason", other ? METRICS_OTHER : key->reason[0] ? key->reason : "none", ",");
-	metric_label("unit", other ? METRICS_OTHER : key->unit[0] ? key->unit : "none", ",");
-	metric_label("rule", other ? METRICS_OTHER : key->rule[0] ? key->rule : "none", ",");
+	metric_label("reason", other ? METRICS_OTHER : key->reason[0] ? key->reason : METRICS_NONE, ",");
+	metric_label("unit", other ? METRICS_OTHER : key->unit[0] ? key->unit : METRICS_NONE, ",");
+	metric_label("rule", other ? METRICS_OTHER : key->rule[0] ? key->rule : METRICS_NONE, ",");
 }
 
 static uint64_t launches(const struct metric *metric)

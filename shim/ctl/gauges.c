@@ -172,7 +172,7 @@ static void print_sums(const struct metrics_format *format, const struct sums *s
 	for (size_t i = 0; i < sums->count; i++) {
 		const struct unit_sum *sum = &sums->list[i];
 		printf("%s", name);
-		metric_label("unit", sum->label.unit[0] ? sum->label.unit : "none", "{");
+		metric_label("unit", sum->label.unit[0] ? sum->label.unit : METRICS_NONE, "{");
 		printf("} %" PRIu64 "\n",
 		       offset ? *(const uint64_t *)((const char *)sum + offset) : (uint64_t)sum->processes);
 	}

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "host/host.h"
 
 #define MAGIC UINT64_C(0x0002637278656768) /* "hgexrc", layout 2 */
@@ -273,6 +274,19 @@ bool metrics_is_sound(const struct metric_key *key)
 	       memchr(key->rule, '\0', METRICS_RULE_BYTES);
 }
 
+/*
+ * Let TEXT, of BYTES, be what is shown of it, and METRICS_NONE be as nothing: two rows whose labels are shown alike are
+ * one, or whoever scrapes them would refuse all.
+ */
+static void show_label(char *text, size_t bytes)
+{
+	char shown[METRICS_UNIT_BYTES];
+	text_printable(text, shown, bytes < sizeof shown ? bytes : sizeof shown);
+	memset(text, 0, bytes);
+	if (strcmp(shown, METRICS_NONE) != 0)
+		memcpy(text, shown, strlen(shown));
+}
+
 static struct metric *find_metric(struct metric *list, size_t *count, const struct metric_key *key)
 {
 	for (size_t i = 0; i < *count; i++) {
@@ -285,11 +299,16 @@ static struct metric *find_metric(struct metric *list, size_t *count, const stru
 
 static void read_row(const struct row *row, bool is_last, struct metric *out, size_t *count)
 {
-	static const struct metric_key other = {0};
-	const struct metric_key *key = is_last ? &other : &row->key;
-	if (__atomic_load_n(&row->state, __ATOMIC_ACQUIRE) != ROW_READY || !metrics_is_sound(key))
+	struct metric_key key = {0};
+	if (__atomic_load_n(&row->state, __ATOMIC_ACQUIRE) != ROW_READY)
 		return;
-	struct metric *metric = find_metric(out, count, key);
+	if (!is_last)
+		key = row->key;
+	if (!metrics_is_sound(&key))
+		return;
+	show_label(key.unit, sizeof key.unit);
+	show_label(key.rule, sizeof key.rule);
+	struct metric *metric = find_metric(out, count, &key);
 	metric->text_bytes += load(&row->text_bytes);
 	metric->huge_bytes += load(&row->huge_bytes);
 	metric->observed_bytes += load(&row->observed_bytes);

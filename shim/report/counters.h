@@ -22,15 +22,15 @@
 
 #include "report/report.h"
 
-#define METRICS_FILE         "/run/hugexec/metrics"
-#define METRICS_ROWS         512
-#define METRICS_BUCKETS      12 /* of the histogram; the last is without a limit */
-#define METRICS_REASON_BYTES 32
-#define METRICS_UNIT_BYTES   64
-#define METRICS_RULE_BYTES   48
-#define METRICS_LABELS_MAX \
-	64 /* of root's units, and rules, and as many of users'; at one moment it may be a few more */
+#define METRICS_FILE          "/run/hugexec/metrics"
+#define METRICS_ROWS          512
+#define METRICS_BUCKETS       12 /* of the histogram; the last is without a limit */
+#define METRICS_REASON_BYTES  32
+#define METRICS_UNIT_BYTES    64
+#define METRICS_RULE_BYTES    48
+#define METRICS_LABELS_MAX    64 /* units, and rules, of root; as many of users; at one moment a few more */
 #define METRICS_OTHER         "other"
+#define METRICS_NONE          "none" /* how "" is shown */
 /* Rows that users other than root may take: each of them, and all together. */
 #define METRICS_ROWS_OF_USER  32
 #define METRICS_ROWS_OF_USERS (METRICS_ROWS * 3 / 4)

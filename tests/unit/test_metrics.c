@@ -389,6 +389,20 @@ static void users_leave_labels_for_root(void **state)
 	assert_true(has_rule("mine"));
 }
 
+/* Rules that are shown alike are one: whoever scrapes a series twice refuses all. */
+static void labels_are_told_apart(void **state)
+{
+	(void)state;
+	needs_root();
+	static const char *const rules[] = {"", "none", "\x01", "\x02", "?", "\xff", "b"};
+	for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+		struct count count = count_by(NULL, rules[i], REASON_NONE);
+		assert_true(metrics_add_count(file, &count, 1000));
+	}
+	assert_int_equal(metrics_read(file, metrics), 3);
+	assert_true(has_rule("") && has_rule("?") && has_rule("b"));
+}
+
 /* What count_message_check() says of a message in which BYTES at OFFSET are VALUE. */
 static bool passes_with(size_t offset, const void *value, size_t bytes)
 {
@@ -457,6 +471,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(units_and_rules_are_bounded, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_user_cannot_fill_the_table, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(users_leave_labels_for_root, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(labels_are_told_apart, set_up, tear_down),
 	    cmocka_unit_test(which_units_have_a_label),
 	    cmocka_unit_test(datagrams_of_strangers),
 	};
