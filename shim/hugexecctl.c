@@ -78,9 +78,14 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
+	static char ask_for_help[] = "--help";
 	setlocale(LC_CTYPE, "");
 	if (argc < 2)
 		return ctl_wrong_usage("hugexecctl", "no verb given");
+	if (argc == 3 && strcmp(argv[1], "help") == 0) { /* "help VERB" is "VERB --help" */
+		argv[1] = argv[2];
+		argv[2] = ask_for_help;
+	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
 		fputs(help, stdout);
 		return finish(CTL_OK);

@@ -29,7 +29,8 @@ int unit_connect(sd_bus **out, struct error *err)
 {
 	int result = sd_bus_open_system(out);
 	if (result < 0)
-		return error_set_errno(err, -result, REASON_NO_SYSTEMD, "the system's D-Bus");
+		return error_set_errno(err, -result, REASON_NO_SYSTEMD,
+		                       "the system's D-Bus, by which systemd is asked");
 	sd_bus_set_method_call_timeout(*out, CALL_TIMEOUT_US);
 	return 0;
 }

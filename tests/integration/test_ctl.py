@@ -34,6 +34,8 @@ def test_help_fits_a_screen(words):
     assert len(done.stdout.splitlines()) <= 24
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert run([*words, "-h"]).stdout == done.stdout
+    if len(words) == 2:
+        assert run([words[0], "help", words[1]]).stdout == done.stdout
 
 
 def test_the_manual_says_of_each_verb_what_it_changes(hugexecctl):
