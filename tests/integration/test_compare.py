@@ -147,7 +147,7 @@ def test_a_command_that_fails(hugexecctl, paced, write_policy):
 @pytest.mark.parametrize("more", [[], ["--ignore-failure"]])
 def test_a_command_that_hugexec_does_not_start(hugexecctl, paced, write_policy, more):
     """As the policy asks for a failure: said as that, with the reason, and no run that is compared."""
-    policy = {"version": 1, "settings": {"on_error": "fail"}, "rules": [{"match": {"exe": 1}}]}
+    policy = {"version": 1, "settings": {"on_error": "fail"}, "rules": 1}
     done = run([hugexecctl, "compare", f"--policy={write_policy(policy)}", "-n1", *more, "--", paced, "1", "1", "3" if more else "0"])
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     said = done.stderr.splitlines()[-1]
