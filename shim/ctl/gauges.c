@@ -165,24 +165,38 @@ static void add_process(struct sums *sums, pid_t pid)
 	sum->huge_bytes += huge_bytes < text_bytes ? huge_bytes : text_bytes;
 }
 
+static uint64_t processes_of(const struct unit_sum *sum)
+{
+	return sum->processes;
+}
+
+static uint64_t text_bytes_of(const struct unit_sum *sum)
+{
+	return sum->text_bytes;
+}
+
+static uint64_t huge_bytes_of(const struct unit_sum *sum)
+{
+	return sum->huge_bytes;
+}
+
 static void print_sums(const struct metrics_format *format, const struct sums *sums, const char *name, const char *unit,
-                       const char *help, size_t offset)
+                       const char *help, uint64_t (*value_of)(const struct unit_sum *sum))
 {
 	metric_family(format, name, METRIC_GAUGE, unit, help);
 	for (size_t i = 0; i < sums->count; i++) {
 		const struct unit_sum *sum = &sums->list[i];
 		printf("%s", name);
 		metric_label("unit", sum->label.unit[0] ? sum->label.unit : METRICS_NONE, "{");
-		printf("} %" PRIu64 "\n",
-		       offset ? *(const uint64_t *)((const char *)sum + offset) : (uint64_t)sum->processes);
+		printf("} %" PRIu64 "\n", value_of(sum));
 	}
 }
 
 void gauges_print_processes(const struct metrics_format *format)
 {
-	cleanup_free struct sums *sums = calloc(1, sizeof *sums);
 	cleanup_closedir DIR *proc = opendir("/proc");
-	if (!sums || !proc)
+	cleanup_free struct sums *sums = proc ? calloc(1, sizeof *sums) : NULL;
+	if (!sums)
 		return;
 	enabled_each(note_enabled, sums);
 	for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
@@ -190,13 +204,13 @@ void gauges_print_processes(const struct metrics_format *format)
 			add_process(sums, (pid_t)atoi(entry->d_name));
 	}
 	metric_gauge(format, "hugexec_enabled_units", "Units that hugexecctl enable has named.", sums->enabled_count);
-	print_sums(format, sums, "hugexec_processes", NULL, "Processes with text on huge pages.", 0);
+	print_sums(format, sums, "hugexec_processes", NULL, "Processes with text on huge pages.", processes_of);
 	print_sums(
 	    format, sums, "hugexec_process_text_bytes", "bytes",
 	    "Text of these processes, and of those of enabled units, in objects with at least a huge page of it.",
-	    offsetof(struct unit_sum, text_bytes));
+	    text_bytes_of);
 	print_sums(format, sums, "hugexec_process_huge_bytes", "bytes", "How much of it is on huge pages.",
-	           offsetof(struct unit_sum, huge_bytes));
+	           huge_bytes_of);
 	for (size_t i = 0; i < sums->enabled_count; i++)
 		free(sums->enabled[i]);
 }

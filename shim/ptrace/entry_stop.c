@@ -206,12 +206,12 @@ int entry_stop_set(struct tracee *tracee, pid_t zombie_pid, struct error *err)
 		free(stop);
 		return -1;
 	}
-	int failed = place_stub(tracee, stop, zombie_pid, err);
-	if (failed)
-		unmap_page(tracee, stop);
-	else
+	bool is_placed = place_stub(tracee, stop, zombie_pid, err) == 0 && stop->placed;
+	if (is_placed)
 		add_to_robust(stop->placed);
-	if (tracee->state == TRACEE_GONE || inject_end(tracee, failed ? NULL : err) < 0 || failed) {
+	else
+		unmap_page(tracee, stop);
+	if (tracee->state == TRACEE_GONE || inject_end(tracee, is_placed ? err : NULL) < 0 || !is_placed) {
 		free_stop(stop);
 		return -1;
 	}

@@ -274,9 +274,9 @@ bool slot_is_cached(struct slots *slots, unsigned index)
 {
 	uint64_t bytes = slots->pages.huge_bytes, pages = bytes / slots->pages.base_bytes;
 	char *at = map_slots(slots, index, 1, 0);
-	cleanup_free unsigned char *cached = calloc(pages, 1);
+	cleanup_free unsigned char *cached = at ? calloc(pages, 1) : NULL;
 	bool found = false;
-	if (at && cached && mincore(at, bytes, cached) == 0) {
+	if (cached && mincore(at, bytes, cached) == 0) {
 		for (uint64_t i = 0; i < pages && !found; i++)
 			found = cached[i] & 1;
 	}
