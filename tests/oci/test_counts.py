@@ -78,7 +78,7 @@ def test_datagrams_of_strangers_count_for_nothing(containers, counter):
              "for size in [0, 1, 7, 8, 100, 199, 200, 201, 5000] * 200: s.send(os.urandom(size))\n"
              "for size in [200, 208, 216] * 200: s.send(b'hgxcnt2\\0' + os.urandom(size))")
     words = ["setpriv", "--reuid=20001", "--regid=20001", "--clear-groups"]
-    assert containers.sandbox.run([*words, sys.executable, "-c", flood]).returncode == 0
+    assert containers.sandbox.run([*words, sys.executable, "-I", "-c", flood]).returncode == 0
     assert containers.sandbox.run([*words, HUGEXEC, "/bin/true"]).returncode == 0
     wait_for(lambda: counted(containers), what="the launch to be counted")
     assert sum_of(counted(containers)) == 1 and counter.poll() is None
