@@ -7,6 +7,11 @@ from lib.process import run
 
 HELPER_STEPS = ("helper-accepted", "helper-received", "helper-seized", "helper-answered")
 
+# hugexecctl's own: tests/packaging/test_enable_faults.py kills it at each.
+ENABLE = ("enable-named", "enable-reloaded", "enable-taken", "enable-restarted", "enable-watched", "enable-kept")
+TAKE_BACK = ("enable-unnamed", "enable-unloaded")
+DISABLE = ("disable-unnamed", "disable-reloaded")
+
 
 def list_steps(hugexec):
     """Their names; skips the test in another build."""

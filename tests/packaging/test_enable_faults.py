@@ -13,12 +13,10 @@ from clients import SERVICES, answers, set_question
 from root_machine import changed
 
 from lib.process import wait_for
+from lib.steps import DISABLE, ENABLE, TAKE_BACK
 
 REDIS = SERVICES["redis"]
-ENABLE = ("enable-named", "enable-reloaded", "enable-taken", "enable-restarted", "enable-watched", "enable-kept")
 KEPT = ("enable-kept",)
-TAKE_BACK = ("enable-unnamed", "enable-unloaded")
-DISABLE = ("disable-unnamed", "disable-reloaded")
 NOT_COMPARED = ("/run/hugexec/metrics", "/run/systemd/units", "/run/systemd/journal", "/run/systemd/transient")
 
 
