@@ -194,7 +194,7 @@ def test_cheap_in_libraries(hugexec_command, name):
     large = [each for each in line["objects"] if each["text_bytes"] >= HUGE]
     out_of_step = "file-misaligned: it was linked so "
     if not large or any(each["reason"] and not each["reason"].startswith(out_of_step) for each in large):
-        pytest.skip(str([line["reason"], *(each["reason"] for each in large)]))
+        pytest.skip(f"not all of its libraries' files can be on huge pages here: {[each['reason'] for each in large]}")
     touched = 0
     for each in large:
         path = os.path.realpath(each["path"])
@@ -224,7 +224,7 @@ def test_full_in_libraries(hugexec_command, hugexecctl, write_policy, name):
             break
     if line["outcome"] != "remapped" or any(each["huge_bytes"] and each["reason"] and not is_limited(each)
                                                for each in line["objects"]):
-        pytest.skip(str(line["reason"] or [each["reason"] for each in line["objects"]]))
+        pytest.skip(f"not all of its libraries' files can be on huge pages here: {line['reason'] or [each['reason'] for each in large]}")
     for each in large:
         all_text, huge = huge_text(entries, each["path"])
         copied = each["copied_bytes"]
