@@ -23,7 +23,18 @@
 #define ASIDE_LOST 255
 
 static bool is_child;
+static bool is_proven;
 static pid_t caller; /* of aside(), known to its child */
+
+bool aside_is_proven(void)
+{
+	return is_proven;
+}
+
+void aside_prove(void)
+{
+	is_proven = true;
+}
 
 bool aside_is_child(void)
 {
@@ -95,6 +106,7 @@ int aside(int (*work)(void *context), void *context, int timeout_ms, int watched
 		errno = EAGAIN;
 		return -1;
 	}
+	is_proven = true;
 	bool in_time = has_ended(child, watched_pidfd, now_ms() + timeout_ms, &status);
 	if (!in_time) {
 		kill(child, SIGKILL);

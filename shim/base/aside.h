@@ -31,5 +31,11 @@ int aside(int (*work)(void *context), void *context, int timeout_ms, int watched
  */
 void aside_die_with_caller(void);
 
+/* Whether the calling process has had a child, of whatever kind: no filter that it is under kills for that. */
+bool aside_is_proven(void);
+
+/* It has had one that aside() knows nothing of. */
+void aside_prove(void);
+
 /* Whether the calling process is such a child. */
 bool aside_is_child(void);

@@ -106,3 +106,9 @@ int proc_stat_parse(const char *text, uint64_t fields[STAT_FIELDS])
 	}
 	return 0;
 }
+
+bool proc_may_be_filtered(const char *status)
+{
+	uint64_t mode;
+	return proc_u64(status, "Seccomp", 10, &mode) < 0 || mode != 0;
+}

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,6 +15,12 @@ char *proc_status(pid_t pid);
 
 /* As proc_status() of our own process, whatever PID namespace /proc shows. */
 char *proc_own_status(void);
+
+/*
+ * Whether the process that STATUS is of may be under a seccomp filter. Read, and not asked for by prctl(2), which a
+ * filter could kill for. True if STATUS is NULL or does not tell.
+ */
+bool proc_may_be_filtered(const char *status);
 
 /*
  * The value of KEY (without the colon) in TEXT: points into TEXT behind the blanks, and goes on to the end of the line,

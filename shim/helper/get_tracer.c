@@ -15,13 +15,6 @@
 #include "launch/prescreen.h"
 #include "launch/spawn_tracer.h"
 
-/* STATUS: /proc/self/status, not prctl(2), which a filter could kill for; NULL if it could not be read. */
-static bool may_be_filtered(const char *status)
-{
-	uint64_t mode;
-	return proc_u64(status, "Seccomp", 10, &mode) < 0 || mode != 0;
-}
-
 static bool is_a_hugexec(pid_t pid)
 {
 	cleanup_free char *name = NULL;
@@ -74,7 +67,7 @@ int get_tracer(struct launch *launch, struct error *err)
 	cleanup_free char *status = proc_own_status();
 	if (is_followed(status))
 		return error_set(err, REASON_FOLLOWED_ALREADY, "the hugexec that has started this one decides");
-	bool filtered = may_be_filtered(status);
+	bool filtered = proc_may_be_filtered(status);
 	bool may_trace = !launch->job.follows || command_check_follow(err) == 0;
 	bool asks_first = !may_trace || (filtered && helper_is_there());
 	if (asks_first && ask(launch, filtered, &helper) == 0)

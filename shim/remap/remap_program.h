@@ -37,7 +37,7 @@ enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct
 void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report);
 
 /*
- * Do nothing, and say what engine_run() (MAY_MOVE) or engine_run_frozen() would: REPORT's reason is "observed" and
+ * Do nothing, and say what engine_run() (MAY_MOVE) or engine_run_attached() would: REPORT's reason is "observed" and
  * observed_bytes how much of the text would come on huge pages at most, by the first backing that has any; or the
  * reason is why there would be none. Only PID's /proc is read. Whether memory and filesystem allow it, nobody tries.
  */

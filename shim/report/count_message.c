@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report/count_message.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/datagram.h"
 #include "host/host.h"
 
 #define PATIENCE_MS 50                  /* for a counter that is being started; a stopped one loses the count */
@@ -19,21 +18,15 @@ static const char magic[8] = "hgxcnt2";
 
 void count_message_send(const char *socket_path, const struct report *report)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct count_message message;
-	if (access(socket_path, F_OK) < 0)
-		return;
-	snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_path);
-	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+	cleanup_close int fd = datagram_open(socket_path);
+	if (fd < 0)
 		return;
 	memset(&message, 0, sizeof message);
 	memcpy(message.magic, magic, sizeof magic);
 	message.pid = report->pid;
 	metrics_count_of(report, &message.count);
-	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
-	if (poll(&poll_fd, 1, PATIENCE_MS) == 1)
-		send(fd, &message, sizeof message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	datagram_send(fd, &message, sizeof message, PATIENCE_MS);
 }
 
 /* TEXT, of BYTES, has an end: zero what is behind it, so that alike keys are the same bytes. */

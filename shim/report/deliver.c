@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,13 +15,15 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/pidfd.h"
+#include "base/proc.h"
 #include "base/say.h"
 #include "base/utf8.h"
 #include "report/count_message.h"
 
 #define REPORT_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
-#define CHILD_MS 50 /* more than its writing, for a child to begin and end */
+#define HOST_MS  250 /* more than journal and counter are waited for */
+#define CHILD_MS 50  /* more than its writing, for a child to begin and end */
 
 /* The workload's files, as they were when it was launched. */
 static struct {
@@ -74,9 +77,10 @@ struct telling {
 	const struct report *report;
 	pid_t stderr_of;
 	bool fails_launch;
-	int report_errno;    /* why the report is not where it was to be; 0 */
-	int64_t deadline_ms; /* for all places */
-	int place_ms;        /* how long the one that is written to may take: half of what is left */
+	int report_errno;      /* why the report is not where it was to be; 0 */
+	const char *unwritten; /* the names of the files that have not taken it; NULL: none */
+	int64_t deadline_ms;   /* for all places */
+	int place_ms;          /* how long the one that is written to may take: half of what is left */
 };
 
 int deliver_open_report(const struct report_target *target)
@@ -274,6 +278,32 @@ static const char *tell_files(struct telling *telling)
 	return lacks_line ? "standard-error report" : "report";
 }
 
+/* The host's journal and counters. */
+static int write_host(void *context)
+{
+	const struct telling *telling = context;
+	report_to_journal(telling->report, telling->unwritten);
+	if (!metrics_add(METRICS_FILE, telling->report))
+		count_message_send(METRICS_SOCKET, telling->report);
+	return 0;
+}
+
+/*
+ * A seccomp filter of the workload's may kill for the calls that this takes (systemd: SystemCallFilter=~@network-io).
+ * So a child makes them: of a tracer, which would stay a zombie else. The target itself would not come to its exec; it
+ * has a child only if it has had one before, for which a filter may kill as well. If not, the host is not told.
+ */
+static void tell_host(struct telling *telling)
+{
+	bool is_target = telling->report->pid == getpid();
+	cleanup_free char *status = is_target ? proc_own_status() : NULL;
+	bool may_be_filtered = is_target ? proc_may_be_filtered(status) : prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0;
+	if (!may_be_filtered)
+		write_host(telling);
+	else if (!is_target || aside_is_proven())
+		aside(write_host, telling, HOST_MS, -1);
+}
+
 void deliver_report(const struct report_target *target, const struct report *report, pid_t stderr_of, bool fails_launch,
                     int timeout_ms)
 {
@@ -284,12 +314,10 @@ void deliver_report(const struct report_target *target, const struct report *rep
 	    .fails_launch = fails_launch,
 	    .deadline_ms = now_ms() + timeout_ms,
 	};
-	const char *unwritten = tell_files(&telling);
+	telling.unwritten = tell_files(&telling);
 	/* What no rule is about is not worth a line in anybody's journal, nor the time to count it; nor is what another
 	 * tells and counts. */
 	if (report->reason.code == REASON_NO_RULE || report->reason.code == REASON_FOLLOWED_ALREADY)
 		return;
-	report_to_journal(report, unwritten);
-	if (!metrics_add(METRICS_FILE, report))
-		count_message_send(METRICS_SOCKET, report);
+	tell_host(&telling);
 }

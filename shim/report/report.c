@@ -5,18 +5,16 @@
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/datagram.h"
 #include "base/say.h"
 #include "base/size.h"
 #include "base/utf8.h"
@@ -295,19 +293,13 @@ static void fill_entry(struct journal_entry *entry, const struct report *report,
 
 void report_to_journal(const struct report *report, const char *unwritten)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET};
 	struct journal_entry entry = {.bytes = 0};
-	if (access(JOURNAL_SOCKET, F_OK) < 0)
-		return;
-	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+	cleanup_close int fd = datagram_open(JOURNAL_SOCKET);
+	if (fd < 0)
 		return;
 	cleanup_free char *unit = host_unit_of(report->pid);
 	fill_entry(&entry, report, unit, unwritten);
-	/* A connected socket is writable only while its peer's queue has room (unix_dgram_poll() in the kernel). */
-	struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
-	if (poll(&poll_fd, 1, JOURNAL_PATIENCE_MS) == 1)
-		send(fd, entry.text, entry.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+	datagram_send(fd, entry.text, entry.bytes, JOURNAL_PATIENCE_MS);
 }
 
 bool report_blames_policy(const struct report *report)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <linux/prctl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -19,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/missing.h"
 #include "base/pidfd.h"
 #include "base/retry.h"
@@ -72,6 +74,7 @@ static void tracer_calls(void)
 	process_vm_readv(getpid(), &io, 1, &io, 1, 0);
 	process_vm_writev(getpid(), &io, 1, &io, 1, 0);
 	sendmsg(-1, &(struct msghdr){0}, MSG_DONTWAIT | MSG_NOSIGNAL);
+	poll(NULL, 0, 0);
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
 	ptrace(PTRACE_GETSIGMASK, getpid(), 8, &byte);
 	(void)!getrandom(&byte, sizeof byte, GRND_NONBLOCK);
@@ -108,6 +111,7 @@ int preflight_calls(void (*calls)(void), struct error *err)
 		_exit(0);
 	}
 	int status;
+	aside_prove();
 	if (child < 0 || retry(wait_for_end((pid_t)child, &status)) < 0)
 		return error_set_errno(err, errno, REASON_SECCOMP, "trying the system calls that are needed");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import time
 
@@ -42,6 +43,35 @@ def test_one_call_filtered(hugexec, bigtext, write_policy, action, call, backing
                    preexec_fn=filtered, env={**os.environ, **without_leak_check()})
     stderr, _ = split_report(ours.stderr)
     assert (ours.stdout, stderr, ours.returncode) == (plain.stdout, [], 9)
+
+
+WHAT_IS_TOLD = {"remapped": policy_with(), "left alone": policy_with(action="skip"), "too small": policy_with(min_text="1G"), "broken policy": "{"}
+
+
+@pytest.mark.parametrize("call", ["none", "socket", "connect", "sendto", "poll"])
+@pytest.mark.parametrize("what", WHAT_IS_TOLD)
+def test_no_filter_kills_for_what_is_told_to_the_host(hugexec, bigtext, write_policy, tmp_path, what, call):
+    """Journal and counter are there, and a call that telling them takes is answered with SIGSYS: the program runs, and keeps no zombie."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts need root")
+    places = {"/run/systemd/journal/socket": tmp_path / "journal", "/run/hugexec/counter.sock": tmp_path / "counter"}
+    put = "mount -t tmpfs none /run"
+    for place, path in places.items():
+        put += f" && mkdir -p {os.path.dirname(place)} && touch {place} && mount --bind {path} {place}"
+    words = ["unshare", "--mount", "--propagation=private", "sh", "-c", put + ' && exec "$@"', "sh", hugexec,
+             f"--policy={write_policy(WHAT_IS_TOLD[what])}", "--backing=thp", "--", bigtext(8), "sleep"]
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) for _ in places]
+        for listener, path in zip(listeners, places.values()):
+            listener.bind(str(path))
+        process = stack.enter_context(Process(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                              preexec_fn=None if call == "none" else seccomp_filter("kill", call)))
+        assert [process.stdout.readline()[:8], process.stdout.readline()] == ["bigtext:", "ready\n"]
+        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as children:
+            assert children.read() == ""
+        if call == "none":
+            assert all(listener.recv(65536, socket.MSG_DONTWAIT) for listener in listeners)
+        process.kill()
 
 
 def test_a_kernel_that_cannot_move_hugetlb_pages(hugexec, bigtext, write_policy, tmp_path):
