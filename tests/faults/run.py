@@ -33,7 +33,7 @@ from errno_table import faults_of
 from launch_modes import IN_CGROUP, LAUNCH_MODES, NO_FAULT, ONLY_CALLS, build_tools, difference, launch_by_name
 
 import lib.surroundings  # noqa: F401  (the same as for all tests)
-from lib.machine import POOL, changed_pool
+from lib.machine import POOL, take_hugetlb_pool
 
 
 def call_names():
@@ -45,7 +45,8 @@ def call_names():
 
 @contextlib.contextmanager
 def pool(pages):
-    with changed_pool(lambda before: before + pages):
+    """PAGES of the pool are free, also if the host keeps a pool of its own."""
+    with take_hugetlb_pool(pages):
         yield
         free = int((POOL / "free_hugepages").read_text())
         assert free >= pages, f"only {free} of {pages} huge pages are free again"
