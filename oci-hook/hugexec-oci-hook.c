@@ -124,6 +124,7 @@ static int give_up(const struct error *reason)
 	char text[ERROR_TEXT_BYTES], shown[sizeof text];
 	struct report report = {.pid = container.state.pid,
 	                        .via = VIA_HOOK,
+	                        .container = &container.facts,
 	                        .outcome = OUTCOME_FAILED,
 	                        .reason = *reason,
 	                        .backing = BACKING_NONE};

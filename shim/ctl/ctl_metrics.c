@@ -46,6 +46,7 @@ static void print_labels(const struct metric_key *key)
 	metric_label("reason", other ? METRICS_OTHER : key->reason[0] ? key->reason : METRICS_NONE, ",");
 	metric_label("unit", other ? METRICS_OTHER : key->unit[0] ? key->unit : METRICS_NONE, ",");
 	metric_label("rule", other ? METRICS_OTHER : key->rule[0] ? key->rule : METRICS_NONE, ",");
+	metric_label("namespace", other ? METRICS_OTHER : key->space[0] ? key->space : METRICS_NONE, ",");
 }
 
 static uint64_t launches(const struct metric *metric)

@@ -20,6 +20,7 @@
 #include "base/utf8.h"
 #include "ctl/ctl.h"
 #include "ctl/last_report.h"
+#include "ctl/pod_table.h"
 #include "ctl/status_table.h"
 #include "ctl/text_objects.h"
 #include "ctl/unit.h"
@@ -31,11 +32,13 @@
 #define REPORT_BYTES      1024
 #define ROWS_OF_UNIT      20
 
-static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit=NAME]\n"
+static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit=NAME | --pods]\n"
                            "Show the processes whose text is on huge pages, and how much of it is. For PID,\n"
-                           "or for the processes of the systemd unit NAME, show all text.\n"
+                           "or for the processes of the systemd unit NAME, show all text. With --pods, show\n"
+                           "the containers that came on huge pages and run, for root.\n"
                            "\n"
                            "  --unit=NAME      processes of this systemd unit only\n"
+                           "  --pods           a row for each container, with its pod and image\n"
                            "  --no-legend      no heading, nothing below the rows\n"
                            "  --json           print JSON, for programs\n"
                            "  -h, --help       this text\n"
@@ -44,13 +47,14 @@ static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit=NAM
                            "process; 2 for wrong usage.\n";
 
 struct status {
-	bool json;
+	bool json, pods;
 	pid_t only;       /* 0: all */
 	const char *unit; /* NULL: all */
 	unsigned in_unit; /* processes of UNIT */
 	json_object *processes;
 	struct records containers;
 	struct status_table table;
+	struct pod_table pod_table;
 	unsigned unreadable;
 };
 
@@ -71,19 +75,6 @@ static json_object *object_to_json(const struct text_object *object)
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(object->huge_bytes));
 	json_object_object_add(json, "backing", huge ? ctl_text(backing_name(object->backing)) : NULL);
 	json_object_object_add(json, "shared", huge ? json_object_new_boolean(text_object_is_shared(object)) : NULL);
-	return json;
-}
-
-static json_object *container_to_json(const struct record *container)
-{
-	if (!container)
-		return NULL;
-	json_object *json = json_object_new_object();
-	json_object_object_add(json, "id", ctl_text(container->id));
-	json_object_object_add(json, "namespace", ctl_text(container->pod_namespace));
-	json_object_object_add(json, "pod", ctl_text(container->pod));
-	json_object_object_add(json, "name", ctl_text(container->name));
-	json_object_object_add(json, "image", ctl_text(container->image));
 	return json;
 }
 
@@ -112,7 +103,7 @@ static void show_process(struct status *status, pid_t pid, const char *comm, con
 	json_object *process = json_object_new_object();
 	json_object_object_add(process, "pid", json_object_new_int(pid));
 	json_object_object_add(process, "command", ctl_text(comm));
-	json_object_object_add(process, "container", container_to_json(shown.container));
+	json_object_object_add(process, "container", shown.container ? container_to_json(shown.container) : NULL);
 	json_object_object_add(process, "objects", list);
 	json_object_array_add(status->processes, process);
 }
@@ -135,7 +126,11 @@ static int read_process(struct status *status, pid_t pid)
 		errno = EBADMSG;
 		return -1;
 	}
-	show_process(status, pid, comm, &objects);
+	const struct record *container = status->pods ? records_find(&status->containers, pid) : NULL;
+	if (container)
+		pod_table_add(&status->pod_table, container, &objects);
+	else if (!status->pods)
+		show_process(status, pid, comm, &objects);
 	text_objects_free(&objects);
 	return 0;
 }
@@ -194,9 +189,16 @@ static void finish(struct status *status)
 	if (status->json) {
 		json_object *json = json_object_new_object();
 		json_object_object_add(json, "version", json_object_new_int(1));
-		json_object_object_add(json, "processes", status->processes);
+		if (status->pods)
+			json_object_object_add(json, "containers", pod_table_to_json(&status->pod_table));
+		else
+			json_object_object_add(json, "processes", status->processes);
 		json_object_object_add(json, "unreadable", json_object_new_int((int)status->unreadable));
 		ctl_print_json(json);
+		return;
+	}
+	if (status->pods) {
+		pod_table_print(&status->pod_table, status->table.no_legend);
 		return;
 	}
 	status->table.has_containers = status->containers.count > 0;
@@ -217,11 +219,10 @@ static void finish(struct status *status)
 
 int ctl_status(int argc, char **argv)
 {
-	static const struct option known[] = {{"json", no_argument, NULL, 'j'},
-	                                      {"no-legend", no_argument, NULL, 'l'},
-	                                      {"unit", required_argument, NULL, 'u'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {NULL, 0, NULL, 0}};
+	static const struct option known[] = {
+	    {"json", no_argument, NULL, 'j'},      {"pods", no_argument, NULL, 'p'},
+	    {"no-legend", no_argument, NULL, 'l'}, {"unit", required_argument, NULL, 'u'},
+	    {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
 	char unit[UNIT_NAME_MAX + 1];
 	struct error err = {0};
 	struct status status = {.json = false};
@@ -229,6 +230,7 @@ int ctl_status(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (option) {
 		case 'j': status.json = true; break;
+		case 'p': status.pods = true; break;
 		case 'l': status.table.no_legend = true; break;
 		case 'u':
 			if (unit_any_name(optarg, unit, &err) < 0)
@@ -239,13 +241,14 @@ int ctl_status(int argc, char **argv)
 		default: return ctl_wrong_usage(argv[0], NULL);
 		}
 	}
-	if (argc - optind > (status.unit ? 0 : 1))
-		return ctl_wrong_usage(argv[0], "it takes one PID, or --unit=NAME");
+	if (argc - optind + (status.unit != NULL) + status.pods > 1)
+		return ctl_wrong_usage(argv[0], "it takes one of PID, --unit=NAME and --pods");
 	if (optind < argc && !(status.only = ctl_pid(argv[optind])))
 		return ctl_wrong_usage(argv[0], "'%s' is no PID", argv[optind]);
-	if (status.json)
+	if (status.json && !status.pods)
 		status.processes = json_object_new_array();
 	records_read(RECORD_DIRECTORY, &status.containers);
+	status.pod_table = pod_table_of(&status.containers);
 	int result = CTL_OK;
 	if (!status.only) {
 		result = read_all_processes(&status);
@@ -257,11 +260,13 @@ int ctl_status(int argc, char **argv)
 		fprintf(stderr, "hugexecctl: process %d: %s\n", (int)status.only,
 		        errno == ENOENT || errno == ESRCH ? "there is none" : strerror(errno));
 		json_object_put(status.processes);
+		pod_table_free(&status.pod_table);
 		records_free(&status.containers);
 		return CTL_NO;
 	}
 	finish(&status);
 	status_table_free(&status.table);
+	pod_table_free(&status.pod_table);
 	records_free(&status.containers);
 	return result;
 }

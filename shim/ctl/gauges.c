@@ -20,6 +20,7 @@
 #include "host/host.h"
 #include "host/pages.h"
 #include "policy/policy.h"
+#include "report/container_state.h"
 #include "report/counters.h"
 
 #define POOLS_MAX         8
@@ -87,9 +88,9 @@ void gauges_print(const struct metrics_format *format)
 	print_pools(format);
 }
 
-/* What is on huge pages in the processes of one unit. */
+/* What is on huge pages in the processes of one unit, or of the pods of one namespace. */
 struct unit_sum {
-	struct metric_key label; /* its unit */
+	struct metric_key label; /* its unit and namespace */
 	unsigned processes;
 	uint64_t text_bytes, huge_bytes;
 };
@@ -97,6 +98,7 @@ struct unit_sum {
 struct sums {
 	struct unit_sum list[METRICS_LABELS_MAX];
 	size_t count;
+	struct records containers;
 	char *enabled[ENABLED_MAX];
 	size_t enabled_count;
 };
@@ -125,16 +127,20 @@ static bool is_enabled(const struct sums *sums, const char *unit)
 	return false;
 }
 
-static struct unit_sum *sum_of(struct sums *sums, const char *unit)
+static struct unit_sum *sum_of(struct sums *sums, const char *unit, const struct record *container)
 {
 	struct metric_key label = {0};
 	metrics_set_unit(&label, unit);
+	metrics_set_space(&label, container ? container->pod_namespace : NULL);
 	for (size_t i = 0; i < sums->count; i++) {
-		if (strcmp(sums->list[i].label.unit, label.unit) == 0)
+		if (memcmp(&sums->list[i].label, &label, sizeof label) == 0)
 			return &sums->list[i];
 	}
 	if (sums->count == METRICS_LABELS_MAX) {
-		strcpy(sums->list[METRICS_LABELS_MAX - 1].label.unit, METRICS_OTHER);
+		struct metric_key *last = &sums->list[METRICS_LABELS_MAX - 1].label;
+		memset(last, 0, sizeof *last);
+		strcpy(last->unit, METRICS_OTHER);
+		strcpy(last->space, METRICS_OTHER);
 		return &sums->list[METRICS_LABELS_MAX - 1];
 	}
 	sums->list[sums->count].label = label;
@@ -159,7 +165,7 @@ static void add_process(struct sums *sums, pid_t pid)
 	text_objects_free(&objects);
 	if (huge_bytes == 0 && !(text_bytes > 0 && unit && is_enabled(sums, unit)))
 		return;
-	struct unit_sum *sum = sum_of(sums, unit);
+	struct unit_sum *sum = sum_of(sums, unit, records_find(&sums->containers, pid));
 	sum->processes += huge_bytes > 0;
 	sum->text_bytes += text_bytes;
 	sum->huge_bytes += huge_bytes < text_bytes ? huge_bytes : text_bytes;
@@ -188,6 +194,7 @@ static void print_sums(const struct metrics_format *format, const struct sums *s
 		const struct unit_sum *sum = &sums->list[i];
 		printf("%s", name);
 		metric_label("unit", sum->label.unit[0] ? sum->label.unit : METRICS_NONE, "{");
+		metric_label("namespace", sum->label.space[0] ? sum->label.space : METRICS_NONE, ",");
 		printf("} %" PRIu64 "\n", value_of(sum));
 	}
 }
@@ -199,6 +206,8 @@ void gauges_print_processes(const struct metrics_format *format)
 	if (!sums)
 		return;
 	enabled_each(note_enabled, sums);
+	if (geteuid() == 0) /* a look removes stale records, which root alone may */
+		records_read(RECORD_DIRECTORY, &sums->containers);
 	for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
 		if (isdigit((unsigned char)entry->d_name[0]))
 			add_process(sums, (pid_t)atoi(entry->d_name));
@@ -213,4 +222,5 @@ void gauges_print_processes(const struct metrics_format *format)
 	           huge_bytes_of);
 	for (size_t i = 0; i < sums->enabled_count; i++)
 		free(sums->enabled[i]);
+	records_free(&sums->containers);
 }

@@ -14,7 +14,7 @@
 #define BYTES_MAX   (UINT64_C(1) << 44) /* of text: more than any program has */
 #define HELD_MAX_US (UINT64_C(1) << 36) /* 19 hours */
 
-static const char magic[8] = "hgxcnt2";
+static const char magic[8] = "hgxcnt3";
 
 void count_message_send(const char *socket_path, const struct report *report)
 {
@@ -59,6 +59,7 @@ bool count_message_check(const void *data, size_t bytes, const struct ucred *sen
 		return false;
 	end_text(key->reason, sizeof key->reason);
 	end_text(key->rule, sizeof key->rule);
+	end_text(key->space, sizeof key->space);
 	/* The tracer may have ended by now; the workload runs, unless it was a short one. */
 	cleanup_free char *unit = is_process_of(sender->pid, sender->uid)   ? host_unit_of(sender->pid)
 	                          : is_process_of(message.pid, sender->uid) ? host_unit_of(message.pid)
@@ -71,6 +72,8 @@ bool count_message_check(const void *data, size_t bytes, const struct ucred *sen
 	memcpy(out->key.reason, key->reason, sizeof key->reason);
 	memcpy(out->key.unit, key->unit, sizeof key->unit);
 	memcpy(out->key.rule, key->rule, sizeof key->rule);
+	if (sender->uid == 0)
+		memcpy(out->key.space, key->space, sizeof key->space);
 	out->text_bytes = count->text_bytes;
 	out->huge_bytes = count->huge_bytes;
 	out->observed_bytes = count->observed_bytes;

@@ -6,7 +6,7 @@
  * Any user may send any bytes, as with the journal. So: nothing is taken from a datagram but numbers within bounds, a
  * known reason and the name of a rule; whose process it was the kernel says (SCM_CREDENTIALS), and the unit is looked
  * up by that, or by the workload's PID if that is the same user's. A user can make up launches of their own, and take
- * so many rows and no more; never another user's unit.
+ * so many rows and no more; never another user's unit. A namespace is a pod's, so only root's launches have one.
  */
 #pragma once
 

@@ -16,7 +16,7 @@
 #include "base/utf8.h"
 #include "host/host.h"
 
-#define MAGIC UINT64_C(0x0002637278656768) /* "hgexrc", layout 2 */
+#define MAGIC UINT64_C(0x0003637278656768) /* "hgexrc", layout 3 */
 
 const uint64_t metrics_bucket_us[METRICS_BUCKETS - 1] = {500,   1000,   2500,   5000,   10000,  25000,
                                                          50000, 100000, 250000, 500000, 1000000};
@@ -172,6 +172,7 @@ static struct row *take_row(struct table *table, const struct metric_key *wanted
 		return found;
 	bound_label(table, offsetof(struct metric_key, unit), key.unit, uid);
 	bound_label(table, offsetof(struct metric_key, rule), key.rule, uid);
+	bound_label(table, offsetof(struct metric_key, space), key.space, uid);
 	for (size_t i = 0; i < METRICS_ROWS - 1; i++) {
 		struct row *row = &table->rows[i];
 		uint32_t state = __atomic_load_n(&row->state, __ATOMIC_ACQUIRE);
@@ -216,6 +217,15 @@ void metrics_set_unit(struct metric_key *key, const char *name)
 	memcpy(key->unit, name, strnlen(name, sizeof key->unit - 1));
 }
 
+void metrics_set_space(struct metric_key *key, const char *name)
+{
+	char shown[sizeof key->space];
+	memset(key->space, 0, sizeof key->space);
+	text_printable(name ? name : "", shown, sizeof shown);
+	if (strcmp(shown, METRICS_NONE) != 0)
+		memcpy(key->space, shown, strlen(shown));
+}
+
 void metrics_count_of(const struct report *report, struct count *out)
 {
 	const char *word = reason_word(report->reason.code);
@@ -225,6 +235,7 @@ void metrics_count_of(const struct report *report, struct count *out)
 	out->key.backing = (int8_t)report->backing;
 	memcpy(out->key.reason, word, strnlen(word, sizeof out->key.reason - 1));
 	memcpy(out->key.rule, report->rule, strnlen(report->rule, sizeof out->key.rule - 1));
+	metrics_set_space(&out->key, report->container ? report->container->pod_namespace : NULL);
 	out->text_bytes = report->text_bytes;
 	out->huge_bytes = report->huge_bytes;
 	out->observed_bytes = report->observed_bytes;
@@ -271,7 +282,7 @@ bool metrics_is_sound(const struct metric_key *key)
 	return (key->via == 0 || key->via == VIA_SHIM || key->via == VIA_HOOK || key->via == VIA_ATTACH) &&
 	       key->outcome <= OUTCOME_FAILED && key->backing >= BACKING_NONE && key->backing < BACKING_COUNT &&
 	       memchr(key->reason, '\0', METRICS_REASON_BYTES) && memchr(key->unit, '\0', METRICS_UNIT_BYTES) &&
-	       memchr(key->rule, '\0', METRICS_RULE_BYTES);
+	       memchr(key->rule, '\0', METRICS_RULE_BYTES) && memchr(key->space, '\0', METRICS_SPACE_BYTES);
 }
 
 /*
@@ -308,6 +319,7 @@ static void read_row(const struct row *row, bool is_last, struct metric *out, si
 		return;
 	show_label(key.unit, sizeof key.unit);
 	show_label(key.rule, sizeof key.rule);
+	show_label(key.space, sizeof key.space);
 	struct metric *metric = find_metric(out, count, &key);
 	metric->text_bytes += load(&row->text_bytes);
 	metric->huge_bytes += load(&row->huge_bytes);

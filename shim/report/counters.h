@@ -11,7 +11,8 @@
  *
  * A row stands for one kind of outcome (struct metric_key). Rows are taken one after the other, and never given back;
  * when all are taken, the last is for all other kinds, with a key that is all zeros. Counts only grow until the host
- * boots anew. Of units and rules only so many have a label of their own; the others are METRICS_OTHER together.
+ * boots anew. Of units, rules and namespaces only so many have a label of their own; the others are METRICS_OTHER
+ * together.
  */
 #pragma once
 
@@ -28,7 +29,9 @@
 #define METRICS_REASON_BYTES  32
 #define METRICS_UNIT_BYTES    64
 #define METRICS_RULE_BYTES    48
-#define METRICS_LABELS_MAX    64 /* units, and rules, of root; as many of users; at one moment a few more */
+#define METRICS_SPACE_BYTES   64 /* Kubernetes allows 63 characters */
+/* Units, and rules, and namespaces, of root; as many of users; at one moment a few more. */
+#define METRICS_LABELS_MAX    64
 #define METRICS_OTHER         "other"
 #define METRICS_NONE          "none" /* how "" is shown */
 /* Rows that users other than root may take: each of them, and all together. */
@@ -45,6 +48,7 @@ struct metric_key {
 	char reason[METRICS_REASON_BYTES]; /* an error's word; "": none */
 	char unit[METRICS_UNIT_BYTES];     /* metrics_set_unit(); "": none */
 	char rule[METRICS_RULE_BYTES];     /* its name, cut; "": none */
+	char space[METRICS_SPACE_BYTES];   /* the pod's namespace, cut; "": none */
 };
 
 /* What one launch adds; no byte of it is left to chance. */
@@ -69,6 +73,9 @@ void metrics_count_of(const struct report *report, struct count *out);
  * user share one; scopes have none.
  */
 void metrics_set_unit(struct metric_key *key, const char *name);
+
+/* The label for the pods' namespace NAME (NULL: none), as it is shown. */
+void metrics_set_space(struct metric_key *key, const char *name);
 
 /*
  * Give an empty FILE its size. A launch does that too, unless a filter or a limit may punish it for the attempt; so

@@ -211,7 +211,8 @@ int report_to_human(int fd, const struct report *report, int timeout_ms)
 	return say(fd, line, (size_t)bytes, timeout_ms);
 }
 
-#define JOURNAL_PATIENCE_MS 50 /* for a journal that is busy; one that is stopped loses the entry */
+#define CONTAINER_NAME_MAX  255 /* of a container, its pod, its image: bytes */
+#define JOURNAL_PATIENCE_MS 50  /* for a journal that is busy; one that is stopped loses the entry */
 
 /*
  * An entry in the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a field a line, NAME=VALUE; or if
@@ -256,6 +257,21 @@ static int priority_of(const struct report *report)
 	return report->outcome == OUTCOME_FAILED ? LOG_WARNING : LOG_INFO;
 }
 
+/* Names may be any text, and are cut to what Kubernetes allows. */
+static void add_container(struct journal_entry *entry, const struct container_facts *facts)
+{
+	const struct {
+		const char *field, *name;
+	} names[] = {{"HUGEXEC_NAMESPACE", facts->pod_namespace},
+	             {"HUGEXEC_POD", facts->pod},
+	             {"HUGEXEC_CONTAINER", facts->container},
+	             {"HUGEXEC_IMAGE", facts->image}};
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		if (names[i].name)
+			add_field(entry, names[i].field, "%.*s", CONTAINER_NAME_MAX, names[i].name);
+	}
+}
+
 /* UNIT: the workload's, or NULL. UNWRITTEN: what could not be told elsewhere, or NULL. */
 static void fill_entry(struct journal_entry *entry, const struct report *report, const char *unit,
                        const char *unwritten)
@@ -289,6 +305,8 @@ static void fill_entry(struct journal_entry *entry, const struct report *report,
 		add_field(entry, "HUGEXEC_REASON", "%s", error_text(&report->reason, reason, sizeof reason));
 	if (unwritten)
 		add_field(entry, "HUGEXEC_UNWRITTEN", "%s", unwritten);
+	if (report->container)
+		add_container(entry, report->container);
 }
 
 void report_to_journal(const struct report *report, const char *unwritten)

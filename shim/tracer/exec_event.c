@@ -44,6 +44,7 @@ static void report_begin(struct report *report, const struct following *followin
 	memset(report, 0, sizeof *report);
 	report->pid = pid;
 	report->via = following->job->door->via;
+	report->container = following->job->container.facts;
 	report->backing = BACKING_NONE;
 	report->outcome = OUTCOME_SKIPPED;
 	snprintf(report->exe, sizeof report->exe, "%s", exe ? exe : "");

@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (choice & 4 && bytes >= sizeof magic)
 		memcpy(message, &magic, sizeof magic);
 	if (choice & 64 && bytes >= 8)
-		memcpy(message, "hgxcnt2", 8);
+		memcpy(message, "hgxcnt3", 8);
 	unsigned files = choice >> 3 & 3;
 	check_request(message, bytes, files);
 	check_word(message, bytes, files);

@@ -19,7 +19,7 @@ LINGER_S = 20000
 
 def count(rule):
     """The datagram of a launch by RULE (struct count_message)."""
-    return struct.pack("=8si4xBBb32s64s48s5x4Q", b"hgxcnt2", os.getpid(), 1, 0, 0, b"", b"", rule, 0, 0, 0, 0)
+    return struct.pack("=8si4xBBb32s64s48s64s5x4Q", b"hgxcnt3", os.getpid(), 1, 0, 0, b"", b"", rule, b"", 0, 0, 0, 0)
 
 
 def lingering():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hugexecctl status names the container that a process is in, from the records that the hook leaves."""
+"""hugexecctl status and metrics name the container and pod that a process is in, from the records that the hook leaves."""
 import json
 import os
+import re
 
 import pytest
 
@@ -20,7 +21,7 @@ cd /run/hugexec/containers
 echo "$record" >web-0123456789abcdef.$pid.$start
 echo "$record" >old.$pid.1
 echo "$record" >gone.4194305.7
-$ctl status $words $pid
+eval "$ctl $words"
 kill $pid
 wait $pid || :
 $ctl status --json >/dev/null
@@ -42,7 +43,7 @@ def status(hugexec, hugexecctl, write_policy, bigtext):
 
 
 def test_pod_and_container_are_shown(status):
-    lines = status("", json.dumps(RECORD)).splitlines()
+    lines = status("status $pid", json.dumps(RECORD)).splitlines()
     assert "CONTAINER" in lines[0]
     assert "shop/web-0/ser?ver" in lines[1]
     # The stale ones went at the first look, and this one with its process.
@@ -50,14 +51,60 @@ def test_pod_and_container_are_shown(status):
 
 
 def test_in_json_too(status):
-    shown, _ = json.JSONDecoder().raw_decode(status("--json", json.dumps(RECORD)))
+    shown, _ = json.JSONDecoder().raw_decode(status("status --json $pid", json.dumps(RECORD)))
     assert shown["processes"][0]["container"] == {"id": "web-0123456789abcdef", "namespace": "shop", "pod": "web-0",
                                                   "name": "ser\x1bver", "image": "i:1"}
 
 
 def test_without_a_pod_the_id_is_shown(status):
-    assert "web-01234567 " in status("", "{}")
+    assert "web-01234567 " in status("status $pid", "{}")
 
 
 def test_without_records_there_is_no_column(status):
-    assert "CONTAINER" not in status("", "no record")
+    assert "CONTAINER" not in status("status $pid", "no record")
+
+
+def test_by_pod(status):
+    """One row for the container, with what its processes have."""
+    heading, row, *_ = status("status --pods", json.dumps(RECORD)).splitlines()
+    assert heading.split() == ["PROCESSES", "TEXT", "HUGE", "HUGE", "%", "NAMESPACE", "POD", "CONTAINER", "IMAGE"]
+    assert row.split()[0] == "1" and row.split()[-4:] == ["shop", "web-0", "ser?ver", "i:1"]
+    assert status("status --pods --no-legend", json.dumps(RECORD)).splitlines()[0].split()[-4:] == row.split()[-4:]
+
+
+def test_by_pod_in_json(status):
+    shown, _ = json.JSONDecoder().raw_decode(status("status --pods --json", json.dumps(RECORD)))
+    one, = shown["containers"]
+    assert {key: one[key] for key in ("id", "namespace", "pod", "name", "image", "processes")} == {
+        "id": "web-0123456789abcdef", "namespace": "shop", "pod": "web-0", "name": "ser\x1bver", "image": "i:1", "processes": 1}
+    assert 0 < one["huge_bytes"] <= one["text_bytes"]
+
+
+HOSTILE = {key: "\n\x1b[2J9 4.0 MiB " + "x" * 2000 for key in ("namespace", "pod", "container", "image")}
+
+
+def test_hostile_names_forge_no_row(status):
+    """As an engine might tell them, longer than any that Kubernetes allows."""
+    lines = status("status --pods --no-legend", json.dumps(HOSTILE)).splitlines()
+    assert "\x1b" not in lines[0] and lines[0].count("??[2J9 4.0 MiB xxx") == 4 and len(lines[0]) < 1200
+    assert lines[1:] == []
+    lines = status("metrics | grep ^hugexec_process", json.dumps(HOSTILE)).splitlines()
+    assert lines and all(line.startswith("hugexec_process") and len(line) < 300 for line in lines)
+
+
+def test_without_a_pod_the_id_is_the_name(status):
+    assert status("status --pods", "{}").splitlines()[1].split()[-4:] == ["-", "-", "web-0123456789abcdef", "-"]
+    assert status("status --pods", "no record").splitlines()[0] == "No container that runs came on huge pages."
+
+
+def test_what_is_there_now_by_namespace(status):
+    shown = status("metrics | grep ^hugexec_process", json.dumps(RECORD))
+    of_shop = dict(re.findall(r'^(\w+)\{unit="[^"]*",namespace="shop"\} (\d+)$', shown, re.MULTILINE))
+    assert of_shop["hugexec_processes"] == "1"
+    assert 0 < int(of_shop["hugexec_process_huge_bytes"]) <= int(of_shop["hugexec_process_text_bytes"])
+
+
+def test_one_question_at_a_time(hugexecctl):
+    for words in (["--pods", "1"], ["--pods", "--unit=a.service"]):
+        done = run([hugexecctl, "status", *words])
+        assert done.returncode == 2 and "one of PID" in done.stderr

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "report/count_message.h"
+#include "report/counters.h"
 
 static char file[64];
 static struct metric metrics[METRICS_ROWS];
@@ -403,58 +403,54 @@ static void labels_are_told_apart(void **state)
 	assert_true(has_rule("") && has_rule("?") && has_rule("b"));
 }
 
-/* What count_message_check() says of a message in which BYTES at OFFSET are VALUE. */
-static bool passes_with(size_t offset, const void *value, size_t bytes)
+static unsigned spaces(void)
 {
-	struct count_message message = {
-	    .magic = "hgxcnt2", .pid = getpid(), .count = count_by(NULL, "r", REASON_NO_RULE)};
-	struct ucred sender = {getpid(), geteuid(), getegid()};
-	struct count count;
-	memcpy((char *)&message + offset, value, bytes);
-	return count_message_check(&message, sizeof message, &sender, &count);
+	unsigned count = 0;
+	int rows = metrics_read(file, metrics);
+	for (int i = 0; i < rows; i++)
+		count += metrics[i].key.space[0] && strcmp(metrics[i].key.space, METRICS_OTHER) != 0;
+	return count;
 }
 
-#define PASSES_WITH(member, ...)                                                                                       \
-	passes_with(offsetof(struct count_message, member), &(typeof(((struct count_message *)0)->member))__VA_ARGS__, \
-	            sizeof((struct count_message *)0)->member)
-
-static void datagrams_of_strangers(void **state)
+/* So many namespaces have a label, and what is beyond goes to one; none is lost. */
+static void namespaces_are_bounded(void **state)
 {
 	(void)state;
-	char long_text[METRICS_RULE_BYTES];
-	memset(long_text, 'x', sizeof long_text);
-	assert_true(passes_with(0, "hgxcnt2", 8));
-	assert_false(passes_with(0, "hgxcnt3", 8));
-	assert_false(PASSES_WITH(count.key.via, {0}));
-	assert_false(PASSES_WITH(count.key.via, {3}));
-	assert_false(PASSES_WITH(count.key.outcome, {3}));
-	assert_false(PASSES_WITH(count.key.backing, {-2}));
-	assert_false(PASSES_WITH(count.key.backing, {BACKING_COUNT}));
-	assert_false(PASSES_WITH(count.key.reason, {"made-up"}));
-	assert_true(PASSES_WITH(count.key.reason, {""}));
-	assert_false(passes_with(offsetof(struct count_message, count.key.rule), long_text, sizeof long_text));
-	assert_false(PASSES_WITH(count.text_bytes, {UINT64_MAX}));
-	assert_false(PASSES_WITH(count.huge_bytes, {UINT64_MAX}));
-	assert_false(PASSES_WITH(count.observed_bytes, {UINT64_MAX}));
-	assert_false(PASSES_WITH(count.held_us, {UINT64_MAX}));
-	struct ucred sender = {getpid(), geteuid(), getegid()};
-	struct count_message message = {.magic = "hgxcnt2", .count = count_by(NULL, "r", REASON_NO_RULE)};
-	struct count count;
-	assert_false(count_message_check(&message, sizeof message - 1, &sender, &count));
-	assert_false(count_message_check(&message, sizeof message + 1, &sender, &count));
-	/* A unit is looked up, never taken; that of another user's process neither. */
-	strcpy(message.count.key.unit, "theirs.service");
-	message.pid = 1;
-	sender.pid = 0;
-	sender.uid = 12345;
-	assert_true(count_message_check(&message, sizeof message, &sender, &count));
-	assert_string_equal(count.key.unit, "");
-	/* What is behind the end of a text does not make another row. */
-	memcpy(message.count.key.rule, "r\0junk", 6);
-	message.count.key.reason[20] = 'x';
-	struct count clean;
-	assert_true(count_message_check(&message, sizeof message, &sender, &clean));
-	assert_memory_equal(&clean, &count, sizeof count);
+	needs_root();
+	char name[32];
+	for (unsigned i = 0; i < 2 * METRICS_LABELS_MAX; i++) {
+		snprintf(name, sizeof name, "tenant-%u", i);
+		const struct container_facts facts = {.pod_namespace = name};
+		struct report report = {.via = VIA_HOOK, .backing = BACKING_NONE, .rule = "pods", .container = &facts};
+		struct count count;
+		metrics_count_of(&report, &count);
+		assert_string_equal(count.key.space, name);
+		assert_true(metrics_add_count(file, &count, 0));
+	}
+	int rows = metrics_read(file, metrics);
+	uint64_t sum = 0;
+	for (int i = 0; i < rows; i++)
+		sum += count_of(&metrics[i]);
+	assert_int_equal(spaces(), METRICS_LABELS_MAX);
+	assert_int_equal(rows, METRICS_LABELS_MAX + 1);
+	assert_int_equal(sum, 2 * METRICS_LABELS_MAX);
+}
+
+static void which_namespaces_have_a_label(void **state)
+{
+	(void)state;
+	struct metric_key key;
+	char longer[200];
+	memset(longer, 'x', sizeof longer - 1);
+	longer[sizeof longer - 1] = '\0';
+	metrics_set_space(&key, "shop\n\x1b\xff");
+	assert_string_equal(key.space, "shop???");
+	metrics_set_space(&key, longer);
+	assert_int_equal(strlen(key.space), METRICS_SPACE_BYTES - 1);
+	metrics_set_space(&key, METRICS_NONE);
+	assert_string_equal(key.space, "");
+	metrics_set_space(&key, NULL);
+	assert_string_equal(key.space, "");
 }
 
 int main(void)
@@ -472,8 +468,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_user_cannot_fill_the_table, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(users_leave_labels_for_root, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(labels_are_told_apart, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(namespaces_are_bounded, set_up, tear_down),
+	    cmocka_unit_test(which_namespaces_have_a_label),
 	    cmocka_unit_test(which_units_have_a_label),
-	    cmocka_unit_test(datagrams_of_strangers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
