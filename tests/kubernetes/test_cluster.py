@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """hugexec-nri in a cluster: a real kubelet, scheduler, controllers and API server (make check-kubernetes)."""
 import os
-import shutil
 import signal
 
 import pytest
@@ -13,14 +12,10 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cluster as cluster_module
-from nri_node import BINARIES, HUGE, TEXT_BYTES, policy_of, text_of
+from nri_node import TEXT_BYTES, policy_of, text_of
+from pods import NEEDS, container, spec, start, wait_huge, wait_running
 
-MISSING = cluster_module.missing()
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="a cluster needs root"),
-              pytest.mark.skipif(not BINARIES or not shutil.which("runc") or not shutil.which("openssl"),
-                                 reason="no containerd 2, runc or openssl here (tests/kubernetes/get-programs and tests/deps fetch them)"),
-              pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)} here (make check-kubernetes builds them)")]
-
+pytestmark = NEEDS
 NAMESPACES = ("shop", "other")
 ON = {"io.hugexec.remap": "true"}
 
@@ -54,30 +49,6 @@ def cluster(module_cluster):
     wait_for(lambda: daemon.sandbox.run(["ls", "-A", "/run/hugexec/containers"]).stdout == "", what="the records' end")
     if module_cluster.node.plugin.poll() is not None:
         module_cluster.node.start()
-
-
-def container(name="server", command=None, **more):
-    return {"name": name, "image": "localhost/shop/static:1", "imagePullPolicy": "Never", "command": command or HUGE, **more}
-
-
-def spec(*containers, **more):
-    return {"hostNetwork": True, "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0,
-            "containers": list(containers or [container()]), **more}
-
-
-def start(cluster, name, namespace="shop", labels=None, annotations=None, pod_spec=None):
-    cluster.call("POST", f"/api/v1/namespaces/{namespace}/pods", {
-        "metadata": {"name": name, "labels": labels or {}, "annotations": annotations or {}}, "spec": pod_spec or spec()})
-
-
-def wait_running(cluster, *names, namespace="shop"):
-    for name in names:
-        cluster.wait(lambda n=name: cluster.phase(namespace, n) == "Running", f"pod {name}")
-
-
-def wait_huge(cluster, *names):
-    """The server needs a moment to execute."""
-    cluster.wait(lambda: all(cluster.node.huge().get(name, 0) >= TEXT_BYTES for name in names), f"huge text of {names}")
 
 
 WANTED = {"namespace": {"namespace": "shop"}, "label": {"label": {"app": "web"}}, "annotation": {"annotation": ON},
@@ -180,12 +151,27 @@ def test_thirty_pods_share_one_text(cluster):
     assert sum(pss for pss, _ in shown) <= 1.1 * (max(huge for _, huge in shown) + (2 << 20))
 
 
+def of_hugexec(cluster):
+    """What the node has of hugexec's: files in /run, and programs that run."""
+    daemon = cluster.node.daemon
+    running = [command.split(b"\0")[0].rpartition(b"/")[2] for _, command in daemon.processes()]
+    return daemon.sandbox.run(["find", "/run/hugexec", "!", "-path", "/run/hugexec/containers"]).stdout, sorted(name for name in running if b"hugexec" in name)
+
+
+@pytest.mark.timeout(3600)
 def test_pods_come_and_go(cluster):
-    """500 in all, of which the fixture looks for what is left."""
+    """500 in all, none of which fails or is started twice; the fixture looks for records, too."""
+    before = of_hugexec(cluster)
+    assert before[1] == [b"hugexec-nri"]
     for round_number in range(20):
         names = [f"round-{round_number}-{number}" for number in range(25)]
         for name in names:
             start(cluster, name)
         wait_running(cluster, *names)
+        assert {one["restartCount"] for pod in cluster.pods("shop") for one in pod["status"]["containerStatuses"]} == {0}
         cluster.call("DELETE", "/api/v1/namespaces/shop/pods", {"gracePeriodSeconds": 0})
         cluster.wait_gone("shop")
+    failed = [event["message"] for event in cluster.call("GET", "/api/v1/namespaces/shop/events")["items"]
+              if event["reason"] in ("Failed", "FailedCreatePodSandBox", "BackOff") and event["involvedObject"]["name"].startswith("round-")]
+    assert failed == []
+    wait_for(lambda: of_hugexec(cluster) == before, what="nothing to be left")

@@ -130,11 +130,11 @@ class Containerd:
         assert done.returncode == 0, done.stderr
         archive.unlink()
 
-    def run_sandbox(self, name, annotations=None, handler="hugexec", namespace="shop", labels=None):
+    def run_sandbox(self, name, annotations=None, handler="hugexec", namespace="shop", labels=None, **security):
         config = {"metadata": {"name": name, "uid": f"uid-{name}", "namespace": namespace}, "labels": cri.entries(labels or {}),
                   "log_directory": str(self.logs), "annotations": cri.entries(annotations or {}),
                   "linux": {"cgroup_parent": self.cgroup,
-                            "security_context": {"namespace_options": {"network": cri.NODE}}}}
+                            "security_context": {"namespace_options": {"network": cri.NODE}, **security}}}
         sandbox = self.client.RunPodSandbox(config=config, runtime_handler=handler).pod_sandbox_id
         self.sandboxes.append(sandbox)
         return sandbox, config

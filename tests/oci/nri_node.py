@@ -92,7 +92,8 @@ class Node:
     def pod(self, name, command=None, **how):
         """A pod with one container; whether that has the hook."""
         sandbox = self.daemon.run_sandbox(name, how.pop("annotations", None), handler="", **how)
-        return self.daemon.start_container(sandbox, f"c-{name}", "localhost/shop/static:1", command or [*BUSYBOX, "sleep 100000"])
+        return self.daemon.start_container(sandbox, f"c-{name}", "localhost/shop/static:1", command or [*BUSYBOX, "sleep 100000"],
+                                           privileged=how.get("privileged", False))
 
     def is_of_sandbox(self, pid):
         """Orphans are adopted by PID 1 of the sandbox's namespace, which is a child of its keeper."""

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How long a pod takes from its creation until its server is ready, with hugexec and without it, in turn.
+
+The server has 62 MiB of text. Without hugexec means without the plugin, so that the engine's question to it counts, too. What counts is the
+ratio within a pair, one after the other on the same node: a slow machine slows down both.
+"""
+import datetime
+import random
+import re
+import statistics
+import time
+
+import pytest
+
+from lib.process import wait_for
+from programs import bigtext as bigtext_generator
+
+pytest.importorskip("grpc", reason="python3-grpcio is not installed")
+pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
+
+import cluster as cluster_module
+from nri_node import policy_of
+from pods import NEEDS, start
+
+pytestmark = NEEDS
+
+PAIRS, MOST, RESAMPLES, TEXT_MIB = 50, 1.1, 2000, 62
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("paired")
+    program = folder / "static"
+    bigtext_generator.build(TEXT_MIB, str(program), ("cc", "-static"))
+    made = cluster_module.Cluster(folder, str(program))
+    try:
+        made.make_namespace("shop")
+        yield made
+    finally:
+        made.close()
+
+
+def ready_after(cluster, name):
+    """Seconds from the creation of a pod until its server says so, by the time that the engine has put to that line."""
+    began = time.time()
+    start(cluster, name)
+    uid = cluster.call("GET", f"/api/v1/namespaces/shop/pods/{name}")["metadata"]["uid"]
+    log = cluster.folder / "pod-logs" / f"shop_{name}_{uid}" / "server" / "0.log"
+    line = wait_for(lambda: log.exists() and re.search(r"^(\S+) stdout F ready", log.read_text(), re.MULTILINE), seconds=180, what=f"pod {name}")
+    at = datetime.datetime.fromisoformat(line[1]).timestamp()
+    assert at > began, "the engine's clock is another"
+    return at - began
+
+
+def one(cluster, name, with_hugexec):
+    running = cluster.node.plugin.poll() is None
+    if with_hugexec and not running:
+        cluster.node.start()
+    elif running and not with_hugexec:
+        cluster.node.end()
+    took = ready_after(cluster, name)
+    huge = cluster.node.huge().get(name, 0)
+    assert (huge > 0) == with_hugexec, f"{name}: {huge} bytes of its text are on huge pages"
+    cluster.call("DELETE", f"/api/v1/namespaces/shop/pods/{name}", {"gracePeriodSeconds": 0})
+    cluster.wait_gone("shop")
+    return took
+
+
+def interval(ratios):
+    """The bootstrap's, of the median, 95 %."""
+    dice = random.Random(1)
+    medians = sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    return medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES)]
+
+
+@pytest.mark.timeout(7200)
+def test_a_pod_is_ready_as_soon_as_without_hugexec(cluster, capsys):
+    """It fails if the ratio is larger beyond doubt; what it is, is printed."""
+    cluster.node.policy(policy_of({"via": "hook"}, backing=["file", "thp"], file_timeout="60s", hold_timeout="120s"))
+    for with_hugexec in (True, False):
+        one(cluster, f"first-{with_hugexec}".lower(), with_hugexec)  # the image's files are on the disk, and in the page cache
+    took = {True: [], False: []}
+    for pair in range(PAIRS):
+        for with_hugexec in (True, False) if pair % 2 else (False, True):
+            took[with_hugexec].append(one(cluster, f"pair-{pair}-{with_hugexec}".lower(), with_hugexec))
+    ratios = [mine / plain for mine, plain in zip(took[True], took[False], strict=True)]
+    low, high = interval(ratios)
+    with capsys.disabled():
+        print(f"\npod start to ready over {PAIRS} pairs: with hugexec {statistics.median(took[True]):.3f} s, without {statistics.median(took[False]):.3f} s, "
+              f"median of the ratios {statistics.median(ratios):.3f} (95 %: {low:.3f} to {high:.3f})")
+    assert low <= MOST, ratios
