@@ -26,7 +26,8 @@ FILE_LINES, FUNCTION_LINES, README_LINES = 500, 60, 150
 
 # What only a file about the processor may say, in code or in a string.
 PROCESSOR = re.compile(r"\b(x86(_64)?|amd64|[re]([abcd]x|[sd]i|[sbi]p)|r8|r9|r1[0-5]|orig_rax|eflags|DR[0-7]|PTRACE_(GET|SET)REGS|user_regs_struct"
-                       r"|__x86_64__|__i386__|__aarch64__|EM_(X86_64|AARCH64|386)|AUDIT_ARCH_\w+)(?![\w/])|x86[-_]64|ld-linux")
+                       r"|__x86_64__|__i386__|__aarch64__|EM_(X86_64|AARCH64|ARM|386)|AUDIT_ARCH_\w+|NT_ARM\w+|gpr\.\w+|HWCAP2?_\w+|AT_HWCAP2?"
+                       r"|PROT_(BTI|MTE)|pstate|PSR_\w+|x(29|30)|svc|user_pt_regs)(?![\w/])|x86[-_]64|aarch64|arm64|ld-linux")
 BYTE_ORDER = re.compile(r"\b(__BYTE_ORDER(__)?|__LITTLE_ENDIAN|ELFDATA2[LM]SB|(htole|htobe)\d+|(le|be)\d+toh|bswap_\d+|__builtin_bswap\d+)\b")
 # Sizes of pages: of 4 KiB (and their masks) and of 2 MiB, however they are written.
 PAGE_SIZE = re.compile(r"\b(4096|4095|0x0*(1000|f{3})U?L{0,2}|4\s*\*\s*(KIB|1024)|1UL{0,2}\s*<<\s*12|2\s*\*\s*MIB|2\s*\*\s*1024\s*\*\s*1024|2097152|"
@@ -41,7 +42,9 @@ OTHER_NUMBERS = (
 )
 # Lines that each of these rules must find, or it looks for nothing.
 PLANTED = {
-    PROCESSOR: ("at = regs->gpr.rip;", "#if defined(__x86_64__)", "machine != EM_X86_64", 'open("/lib64/ld-linux-x86-64.so.2")', "info.arch == AUDIT_ARCH_X86_64"),
+    PROCESSOR: ("at = regs->gpr.rip;", "#if defined(__x86_64__)", "machine != EM_X86_64", 'open("/lib64/ld-linux-x86-64.so.2")', "info.arch == AUDIT_ARCH_X86_64",
+                "regs->pstate &= ~3;", "regs->gpr.regs[0] = 0;", "ptrace(PTRACE_GETREGSET, pid, NT_ARM_SYSTEM_CALL, &nr)", "prot |= PROT_BTI;",
+                "getauxval(AT_HWCAP2)", '__asm__("svc #0")', 'strcmp(machine, "aarch64")', "#ifdef __aarch64__", "machine == EM_AARCH64"),
     BYTE_ORDER: ("le64toh(entry)", "htole32(word)", "#if __BYTE_ORDER == __LITTLE_ENDIAN", "ident[EI_DATA] == ELFDATA2LSB"),
     PAGE_SIZE: ("page / 4096", "at & ~0xfffULL", "(at + 4095) & ~UINT64_C(4095)", "UINT64_C(2) << 20", "at += 2 * MIB", "bytes % 0x200000", "1UL << 21",
                 "sysconf(_SC_PAGESIZE)", "getpagesize()", "pages / 512"),
