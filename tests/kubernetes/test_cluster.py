@@ -12,7 +12,7 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cluster as cluster_module
-from nri_node import TEXT_BYTES, policy_of, text_of
+from nri_node import policy_of
 from pods import NEEDS, container, spec, start, wait_huge, wait_running
 
 pytestmark = NEEDS
@@ -136,19 +136,6 @@ def test_kubelet_and_containerd_are_started_again(cluster):
     wait_running(cluster, "new")
     wait_huge(cluster, "old", "new")
     assert [one["restartCount"] for pod in cluster.pods("shop") for one in pod["status"]["containerStatuses"]] == [0, 0]
-
-
-def test_thirty_pods_share_one_text(cluster):
-    cluster.node.policy(policy_of({"via": "hook"}, backing=["file"], file_timeout="60s", hold_timeout="120s"))
-    names = [f"share-{number}" for number in range(30)]
-    for name in names:
-        start(cluster, name)
-    wait_running(cluster, *names)
-    wait_huge(cluster, *names)
-    shown = [text_of(cluster.node.host_pid(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")))
-             for pod in cluster.pods("shop")]
-    assert all(huge >= TEXT_BYTES for _, huge in shown)
-    assert sum(pss for pss, _ in shown) <= 1.1 * (max(huge for _, huge in shown) + (2 << 20))
 
 
 def of_hugexec(cluster):

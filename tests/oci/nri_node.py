@@ -43,6 +43,16 @@ def policy_of(*matches, **settings):
     return {"version": 1, "rules": [{"name": f"rule {number}", "match": match, **settings} for number, match in enumerate(matches)]}
 
 
+def has_large_folios(folder, program):
+    """Whether the file system of FOLDER has them, as hugexec finds out."""
+    copy, report, policy = folder / "try", folder / "try.report", folder / "try.policy"
+    shutil.copy(program, copy)
+    subprocess.run(["sync", copy], check=True, timeout=120)
+    policy.write_text(json.dumps(policy_of({}, backing=["file"], file_timeout="60s")))
+    subprocess.run([BUILD / "shim" / "hugexec", f"--policy={policy}", f"--report={report}", copy, "exit", "0"], timeout=120, check=True)
+    return json.loads(report.read_text())["backing"] == "file"
+
+
 class Node:
     """A containerd, and a plugin of it that is started, ended and stopped."""
 

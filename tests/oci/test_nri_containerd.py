@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
@@ -21,7 +20,7 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cri
-from nri_node import BINARIES, BUSYBOX, HUGE, TEXT_BYTES, Node, policy_of, text_of
+from nri_node import BINARIES, BUSYBOX, HUGE, TEXT_BYTES, Node, has_large_folios, policy_of, text_of
 
 INJECTOR = shutil.which("hook-injector", path=f"{PROGRAMS}/newer:{os.environ['PATH']}")
 ON = {"io.hugexec.remap": "true"}
@@ -107,16 +106,6 @@ def test_many_pods_at_once(node):
         wait_for(lambda n=number: "ready" in node.daemon.output(f"c-many-{n}"), what="all servers")
     huge = node.huge()
     assert all(huge.get(f"many-{number}", 0) >= TEXT_BYTES for number in range(16))
-
-
-def has_large_folios(folder, program):
-    """Whether the file system of FOLDER has them, as hugexec finds out."""
-    copy, report, policy = folder / "try", folder / "try.report", folder / "try.policy"
-    shutil.copy(program, copy)
-    subprocess.run(["sync", copy], check=True, timeout=120)
-    policy.write_text(json.dumps(policy_of({}, backing=["file"], file_timeout="60s")))
-    subprocess.run([BUILD / "shim" / "hugexec", f"--policy={policy}", f"--report={report}", copy, "exit", "0"], timeout=120, check=True)
-    return json.loads(report.read_text())["backing"] == "file"
 
 
 def test_pods_share_one_copy_from_the_first_on(node, program, tmp_path):

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How long a pod takes from its creation until its server is ready, with hugexec and without it, in turn.
-
-The server has 62 MiB of text. Without hugexec means without the plugin, so that the engine's question to it counts, too. What counts is the
-ratio within a pair, one after the other on the same node: a slow machine slows down both.
+A server with 62 MiB of text in the cluster: thirty pods share one copy, and how long a pod takes from its creation until its server is ready,
+with hugexec and without it, in turn. Without hugexec means without the plugin, so that the engine's question to it counts, too. What counts is
+the ratio within a pair, one after the other on the same node: a slow machine slows down both.
 """
 import datetime
 import random
@@ -20,12 +19,13 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cluster as cluster_module
-from nri_node import policy_of
-from pods import NEEDS, start
+from nri_node import has_large_folios, policy_of, text_of
+from pods import NEEDS, start, wait_running
 
 pytestmark = NEEDS
 
-PAIRS, MOST, RESAMPLES, TEXT_MIB = 50, 1.1, 2000, 62
+PAIRS, PODS, MOST, RESAMPLES, TEXT_MIB = 50, 30, 1.1, 2000, 62
+MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,32 @@ def cluster(tmp_path_factory):
     made = cluster_module.Cluster(folder, str(program))
     try:
         made.make_namespace("shop")
+        made.program = program
         yield made
     finally:
         made.close()
+
+
+def texts(cluster):
+    """(Pss, bytes of huge pages of the page cache) of each pod's server."""
+    return [text_of(cluster.node.host_pid(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")))
+            for pod in cluster.pods("shop")]
+
+
+def test_thirty_pods_share_one_text_from_the_first_on(cluster, tmp_path):
+    """The image was unpacked a moment ago, and no container has run from it."""
+    if not has_large_folios(tmp_path, cluster.program):
+        pytest.skip("this filesystem and kernel have no large folios")
+    cluster.node.policy(policy_of({"via": "hook"}, backing=["file"], file_timeout="60s", hold_timeout="120s"))
+    names = [f"share-{number}" for number in range(PODS)]
+    for some in (names[:1], names[1:]):
+        for name in some:
+            start(cluster, name)
+        wait_running(cluster, *some)
+        cluster.wait(lambda: all(huge >= (TEXT_MIB - 2) * MIB for _, huge in texts(cluster)), "huge text in place")
+    assert sum(pss for pss, _ in texts(cluster)) <= MOST * (TEXT_MIB + 2) * MIB
+    cluster.call("DELETE", "/api/v1/namespaces/shop/pods", {"gracePeriodSeconds": 0})
+    cluster.wait_gone("shop")
 
 
 def ready_after(cluster, name):
