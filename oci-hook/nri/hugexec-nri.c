@@ -30,6 +30,7 @@
 #include "config.h"
 #include "hook_path.h"
 #include "plugin.h"
+#include "ready_file.h"
 
 #define SOCKET "/run/nri/nri.sock"
 
@@ -43,9 +44,10 @@ static const char help[] = "Usage: hugexec-nri [OPTIONS]\n"
                            "containers that the policy may want. Ends on SIGTERM; while there is no engine\n"
                            "it waits for one.\n"
                            "\n"
-                           "  --socket=FILE    the engine's socket (" SOCKET ")\n"
-                           "  -h, --help       this text\n"
-                           "  -V, --version    the version, its commit, and what was built in\n"
+                           "  --socket=FILE      the engine's socket (" SOCKET ")\n"
+                           "  --ready-file=FILE  have FILE while an engine has the plugin (none)\n"
+                           "  -h, --help         this text\n"
+                           "  -V, --version      the version, its commit, and what was built in\n"
                            "\n"
                            "See also hugexec-oci-hook(8), hugexec-policy(5).\n";
 
@@ -119,8 +121,19 @@ static int connect_to(const char *path, struct error *err)
 	return steal_fd(&fd);
 }
 
+/* The engine has configured us. */
+static void begin_service(const struct plugin *plugin, struct ready_file *ready_file)
+{
+	struct error err = {0};
+	char text[ERROR_TEXT_BYTES];
+	snprintf(text, sizeof text, "registered with %s", plugin->engine);
+	tell(text);
+	if (ready_file_make(ready_file, &err) < 0)
+		tell_error(&err);
+}
+
 /* Serve the engine at FD until it ends the connection or SIGNALS has one. Returns whether it had configured us. */
-static bool serve(int fd, int signals, struct error *err)
+static bool serve(int fd, int signals, struct ready_file *ready_file, struct error *err)
 {
 	static uint8_t buf[64 * 1024];
 	struct plugin plugin = {.load = load_policy, .send = send_all, .context = &fd};
@@ -139,26 +152,24 @@ static bool serve(int fd, int signals, struct error *err)
 			error_set(err, REASON_NRI, "the engine has closed the connection");
 		else if (got > 0 && plugin_take(&plugin, buf, (size_t)got, err) < 0 && !error_is_set(err))
 			error_set(err, REASON_NRI, "the engine takes no answer");
-		if (plugin.is_configured && !is_told) {
-			char text[ERROR_TEXT_BYTES];
-			snprintf(text, sizeof text, "registered with %s", plugin.engine);
-			tell(text);
-			is_told = true;
-		}
+		if (plugin.is_configured && !is_told)
+			begin_service(&plugin, ready_file);
+		is_told = plugin.is_configured;
 	}
+	ready_file_remove(ready_file);
 	plugin_free(&plugin);
 	return plugin.is_configured;
 }
 
 /* Returns when SIGNALS has one. */
-static void run(const char *path, int signals)
+static void run(const char *path, struct ready_file *ready_file, int signals)
 {
 	int pause_ms = PAUSE_FIRST_MS;
 	struct pollfd ended = {.fd = signals, .events = POLLIN};
 	do {
 		struct error err = {0};
 		cleanup_close int fd = connect_to(path, &err);
-		if (fd >= 0 && serve(fd, signals, &err))
+		if (fd >= 0 && serve(fd, signals, ready_file, &err))
 			pause_ms = PAUSE_FIRST_MS;
 		if (error_is_set(&err))
 			tell_error(&err);
@@ -177,15 +188,18 @@ static int wrong_usage(const char *message)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"socket", required_argument, NULL, 's'},
+	                                        {"ready-file", required_argument, NULL, 'r'},
 	                                        {"help", no_argument, NULL, 'h'},
 	                                        {"version", no_argument, NULL, 'V'},
 	                                        {0}};
 	const char *path = SOCKET;
+	struct ready_file ready_file = {0};
 	sigset_t ends;
 	opterr = 0;
 	for (int option; (option = getopt_long(argc, argv, "hV", options, NULL)) != -1;) {
 		switch (option) {
 		case 's': path = optarg; break;
+		case 'r': ready_file.path = optarg; break;
 		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 		case 'V': return version_print("hugexec-nri") >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 		default: return wrong_usage("no such option, or one without its value");
@@ -204,6 +218,6 @@ int main(int argc, char **argv)
 		say_line(STDERR_FILENO, "hugexec-nri: no descriptor for signals\n");
 		return EXIT_FAILURE;
 	}
-	run(path, signals);
+	run(path, &ready_file, signals);
 	return EXIT_SUCCESS;
 }

@@ -44,7 +44,7 @@ def install(folder, prefix, policy):
     (folder / "policy.json").write_text(json.dumps(policy))
     done = subprocess.run([INSTALL, "install"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
                           env={**os.environ, "NODE_ROOT": str(node), "SOURCE": str(prefix), "PREFIX": str(prefix),
-                               "POLICY": str(folder / "policy.json"), "RESTART": "no"})
+                               "POLICY": str(folder / "policy.json"), "RESTART": "no", "ENGINE": "containerd-1"})
     assert done.returncode == 0, done.stdout + done.stderr
     etc = node / "etc"
     return {str(path.relative_to(etc)): path.read_text() for path in etc.rglob("*") if path.is_file()}

@@ -339,7 +339,7 @@ def test_a_node_gets_hugexec_and_loses_it_again(tmp_path, programs):
         def hugexec_node(verb):
             return daemon.sandbox.run([containerd_module.INSTALL, verb], timeout=100,
                                   env={**daemon.environment, "NODE_ROOT": "/", "SOURCE": str(prefix), "STAY": "no",
-                                       "PREFIX": str(prefix), "POLICY": str(tmp_path / "policy.json")})
+                                       "ENGINE": "containerd-1", "TMPDIR": str(tmp_path), "PREFIX": str(prefix), "POLICY": str(tmp_path / "policy.json")})
 
         old = daemon.start_container(daemon.run_sandbox("old", ON, handler="runc"), "old", "localhost/programs:1",
                                      ["/bin/pie", "sleep"])

@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -15,6 +16,9 @@ import pytest
 from lib.surroundings import PROGRAMS, ROOT
 
 yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed")
+sys.path.insert(0, str(ROOT / "tests" / "house"))
+import manifests
+
 KUBERNETES = ROOT / "oci-hook" / "kubernetes"
 SCRIPT = KUBERNETES / "image" / "hugexec-node"
 
@@ -46,7 +50,7 @@ class Node:
         if config is not None:
             self.config.write_text(config)
         self.policy = folder / "policy.json"
-        shutil.copy(KUBERNETES / "base" / "policy.json", self.policy)
+        shutil.copy(KUBERNETES / "chart" / "policy.json", self.policy)
         self.source = folder / "image"
         shutil.copytree(tree, self.source)
         # The image's programs are linked for /opt/hugexec, which this machine does not have.
@@ -60,7 +64,7 @@ class Node:
                               stdin=subprocess.DEVNULL,
                               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NODE_ROOT": str(self.root),
                                    "SOURCE": str(self.source), "POLICY": str(self.policy), "RESTART": "no",
-                                   "STAY": "no", **environment})
+                                   "ENGINE": "containerd-1", "STAY": "no", **environment})
 
     def files(self):
         return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
@@ -71,53 +75,68 @@ def make_node(tmp_path, tree):
     return lambda config=None: Node(tmp_path, tree, config)
 
 
-def test_manifests():
-    names = {}
-    for path in KUBERNETES.rglob("*.yaml"):
-        for document in documents(path):
-            assert document["apiVersion"] and document["kind"], path
-            names[path.relative_to(KUBERNETES)] = document
-            for resource in document.get("resources", []):
-                assert (path.parent / resource).exists(), resource
-            for patch in document.get("patches", []):
-                assert yaml.safe_load(patch["patch"]), path
-            for generator in document.get("configMapGenerator", []):
-                assert all((path.parent / file).exists() for file in generator["files"])
-    kinds = {document["kind"] for document in names.values()}
-    assert kinds == {"Kustomization", "Namespace", "RuntimeClass", "DaemonSet"}
-    script = SCRIPT.read_text()
-    runtime_class = names[pathlib.Path("base/runtimeclass.yaml")]
-    assert f"containerd.runtimes.{runtime_class['handler']}]" in script
-    pod = names[pathlib.Path("base/daemonset.yaml")]["spec"]["template"]["spec"]
-    assert pod["nodeSelector"].items() >= runtime_class["scheduling"]["nodeSelector"].items()
-    assert f"\n{pod['containers'][0]['args'][0]})" in script
+def test_the_chart_is_the_one_source():
+    done = subprocess.run([sys.executable, ROOT / "tests" / "house" / "manifests.py"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_what_the_variant_for_cri_o_leaves_out_is_there():
-    """A patch that deletes by a name that the base does not have would delete nothing."""
-    base = documents(KUBERNETES / "base" / "daemonset.yaml")[0]["spec"]["template"]["spec"]
-    (variant,) = documents(KUBERNETES / "cri-o" / "kustomization.yaml")
-    patches = [yaml.safe_load(patch["patch"]) for patch in variant["patches"]]
-    (daemonset,) = [patch for patch in patches if patch["kind"] == "DaemonSet"]
-    assert [patch for patch in patches if patch.get("$patch") == "delete"][0]["kind"] == "RuntimeClass"
-    pod = daemonset["spec"]["template"]["spec"]
-    for mine, its, key in ((pod["volumes"], base["volumes"], "name"),
-                           (pod["containers"][0]["volumeMounts"], base["containers"][0]["volumeMounts"], "mountPath")):
-        deleted = {item[key] for item in mine if item.get("$patch") == "delete"}
-        there = {item[key] for item in its}
-        added = {item[key] for item in mine} - deleted
-        assert deleted and deleted <= there and added and not added & there
-    volumes = {item["name"] for item in base["volumes"] + pod["volumes"]} - {
-        item["name"] for item in pod["volumes"] if item.get("$patch") == "delete"}
-    mounts = {item["mountPath"]: item.get("name") for item in
-              base["containers"][0]["volumeMounts"] + pod["containers"][0]["volumeMounts"]}
-    assert {name for name in mounts.values() if name} == volumes
+def test_what_renders_the_chart_knows_its_language():
+    values = {"a": True, "b": "x", "c": {"d": [1]}}
+    for template, shown in (("{{- if .Values.a }}\n1\n{{- else }}\n2\n{{- end }}\n", "1\n"),
+                            ('{{- if or (not .Values.a) (eq .Values.b "y") }}\n1\n{{- else }}\n2\n{{- end }}\n3\n', "2\n3\n"),
+                            ("{{- if not .Values.a }}\n{{- if .Values.a }}\n1\n{{- end }}\n2\n{{- end }}\n", ""),
+                            ("a: {{ .Values.b }} {{ .Values.c | toJson }}\n", 'a: x {"d":[1]}\n')):
+        assert manifests.render(template, values) == shown
 
 
-def test_the_daemonset_has_no_privilege_that_it_does_not_need():
-    pod = documents(KUBERNETES / "base" / "daemonset.yaml")[0]["spec"]["template"]["spec"]
+@pytest.mark.parametrize("values", [{}, {"nodeFeatures": True}, {"prefix": "/home/kubernetes/bin/hugexec"}, {"bundles": "/run/other"}])
+def test_helm_renders_the_same(values):
+    helm = shutil.which("helm") or shutil.which("helm", path=PROGRAMS / "kubernetes")
+    if not helm:
+        pytest.skip("no helm here (tests/kubernetes/get-programs builds it)")
+    for more in manifests.VALUES.values():
+        settings = ",".join(f"{key}={str(value).lower()}" for key, value in {**more, **values}.items())
+        words = ["--set", settings] if settings else []
+        done = subprocess.run([helm, "template", "hugexec", KUBERNETES / "chart", *words], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        by_helm = {one["kind"]: one for one in yaml.safe_load_all(done.stdout) if one}
+        config = by_helm.pop("ConfigMap")
+        assert config["data"]["policy.json"] == (KUBERNETES / "chart" / "policy.json").read_text()
+        assert by_helm == {one["kind"]: one for one in yaml.safe_load_all(manifests.rendered({**more, **values})) if one}
+
+
+def pod_of(**values):
+    return next(one for one in yaml.safe_load_all(manifests.rendered(values)) if one["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+
+
+def mounts(pod):
+    return {mount["mountPath"]: mount.get("readOnly", False) for mount in pod["containers"][0]["volumeMounts"]}
+
+
+@pytest.mark.parametrize("name", manifests.VALUES)
+def test_manifests(name):
+    kinds = {}
+    for document in documents(KUBERNETES / name / "hugexec.yaml"):
+        assert document["apiVersion"]
+        kinds[document["kind"]] = document
+    pod = kinds["DaemonSet"]["spec"]["template"]["spec"]
+    assert set(kinds) - {"RuntimeClass"} == {"DaemonSet", "ResourceQuota"}
+    assert kinds["ResourceQuota"]["spec"]["scopeSelector"]["matchExpressions"][0]["values"] == [pod["priorityClassName"]]
+    assert ("RuntimeClass" in kinds) == name.endswith("containerd-1")
+    if "RuntimeClass" in kinds:
+        assert f"containerd.runtimes.{kinds['RuntimeClass']['handler']}]" in (SCRIPT.parent / "containerd-1").read_text()
+    assert f"\n{pod['containers'][0]['args'][0]})" in SCRIPT.read_text()
+    assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    for volume, path in ((volume["name"], volume["hostPath"]["path"]) for volume in pod["volumes"] if "hostPath" in volume):
+        assert [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume] == [path]
+
+
+@pytest.mark.parametrize("values", [*manifests.VALUES.values(), {"nodeFeatures": True}])
+def test_the_daemonset_has_no_privilege_that_it_does_not_need(values):
+    pod = pod_of(**values)
     assert pod["automountServiceAccountToken"] is False
     assert not pod.get("hostNetwork") and not pod.get("hostIPC")
+    assert pod.get("hostPID", False) == (values.get("engine") == "containerd-1")
     for container in pod["containers"]:
         security = container["securityContext"]
         assert security["capabilities"] == {"drop": ["ALL"]}
@@ -125,27 +144,28 @@ def test_the_daemonset_has_no_privilege_that_it_does_not_need():
         assert security["readOnlyRootFilesystem"] is True
     paths = [volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume]
     assert not {"/", "/etc", "/usr", "/run", "/run/containerd", "/var/lib/kubelet"} & set(paths)
+    # Others' configurations have their secrets: they are looked at only to take hugexec off, and never written.
+    assert [readonly for path, readonly in mounts(pod).items() if "runtime.v2.task" in path] == ([True] if "remove" in values else [])
 
 
-def test_it_writes_only_where_the_daemonset_lets_it(make_node):
+@pytest.mark.parametrize("engine", ["nri", "containerd-1"])
+def test_it_writes_only_where_the_daemonset_lets_it(make_node, engine):
     """All that is installed on a node lies below a writable mount of the manifest, at the mount's own path."""
-    container = documents(KUBERNETES / "base" / "daemonset.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
-    writable = [mount["mountPath"].removeprefix("/host/") for mount in container["volumeMounts"]
-                if mount["mountPath"].startswith("/host/") and not mount.get("readOnly")]
+    writable = [path for path, readonly in mounts(pod_of(engine=engine)).items() if not readonly]
     node = make_node()
-    done = node.run("install")
+    done = node.run("install", ENGINE=engine)
     assert done.returncode == 0, done.stderr
-    strays = [path for path in node.files() if not any(path.startswith(mount + "/") for mount in writable)]
+    strays = [path for path in node.files() if not any(f"/{path}".startswith(mount + "/") for mount in writable)]
     assert not strays
-    assert {"opt/hugexec/bin/hugexec-runtime", "opt/hugexec/lib/libc.so.6", "etc/containerd/config.toml",
+    assert {"opt/hugexec/bin/hugexec-runtime", "opt/hugexec/sbin/hugexec-nri", "opt/hugexec/lib/libc.so.6",
             "etc/hugexec/policy.d/60-kubernetes.json", "run/hugexec/metrics"} <= set(node.files())
-    assert node.run("ready").returncode == 0
+    assert ("etc/containerd/config.toml" in node.files()) == (engine == "containerd-1")
 
 
 def test_the_programs_need_nothing_of_the_node(tree):
     """In a root that has nothing else: no library, no loader, no shell."""
     root = tree.parent.parent
-    for name in ("bin/hugexec", "bin/hugexecctl", "libexec/hugexec/hugexec-oci-hook"):
+    for name in ("bin/hugexec", "bin/hugexecctl", "sbin/hugexec-nri", "libexec/hugexec/hugexec-oci-hook"):
         done = subprocess.run(["chroot", root, f"/opt/hugexec/{name}", "--version"], capture_output=True, text=True,
                               timeout=120)
         assert (done.returncode, done.stdout.split()[0]) == (0, os.path.basename(name)), done.stderr
@@ -156,7 +176,7 @@ def test_the_programs_need_nothing_of_the_node(tree):
         done = subprocess.run(["chroot", root, f"/opt/hugexec/libexec/hugexec/hugexec-{name}-reader", str(os.getpid()), "nothing"],
                               capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
-    for program in [*(tree / "bin").iterdir(), *(tree / "libexec" / "hugexec").iterdir()]:
+    for program in [*(tree / "bin").iterdir(), *(tree / "sbin").iterdir(), *(tree / "libexec" / "hugexec").iterdir()]:
         listed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, timeout=120).stdout
         for library in re.findall(r"\(NEEDED\).*\[(.*)\]", listed):
             assert (tree / "lib" / library).exists(), (program, library)
@@ -228,7 +248,7 @@ def test_containerds_configuration(make_node, name):
 
     done = node.run("remove")
     assert done.returncode == 0, done.stderr
-    left = {path: content for path, content in node.files().items() if not path.endswith("/.ready")}
+    left = {path: content for path, content in node.files().items() if path != "tmp/removed"}
     assert left == ({} if before is None else {"etc/containerd/config.toml": before.rstrip("\n").encode() + b"\n"})
 
 
@@ -253,21 +273,6 @@ def test_a_broken_policy_does_not_reach_the_node(make_node):
     node.policy.write_text('{"version": 1}')
     assert node.run("install").returncode == 0
     assert target.read_text() == '{"version": 1}'
-
-
-def test_cri_o_gets_a_hooks_d_file(make_node):
-    node = make_node()
-    done = node.run("install", CONTAINER_RUNTIME="cri-o")
-    assert done.returncode == 0, done.stderr
-    hook = yaml.safe_load((node.root / "usr/share/containers/oci/hooks.d/hugexec.json").read_text())
-    assert hook["version"] == "1.0.0" and hook["stages"] == ["createRuntime", "poststop"]
-    assert hook["hook"]["path"] == "/opt/hugexec/libexec/hugexec/hugexec-oci-hook"
-    (pattern, value), = hook["when"]["annotations"].items()
-    assert re.search(pattern, "io.hugexec.remap") and not re.search(pattern, "xio.hugexec.remapx")
-    assert re.search(value, "anything")
-    assert not node.config.exists()
-    assert node.run("remove", CONTAINER_RUNTIME="cri-o").returncode == 0
-    assert [path for path in node.files() if not path.endswith(".ready")] == []
 
 
 def test_programs_stay_while_containers_need_them(make_node):
@@ -313,10 +318,10 @@ def test_a_disk_that_is_full_leaves_no_half_program(make_node, tmp_path):
     done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, SCRIPT],
                           capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
                           env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NODE_ROOT": str(node.root),
-                               "SOURCE": str(node.source), "POLICY": str(node.policy), "RESTART": "no"})
+                               "SOURCE": str(node.source), "POLICY": str(node.policy), "RESTART": "no", "ENGINE": "containerd-1"})
     assert "cannot write" in done.stderr and "\n1\n" in "\n" + done.stdout
     assert node.config.read_text() == KUBEADM
-    assert ".ready" not in done.stdout and "hugexec-new" not in done.stdout
+    assert "hugexec-new" not in done.stdout
 
 
 SUPERVISE = """

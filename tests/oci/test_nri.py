@@ -35,9 +35,9 @@ class Plugin:
         self.engine = Engine(self.socket)
         self.start()
 
-    def start(self):
+    def start(self, *options):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.sandbox.inside([PLUGIN, f"--socket={self.socket}"]), stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.sandbox.inside([PLUGIN, f"--socket={self.socket}", *options]), stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL, stderr=log)
 
     def policy(self, policy):
@@ -74,6 +74,29 @@ def test_it_registers_itself_for_new_containers_only(plugin):
     assert (name, index) == ("hugexec", "90")
     assert nri_engine.every(configured, 2) == [1 << 3]
     wait_for(lambda: "registered with fake 1.2" in plugin.said(), what="the plugin's word")
+
+
+def test_the_ready_file_is_there_while_an_engine_has_it(plugin, tmp_path):
+    """It is its maker's: a plugin that has been replaced does not take the new one's with it."""
+    ready = tmp_path / "ready"
+    ready.write_text("left by one that was killed")
+    plugin.engine.register()
+    plugin.process.kill()
+    plugin.process.wait(60)
+    plugin.start(f"--ready-file={ready}")
+    plugin.engine.register()
+    wait_for(lambda: "ready=true" in subprocess.run(["cat", ready], capture_output=True, text=True, check=False).stdout, what="the file")
+    assert ready.read_text() == "hugexec.io/ready=true\n"
+    plugin.engine.close()
+    wait_for(lambda: not ready.exists(), what="the file's end")
+    plugin.engine = Engine(plugin.socket)
+    plugin.engine.register()
+    wait_for(ready.exists, what="the file")
+    ready.unlink()
+    ready.write_text("another plugin's")
+    plugin.process.terminate()
+    assert plugin.process.wait(60) == 0
+    assert ready.read_text() == "another plugin's"
 
 
 def test_the_hook_is_added_with_what_it_has_to_know(plugin, engine):
