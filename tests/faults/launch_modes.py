@@ -38,6 +38,7 @@ LAUNCH_MODES = {
     "file, static PIE": ({}, "file", [], [], "probe-static-pie"),
     "file, static PIE out of step": ({}, "file", [], [], "probe-static-odd"),
     "file, cold": ({}, "file", [], ["/bin/sh", "-c", 'dd if="$1" iflag=nocache count=0 status=none; exec "$@"', "sh"], "probe-large"),
+    "file, read-only data": ({"rodata": True}, "file", [], ["/bin/sh", "-c", 'dd if="$1" iflag=nocache count=0 status=none; exec "$@"', "sh"], "probe-rodata"),
     "file, much text": ({}, "file", [], [], "probe-large"),
     "hugetlb": ({}, "hugetlb", [], [], "probe"),
     "hugetlb, no pages for the cgroup": ({}, "hugetlb", [], [], "probe"),
@@ -125,7 +126,8 @@ def build_tools(folder):
     (folder / "text.s").write_text(bigtext.assembly(4))
     probe = ["cc", "-O1", "-w", "-DPROBE_WITHOUT_PIDS", ROOT / "tests/programs/probe.c"]
     (folder / "much-text.s").write_text(bigtext.assembly(24))
-    for name, options in {"probe": ["text.s"], "probe-large": ["much-text.s"], "probe-small": [],
+    (folder / "data.s").write_text("\t.section .rodata\n\t.fill 0x600000, 1, 3\n\t.section .note.GNU-stack,\"\",@progbits\n")
+    for name, options in {"probe": ["text.s"], "probe-large": ["much-text.s"], "probe-small": [], "probe-rodata": ["text.s", "data.s"],
                           "probe-static-pie": ["text.s", "-static-pie"],
                           # The kernel aligns its base; offset and address differ all the same.
                           "probe-static-odd": ["text.s", "-static-pie", "-Wl,--section-start=.text=0x123000"],
