@@ -18,7 +18,7 @@ help:
 	@echo 'make coverage     all tests on a build that counts, and how many lines they run'
 	@echo 'make soak         20,000 launches, 12 at once, under memory pressure; 1,000 containers'
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
-	@echo 'make bench        what hugexec costs here, as ratios'
+	@echo 'make bench        what hugexec costs here, as ratios (ten minutes); make bench-docs puts it into README.md and docs/'
 	@echo 'make bench-itlb   what huge pages bring named processors'\'' instruction TLBs, simulated: docs/itlb.md (five minutes)'
 	@echo 'make bench-gain   servers and a compiler in real time, plain, as TiExec and under hugexec, with intervals (ten minutes)'
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
@@ -117,6 +117,11 @@ bench: check-deps build
 	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py
 	@/usr/bin/python3 tests/bench/chart.py $(BUILD)/bench/results.json $(BUILD)/bench/bench.svg
 
+# The same, and its figures into README.md, docs/design.md and docs/bench.svg: on a machine that does nothing else.
+bench-docs: bench
+	@/usr/bin/python3 tests/bench/docs.py $(BUILD)/bench/results.json
+	@git -c safe.directory='*' diff --stat -- README.md docs
+
 # Real programs under QEMU, each processor's TLBs under each way of huge text; makes the tables and picture of docs/itlb.md.
 bench-itlb: check-deps build
 	@/usr/bin/python3 tests/bench/itlb/run.py $(BUILD)
@@ -165,4 +170,4 @@ clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-kubernetes check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-itlb bench-gain bench-entropy install uninstall dist deb rpm check-packages clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-kubernetes check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-docs bench-itlb bench-gain bench-entropy install uninstall dist deb rpm check-packages clean

@@ -25,11 +25,13 @@ def advise(hugexecctl, *words, seconds=5):
     return json.loads(done.stdout)
 
 
-def has_run(said):
-    """Skips where this machine was too busy to run the program long enough."""
-    if said["samples"] < 300:
-        pytest.skip(f"only {said['samples']} samples")
-    return said
+def advise_long_enough(hugexecctl, *words):
+    """On a machine that is busy with much else a program needs longer to run enough."""
+    for seconds in (5, 40):
+        said = advise(hugexecctl, *words, seconds=seconds)
+        if said["samples"] >= 300:
+            return said
+    pytest.skip(f"only {said['samples']} samples")
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +52,21 @@ def cold():
 
 def test_hot_text_is_yes(hugexecctl):
     program = build_bigtext(62)
-    said = has_run(advise(hugexecctl, "--", program, "loop", FOREVER))
+    said = advise_long_enough(hugexecctl, "--", program, "loop", FOREVER)
     one = said["objects"][0]
     assert one["path"] == program and one["time_share"] > 0.9 and not one["jit"]
     assert one["text_bytes"] == pytest.approx(62 * MIB, rel=0.01)
     assert 58 * MIB <= one["expected_huge_bytes"] <= one["text_bytes"] + 4096
     if said["counters"] is None:  # with counters it is for them to say
-        assert 35 * MIB < said["touched_bytes"] < 100 * MIB
+        # A lower bound, and the lower the more often others interrupt the program, which has it sampled at the same places.
+        ran_alone = said["samples"] > 0.8 * 250 * said["seconds"]
+        assert (35 if ran_alone else 7) * MIB < said["touched_bytes"] < 100 * MIB
         assert said["advice"] == "yes" and said["beyond_second_level"] > 0.5
         assert "no counters" in said["text"]
 
 
 def test_cold_text_is_no(hugexecctl, cold):
-    said = has_run(advise(hugexecctl, "--", cold, "loop", FOREVER))
+    said = advise_long_enough(hugexecctl, "--", cold, "loop", FOREVER)
     one = said["objects"][0]
     assert one["path"] == cold and one["text_bytes"] == pytest.approx(62 * MIB, rel=0.01)
     assert said["touched_bytes"] < 400 * KIB
@@ -72,7 +76,7 @@ def test_cold_text_is_no(hugexecctl, cold):
 def test_what_part_is_a_jit_compilers(hugexecctl):
     needed("node")
     script = "function f(n) { return n < 2 ? n : f(n - 1) + f(n - 2) }; for (;;) f(30)"
-    said = has_run(advise(hugexecctl, "--", "node", "-e", script))
+    said = advise_long_enough(hugexecctl, "--", "node", "-e", script)
     jit = [one for one in said["objects"] if one["jit"]]
     if not jit:
         pytest.skip("node has not compiled anything")
