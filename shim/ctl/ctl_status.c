@@ -43,8 +43,8 @@ static const char help[] = "Usage: hugexecctl status [OPTIONS] [PID | --unit=NAM
                            "  --json           print JSON, for programs\n"
                            "  -h, --help       this text\n"
                            "\n"
-                           "Exit status: 0; 1 if PID does not exist or cannot be read, or NAME has no\n"
-                           "process; 2 for wrong usage.\n";
+                           "Exit status: 0; 1 if PID does not exist or cannot be read, NAME has no process,\n"
+                           "or --pods is not root's; 2 for wrong usage.\n";
 
 struct status {
 	bool json, pods;
@@ -245,6 +245,10 @@ int ctl_status(int argc, char **argv)
 		return ctl_wrong_usage(argv[0], "it takes one of PID, --unit=NAME and --pods");
 	if (optind < argc && !(status.only = ctl_pid(argv[optind])))
 		return ctl_wrong_usage(argv[0], "'%s' is no PID", argv[optind]);
+	if (status.pods && geteuid() != 0) {
+		fputs("hugexecctl: only root may read which containers there are: run it as root\n", stderr);
+		return CTL_NO;
+	}
 	if (status.json && !status.pods)
 		status.processes = json_object_new_array();
 	records_read(RECORD_DIRECTORY, &status.containers);

@@ -104,6 +104,11 @@ def test_what_is_there_now_by_namespace(status):
     assert 0 < int(of_shop["hugexec_process_huge_bytes"]) <= int(of_shop["hugexec_process_text_bytes"])
 
 
+def test_by_pod_is_for_root(hugexecctl):
+    done = run([hugexecctl, "status", "--pods"], user=65534, group=65534, extra_groups=[])
+    assert (done.returncode, done.stdout) == (1, "") and "root" in done.stderr
+
+
 def test_one_question_at_a_time(hugexecctl):
     for words in (["--pods", "1"], ["--pods", "--unit=a.service"]):
         done = run([hugexecctl, "status", *words])
