@@ -13,7 +13,7 @@ NEVER_FAIL = {"close", "waitid", "rt_sigprocmask", "exit", "exit_group", "rt_sig
 
 OPEN = "EACCES EMFILE ENFILE ENOENT ENOMEM EINTR"
 ERRNOS = {
-    "access": "EACCES ENOENT", "brk": "EPERM", "capget": "EPERM", "clone": "EAGAIN ENOMEM EPERM",
+    "access": "EACCES ENOENT", "faccessat": "EACCES ENOENT", "brk": "EPERM", "capget": "EPERM", "clone": "EAGAIN ENOMEM EPERM",
     "clone3": "EAGAIN ENOMEM ENOSYS EPERM", "vfork": "EAGAIN ENOMEM", "close_range": "ENOSYS EMFILE ENOMEM",
     "connect": "ENOENT ECONNREFUSED EACCES", "dup": "EMFILE", "dup2": "EMFILE EBUSY", "dup3": "EMFILE EBUSY",
     "execve": "ENOENT EACCES ENOMEM ETXTBSY EAGAIN", "fadvise64": "EINVAL", "fallocate": "ENOSPC ENOMEM EFBIG EINTR EPERM",
@@ -21,10 +21,10 @@ ERRNOS = {
     "getdents64": "EIO", "getrandom": "ENOSYS EINTR EAGAIN", "getsockopt": "ENOPROTOOPT", "getxattr": "ENODATA ENOTSUP EIO",
     "kill": "EPERM", "lseek": "EINVAL", "lstat": "EACCES ENOENT", "madvise": "ENOMEM EAGAIN EINVAL EIO EBUSY EPERM",
     "memfd_create": "EMFILE ENFILE ENOMEM EACCES EINVAL ENOSYS", "mincore": "EAGAIN ENOMEM EPERM", "mmap": "ENOMEM EACCES EAGAIN EPERM",
-    "linkat": "EEXIST ENOSPC EPERM", "mkdir": "EEXIST EACCES ENOSPC EROFS", "mprotect": "ENOMEM EACCES",
+    "linkat": "EEXIST ENOSPC EPERM", "mkdir": "EEXIST EACCES ENOSPC EROFS", "mkdirat": "EEXIST EACCES ENOSPC EROFS", "mprotect": "ENOMEM EACCES",
     "mremap": "ENOMEM EAGAIN EFAULT EINVAL", "munmap": "ENOMEM", "newfstatat": "ENOENT EACCES ENOMEM",
     "nanosleep": "EINTR", "clock_nanosleep": "EINTR", "openat": OPEN, "open": OPEN, "pidfd_getfd": "EMFILE ENFILE EPERM ENOSYS",
-    "pidfd_open": "EMFILE ENFILE ENOMEM ENOSYS", "pidfd_send_signal": "EPERM", "pipe2": "EMFILE ENFILE", "poll": "EINTR ENOMEM",
+    "pidfd_open": "EMFILE ENFILE ENOMEM ENOSYS", "pidfd_send_signal": "EPERM", "pipe2": "EMFILE ENFILE", "poll": "EINTR ENOMEM", "ppoll": "EINTR ENOMEM",
     "prctl": "EINVAL EPERM", "pread64": "EIO EINTR ENOMEM", "prlimit64": "EPERM EINVAL", "process_vm_readv": "EPERM ENOMEM EFAULT",
     "process_vm_writev": "EPERM ENOMEM EFAULT", "read": "EIO EINTR ENOMEM", "readlink": "EACCES ENOENT ENOMEM",
     "readlinkat": "EACCES ENOENT ENOMEM", "rt_sigaction": "EINVAL", "rt_sigtimedwait": "EAGAIN EINTR",

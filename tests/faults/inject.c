@@ -297,7 +297,7 @@ static bool is_to_fail(enum role role, int number, unsigned count)
 	bool is_it = role == fail_role && number == fail_number && count == fail_count;
 	if (fails_on && has_failed && number != SYS_close) { /* which releases a descriptor whatever it returns */
 		is_it |= role == fail_role && (number == fail_number || fails_on != '+');
-		is_it |= fails_on == '!' && role == TRACER && (number == SYS_openat || number == SYS_open);
+		is_it |= fails_on == '!' && role == TRACER && number == SYS_openat;
 	}
 	has_failed |= is_it;
 	return is_it;

@@ -18,8 +18,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from errno_table import leaves_memory, may_end_it
 
-from programs import bigtext
-
 NO_FAULT = ("none", 0, 0, 0)
 # More pointers than are read from the stack at once.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "MARK": "fault-run", **{f"V{number}": "" for number in range(600)}}
@@ -120,33 +118,6 @@ def extra_mappings_only(plain, ours):
     counted = collections.Counter(ours)
     counted.subtract(plain)
     return all(line.startswith(("map: ", "text: ")) for line, count in counted.items() if count)
-
-
-def build_tools(folder):
-    (folder / "text.s").write_text(bigtext.assembly(4))
-    probe = ["cc", "-O1", "-w", "-DPROBE_WITHOUT_PIDS", ROOT / "tests/programs/probe.c"]
-    (folder / "much-text.s").write_text(bigtext.assembly(24))
-    (folder / "data.s").write_text("\t.section .rodata\n\t.fill 0x600000, 1, 3\n\t.section .note.GNU-stack,\"\",@progbits\n")
-    for name, options in {"probe": ["text.s"], "probe-large": ["much-text.s"], "probe-small": [], "probe-rodata": ["text.s", "data.s"],
-                          "probe-static-pie": ["text.s", "-static-pie"],
-                          # The kernel aligns its base; offset and address differ all the same.
-                          "probe-static-odd": ["text.s", "-static-pie", "-Wl,--section-start=.text=0x123000"],
-                          "probe-fixed": ["text.s", "-no-pie", "-Wl,-Ttext-segment=0x403000"]}.items():
-        subprocess.run([*probe, "-o", name, *options], cwd=folder, check=True)
-    # Text in a library; aligned, or offset and address would hardly ever agree.
-    subprocess.run(["cc", "-shared", "-Wl,-z,max-page-size=0x200000", "-o", folder / "libtext.so", folder / "text.s"], check=True)
-    subprocess.run([*probe, "-o", folder / "probe-lib", "-Wl,--no-as-needed", folder / "libtext.so"], check=True)
-    # Many functions, so that a map for perf is more than is written at once.
-    functions = "".join(f"f{number}: ret\n.type f{number}, @function\n.size f{number}, 1\n" for number in range(1000))
-    (folder / "functions.s").write_text(f'.text\n.fill 0x300000, 1, 0x90\n{functions}.section .note.GNU-stack,"",@progbits\n')
-    subprocess.run([*probe, "-o", folder / "probe-lib-large", folder / "functions.s", folder / "much-text.s", "-Wl,--no-as-needed",
-                    folder / "libtext.so"], check=True)
-    (folder / "slow.c").write_text("#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { usleep(1300000); }\n")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "libslow.so", folder / "slow.c"], check=True)
-    subprocess.run([*probe, "-o", folder / "probe-slow", "-Wl,--no-as-needed", "-L.", "-lslow", f"-Wl,-rpath,{folder}"], cwd=folder, check=True)
-    subprocess.run(["cc", "-O1", "-D_GNU_SOURCE", "-o", folder / "inject", ROOT / "tests/faults/inject.c"], check=True)
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", folder / "malloc_fail.so", ROOT / "tests/faults/malloc_fail.c"], check=True)
-    os.sync()
 
 
 class LaunchMode:
@@ -413,7 +384,7 @@ class RuntimeWay(LaunchMode):
 
     def is_right(self, role, name, fault, ours):
         # Where the one that was chosen cannot be found, the next is taken, which knows no such bundle.
-        statuses = {"execve": (126, 127), "access": (1,), "newfstatat": (1,)}
+        statuses = {"execve": (126, 127), "access": (1,), "faccessat": (1,), "newfstatat": (1,)}
         return super().is_right(role, name, fault, ours) or ours[0] in statuses.get(name, ())
 
 

@@ -2,7 +2,8 @@
 """Each system call that hugexec makes, itself and in the workload, fails once with each error that it can return:
 
     run.py BUILD all            every call and error, in every launch mode
-    run.py BUILD quick SECONDS  as many as fit, those of the engine first
+    run.py BUILD quick SECONDS [MODE;...]
+                                as many as fit, those of the engine first; with modes, only in these and no reasons
     run.py BUILD reasons        only the reasons that are no failed call
     run.py BUILD only WAY ROLE CALL FAULT
                                 all calls of one name, and one error: "only thp injected madvise ENOMEM"; or, of the
@@ -19,10 +20,8 @@ import errno
 import os
 import pathlib
 import random
-import re
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,17 +29,11 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import provoked_reasons
 from errno_table import faults_of
-from launch_modes import IN_CGROUP, LAUNCH_MODES, NO_FAULT, ONLY_CALLS, build_tools, difference, launch_by_name
+from launch_modes import IN_CGROUP, LAUNCH_MODES, NO_FAULT, ONLY_CALLS, difference, launch_by_name
+from tools import call_names, have_tools
 
 import lib.surroundings  # noqa: F401  (the same as for all tests)
 from lib.machine import POOL, take_hugetlb_pool
-
-
-def call_names():
-    """System calls by number, from the kernel's header."""
-    text = subprocess.run(["cc", "-E", "-dM", "-include", "sys/syscall.h", "-xc", "/dev/null"], capture_output=True, text=True,
-                          check=True).stdout
-    return {int(number): name for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
 
 
 @contextlib.contextmanager
@@ -164,7 +157,6 @@ def main():
     signal.signal(signal.SIGCHLD, lambda *_: None)
     build = pathlib.Path(sys.argv[1]).resolve()
     quick = sys.argv[2] == "quick"
-    names = call_names()
     only = sys.argv[4:7] if sys.argv[2] == "only" else None
     modes = [] if sys.argv[2] == "reasons" else [sys.argv[3]] if only else sys.argv[4].split(";") if len(sys.argv) > 4 else list(LAUNCH_MODES)
     seconds = float(sys.argv[3]) / len(modes) if quick else 0
@@ -174,7 +166,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix=f"hugexec-faults-{os.getpid()}-") as folder:
         folder = pathlib.Path(folder)
         folder.chmod(0o755)
-        build_tools(folder)
+        have_tools(folder)
+        names = call_names(folder)
         if len(sys.argv) <= 4:
             failed += provoked_reasons.run_all(folder, build, pool)
         for name in modes:
