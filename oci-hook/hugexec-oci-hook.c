@@ -21,7 +21,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -41,6 +40,7 @@
 #include "base/pidfd.h"
 #include "base/retry.h"
 #include "base/say.h"
+#include "base/usage.h"
 #include "base/utf8.h"
 #include "base/version.h"
 #include "bundle.h"
@@ -343,8 +343,8 @@ int main(int argc, char **argv)
 	                                        TOLD_OPTIONS,
 	                                        {0}};
 	container.report.verbosity = VERBOSITY_QUIET;
-	opterr = 0; /* getopt(3) would write with what stdio does at a pipe without reader */
-	for (int option; (option = getopt_long(argc, argv, "hV", options, NULL)) != -1;) {
+	char message[USAGE_BYTES];
+	for (int option; (option = usage_option(argc, argv, "hV", options, message)) != -1;) {
 		switch (option) {
 		case 'p': container.policy_file = optarg; break;
 		case 'r': container.report.path = optarg; break;
@@ -354,7 +354,7 @@ int main(int argc, char **argv)
 			                                                                     : EXIT_FAILS;
 		default:
 			if (!told_container_add(&container.told, option, optarg))
-				return wrong_usage("no such option, or one without its value");
+				return wrong_usage(message);
 		}
 	}
 	if (argc - optind > 1)

@@ -45,7 +45,7 @@ static const char help[] = "Usage: hugexecctl VERB [OPTIONS]\n"
                            "  -h, --help         this text; 'hugexecctl VERB --help' has a verb's options\n"
                            "  -V, --version      the version, its commit, and what was built in\n"
                            "\n"
-                           "All but disable, enable, metrics and pool take --json.\n"
+                           "All but metrics, whose format is for programs, take --json.\n"
                            "Exit status: 0; 1 if the answer is no; 2 for wrong usage.\n"
                            "\n"
                            "See also hugexec(1), hugexec-policy(5).\n";

@@ -8,7 +8,6 @@
  * again, more and more seldom. Containers that are created meanwhile start without hugexec.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -25,6 +24,7 @@
 #include "base/kill_switch.h"
 #include "base/retry.h"
 #include "base/say.h"
+#include "base/usage.h"
 #include "base/utf8.h"
 #include "base/version.h"
 #include "config.h"
@@ -195,14 +195,14 @@ int main(int argc, char **argv)
 	const char *path = SOCKET;
 	struct ready_file ready_file = {0};
 	sigset_t ends;
-	opterr = 0;
-	for (int option; (option = getopt_long(argc, argv, "hV", options, NULL)) != -1;) {
+	char message[USAGE_BYTES];
+	for (int option; (option = usage_option(argc, argv, "hV", options, message)) != -1;) {
 		switch (option) {
 		case 's': path = optarg; break;
 		case 'r': ready_file.path = optarg; break;
 		case 'h': return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 		case 'V': return version_print("hugexec-nri") >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-		default: return wrong_usage("no such option, or one without its value");
+		default: return wrong_usage(message);
 		}
 	}
 	if (argc > optind)

@@ -10,6 +10,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* What is said of a PID (%d) that is none, or none any more. */
+#define NO_PROCESS "there is no process %d (any more); 'ps -e' shows those that there are"
+
 /* The text of /proc/PID/status, to be freed; NULL with errno set if it could not be read. */
 char *proc_status(pid_t pid);
 

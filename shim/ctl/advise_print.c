@@ -2,16 +2,17 @@
 #include "ctl/advise_print.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/size.h"
-#include "base/utf8.h"
 #include "ctl/ctl.h"
 
-#define BAR_CELLS  40
-#define TEXT_BYTES 640
+#define BAR_CELLS    40 /* at most */
+#define BESIDE_BAR   42 /* columns: name, size, remark */
+#define NAME_COLUMNS 12
+#define BEFORE_PATH  63
+#define TEXT_BYTES   640
 
 static const char *source_text(enum tlb_source source)
 {
@@ -30,9 +31,11 @@ static const char *mib(double bytes, char *buf, size_t buf_bytes)
 static void print_bar(const char *name, double bytes, double most, const char *remark)
 {
 	char size[16];
-	unsigned cells = most > 0 ? (unsigned)(bytes / most * BAR_CELLS + 0.5) : 0;
-	printf("%-13s", name);
-	for (unsigned i = 0; i < BAR_CELLS; i++)
+	unsigned columns = ctl_columns(stdout), room = columns > BESIDE_BAR + 10 ? columns - BESIDE_BAR : 10;
+	unsigned all = room < BAR_CELLS ? room : BAR_CELLS;
+	unsigned cells = most > 0 ? (unsigned)(bytes / most * all + 0.5) : 0;
+	printf("%-*s ", NAME_COLUMNS, name);
+	for (unsigned i = 0; i < all; i++)
 		fputs(ctl_is_utf8() ? (i < cells ? "█" : "░") : (i < cells ? "#" : "."), stdout);
 	printf(" %9s%s\n", mib(bytes, size, sizeof size), remark);
 }
@@ -49,43 +52,54 @@ static void print_picture(const struct advice_facts *facts)
 
 static void print_counters(const struct advice_facts *facts)
 {
+	char text[TEXT_BYTES], misses[80] = "";
 	const double *counts = facts->counts;
 	double instructions = counts[COUNT_INSTRUCTIONS];
 	if (!facts->has_counters || instructions <= 0)
 		return;
-	printf("counted      CPI %.2f; per 1,000 instructions %.2f page walks", counts[COUNT_CYCLES] / instructions,
-	       1000 * counts[COUNT_WALKS] / instructions);
 	if (counts[COUNT_FIRST_MISSES] > 0)
-		printf(" and %.2f misses that the second level answers",
-		       1000 * counts[COUNT_FIRST_MISSES] / instructions);
-	printf("; %.1f %% of cycles in walks\n", 100 * advice_walk_share(facts));
+		snprintf(misses, sizeof misses, " and %.2f misses that the second level answers",
+		         1000 * counts[COUNT_FIRST_MISSES] / instructions);
+	snprintf(text, sizeof text, "CPI %.2f; per 1,000 instructions %.2f page walks%s; %.1f %% of cycles in walks",
+	         counts[COUNT_CYCLES] / instructions, 1000 * counts[COUNT_WALKS] / instructions, misses,
+	         100 * advice_walk_share(facts));
+	ctl_print_named(NAME_COLUMNS, "counted", text);
 }
 
 static void print_head(const struct advice_facts *facts, const struct watch *watch)
 {
-	printf("watched      %zu process%s, %zu thread%s, for %.1f s: %" PRIu64 " samples%s\n", watch->process_count,
-	       watch->process_count == 1 ? "" : "es", watch->thread_count, watch->thread_count == 1 ? "" : "s",
-	       facts->seconds, facts->touched.samples, facts->has_counters ? "" : "; no counters here");
-	printf("processor    %s: %u TLB entries for code in small pages, %u behind them (%s)\n", facts->tlb.processor,
-	       facts->tlb.first, facts->tlb.second, source_text(facts->tlb.source));
+	char text[TEXT_BYTES];
+	snprintf(text, sizeof text, "%zu process%s, %zu thread%s, for %.1f s: %" PRIu64 " samples%s",
+	         watch->process_count, watch->process_count == 1 ? "" : "es", watch->thread_count,
+	         watch->thread_count == 1 ? "" : "s", facts->seconds, facts->touched.samples,
+	         facts->has_counters ? "" : "; no counters here");
+	ctl_print_named(NAME_COLUMNS, "watched", text);
+	snprintf(text, sizeof text, "%s: %u TLB entries for code in small pages, %u behind them (%s)",
+	         facts->tlb.processor, facts->tlb.first, facts->tlb.second, source_text(facts->tlb.source));
+	ctl_print_named(NAME_COLUMNS, "processor", text);
 	print_counters(facts);
-	printf("time         %.0f %% outside of what the first level can hold, %.0f %% outside of the second%s\n\n",
-	       100 * facts->beyond_first, 100 * facts->beyond_second,
-	       facts->tlb.second_is_shared ? " (half of it, for data has its share)" : "");
+	snprintf(text, sizeof text, "%.0f %% outside of what the first level can hold, %.0f %% outside of the second%s",
+	         100 * facts->beyond_first, 100 * facts->beyond_second,
+	         facts->tlb.second_is_shared ? " (half of it, for data has its share)" : "");
+	ctl_print_named(NAME_COLUMNS, "time", text);
+	putchar('\n');
 }
 
 static void print_object(const struct surveyed *one, double page_bytes)
 {
-	char touched[16], text[16], huge[16], expected[16] = "-", more[16] = "-", path[PATH_MAX];
+	char touched[16], text[16], huge[16], expected[16] = "-", more[16] = "-";
+	unsigned columns = ctl_columns(stdout);
 	if (one->is_expected) {
 		size_format(one->expected_bytes, expected, sizeof expected);
 		size_format(surveyed_more_bytes(one), more, sizeof more);
 	}
-	printf("%4.0f %%  %9s  %9s  %9s  %9s  %9s  %s\n", 100 * one->time_share,
+	printf("%4.0f %%  %9s  %9s  %9s  %9s  %9s  ", 100 * one->time_share,
 	       mib(one->touched.pages * page_bytes, touched, sizeof touched),
 	       size_format(one->text_bytes, text, sizeof text), size_format(one->huge_bytes, huge, sizeof huge),
-	       expected, more,
-	       one->object->is_jit ? "(JIT compiler's code)" : text_printable(one->object->path, path, sizeof path));
+	       expected, more);
+	ctl_print_cell(one->object->is_jit ? "(JIT compiler's code)" : one->object->path,
+	               columns > BEFORE_PATH + 10 ? columns - BEFORE_PATH : 10, false);
+	putchar('\n');
 }
 
 static enum advice advise_survey(const struct survey *survey, const struct huge_tlb *tlb, char *buf, size_t buf_bytes)
@@ -97,9 +111,8 @@ static enum advice advise_survey(const struct survey *survey, const struct huge_
 
 void advise_print(const struct survey *survey, const struct watch *watch, const struct huge_tlb *tlb)
 {
-	char text[TEXT_BYTES];
-	if (tlb->verdict != TLB_HOLDS)
-		printf("TLB: %s.\n\n", huge_tlb_text(tlb));
+	char text[TEXT_BYTES], line[TEXT_BYTES + 32];
+	ctl_print_tlb(tlb);
 	print_head(&survey->facts, watch);
 	print_picture(&survey->facts);
 	printf("\n%6s  %9s  %9s  %9s  %9s  %9s  %s\n", "TIME", "TOUCHED", "TEXT", "HUGE NOW", "HUGEXEC", "MORE RAM",
@@ -107,7 +120,9 @@ void advise_print(const struct survey *survey, const struct watch *watch, const 
 	for (unsigned i = 0; i < survey->count; i++)
 		print_object(&survey->list[i], (double)survey->facts.page_bytes);
 	enum advice advice = advise_survey(survey, tlb, text, sizeof text);
-	printf("\n%s: %s.\n", advice_word(advice), text);
+	snprintf(line, sizeof line, "%s: %s.", advice_word(advice), text);
+	putchar('\n');
+	ctl_print_wrapped(0, line);
 }
 
 static json_object *object_to_json(const struct surveyed *one, double page_bytes)

@@ -9,7 +9,8 @@
 #include "base/utf8.h"
 #include "ctl/ctl.h"
 
-#define SMALL "text-small: " /* as reports begin */
+#define SMALL        "text-small: " /* as reports begin */
+#define NAME_COLUMNS 12
 
 bool comparison_is_remapped(const struct comparison *comparison)
 {
@@ -99,7 +100,7 @@ void comparison_print_measure(const struct measure *measure)
 	const struct paired *paired = &measure->paired;
 	format_value(measure, paired->first, plain, sizeof plain);
 	format_value(measure, paired->second, hugexec, sizeof hugexec);
-	printf("%-12s %12s %12s  %7s %%", measure->name, plain, hugexec,
+	printf("%-*s %12s %12s  %7s %%", NAME_COLUMNS, measure->name, plain, hugexec,
 	       format_change(paired->change, change, sizeof change));
 	if (paired->has_interval)
 		printf("  (%s to %s %%)", format_change(paired->low, low, sizeof low),
@@ -112,6 +113,7 @@ static void print_reported(const struct reported *reported)
 	/* What lies beside the text in a huge page is no text, and what is prepared is none that is mapped. */
 	uint64_t huge_bytes = reported->huge_bytes < reported->text_bytes ? reported->huge_bytes : reported->text_bytes;
 	char exe[4 * COMPARE_NAME_BYTES], reason[TEXT_LINE_BYTES], huge[16], text[16], prepared[64] = "";
+	char line[sizeof exe + sizeof reason + 256];
 	const char *slash = strrchr(reported->exe, '/');
 	text_printable(slash ? slash + 1 : reported->exe, exe, sizeof exe);
 	text_printable(reported->reason, reason, sizeof reason);
@@ -119,45 +121,47 @@ static void print_reported(const struct reported *reported)
 		snprintf(prepared, sizeof prepared, ", %s of libraries prepared",
 		         size_format(reported->prepared_bytes, huge, sizeof huge));
 	if (reported->huge_bytes + reported->prepared_bytes == 0)
-		printf("text         %s: %s%s%s%s\n", exe, reported->outcome, *reason ? ": " : "", reason,
-		       strncmp(reason, SMALL, strlen(SMALL)) == 0 ? "; \"hugexecctl explain\" shows its libraries"
-		                                                  : "");
+		snprintf(line, sizeof line, "%s: %s%s%s%s", exe, reported->outcome, *reason ? ": " : "", reason,
+		         strncmp(reason, SMALL, strlen(SMALL)) == 0 ? "; \"hugexecctl explain\" shows its libraries"
+		                                                    : "");
 	else
-		printf("text         %s: %s of %s on huge pages%s%s%s%s, held for %.1f ms\n", exe,
-		       size_format(huge_bytes, huge, sizeof huge), size_format(reported->text_bytes, text, sizeof text),
-		       *reported->backing ? " (" : "", reported->backing, *reported->backing ? ")" : "", prepared,
-		       reported->held_us / 1e3);
+		snprintf(line, sizeof line, "%s: %s of %s on huge pages%s%s%s%s, held for %.1f ms", exe,
+		         size_format(huge_bytes, huge, sizeof huge),
+		         size_format(reported->text_bytes, text, sizeof text), *reported->backing ? " (" : "",
+		         reported->backing, *reported->backing ? ")" : "", prepared, reported->held_us / 1e3);
+	ctl_print_named(NAME_COLUMNS, "text", line);
 }
 
 static void print_plain(const struct comparison *comparison)
 {
-	char huge[16], text[16];
+	char huge[16], text[16], line[TEXT_LINE_BYTES];
 	if (!comparison->plain_is_known || !comparison->plain_huge_bytes)
 		return;
 	size_format(comparison->plain_huge_bytes, huge, sizeof huge);
 	size_format(comparison->plain_text_bytes, text, sizeof text);
 	if (comparison->plain_without_huge)
-		printf("plain        The page cache has the text in huge pages, so that %s of %s would be on them "
-		       "without\n"
-		       "             hugexec too. So huge pages were switched off (PR_SET_THP_DISABLE) in the plain "
-		       "runs.\n",
-		       huge, text);
+		snprintf(line, sizeof line,
+		         "The page cache has the text in huge pages, so that %s of %s would be on them without "
+		         "hugexec too. So huge pages were switched off (PR_SET_THP_DISABLE) in the plain runs.",
+		         huge, text);
 	else
-		printf("plain        %s of %s of its text are on huge pages without hugexec too, since the page cache "
-		       "has\n"
-		       "             them: what is compared is what hugexec adds to that.\n",
-		       huge, text);
+		snprintf(line, sizeof line,
+		         "%s of %s of its text are on huge pages without hugexec too, since the page cache has "
+		         "them: what is compared is what hugexec adds to that.",
+		         huge, text);
+	ctl_print_named(NAME_COLUMNS, "plain", line);
 }
 
 void comparison_print(const struct comparison *comparison)
 {
-	char text[256];
-	if (comparison->tlb.verdict != TLB_HOLDS)
-		printf("TLB: %s.\n\n", huge_tlb_text(&comparison->tlb));
+	char text[256], line[288];
 	size_t pairs = comparison->measures[0].paired.count;
-	printf("%zu pair%s of runs, in random order: medians; what hugexec changes, and its %.0f %% interval\n\n",
-	       pairs, pairs == 1 ? "" : "s", percent(PAIRED_CONFIDENCE));
-	printf("%-12s %12s %12s  %9s\n", "", "plain", "hugexec", "change");
+	ctl_print_tlb(&comparison->tlb);
+	snprintf(line, sizeof line,
+	         "%zu pair%s of runs, in random order: medians; what hugexec changes, and its %.0f %% interval", pairs,
+	         pairs == 1 ? "" : "s", percent(PAIRED_CONFIDENCE));
+	ctl_print_wrapped(0, line);
+	printf("\n%-*s %12s %12s  %9s\n", NAME_COLUMNS, "", "plain", "hugexec", "change");
 	for (size_t i = 0; i < comparison->measure_count; i++)
 		comparison_print_measure(&comparison->measures[i]);
 	putchar('\n');
@@ -165,7 +169,9 @@ void comparison_print(const struct comparison *comparison)
 		print_reported(&comparison->reported[i]);
 	print_plain(comparison);
 	verdict_text(comparison, text, sizeof text);
-	printf("\n%s.\n", text);
+	snprintf(line, sizeof line, "%s.", text);
+	putchar('\n');
+	ctl_print_wrapped(0, line);
 }
 
 static json_object *change_to_json(double change)

@@ -10,7 +10,10 @@
 
 #include <json-c/json.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/types.h>
+
+#include "base/usage.h"
 
 enum { CTL_OK = 0, CTL_NO = 1, CTL_USAGE = 2 };
 
@@ -32,32 +35,45 @@ int ctl_warm(int argc, char **argv);
  */
 bool ctl_is_utf8(void);
 
-/* Columns of the terminal that standard output is; 0: it is none, and lines may be as long as they are. */
-unsigned ctl_columns(void);
+bool ctl_is_terminal(void); /* standard output */
+
+/* Columns for lines of text on STREAM: the terminal's; if it is none what COLUMNS in the environment says, or 80. */
+unsigned ctl_columns(FILE *stream);
 
 /* Columns that TEXT, valid UTF-8 without wide characters, takes. */
 unsigned ctl_width(const char *text);
 
-/* Print TEXT and a newline behind INDENT columns; on a terminal in lines that fit, the others indented as much. */
+/* Print TEXT and a newline behind INDENT columns, in lines that fit, the others indented as much. A word that is longer
+ * than a line is broken on a terminal only. */
+void ctl_wrap(FILE *stream, unsigned indent, const char *text);
 void ctl_print_wrapped(unsigned indent, const char *text);
 
-/* Print a line: NAME in a first column, and VALUE (any bytes) beside it, wrapped. */
-void ctl_print_line(const char *name, const char *value);
+/* Print a line: NAME in a first column of COLUMNS, and VALUE (any bytes) beside it, wrapped. */
+void ctl_print_named(unsigned columns, const char *name, const char *value);
+void ctl_print_line(const char *name, const char *value); /* in 10 columns */
 
-/* Print TEXT (any bytes) in COLUMNS (0: as many as it takes), padded if PADS; of one that is longer its end. */
+/* Print TEXT (any bytes) in COLUMNS, padded if PADS. On a terminal, of one that is longer its end. */
 void ctl_print_cell(const char *text, unsigned columns, bool pads);
 
-/* End a row with REASON (any bytes; NULL: none): behind it, or on a terminal below it and behind INDENT columns. */
+/* End a row, and have REASON (any bytes; NULL: none) below it and behind INDENT columns. */
 void ctl_print_reason(unsigned indent, const char *reason);
 
-/*
- * Say on standard error what is wrong with the words that SELF ("hugexecctl VERB") was given, and where to read on.
- * With FORMAT NULL getopt(3) has said what. Returns CTL_USAGE.
- */
+/* The next option of a verb, by usage_option(); '?': said what is wrong, and where to read on. */
+int ctl_option(int argc, char **argv, const char *shorts, const struct option *longs);
+
+/* Say on standard error what is wrong with the words that SELF ("hugexecctl VERB") was given, and where to read on.
+ * Returns CTL_USAGE. */
 int ctl_wrong_usage(const char *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* WORD as the number of a process, which need not be there; 0 if it is none. */
 pid_t ctl_pid(const char *word);
+int ctl_no_pid(const char *self, const char *word); /* as ctl_wrong_usage() */
+
+/* Say on standard error that there is no process PID. */
+void ctl_no_process(pid_t pid);
+
+/* The same of a unit without processes. Returns CTL_NO. */
+int ctl_unit_is_idle(const char *unit);
 
 /* The processes of the systemd unit UNIT into PIDS, MOST of them at most. Returns how many. */
 size_t ctl_pids_of_unit(const char *unit, pid_t *pids, size_t most);
@@ -68,6 +84,7 @@ json_object *ctl_text(const char *text);
 /* Whether this machine's TLB holds huge pages, for the member "tlb" of a verb's JSON. */
 struct huge_tlb;
 json_object *ctl_tlb(const struct huge_tlb *tlb);
+void ctl_print_tlb(const struct huge_tlb *tlb); /* nothing if it does */
 
 /* Print JSON as one document, and release it. */
 void ctl_print_json(json_object *json);

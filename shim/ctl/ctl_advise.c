@@ -3,7 +3,6 @@
  * hugexecctl advise: should these processes be run under hugexec?
  */
 #include <errno.h>
-#include <getopt.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,9 +41,26 @@ static const char help[] = "Usage: hugexecctl advise [OPTIONS] PID...\n"
 struct advise {
 	double seconds;
 	bool json;
+	const char *command; /* NULL: none was started */
 	pid_t pids[PIDS_MAX];
 	size_t pid_count;
 };
+
+static void say_why_not(const struct advise *advise, int errnum)
+{
+	char name[256];
+	if (errnum != ESRCH)
+		fprintf(stderr,
+		        "hugexecctl: perf_event_open(2): %s; run it as root, or set "
+		        "kernel.perf_event_paranoid to 2 or less\n",
+		        strerror(errnum));
+	else if (advise->command)
+		fprintf(stderr, "hugexecctl: %s ended before it could be watched: give it more to do\n",
+		        text_printable(advise->command, name, sizeof name));
+	else
+		for (size_t i = 0; i < advise->pid_count; i++)
+			ctl_no_process(advise->pids[i]);
+}
 
 /* A process with all its text at hand: at once if COMMAND was started here, which must not end before. */
 static int watch_and_tell(const struct advise *advise)
@@ -53,13 +69,7 @@ static int watch_and_tell(const struct advise *advise)
 	static struct survey survey;
 	struct huge_tlb tlb;
 	if (watch_run(&watch, advise->pids, advise->pid_count, advise->seconds) < 0) {
-		if (errno == ESRCH)
-			fputs("hugexecctl: there is no such process\n", stderr);
-		else
-			fprintf(stderr,
-			        "hugexecctl: perf_event_open(2): %s; run it as root, or set "
-			        "kernel.perf_event_paranoid to 2 or less\n",
-			        strerror(errno));
+		say_why_not(advise, errno);
 		return CTL_NO;
 	}
 	survey_make(&watch, &survey);
@@ -93,6 +103,7 @@ static int advise_command(struct advise *advise, char *const *words)
 		fprintf(stderr, "hugexecctl: %s: %s\n", text_printable(words[0], name, sizeof name), strerror(errno));
 		return CTL_NO;
 	}
+	advise->command = words[0];
 	advise->pids[advise->pid_count++] = run.pid;
 	if (run_go(&run) < 0) {
 		fprintf(stderr, "hugexecctl: %s: %s\n", text_printable(words[0], name, sizeof name), strerror(errno));
@@ -118,7 +129,7 @@ static int add_pid(struct advise *advise, const char *self, const char *word)
 {
 	pid_t pid = ctl_pid(word);
 	if (!pid)
-		return ctl_wrong_usage(self, "'%s' is no PID; a COMMAND stands behind --", word);
+		return ctl_no_pid(self, word);
 	if (advise->pid_count == PIDS_MAX)
 		return ctl_wrong_usage(self, "more than %d PIDs", PIDS_MAX);
 	advise->pids[advise->pid_count++] = pid;
@@ -134,7 +145,7 @@ int ctl_advise(int argc, char **argv)
 	struct advise advise = {.seconds = SECONDS_DEFAULT};
 	int option;
 	/* Options may stand behind PIDs, but those behind -- are COMMAND's. */
-	while ((option = getopt_long(argc, argv, "-hs:", known, NULL)) != -1) {
+	while ((option = ctl_option(argc, argv, "-hs:", known)) != -1) {
 		switch (option) {
 		case 1: /* no option */
 			if (add_pid(&advise, argv[0], optarg) != CTL_OK)
@@ -146,7 +157,7 @@ int ctl_advise(int argc, char **argv)
 			break;
 		case 'j': advise.json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if ((optind < argc) == (advise.pid_count > 0))

@@ -3,7 +3,6 @@
  * hugexecctl attach: put the text of processes that run already on huge pages.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,14 +42,14 @@ static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID... | --unit=N
 static void print_attached(const struct attached *attached)
 {
 	const struct report *report = &attached->report;
-	unsigned columns = ctl_columns();
+	unsigned columns = ctl_columns(stdout);
 	char text[16], huge[16], why[ERROR_TEXT_BYTES];
 	printf("%8d  %10s  %10s  %-7s  %7.1f ms  %7.1f ms  ", (int)report->pid,
 	       size_format(report->text_bytes, text, sizeof text), size_format(report->huge_bytes, huge, sizeof huge),
 	       report->backing == BACKING_NONE ? "-" : backing_name(report->backing), (double)report->latency_us / 1000,
 	       (double)attached->all_held_us / 1000);
 	unsigned left = columns > BEFORE_PROGRAM + 10 ? columns - BEFORE_PROGRAM : 10;
-	ctl_print_cell(report->exe[0] ? report->exe : "-", columns ? left : 0, false);
+	ctl_print_cell(report->exe[0] ? report->exe : "-", left, false);
 	ctl_print_reason(10, error_is_set(&report->reason) ? error_text(&report->reason, why, sizeof why) : NULL);
 }
 
@@ -124,9 +123,7 @@ static int find_pids(const char *self, int count, char **words, const char *unit
 		return ctl_wrong_usage(self, "it takes PIDs or --unit, not both");
 	if (unit) {
 		asked->count = ctl_pids_of_unit(unit, asked->pids, PIDS_MAX);
-		if (asked->count == 0)
-			fprintf(stderr, "hugexecctl: %s has no process: systemctl status %s\n", unit, unit);
-		return asked->count ? CTL_OK : CTL_NO;
+		return asked->count ? CTL_OK : ctl_unit_is_idle(unit);
 	}
 	if (count == 0)
 		return ctl_wrong_usage(self, "no PID given");
@@ -135,7 +132,7 @@ static int find_pids(const char *self, int count, char **words, const char *unit
 	for (; asked->count < (size_t)count; asked->count++) {
 		pid_t pid = ctl_pid(words[asked->count]);
 		if (!pid)
-			return ctl_wrong_usage(self, "'%s' is no PID", words[asked->count]);
+			return ctl_no_pid(self, words[asked->count]);
 		if (pid == getpid())
 			return ctl_wrong_usage(self, "%d is this very process", (int)pid);
 		asked->pids[asked->count] = pid;
@@ -154,7 +151,7 @@ int ctl_attach(int argc, char **argv)
 	char unit[UNIT_NAME_MAX + 1] = "";
 	struct settings ignored = {0};
 	struct error err = {0};
-	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
+	for (int option; (option = ctl_option(argc, argv, "h", known)) != -1;) {
 		switch (option) {
 		case 'p': asked.policy_file = optarg; break;
 		case 'b': asked.overrides.backing = optarg; break;
@@ -166,7 +163,7 @@ int ctl_attach(int argc, char **argv)
 				return ctl_wrong_usage(argv[0], "%s", err.detail);
 			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if (settings_override(&ignored, &asked.overrides, &err) < 0)

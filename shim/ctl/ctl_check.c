@@ -3,7 +3,6 @@
  * hugexecctl check: are these policies right?
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +33,7 @@ static const char help[] = "Usage: hugexecctl check [--json] [FILE...]\n"
                            "Exit status: 0 if all are valid, warnings or not, else 1; 2 for wrong usage.\n";
 
 #define SHOWN_MAX    PATH_MAX
+#define BEHIND_FILE  12   /* columns */
 #define NAME_MOST_MS 2000 /* for the name service to tell of a user */
 
 struct checked {
@@ -64,7 +64,7 @@ static void tell(json_object *list, const char *file, const char *prefix, const 
 static void show_file(void *context, const char *file, size_t rule_count, const struct error *err)
 {
 	struct checked *checked = context;
-	char shown[SHOWN_MAX];
+	unsigned columns = ctl_columns(stdout), width = (unsigned)checked->width;
 	if (err) {
 		checked->problems++;
 		tell(checked->mistakes, file, "", err->detail);
@@ -77,8 +77,8 @@ static void show_file(void *context, const char *file, size_t rule_count, const 
 		json_object_array_add(checked->files, json);
 		return;
 	}
-	text_printable(file, shown, sizeof shown);
-	printf("%-*s  %4zu %s\n", (int)checked->width, shown, rule_count, rule_count == 1 ? "rule" : "rules");
+	ctl_print_cell(file, width < columns - BEHIND_FILE ? width : columns - BEHIND_FILE, true);
+	printf("  %4zu %s\n", rule_count, rule_count == 1 ? "rule" : "rules");
 }
 
 static void measure_file(void *context, const char *file, size_t rule_count, const struct error *err)
@@ -195,11 +195,11 @@ int ctl_check(int argc, char **argv)
 	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	bool json = false;
 	int option;
-	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+	while ((option = ctl_option(argc, argv, "h", known)) != -1) {
 		switch (option) {
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	return check(argc - optind, argv + optind, json);

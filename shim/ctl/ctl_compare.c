@@ -2,7 +2,6 @@
 /*
  * hugexecctl compare: what hugexec brings a command, measured here and now.
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,8 +62,10 @@ static double parse_seconds(const char *word)
 static int compare_server(const struct server_request *request, bool json, const char *self, char **words)
 {
 	pid_t pid = words[0] && !words[1] ? ctl_pid(words[0]) : 0;
-	if (!pid || (request->before && request->after))
+	if (!words[0] || words[1] || (request->before && request->after))
 		return ctl_wrong_usage(self, "--before and --after take one PID, and only one of the two is given");
+	if (!pid)
+		return ctl_no_pid(self, words[0]);
 	if (request->seconds == 0)
 		return ctl_wrong_usage(self, "--seconds takes 2 to 3600");
 	int result = request->before ? server_measure_before(pid, request->seconds, request->before)
@@ -91,7 +92,7 @@ int ctl_compare(int argc, char **argv)
 	struct server_request server = {.seconds = SERVER_SECONDS};
 	bool json = false;
 	int option;
-	while ((option = getopt_long(argc, argv, "+hn:s:", known, NULL)) != -1) {
+	while ((option = ctl_option(argc, argv, "+hn:s:", known)) != -1) {
 		switch (option) {
 		case 'n':
 			request.pairs = parse_pairs(optarg);
@@ -108,7 +109,7 @@ int ctl_compare(int argc, char **argv)
 		case 'i': request.ignores_failure = true; break;
 		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if (settings_override(&ignored, &request.overrides, &err) < 0)

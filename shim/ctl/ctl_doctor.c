@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -351,11 +350,11 @@ int ctl_doctor(int argc, char **argv)
 	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	bool json = false;
 	int option;
-	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+	while ((option = ctl_option(argc, argv, "h", known)) != -1) {
 		switch (option) {
 		case 'j': json = true; break;
 		case 'h': print_help(); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	for (int i = optind; i < argc; i++) {

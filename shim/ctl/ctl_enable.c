@@ -5,7 +5,6 @@
 #include "config.h"
 
 #include <dirent.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/cleanup.h"
 #include "ctl/ctl.h"
 #include "ctl/drop_in.h"
+#include "ctl/enable_tell.h"
 #include "ctl/enable_trial.h"
 #include "ctl/enable_unit.h"
 #include "ctl/enabled_units.h"
@@ -29,6 +29,7 @@ static const char enable_help[] = "Usage: hugexecctl enable [OPTIONS] UNIT...\n"
                                   "  --runtime        until the next boot: in " ENABLED_RUNTIME_FOLDER "\n"
                                   "  --dry-run        print the drop-in, change nothing\n"
                                   "  --migrate        all units that version 0.1 gave a drop-in in /etc\n"
+                                  "  --json           print JSON, for programs\n"
                                   "  -h, --help       this text\n"
                                   "\n"
                                   "Exit status: 0; 1 if it cannot be done for a unit, which is as before then; 2\n"
@@ -39,6 +40,7 @@ static const char disable_help[] = "Usage: hugexecctl disable [OPTIONS] UNIT... 
                                    "\n"
                                    "  --now            restart UNIT too, if it runs (of a template all instances)\n"
                                    "  --all            all that are enabled\n"
+                                   "  --json           print JSON, for programs\n"
                                    "  -h, --help       this text\n"
                                    "\n"
                                    "Exit status: 0; 1 if it cannot be done; 2 for wrong usage.\n";
@@ -104,11 +106,16 @@ static void free_names(struct names *names)
 	free(names);
 }
 
-static const struct option enable_options[] = {{"now", no_argument, NULL, 'n'},     {"help", no_argument, NULL, 'h'},
-                                               {"runtime", no_argument, NULL, 'r'}, {"dry-run", no_argument, NULL, 'd'},
-                                               {"migrate", no_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
+static const struct option enable_options[] = {{"now", no_argument, NULL, 'n'},
+                                               {"help", no_argument, NULL, 'h'},
+                                               {"runtime", no_argument, NULL, 'r'},
+                                               {"dry-run", no_argument, NULL, 'd'},
+                                               {"migrate", no_argument, NULL, 'a'},
+                                               {"json", no_argument, NULL, 'j'},
+                                               {NULL, 0, NULL, 0}};
 static const struct option disable_options[] = {{"now", no_argument, NULL, 'n'},
                                                 {"all", no_argument, NULL, 'a'},
+                                                {"json", no_argument, NULL, 'j'},
                                                 {"help", no_argument, NULL, 'h'},
                                                 {NULL, 0, NULL, 0}};
 
@@ -137,44 +144,65 @@ static int find_names(int argc, char **argv, const struct verb *verb, bool all, 
 	return CTL_OK;
 }
 
+/* Each unit in turn; those that a signal leaves out are not told. */
+static int run_units(sd_bus *bus, const struct verb *verb, const struct enable_options *asked,
+                     const struct names *names, json_object *units)
+{
+	int status = CTL_OK;
+	trial_guard();
+	for (size_t i = 0; i < names->count && !trial_is_interrupted(); i++) {
+		struct enable_options options = *asked;
+		struct error err = {0};
+		options.told = units ? json_object_new_object() : NULL;
+		fflush(stdout);
+		if (verb->run(bus, &options, names->list[i], &err) < 0)
+			status = complain(&err);
+		tell_end(options.told, names->list[i], &err);
+		if (units)
+			json_object_array_add(units, options.told);
+	}
+	return trial_is_interrupted() ? CTL_NO : status;
+}
+
 static int run_all(const struct verb *verb, const struct enable_options *options, const struct names *names)
 {
 	struct error err = {0};
 	sd_bus *bus = NULL;
+	json_object *units = options->json ? json_object_new_array() : NULL;
 	int status = CTL_OK;
-	if (unit_connect(&bus, &err) < 0)
-		return complain(&err);
-	trial_guard();
-	for (size_t i = 0; i < names->count && !trial_is_interrupted(); i++) {
-		err = (struct error){0};
-		fflush(stdout);
-		if (verb->run(bus, options, names->list[i], &err) < 0)
-			status = complain(&err);
-	}
+	if (names->count > 0)
+		status = unit_connect(&bus, &err) < 0 ? complain(&err) : run_units(bus, verb, options, names, units);
 	sd_bus_flush_close_unref(bus);
-	return trial_is_interrupted() ? CTL_NO : status;
+	if (options->json) {
+		json_object *document = json_object_new_object();
+		json_object_object_add(document, "version", json_object_new_int(1));
+		json_object_object_add(document, "units", units);
+		ctl_print_json(document);
+	}
+	return status;
 }
 
 static int run_verb(int argc, char **argv, const struct verb *verb)
 {
 	struct enable_options options = {.now = false};
-	for (int option; (option = getopt_long(argc, argv, "h", verb->known, NULL)) != -1;) {
+	for (int option; (option = ctl_option(argc, argv, "h", verb->known)) != -1;) {
 		options.now |= option == 'n';
 		options.runtime |= option == 'r';
 		options.dry_run |= option == 'd';
 		options.all |= option == 'a';
+		options.json |= option == 'j';
 		if (option == 'h') {
 			fputs(verb->help, stdout);
 			return CTL_OK;
 		}
 		if (option == '?')
-			return ctl_wrong_usage(argv[0], NULL);
+			return CTL_USAGE;
 	}
 	struct names *names = calloc(1, sizeof *names);
 	if (!names)
 		return CTL_NO;
 	int status = find_names(argc, argv, verb, options.all, names);
-	if (status == CTL_OK && names->count > 0)
+	if (status == CTL_OK)
 		status = run_all(verb, &options, names);
 	free_names(names);
 	return status;
@@ -216,9 +244,7 @@ static void on_listed(void *context, const char *name, bool runtime)
 		json_object_object_add(json, "runtime", json_object_new_boolean(runtime));
 		json_object_object_add(json, "active", ctl_text(state.active));
 		json_object_object_add(json, "abandoned", json_object_new_boolean(abandoned));
-		json_object_object_add(json, "text_bytes", json_object_new_uint64(outcome.text_bytes));
-		json_object_object_add(json, "huge_bytes", json_object_new_uint64(outcome.huge_bytes));
-		json_object_object_add(json, "last_report", ctl_text(outcome.report));
+		unit_outcome_to_json(&outcome, json);
 		json_object_array_add(listing->json, json);
 		return;
 	}
@@ -241,7 +267,7 @@ int ctl_list(int argc, char **argv)
 	struct listing listing = {.json = NULL};
 	struct error err = {0};
 	bool json = false;
-	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
+	for (int option; (option = ctl_option(argc, argv, "h", known)) != -1;) {
 		json |= option == 'j';
 		listing.no_legend |= option == 'l';
 		if (option == 'h') {
@@ -249,7 +275,7 @@ int ctl_list(int argc, char **argv)
 			return CTL_OK;
 		}
 		if (option == '?')
-			return ctl_wrong_usage(argv[0], NULL);
+			return CTL_USAGE;
 	}
 	if (optind < argc)
 		return ctl_wrong_usage(argv[0], "it takes no UNIT");

@@ -3,7 +3,6 @@
  * hugexecctl explain: what would hugexec do with this program, and why.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -73,7 +72,7 @@ int ctl_explain(int argc, char **argv)
 	struct error err = {0};
 	char unit[UNIT_NAME_MAX + 1];
 	const char *user = NULL;
-	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
+	for (int option; (option = ctl_option(argc, argv, "h", known)) != -1;) {
 		switch (option) {
 		case 'p': request.policy_file = optarg; break;
 		case 'b': request.overrides.backing = optarg; break;
@@ -87,7 +86,7 @@ int ctl_explain(int argc, char **argv)
 		case 'U': user = optarg; break;
 		case 'j': request.json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if (settings_override(&ignored, &request.overrides, &err) < 0)

@@ -3,7 +3,6 @@
  * ctl_metrics.c - hugexecctl metrics: the host's counters, and what is there now.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,7 +170,7 @@ int ctl_metrics(int argc, char **argv)
 	struct metrics_format format = {.is_openmetrics = true};
 	bool has_processes = true;
 	int option;
-	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+	while ((option = ctl_option(argc, argv, "h", known)) != -1) {
 		switch (option) {
 		case 'f':
 			format.is_openmetrics = strcmp(optarg, "openmetrics") == 0;
@@ -181,7 +180,7 @@ int ctl_metrics(int argc, char **argv)
 			break;
 		case 'n': has_processes = false; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if (optind < argc)

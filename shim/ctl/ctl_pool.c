@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,38 +21,52 @@ static const char help[] = "Usage: hugexecctl pool [OPTIONS] [FILE]\n"
                            "  SIZE PAGES [node=NUMBER]        2M 512\n"
                            "\n"
                            "  --dry-run        say what would be reserved, change nothing\n"
+                           "  --json           print JSON, for programs\n"
                            "  -h, --help       this text\n"
                            "\n"
                            "Exit status: 0; 1 if there are fewer pages than asked for, or the file is wrong\n"
                            "or missing; 2 for wrong usage.\n";
 
-static int reserve(const struct pool_request *request, bool dry_run)
+static json_object *pool_to_json(const struct pool_request *request, uint64_t got, const struct error *err)
 {
-	char size[16], node[32] = "";
+	char text[ERROR_TEXT_BYTES];
+	json_object *json = json_object_new_object();
+	json_object_object_add(json, "page_bytes", json_object_new_uint64(request->page_bytes));
+	json_object_object_add(json, "node", request->node >= 0 ? json_object_new_int(request->node) : NULL);
+	json_object_object_add(json, "asked_pages", json_object_new_uint64(request->pages));
+	json_object_object_add(json, "pages", json_object_new_uint64(got));
+	json_object_object_add(json, "reason", error_is_set(err) ? ctl_text(error_text(err, text, sizeof text)) : NULL);
+	return json;
+}
+
+/* LIST: NULL for text. */
+static int reserve(const struct pool_request *request, bool dry_run, json_object *list)
+{
+	char size[16], node[32] = "", text[ERROR_TEXT_BYTES];
 	uint64_t got = 0;
 	struct error err = {0};
 	if (request->node >= 0)
 		snprintf(node, sizeof node, " on node %d", request->node);
+	size_format(request->page_bytes, size, sizeof size);
 	int (*act)(const char *, const struct pool_request *, uint64_t *, struct error *) =
 	    dry_run ? pool_look : pool_reserve;
-	if (act("/sys", request, &got, &err) < 0) {
-		char text[ERROR_TEXT_BYTES];
-		fprintf(stderr, "hugexecctl: %s\n", error_text(&err, text, sizeof text));
-		return CTL_NO;
+	bool is_told = act("/sys", request, &got, &err) == 0;
+	if (is_told && !dry_run && got < request->pages)
+		error_set(&err, REASON_POOL_SIZE,
+		          "%" PRIu64 " pages of %s%s could not be allocated: not enough contiguous memory; reserve "
+		          "them soon after boot",
+		          request->pages - got, size, node);
+	if (list) {
+		json_object_array_add(list, pool_to_json(request, got, &err));
+	} else if (is_told) {
+		printf("%s pages%s: %" PRIu64 ", asked for %" PRIu64, size, node, got, request->pages);
+		if (dry_run && got < request->pages)
+			printf(": %" PRIu64 " would be reserved", request->pages - got);
+		putchar('\n');
 	}
-	printf("%s pages%s: %" PRIu64 ", asked for %" PRIu64, size_format(request->page_bytes, size, sizeof size), node,
-	       got, request->pages);
-	if (dry_run && got < request->pages)
-		printf(": %" PRIu64 " would be reserved", request->pages - got);
-	putchar('\n');
-	if (dry_run || got >= request->pages)
-		return CTL_OK;
-	fprintf(stderr,
-	        "hugexecctl: %" PRIu64
-	        " pages of %s%s could not be allocated: not enough contiguous memory; reserve them "
-	        "soon after boot\n",
-	        request->pages - got, size, node);
-	return CTL_NO;
+	if (error_is_set(&err))
+		fprintf(stderr, "hugexecctl: %s\n", error_text(&err, text, sizeof text));
+	return error_is_set(&err) ? CTL_NO : CTL_OK;
 }
 
 /* The file's text, to be freed; NULL with a message. */
@@ -72,16 +85,19 @@ static char *read_conf(const char *path, bool is_usual)
 
 int ctl_pool(int argc, char **argv)
 {
-	static const struct option known[] = {
-	    {"dry-run", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	static const struct option known[] = {{"dry-run", no_argument, NULL, 'n'},
+	                                      {"json", no_argument, NULL, 'j'},
+	                                      {"help", no_argument, NULL, 'h'},
+	                                      {NULL, 0, NULL, 0}};
 	struct pool_request requests[POOL_REQUESTS_MAX];
 	struct error err = {0};
-	bool dry_run = false;
-	for (int option; (option = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
+	bool dry_run = false, json = false;
+	for (int option; (option = ctl_option(argc, argv, "h", known)) != -1;) {
 		switch (option) {
 		case 'n': dry_run = true; break;
+		case 'j': json = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if (argc - optind > 1)
@@ -95,9 +111,16 @@ int ctl_pool(int argc, char **argv)
 		fprintf(stderr, "hugexecctl: %s\n", err.detail);
 		return CTL_NO;
 	}
+	json_object *list = json ? json_object_new_array() : NULL;
 	for (int i = 0; i < count; i++) {
-		if (reserve(&requests[i], dry_run) != CTL_OK)
+		if (reserve(&requests[i], dry_run, list) != CTL_OK)
 			result = CTL_NO;
+	}
+	if (json) {
+		json_object *document = json_object_new_object();
+		json_object_object_add(document, "version", json_object_new_int(1));
+		json_object_object_add(document, "pools", list);
+		ctl_print_json(document);
 	}
 	return result;
 }

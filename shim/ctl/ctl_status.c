@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -227,7 +226,7 @@ int ctl_status(int argc, char **argv)
 	struct error err = {0};
 	struct status status = {.json = false};
 	int option;
-	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+	while ((option = ctl_option(argc, argv, "h", known)) != -1) {
 		switch (option) {
 		case 'j': status.json = true; break;
 		case 'p': status.pods = true; break;
@@ -238,13 +237,13 @@ int ctl_status(int argc, char **argv)
 			status.unit = unit;
 			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if (argc - optind + (status.unit != NULL) + status.pods > 1)
 		return ctl_wrong_usage(argv[0], "it takes one of PID, --unit=NAME and --pods");
 	if (optind < argc && !(status.only = ctl_pid(argv[optind])))
-		return ctl_wrong_usage(argv[0], "'%s' is no PID", argv[optind]);
+		return ctl_no_pid(argv[0], argv[optind]);
 	if (status.pods && geteuid() != 0) {
 		fputs("hugexecctl: only root may read which containers there are: run it as root\n", stderr);
 		return CTL_NO;
@@ -257,12 +256,14 @@ int ctl_status(int argc, char **argv)
 	if (!status.only) {
 		result = read_all_processes(&status);
 		if (status.unit && status.in_unit == 0) {
-			fprintf(stderr, "hugexecctl: %s has no process\n", status.unit);
-			result = CTL_NO;
+			result = ctl_unit_is_idle(status.unit);
 		}
 	} else if (read_process(&status, status.only) < 0) {
-		fprintf(stderr, "hugexecctl: process %d: %s\n", (int)status.only,
-		        errno == ENOENT || errno == ESRCH ? "there is none" : strerror(errno));
+		if (errno == ENOENT || errno == ESRCH)
+			ctl_no_process(status.only);
+		else
+			fprintf(stderr, "hugexecctl: process %d: %s%s\n", (int)status.only, strerror(errno),
+			        errno == EACCES || errno == EPERM ? ": root can read it" : "");
 		json_object_put(status.processes);
 		pod_table_free(&status.pod_table);
 		records_free(&status.containers);

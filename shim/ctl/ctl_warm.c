@@ -2,7 +2,6 @@
 /*
  * hugexecctl warm: have the page cache hold the text of programs in huge folios before anyone starts them.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -74,10 +73,10 @@ static void print_warmed(struct warm *warm, const char *path, const struct warme
 	char text[16], huge[16], why[ERROR_TEXT_BYTES];
 	if (warm->shown++ == 0)
 		printf("%10s  %10s  %s\n", "TEXT", "HUGE", "FILE");
-	unsigned columns = ctl_columns();
+	unsigned columns = ctl_columns(stdout);
 	printf("%10s  %10s  ", size_format(warmed->text_bytes, text, sizeof text),
 	       size_format(warmed->huge_bytes, huge, sizeof huge));
-	ctl_print_cell(path, columns > BEFORE_FILE ? columns - BEFORE_FILE : 0, false);
+	ctl_print_cell(path, columns - BEFORE_FILE, false);
 	ctl_print_reason(BEFORE_FILE,
 	                 error_is_set(&warmed->reason) ? error_text(&warmed->reason, why, sizeof why) : NULL);
 }
@@ -151,7 +150,7 @@ int ctl_warm(int argc, char **argv)
 	struct warm warm = {0};
 	const char *policy_file = NULL;
 	int option;
-	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+	while ((option = ctl_option(argc, argv, "h", known)) != -1) {
 		switch (option) {
 		case 'j': warm.json = true; break;
 		case 'p':
@@ -159,7 +158,7 @@ int ctl_warm(int argc, char **argv)
 			policy_file = optarg;
 			break;
 		case 'h': fputs(help, stdout); return CTL_OK;
-		default: return ctl_wrong_usage(argv[0], NULL);
+		default: return CTL_USAGE;
 		}
 	}
 	if (policy_file && !policy_file[0])

@@ -3,6 +3,7 @@
 
 #include "ctl/enable_unit.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +12,12 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/kill_switch.h"
-#include "base/utf8.h"
 #include "ctl/drop_in.h"
+#include "ctl/enable_tell.h"
 #include "ctl/enable_trial.h"
 #include "ctl/enabled_units.h"
 #include "ctl/explain.h"
 #include "ctl/unit_compose.h"
-#include "ctl/unit_outcome.h"
 
 static const char *const old_folders[] = {UNITS_FOLDER, UNITS_RUNTIME_FOLDER};
 enum { OLD_FOLDERS = sizeof old_folders / sizeof old_folders[0] };
@@ -69,7 +69,7 @@ static int check_taken(sd_bus *bus, const struct unit *unit, struct error *err)
 
 /* With the generator's drop-in there, those that version 0.1 wrote are needed no more. Returns how many went. A file
  * that was changed by hand stays; if OTHERS_MATTER, that is a failure. */
-static int remove_old(const char *unit, bool others_matter, struct error *err)
+static int remove_old(const char *unit, bool others_matter, json_object *told, struct error *err)
 {
 	int removed = 0;
 	for (size_t i = 0; i < OLD_FOLDERS; i++) {
@@ -80,7 +80,7 @@ static int remove_old(const char *unit, bool others_matter, struct error *err)
 			continue;
 		if (drop_in_remove(&drop_in, err) < 0)
 			return -1;
-		printf("Removed %s\n", drop_in.path);
+		tell_removed(told, drop_in.path);
 		removed++;
 	}
 	return removed;
@@ -109,23 +109,34 @@ static int take_back_running(sd_bus *bus, const struct unit *unit, struct error 
 	return trial_take_back(bus, unit, &ran, err);
 }
 
-static int say_outcome(sd_bus *bus, const struct unit *unit, struct error *err)
-{
-	struct unit_state state;
-	struct unit_outcome outcome;
-	char text[640];
-	if (unit_read_state(bus, unit, &state, err) < 0)
-		return -1;
-	unit_outcome_read(unit->name, (pid_t)state.main_pid, &outcome);
-	printf("%s is %s: %s\n", unit->name, state.active, unit_outcome_text(&outcome, text, sizeof text));
-	return 0;
-}
-
 static int each_instance(sd_bus *bus, const struct unit *unit,
                          int (*each)(sd_bus *bus, const struct unit *unit, struct error *err), struct error *err)
 {
 	struct instances instances = {.bus = bus, .err = err, .each = each};
 	return unit_each_instance(bus, unit, on_instance, &instances, err);
+}
+
+struct restarted {
+	sd_bus *bus;
+	json_object *told;
+	struct error *err;
+};
+
+static int on_restarted(void *context, const char *name)
+{
+	const struct restarted *restarted = context;
+	struct unit unit;
+	struct unit_state state;
+	struct unit_outcome outcome;
+	if (unit_load(restarted->bus, name, &unit, restarted->err) < 0)
+		return -1;
+	int result = unit_read_state(restarted->bus, &unit, &state, restarted->err);
+	if (result == 0) {
+		unit_outcome_read(unit.name, (pid_t)state.main_pid, &outcome);
+		tell_outcome(restarted->told, unit.name, state.active, &outcome);
+	}
+	unit_free(&unit);
+	return result;
 }
 
 /* FOLDER no longer has UNIT, and systemd knows; what ran runs as it did. WHY: what failed. Always -1. */
@@ -179,24 +190,20 @@ static int add(sd_bus *bus, const struct enable_options *options, const struct u
 	if ((!had && trial < 0) || try_unit(bus, options, unit, had ? NULL : folder, trial, err) < 0)
 		return -1;
 	/* The order does not matter: ours has the last word, with the old ones there or not. */
-	int removed = remove_old(unit->name, false, err);
+	int removed = remove_old(unit->name, false, options->told, err);
 	if (removed < 0 || (removed > 0 && unit_reload_all(bus, err) < 0))
 		return -1;
-	printf("Enabled %s: %s/%s\n", unit->name, folder, unit->name);
-	if (options->now)
-		return each_instance(bus, unit, say_outcome, err);
-	printf("It starts through hugexec from its next start on: systemctl restart '%.*s%s\n",
-	       unit->is_template ? (int)strcspn(unit->name, "@") + 1 : (int)strlen(unit->name), unit->name,
-	       unit->is_template ? "*.service'" : "'");
-	return 0;
+	tell_enabled(options->told, folder, unit, !options->now);
+	struct restarted restarted = {bus, options->told, err};
+	return options->now ? unit_each_instance(bus, unit, on_restarted, &restarted, err) : 0;
 }
 
-/* What would come of the unit's first program, as explain says; on standard error, for --dry-run prints a file. */
-static void say_forecast(const struct unit *unit)
+/* What would come of the unit's first program, as explain says. */
+static void say_forecast(json_object *told, const struct unit *unit)
 {
 	const struct exec_command *command = &unit->commands.list[0];
 	char *const *word = command->argv;
-	char text[640], shown[640];
+	char text[640];
 	if (starts_through_hugexec(&unit->commands)) {
 		while (*word && strcmp(*word, "--") != 0)
 			word++;
@@ -205,7 +212,7 @@ static void say_forecast(const struct unit *unit)
 	const char *program = word == command->argv ? command->path : *word;
 	const struct explain_request request = {.command = program, .unit = unit->name};
 	if (program && explain_foretell(&request, text, sizeof text) == EXPLAINED)
-		fprintf(stderr, "%s: %s\n", unit->name, text_printable(text, shown, sizeof shown));
+		tell_forecast(told, unit->name, text);
 }
 
 int enable_unit(sd_bus *bus, const struct enable_options *options, const char *name, struct error *err)
@@ -219,9 +226,9 @@ int enable_unit(sd_bus *bus, const struct enable_options *options, const char *n
 	cleanup_free char *text = compose(unit.name, err);
 	int result = text ? 0 : -1;
 	if (text)
-		say_forecast(&unit);
+		say_forecast(options->told, &unit);
 	if (text && options->dry_run)
-		fputs(text, stdout);
+		tell_drop_in(options->told, text);
 	else if (text)
 		result = add(bus, options, &unit, err);
 	unit_free(&unit);
@@ -247,7 +254,9 @@ int disable_unit(sd_bus *bus, const struct enable_options *options, const char *
 	/* A unit that is gone, or broken, is disabled under the name that was given. */
 	bool is_there = unit_load(bus, name, &unit, NULL) == 0;
 	char *real = strdup(is_there ? unit.name : name);
-	int removed = real ? remove_old(real, true, err) : error_set(err, REASON_MEMORY, "for the unit's name");
+	int removed =
+	    real ? remove_old(real, true, options->told, err) : error_set(err, REASON_MEMORY, "for the unit's name");
+	char path[PATH_MAX];
 	for (size_t i = 0; removed >= 0 && i < sizeof folders / sizeof folders[0]; i++) {
 		const char *names[] = {real, name};
 		for (size_t j = 0; j < 2; j++) {
@@ -257,7 +266,8 @@ int disable_unit(sd_bus *bus, const struct enable_options *options, const char *
 				removed = -1;
 				break;
 			}
-			printf("Removed %s/%s\n", folders[i], names[j]);
+			snprintf(path, sizeof path, "%s/%s", folders[i], names[j]);
+			tell_removed(options->told, path);
 			removed++;
 		}
 	}
@@ -266,7 +276,7 @@ int disable_unit(sd_bus *bus, const struct enable_options *options, const char *
 	if (removed > 0)
 		result = unit_reload_all(bus, err);
 	else if (removed == 0)
-		printf("%s is not enabled\n", name);
+		tell_not_enabled(options->told, name);
 	fault_point("disable-reloaded");
 	if (result == 0 && removed > 0 && options->now && is_there)
 		result = each_instance(bus, &unit, restart_running, err);

@@ -7,10 +7,13 @@
  */
 #pragma once
 
+#include <json-c/json.h>
+
 #include "ctl/unit.h"
 
 struct enable_options {
-	bool now, runtime, dry_run, all;
+	bool now, runtime, dry_run, all, json;
+	json_object *told; /* of the unit at hand; NULL without json */
 };
 
 /* NAME: of unit_full_name(). Returns 0, or -1 with ERR; then it is as it was, or ERR says what is not. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/findings.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +8,7 @@
 
 #include "ctl/ctl.h"
 
-#define NAME_ON_TERMINAL 24 /* columns; a longer name has a line of its own there */
+#define NAME_COLUMNS 24 /* a longer name has a line of its own */
 
 static const struct {
 	const char *utf8, *ascii, *colour, *word;
@@ -43,10 +42,10 @@ void findings_print(const struct findings *findings)
 {
 	bool colours = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	const char *topic = "";
-	unsigned width = 0, most = ctl_columns() ? NAME_ON_TERMINAL : UINT_MAX;
+	unsigned width = 0;
 	for (size_t i = 0; i < findings->count; i++) {
 		unsigned name_width = ctl_width(findings->list[i].name);
-		width = name_width > width && name_width <= most ? name_width : width;
+		width = name_width > width && name_width <= NAME_COLUMNS ? name_width : width;
 	}
 	unsigned indent = 2 + 1 + 1 + width + 2;
 	for (size_t i = 0; i < findings->count; i++) {

@@ -74,7 +74,7 @@ static const struct record **in_order(const struct pod_table *table)
 static void lay_out(const struct records *containers, unsigned *widths)
 {
 	char shown[RECORD_NAME_BYTES];
-	unsigned all = NUMBERS_COLUMNS, columns = ctl_columns();
+	unsigned all = NUMBERS_COLUMNS, columns = ctl_columns(stdout);
 	for (unsigned column = 0; column < COLUMNS; column++) {
 		widths[column] = LEAST_COLUMNS;
 		for (size_t i = 0; i < containers->count; i++) {
@@ -84,7 +84,7 @@ static void lay_out(const struct records *containers, unsigned *widths)
 		}
 		all += 2 + widths[column];
 	}
-	if (columns == 0 || all <= columns)
+	if (!ctl_is_terminal() || all <= columns)
 		return;
 	unsigned share = columns > NUMBERS_COLUMNS ? (columns - NUMBERS_COLUMNS) / COLUMNS : 0;
 	for (unsigned column = 0; column < COLUMNS; column++) {

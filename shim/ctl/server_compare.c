@@ -99,8 +99,7 @@ static int measure(pid_t pid, double seconds, struct measured_server *out)
 		last = now;
 	}
 	if (result < 0)
-		fprintf(stderr, "hugexecctl: process %d is not there%s\n", (int)pid,
-		        out->cpu_us[0] > 0 ? " any more" : "");
+		ctl_no_process(pid);
 	else
 		look_at_text(pid, out);
 	return result;
@@ -225,7 +224,7 @@ int server_compare_after(pid_t pid, const char *file, bool json)
 	struct measured_server before = {0}, after;
 	struct measure measures[] = {{"cpu", "cpu_us", UNIT_TIME, {0}},
 	                             {"page faults", "page_faults", UNIT_COUNT, {0}}};
-	char text[256];
+	char text[256], line[288];
 	if (read_before(file, &before) < 0 || measure(pid, before.seconds, &after) < 0 ||
 	    paired_compare(before.cpu_us, after.cpu_us, SLICES, &measures[0].paired) < 0 ||
 	    paired_compare(before.faults, after.faults, SLICES, &measures[1].paired) < 0)
@@ -235,11 +234,15 @@ int server_compare_after(pid_t pid, const char *file, bool json)
 		print_json(&after, measures, verdict, text);
 		return 0;
 	}
-	printf("A second of it, by %d parts of %.0f s: medians; the change, and its %.0f %% interval\n\n", SLICES,
-	       before.seconds, 100 * PAIRED_CONFIDENCE);
-	printf("%-12s %12s %12s  %9s\n", "", "before", "after", "change");
+	snprintf(line, sizeof line,
+	         "A second of it, by %d parts of %.0f s: medians; the change, and its %.0f %% interval", SLICES,
+	         before.seconds, 100 * PAIRED_CONFIDENCE);
+	ctl_print_wrapped(0, line);
+	printf("\n%-12s %12s %12s  %9s\n", "", "before", "after", "change");
 	for (size_t i = 0; i < 2; i++)
 		comparison_print_measure(&measures[i]);
-	printf("\n%s.\n", text);
+	snprintf(line, sizeof line, "%s.", text);
+	putchar('\n');
+	ctl_print_wrapped(0, line);
 	return 0;
 }

@@ -53,9 +53,9 @@ static struct layout lay_out(const struct status_table *table)
 {
 	/* PID, TEXT, HUGE, HUGE %, BACKING and what is between */
 	enum { ALWAYS = 7 + 2 + 10 + 2 + 10 + 2 + 6 + 2 + 7 + 2 };
-	unsigned columns = ctl_columns();
+	unsigned columns = ctl_columns(stdout);
 	struct layout layout = {.command = true, .container = table->has_containers ? CONTAINER_COLUMNS : 0};
-	if (columns == 0)
+	if (!ctl_is_terminal()) /* nothing is cut there */
 		return layout;
 	layout.bar = columns >= BAR_FROM_COLUMNS + (layout.container ? CONTAINER_COLUMNS + 2 : 0);
 	unsigned used = ALWAYS + (layout.bar ? BAR_CELLS + 1 : 0);

@@ -29,8 +29,11 @@ int unit_connect(sd_bus **out, struct error *err)
 {
 	int result = sd_bus_open_system(out);
 	if (result < 0)
-		return error_set_errno(err, -result, REASON_NO_SYSTEMD,
-		                       "the system's D-Bus, by which systemd is asked");
+		return error_set(
+		    err, REASON_NO_SYSTEMD,
+		    "the system's D-Bus, over which systemd is asked: %s; ask where systemd runs, or start "
+		    "programs with 'hugexec -- PROGRAM'",
+		    strerror(-result));
 	sd_bus_set_method_call_timeout(*out, CALL_TIMEOUT_US);
 	return 0;
 }

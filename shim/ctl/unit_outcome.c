@@ -9,6 +9,7 @@
 #include "base/io.h"
 #include "base/size.h"
 #include "base/utf8.h"
+#include "ctl/ctl.h"
 #include "ctl/last_report.h"
 #include "ctl/text_objects.h"
 
@@ -37,13 +38,22 @@ void unit_outcome_read(const char *unit, pid_t pid, struct unit_outcome *out)
 const char *unit_outcome_text(const struct unit_outcome *outcome, char *buf, size_t buf_bytes)
 {
 	char text[32], huge[32];
+	/* What lies beside the text in a huge page is no text. */
+	uint64_t huge_bytes = outcome->huge_bytes < outcome->text_bytes ? outcome->huge_bytes : outcome->text_bytes;
 	size_format(outcome->text_bytes, text, sizeof text);
-	size_format(outcome->huge_bytes, huge, sizeof huge);
-	if (outcome->huge_bytes > 0)
+	size_format(huge_bytes, huge, sizeof huge);
+	if (huge_bytes > 0)
 		snprintf(buf, buf_bytes, "%s of %s of text on huge pages (%u %%)", huge, text,
-		         (unsigned)(100 * outcome->huge_bytes / outcome->text_bytes));
+		         (unsigned)(100 * huge_bytes / outcome->text_bytes));
 	else
 		snprintf(buf, buf_bytes, "nothing on huge pages; last report: %s",
 		         *outcome->report ? outcome->report : "none");
 	return buf;
+}
+
+void unit_outcome_to_json(const struct unit_outcome *outcome, json_object *json)
+{
+	json_object_object_add(json, "text_bytes", json_object_new_uint64(outcome->text_bytes));
+	json_object_object_add(json, "huge_bytes", json_object_new_uint64(outcome->huge_bytes));
+	json_object_object_add(json, "last_report", ctl_text(outcome->report));
 }

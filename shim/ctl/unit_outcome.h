@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <json-c/json.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,3 +19,6 @@ void unit_outcome_read(const char *unit, pid_t pid, struct unit_outcome *out);
 
 /* "18.0 MiB of 21.0 MiB of text on huge pages (85 %)", or why there is nothing, into BUF. Returns BUF. */
 const char *unit_outcome_text(const struct unit_outcome *outcome, char *buf, size_t buf_bytes);
+
+/* Its members into JSON. */
+void unit_outcome_to_json(const struct unit_outcome *outcome, json_object *json);

@@ -16,7 +16,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +27,7 @@
 
 #include "base/cleanup.h"
 #include "base/retry.h"
+#include "base/usage.h"
 #include "base/version.h"
 #include "config.h"
 #include "helper/worker.h"
@@ -209,8 +209,9 @@ static enum parsed parse_options(int argc, char **argv, struct server *server)
 	    {"version", no_argument, NULL, 'V'},
 	    {NULL, 0, NULL, 0},
 	};
+	char message[USAGE_BYTES];
 	int option, result = 0;
-	while ((option = getopt_long(argc, argv, "hV", known, NULL)) != -1 && result == 0) {
+	while ((option = usage_option(argc, argv, "hV", known, message)) != -1 && result == 0) {
 		switch (option) {
 		case POLICY: server->options.policy_file = optarg; break;
 		case IDLE: result = parse_count(optarg, 0, 86400, &server->idle_s); break;
@@ -218,11 +219,11 @@ static enum parsed parse_options(int argc, char **argv, struct server *server)
 		case CLIENTS_PER_USER: result = parse_count(optarg, 1, 4096, &server->seats_per_user); break;
 		case 'h': fputs(help, stdout); return PARSED_DONE;
 		case 'V': version_print("hugexecd"); return PARSED_DONE;
-		default: result = -1;
+		default: fprintf(stderr, "hugexecd: %s\n", message); result = -1;
 		}
 	}
 	if (result == 0 && optind < argc)
-		fprintf(stderr, "hugexecd: unexpected argument '%s'\n", argv[optind]);
+		fprintf(stderr, "hugexecd: it takes options only, not '%s'\n", argv[optind]);
 	if (result < 0 || optind < argc) {
 		fputs("Try 'hugexecd --help'.\n", stderr);
 		return PARSED_WRONG;

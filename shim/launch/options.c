@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "launch/options.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/say.h"
+#include "base/usage.h"
 #include "base/version.h"
 #include "config.h"
 #include "policy/policy.h"
@@ -42,21 +42,6 @@ static enum options_verdict wrong(const char *message)
 {
 	say_line(STDERR_FILENO, "hugexec: %s\nTry 'hugexec --help'.\n", message);
 	return OPTIONS_WRONG;
-}
-
-/* What getopt(3) has refused; it would say so itself, but with what stdio does at a pipe without reader. */
-static enum options_verdict wrong_option(char **argv, bool lacks_value)
-{
-	char message[256];
-	if (optopt > 0 && optopt < 256)
-		snprintf(message, sizeof message, "unknown option '-%c'", optopt);
-	else
-		snprintf(message, sizeof message, "%s '%.200s'%s", optopt ? "option" : "unknown option",
-		         argv[optind - 1],
-		         lacks_value ? " lacks its value"
-		         : optopt    ? " takes no value"
-		                     : "");
-	return wrong(message);
 }
 
 static enum options_verdict check_override(const char *option, const struct overrides *overrides)
@@ -111,10 +96,10 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 		{NULL, 0, NULL, 0},
 	};
 	*out = (struct options){.report.verbosity = VERBOSITY_NORMAL};
+	char message[USAGE_BYTES];
 	int option;
-	opterr = 0;
 	/* "+": the first word that is no option is COMMAND, and what follows is its own. */
-	while ((option = getopt_long(argc, argv, "+:hqvV", known, NULL)) != -1) {
+	while ((option = usage_option(argc, argv, "+hqvV", known, message)) != -1) {
 		switch (option) {
 		case POLICY: out->policy_file = optarg; break;
 		case BACKING:
@@ -141,7 +126,7 @@ enum options_verdict options_parse(int argc, char **argv, struct options *out)
 #if HUGEXEC_FAULTS
 		case LIST_STEPS: fault_list(); return OPTIONS_DONE;
 #endif
-		default: return wrong_option(argv, option == ':');
+		default: return wrong(message);
 		}
 	}
 	out->command = argv + optind;

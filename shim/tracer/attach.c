@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/pidfd.h"
+#include "base/proc.h"
 #include "ptrace/rseq.h"
 #include "ptrace/stop_threads.h"
 #include "remap/remap_program.h"
@@ -34,11 +35,10 @@ static int stat_exe(pid_t pid, struct stat *st, struct error *err)
 		    err, REASON_NO_TEXT,
 		    "process %d runs no program: it is a kernel thread, or it (or its main thread) has ended",
 		    (int)pid);
+	if (errno == ENOENT || errno == ESRCH)
+		return error_set(err, REASON_TRACEE_GONE, NO_PROCESS, (int)pid);
 	/* Who may not trace it may not know what it runs. */
-	return error_set_errno(err, errno,
-	                       errno == ENOENT || errno == ESRCH   ? REASON_TRACEE_GONE
-	                       : errno == EACCES || errno == EPERM ? REASON_PTRACE_REFUSED
-	                                                           : REASON_NO_PROC,
+	return error_set_errno(err, errno, errno == EACCES || errno == EPERM ? REASON_PTRACE_REFUSED : REASON_NO_PROC,
 	                       "%s", path);
 }
 
@@ -47,7 +47,7 @@ static int check_identity(pid_t pid, int pidfd, const struct stat *decided, stru
 {
 	struct stat now;
 	if (pidfd_has_ended(pidfd))
-		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)pid);
+		return error_set(err, REASON_TRACEE_GONE, NO_PROCESS, (int)pid);
 	if (stat_exe(pid, &now, err) < 0)
 		return -1;
 	if (now.st_dev != decided->st_dev || now.st_ino != decided->st_ino)
@@ -119,7 +119,9 @@ void attach_run(pid_t pid, const struct policy *policy, const struct overrides *
 	    .report = {.pid = pid, .via = doors[DOOR_ATTACH].via, .outcome = OUTCOME_FAILED, .backing = BACKING_NONE}};
 	settings_default(&decision.settings);
 	cleanup_close int pidfd = pidfd_of(pid);
-	if (pidfd < 0)
+	if (pidfd < 0 && errno == ESRCH)
+		error_set(&report->reason, REASON_TRACEE_GONE, NO_PROCESS, (int)pid);
+	else if (pidfd < 0)
 		error_set_errno(&report->reason, errno, REASON_TRACEE_GONE, "process %d", (int)pid);
 	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
 	         decide(pid, policy, overrides, &store, &decision, report) == 0)

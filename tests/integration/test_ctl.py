@@ -78,12 +78,45 @@ def test_enable_takes_services_only(hugexecctl):
         assert done.returncode == 2 and f"'{name}' is not a service" in done.stderr
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_wrong_usage_says_what_is_wrong(hugexecctl, verb):
-    done = run([hugexecctl, verb, "--nonsense"])
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (f"hugexecctl {verb}: unrecognized option '--nonsense'\n"
-                           f"Try 'hugexecctl {verb} --help'.\n")
+@pytest.mark.parametrize("words", [[program] for program in PROGRAMS if program != "shim/hugexecctl"] + [["shim/hugexecctl", verb] for verb in VERBS],
+                         ids=lambda words: words[-1])
+def test_every_program_and_verb_has_the_same_words_for_a_wrong_option(words):
+    name = " ".join([os.path.basename(words[0]), *words[1:]])
+    value = {"hugexec": "backing", "hugexecd": "idle", "hugexec-oci-hook": "policy", "hugexec-nri": "socket"}
+    value = value.get(name, {"advise": "seconds", "compare": "pairs", "metrics": "format", **dict.fromkeys(["attach", "explain"], "policy"), "status": "unit"}.get(words[-1]))
+    wrong = [("--nonsense", "unknown option '--nonsense'"), ("--nonsense=1", "unknown option '--nonsense=1'"), ("-x", "unknown option '-x'"),
+             ("-xh", "unknown option '-x'"), ("--help=1", "option '--help=1' takes no value")]
+    if value:
+        wrong.append((f"--{value}", f"option '--{value}' lacks its value"))
+    for option, said in wrong:
+        done = run([BUILD / words[0], *words[1:], option])
+        assert (done.stdout, done.stderr) == ("", f"{name}: {said}\nTry '{name} --help'.\n")
+        assert done.returncode == (125 if name == "hugexec" else 2)
+
+
+@pytest.mark.parametrize("words", [["status"], ["attach"], ["advise"], ["compare", "--before=/nowhere/file"]], ids=lambda words: words[0])
+def test_every_verb_has_the_same_words_for_a_process_that_is_not_there(hugexecctl, words):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for pid in (2147483647, ended.pid):
+        done = run([hugexecctl, *words, pid])
+        said = f"there is no process {pid} (any more); 'ps -e' shows those that there are\n"
+        assert done.returncode == 1 and (done.stderr == f"hugexecctl: {said}" or (words[0] == "attach" and done.stdout.endswith(f"tracee-gone: {said}"))), done
+    for word in ("x", "0", "1x", "99999999999"):
+        done = run([hugexecctl, *words, word])
+        assert (done.returncode, done.stderr) == (2, f"hugexecctl {words[0]}: '{word}' is no PID\nTry 'hugexecctl {words[0]} --help'.\n")
+
+
+@pytest.mark.parametrize("verb", ["attach", "status"])
+def test_a_unit_without_processes(hugexecctl, verb):
+    done = run([hugexecctl, verb, "--unit=no-such"])
+    assert (done.returncode, done.stderr) == (1, "hugexecctl: no-such.service has no process: systemctl status no-such.service\n")
+
+
+@pytest.mark.parametrize("words", [["enable", "x"], ["disable", "x"], ["list"]], ids=lambda words: words[0])
+def test_without_systemd_it_says_what_to_do(hugexecctl, words):
+    done = run([hugexecctl, *words], env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"})
+    assert done.returncode == 1 and "no-systemd: " in done.stderr and done.stderr.endswith("'hugexec -- PROGRAM'\n"), done
 
 
 def test_options_of_enable_are_not_those_of_disable(hugexecctl):
@@ -380,7 +413,12 @@ def says_what_it_would_do(hugexecctl, pool, before, tmp_path):
     conf.write_text(f"2M {before + 3}\n")
     done = run([hugexecctl, "pool", "--dry-run", str(conf)])
     assert done.returncode == 0 and done.stdout == f"2.0 MiB pages: {before}, asked for {before + 3}: 3 would be reserved\n"
+    done = run([hugexecctl, "pool", "--dry-run", "--json", str(conf)])
+    assert done.returncode == 0 and json.loads(done.stdout) == {
+        "version": 1, "pools": [{"page_bytes": 2 * MIB, "node": None, "asked_pages": before + 3, "pages": before, "reason": None}]}
     conf.write_text("2M 1 node=1000\n")
+    told, = json.loads(run([hugexecctl, "pool", "--json", str(conf)]).stdout)["pools"]
+    assert told["node"] == 1000 and told["pages"] == 0 and told["reason"] == "pool-size: there is no NUMA node 1000"
     for option in ([], ["--dry-run"]):
         done = run([hugexecctl, "pool", *option, str(conf)])
         assert done.returncode == 1 and "there is no NUMA node 1000" in done.stderr

@@ -52,11 +52,11 @@ def test_what_cannot_be_read_is_named(hugexecctl):
 def test_lines_for_people(hugexecctl, program):
     done = run([hugexecctl, "warm", program, "/bin/sh", "/etc/passwd", "/no/such"])
     assert done.returncode == 1 and done.stderr == ""
-    title, huge, small, text, missing = done.stdout.splitlines()
+    title, huge, small, why_small, text, why_text, missing, why_missing = done.stdout.splitlines()
     assert title.split() == ["TEXT", "HUGE", "FILE"]
     assert huge.split() == ["8.0", "MiB", "6.0", "MiB", str(program)] or huge.endswith(str(program))
-    assert small.split()[2:5] == ["0", "B", "/bin/sh:"] and "no-huge-slot" in small
-    assert "elf-invalid" in text and "No such file" in missing
+    assert small.split()[2:5] == ["0", "B", "/bin/sh"] and "no-huge-slot" in why_small
+    assert "elf-invalid" in why_text and "No such file" in why_missing
     assert len({line.index("/") for line in (huge, small, text, missing)}) == 1  # aligned
 
 

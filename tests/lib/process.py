@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that tests start, wait for and find again."""
 import contextlib
+import os
 import pathlib
 import subprocess
 import time
@@ -39,8 +40,14 @@ def end_processes():
                     pipe.close()
 
 
+def without_wrapping(environment=None):
+    """ENVIRONMENT (this process's) in which hugexecctl writes lines as long as they are; a test of its screens asks for another one."""
+    return {"COLUMNS": "100000", **(os.environ if environment is None else environment)}
+
+
 def run(command, **options):
     """Run COMMAND to its end and keep what it prints."""
+    options["env"] = without_wrapping(options.get("env"))
     options.setdefault("timeout", 120)
     options.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)

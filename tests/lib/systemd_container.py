@@ -20,7 +20,7 @@ import time
 
 import pytest
 
-from lib.process import wait_for
+from lib.process import wait_for, without_wrapping
 from lib.surroundings import ROOT
 
 BOOT_SECONDS = 240
@@ -127,6 +127,7 @@ class SystemdContainer:
     def run(self, words, check=True, seconds=120, **options):
         """Run WORDS in the container to their end; where CHECK, they must succeed."""
         options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("env", without_wrapping())
         done = subprocess.run(self.inside(words, seconds), capture_output=True, text=True, timeout=seconds + 20, **options)
         if check and done.returncode != 0:
             raise AssertionError(f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}")

@@ -7,9 +7,20 @@ import socket
 from lib.process import children_of, status_of, wait_for
 from lib.smaps import huge_text_bytes
 
+SYSTEM = "/etc/systemd/system"
 PROGRAM = "/srv/programs/service-8"
 MIB = 1 << 20
 ENOUGH = 6 * MIB  # of 8: all whole slots
+
+
+def named(unit, folder="/etc"):
+    """The file that says that UNIT is enabled."""
+    return f"{folder}/hugexec/units.d/{unit}"
+
+
+def service_unit(socket_path, more="", arguments=""):
+    """The text of a unit that runs PROGRAM."""
+    return f"[Service]\nExecStart={PROGRAM} --socket={socket_path} {arguments}\n{more}\n"
 
 
 def tell(container, path, line, seconds=120):

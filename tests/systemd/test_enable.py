@@ -5,21 +5,13 @@ import json
 import re
 
 import pytest
-from service import ENOUGH, PROGRAM, ask, on_huge_pages, settings_of, untouched, words_of
+from service import ENOUGH, PROGRAM, SYSTEM, ask, named, on_huge_pages, service_unit, settings_of, untouched, words_of
 
 from lib.process import wait_for
-
-SYSTEM = "/etc/systemd/system"
-
 
 def drop_in(unit):
     """What the generator makes."""
     return f"/run/systemd/generator/{unit}.d/zz-hugexec.conf"
-
-
-def named(unit, folder="/etc"):
-    """What says that it is to."""
-    return f"{folder}/hugexec/units.d/{unit}"
 
 
 def run_and_say(container, unit):
@@ -61,10 +53,6 @@ def test_the_same_words_reach_the_program(container, make_unit):
     assert f"Removed {named(name)}" in done.stdout
     assert settings_of(container, name) == plain
     assert not container.path(named(name)).exists() and not container.path(drop_in(name)).exists()
-
-
-def service_unit(socket, more="", arguments=""):
-    return f"[Service]\nExecStart={PROGRAM} --socket={socket} {arguments}\n{more}\n"
 
 
 def test_now_restarts(container, make_unit):

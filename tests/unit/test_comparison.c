@@ -143,12 +143,13 @@ static void what_plain_has_is_told(void **state)
 	comparison.plain_huge_bytes = 8 * MIB;
 	assert_said(&comparison, "plain        8.0 MiB of 12.0 MiB of its text are on huge pages without hugexec too");
 	comparison.plain_without_huge = true;
-	assert_said(&comparison, "so that 8.0 MiB of 12.0 MiB would be on them without\n"
-	                         "             hugexec too. So huge pages were switched off");
+	assert_said(&comparison, "so that 8.0 MiB of 12.0 MiB would be on them without "
+	                         "hugexec too. So huge pages were switched off");
 }
 
 int main(void)
 {
+	setenv("COLUMNS", "1000", 1); /* each line in one piece */
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_verdict_is_one_sentence),
 	    cmocka_unit_test(a_short_run_is_no_reason_to_leave_hugexec),
