@@ -23,10 +23,26 @@
 /* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
 #define INTERRUPTED_CALLS_MAX 10000
 
+/* From the auxiliary vector, or from the mappings if that cannot be read: without it not even the hand-off is possible.
+ */
+static uint64_t find_vdso(const struct tracee *tracee)
+{
+	struct image image;
+	uint64_t vdso_addr = tracee_auxv(tracee, AT_SYSINFO_EHDR);
+	if (vdso_addr || image_read(tracee->pid, &image, NULL) < 0)
+		return vdso_addr;
+	for (size_t i = 0; i < image.count && !vdso_addr; i++) {
+		if (strcmp(image.mappings[i].path, "[vdso]") == 0)
+			vdso_addr = image.mappings[i].start;
+	}
+	image_free(&image);
+	return vdso_addr;
+}
+
 static int find_syscall_insn(struct tracee *tracee, struct error *err)
 {
 	if (!tracee->syscall_insn_addr)
-		tracee->syscall_insn_addr = syscall_insn_find(tracee, tracee_auxv(tracee, AT_SYSINFO_EHDR), err);
+		tracee->syscall_insn_addr = syscall_insn_find(tracee, find_vdso(tracee), err);
 	return tracee->syscall_insn_addr ? 0 : -1;
 }
 
