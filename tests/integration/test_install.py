@@ -40,6 +40,10 @@ def test_another_prefix(build, tmp_path):
     assert not {path for path in files if path.startswith(("usr/bin", "usr/libexec", "usr/share", "usr/lib/hugexec", "opt/x/etc"))}
     unit, = target.rglob("hugexecd.service")
     assert "\nExecStart=/opt/x/sbin/hugexecd" in unit.read_text()
+    # What every removal begins with: packages run the one that is installed, make uninstall the build's.
+    leave_units = target / "opt/x/libexec/hugexec/leave-units"
+    assert os.access(leave_units, os.X_OK) and leave_units.read_text() == (build / "config/leave-units").read_text()
+    assert "\n/opt/x/bin/hugexecctl enable --migrate" in leave_units.read_text()
     hook = target / "opt/x/share/containers/oci/hooks.d/hugexec.json"
     assert '"/opt/x/libexec/hugexec/hugexec-oci-hook"' in hook.read_text()
     assert b"/opt/x/bin" in (target / "opt/x/bin/hugexecctl").read_bytes()
