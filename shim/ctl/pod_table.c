@@ -14,8 +14,16 @@
 
 enum { NAMESPACE, POD, CONTAINER, IMAGE, COLUMNS };
 
-#define NUMBERS_COLUMNS (9 + 2 + 10 + 2 + 10 + 2 + 6) /* PROCESSES, TEXT, HUGE, HUGE % and what is between */
-#define LEAST_COLUMNS   9                             /* for a name; its heading takes as many */
+#define NUMBERS_COLUMNS (9 + 2 + 10 + 2 + 6) /* PROCESSES, HUGE, HUGE % and what is between */
+#define TEXT_COLUMNS    (10 + 2)
+#define WIDE_COLUMNS    100 /* a terminal so wide has room for TEXT */
+#define LEAST_COLUMNS   9   /* for a name; its heading takes as many */
+
+/* Which columns there are, and how wide those with names. */
+struct layout {
+	bool text;
+	unsigned widths[COLUMNS];
+};
 
 static const char *const headings[COLUMNS] = {"NAMESPACE", "POD", "CONTAINER", "IMAGE"};
 
@@ -71,10 +79,13 @@ static const struct record **in_order(const struct pod_table *table)
 }
 
 /* As wide as the widest; on a terminal that is narrower, each its share of that. */
-static void lay_out(const struct records *containers, unsigned *widths)
+static struct layout lay_out(const struct records *containers)
 {
 	char shown[RECORD_NAME_BYTES];
-	unsigned all = NUMBERS_COLUMNS, columns = ctl_columns(stdout);
+	unsigned columns = ctl_columns(stdout);
+	struct layout layout = {.text = !ctl_is_terminal() || columns >= WIDE_COLUMNS};
+	unsigned numbers = NUMBERS_COLUMNS + (layout.text ? TEXT_COLUMNS : 0), all = numbers;
+	unsigned *widths = layout.widths;
 	for (unsigned column = 0; column < COLUMNS; column++) {
 		widths[column] = LEAST_COLUMNS;
 		for (size_t i = 0; i < containers->count; i++) {
@@ -85,48 +96,55 @@ static void lay_out(const struct records *containers, unsigned *widths)
 		all += 2 + widths[column];
 	}
 	if (!ctl_is_terminal() || all <= columns)
-		return;
-	unsigned share = columns > NUMBERS_COLUMNS ? (columns - NUMBERS_COLUMNS) / COLUMNS : 0;
+		return layout;
+	unsigned share = columns > numbers ? (columns - numbers) / COLUMNS : 0;
 	for (unsigned column = 0; column < COLUMNS; column++) {
 		unsigned most = share > LEAST_COLUMNS + 2 ? share - 2 : LEAST_COLUMNS;
 		widths[column] = widths[column] < most ? widths[column] : most;
 	}
+	return layout;
 }
 
-static void print_names(const char *const names[COLUMNS], const unsigned *widths)
+static void print_row(const struct layout *layout, const char *const numbers[4], const char *const names[COLUMNS])
 {
+	printf("%9s  ", numbers[0]);
+	if (layout->text)
+		printf("%10s  ", numbers[1]);
+	printf("%10s  %6s", numbers[2], numbers[3]);
 	for (unsigned i = 0; i < COLUMNS; i++) {
 		fputs("  ", stdout);
-		ctl_print_cell(names[i], widths[i], i < COLUMNS - 1);
+		ctl_print_cell(names[i], layout->widths[i], i < COLUMNS - 1);
 	}
 	putchar('\n');
 }
 
+static void print_container(const struct layout *layout, const struct pod_sum *sum, const struct record *container)
+{
+	char processes[16], text[16], huge[16], percent[32];
+	const char *const numbers[] = {processes, size_format(sum->text_bytes, text, sizeof text),
+	                               size_format(sum->huge_bytes, huge, sizeof huge), percent};
+	const char *names[COLUMNS];
+	snprintf(processes, sizeof processes, "%u", sum->processes);
+	snprintf(percent, sizeof percent, "%" PRIu64 " %%",
+	         sum->text_bytes ? sum->huge_bytes * 100 / sum->text_bytes : 0);
+	for (unsigned column = 0; column < COLUMNS; column++)
+		names[column] = cell(container, column);
+	print_row(layout, numbers, names);
+}
+
 void pod_table_print(const struct pod_table *table, bool no_legend)
 {
-	unsigned widths[COLUMNS];
-	char text[16], huge[16];
 	cleanup_free const struct record **list = in_order(table);
 	if (!list) {
 		if (!no_legend)
 			puts("No container that runs came on huge pages.");
 		return;
 	}
-	lay_out(table->containers, widths);
-	if (!no_legend) {
-		printf("%9s  %10s  %10s  %6s", "PROCESSES", "TEXT", "HUGE", "HUGE %");
-		print_names(headings, widths);
-	}
-	for (size_t i = 0; i < table->containers->count; i++) {
-		const struct pod_sum *sum = &table->sums[list[i] - table->containers->list];
-		const char *names[COLUMNS];
-		for (unsigned column = 0; column < COLUMNS; column++)
-			names[column] = cell(list[i], column);
-		printf("%9u  %10s  %10s  %4" PRIu64 " %%", sum->processes,
-		       size_format(sum->text_bytes, text, sizeof text), size_format(sum->huge_bytes, huge, sizeof huge),
-		       sum->text_bytes ? sum->huge_bytes * 100 / sum->text_bytes : 0);
-		print_names(names, widths);
-	}
+	const struct layout layout = lay_out(table->containers);
+	if (!no_legend)
+		print_row(&layout, (const char *const[]){"PROCESSES", "TEXT", "HUGE", "HUGE %"}, headings);
+	for (size_t i = 0; i < table->containers->count; i++)
+		print_container(&layout, &table->sums[list[i] - table->containers->list], list[i]);
 }
 
 json_object *container_to_json(const struct record *container)

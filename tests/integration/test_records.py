@@ -8,6 +8,8 @@ import pytest
 
 from lib.policies import ALL
 from lib.process import run
+from lib.surroundings import BUILD
+from lib.terminal import on_terminal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a /run of its own")
 
@@ -113,3 +115,16 @@ def test_one_question_at_a_time(hugexecctl):
     for words in (["--pods", "1"], ["--pods", "--unit=a.service"]):
         done = run([hugexecctl, "status", *words])
         assert done.returncode == 2 and "one of PID" in done.stderr
+
+
+def test_rows_fit_a_terminal():
+    """Of 80 columns, names that are longer than it has room for are cut at their beginning."""
+    program = BUILD / "shim" / "hugexecctl"
+    record = json.dumps({key: f"{key}-{'x' * 60}-end" for key in ("namespace", "pod", "container", "image")})
+    script = ("mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/hugexec/containers\n"
+              "start=$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)\n"
+              f"echo '{record}' >/run/hugexec/containers/web.$$.$start; {program} status --pods")
+    for columns in (80, 100, 200):
+        heading, row = on_terminal(["unshare", "--mount", "--propagation", "private", "sh", "-ec", script], columns=columns).splitlines()
+        assert len(heading) <= columns and len(row) <= columns and row.count("-end") == 4
+        assert ("TEXT" in heading) == (columns >= 100)
