@@ -4,7 +4,6 @@ The Kubernetes pieces: manifests that say what they should, programs that need n
 which installs and removes them, on a node that is a folder.
 """
 import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -15,11 +14,12 @@ import pytest
 
 from lib.surroundings import PROGRAMS, ROOT
 
-yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed")
+pytest.importorskip("yaml", reason="python3-yaml is not installed")
 sys.path.insert(0, str(ROOT / "tests" / "house"))
 import manifests
+import yaml
+from node_image import KUBERNETES, build_tree
 
-KUBERNETES = ROOT / "oci-hook" / "kubernetes"
 SCRIPT = KUBERNETES / "image" / "hugexec-node"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="chroot and namespaces need root")
@@ -32,11 +32,7 @@ def documents(path):
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """What the image has in /opt/hugexec, built as the Containerfile does."""
-    folder = tmp_path_factory.mktemp("tree")
-    done = subprocess.run([KUBERNETES / "image" / "build-tree", ROOT, folder / "build", folder / "out"],
-                          capture_output=True, text=True, timeout=280, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "out" / "opt" / "hugexec"
+    return build_tree(tmp_path_factory.mktemp("tree"))
 
 
 class Node:
