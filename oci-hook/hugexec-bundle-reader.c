@@ -6,6 +6,7 @@
  * parses (bundle_parse.h), writes one struct bundle_answer and exits.
  */
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,8 +36,12 @@ int main(int argc, char **argv)
 	static struct bundle_answer answer;
 	char *text = NULL;
 	size_t bytes;
-	if (argc < 3)
+	if (argc < 3 || argv[1][0] == '-') {
+		fputs(
+		    "hugexec-bundle-reader: the hook starts it, with the file that it is to read; it has no options\n",
+		    stderr);
 		return 2;
+	}
 	warm_up();
 	sandbox_enter(argv[1], MEMORY_BYTES);
 	const char *hook = argc > 3 && strcmp(argv[2], BUNDLE_READER_HOOKS) == 0 ? argv[3] : NULL;

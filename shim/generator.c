@@ -98,7 +98,7 @@ static void count(void *context, const char *unit, bool runtime)
 
 int main(int argc, char **argv)
 {
-	if (argc < 2) {
+	if (argc < 2 || argv[1][0] != '/') {
 		fputs("hugexec-generator: systemd runs it, with the directory to write to\n", stderr);
 		return EXIT_FAILURE;
 	}

@@ -100,7 +100,9 @@ static void print_library(const struct explained_library *library)
 	if (error_is_set(&library->reason))
 		error_text(&library->reason, why, sizeof why);
 	size_format(library->text_bytes, text, sizeof text);
-	size_format(library->huge_bytes, huge, sizeof huge);
+	/* What lies beside the text in a huge page is no text. */
+	size_format(library->huge_bytes < library->text_bytes ? library->huge_bytes : library->text_bytes, huge,
+	            sizeof huge);
 	if (library->needs_stop && library->huge_bytes > 0)
 		snprintf(value, sizeof value,
 		         "%s: %s of %s of text on huge pages when the program has loaded it, %s%s%s%s", library->path,

@@ -319,7 +319,7 @@ static void explain(const struct slots *slots, const struct findings *findings, 
 		error_set(
 		    err, REASON_FILE_BUSY,
 		    "%u of %u slots are huge; %u are mapped in small pages by another process, or could not be written "
-		    "to the disk in time",
+		    "to the disk in time, which sync(1) makes up for",
 		    huge, slots->count, slots->count - huge - cut);
 }
 

@@ -94,6 +94,14 @@ def test_every_program_and_verb_has_the_same_words_for_a_wrong_option(words):
         assert done.returncode == (125 if name == "hugexec" else 2)
 
 
+@pytest.mark.parametrize("program", ["shim/hugexec-elf-reader", "shim/hugexec-generator", "shim/hugexec-counter", "oci-hook/hugexec-bundle-reader"])
+def test_what_is_started_by_programs_says_so(program, tmp_path):
+    """In one line, and does nothing."""
+    done = run([BUILD / program, "--help"], cwd=tmp_path)
+    assert done.returncode != 0 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done
+    assert done.stderr.startswith(f"{os.path.basename(program)}: ") and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("words", [["status"], ["attach"], ["advise"], ["compare", "--before=/nowhere/file"]], ids=lambda words: words[0])
 def test_every_verb_has_the_same_words_for_a_process_that_is_not_there(hugexecctl, words):
     with subprocess.Popen(["true"]) as ended:

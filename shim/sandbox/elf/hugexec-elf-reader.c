@@ -7,6 +7,7 @@
  * (elf_reply.h, library_search.h) and exits.
  */
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,8 +22,11 @@
 int main(int argc, char **argv)
 {
 	static struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC};
-	if (argc < 2)
+	if (argc < 2 || argv[1][0] == '-') {
+		fputs("hugexec-elf-reader: hugexec starts it, with the file that it is to read; it has no options\n",
+		      stderr);
 		return 2;
+	}
 	const char *mode = argc > 2 ? argv[2] : NULL;
 	bool searches = mode && strcmp(mode, SEARCH_MODE) == 0;
 	if (searches)
