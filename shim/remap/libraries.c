@@ -21,6 +21,7 @@
 #include "mm/file_view.h"
 #include "mm/mapped_file.h"
 #include "remap/elf_object.h"
+#include "remap/plan_estimate.h"
 #include "remap/text_blocks.h"
 
 #define PREPARED_MAX      48 /* libraries with large text; the report has room for 64 objects */
@@ -254,13 +255,36 @@ bool library_is_placed(int fd, const struct elf_facts *elf)
 	return agrees;
 }
 
-static void prepare(const struct work *work, const struct kept *kept, struct prepared *prepared)
+static unsigned time_left_ms(const struct work *work)
 {
 	int64_t left_ms = (work->deadline_us - now_us()) / 1000;
+	return left_ms > 0 ? (unsigned)left_ms : 0;
+}
+
+/*
+ * The slots at the ends of the text come in place only by a tracer, at the entry point or later by attach. It can do so
+ * without a copy if they are huge before ld.so touches them: what is mapped small stays so.
+ */
+static void prepare_ends(const struct work *work, const struct kept *kept)
+{
+	struct text_slots rounded;
+	struct error ignored = {0};
+	uint64_t ignored_bytes;
+	if (work->settings->coverage != COVERAGE_FULL || elf_phase(&kept->elf, host_pages()))
+		return;
+	text_slots_rounded(&kept->elf, host_pages(), &rounded);
+	if (rounded.slot_bytes > kept->slots.slot_bytes)
+		page_cache_make_huge_here(kept->fd, rounded.ranges, rounded.count, time_left_ms(work), &ignored_bytes,
+		                          &ignored);
+}
+
+static void prepare(const struct work *work, const struct kept *kept, struct prepared *prepared)
+{
 	if (kept->slots.count == 0)
 		return;
-	page_cache_make_huge_here(kept->fd, kept->slots.ranges, kept->slots.count, left_ms > 0 ? (unsigned)left_ms : 0,
+	page_cache_make_huge_here(kept->fd, kept->slots.ranges, kept->slots.count, time_left_ms(work),
 	                          &prepared->huge_bytes, &prepared->reason);
+	prepare_ends(work, kept);
 	prepared->is_placed = library_is_placed(kept->fd, &kept->elf);
 	if (!prepared->is_placed && !error_is_set(&prepared->reason))
 		error_set(&prepared->reason, REASON_FILE_MISALIGNED,

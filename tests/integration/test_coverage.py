@@ -13,6 +13,7 @@ import tempfile
 
 import pytest
 
+from lib.cached_files import read_small
 from lib.machine import HUGE, MIB
 from lib.policies import policy_with
 from lib.process import Process, run
@@ -120,9 +121,11 @@ def test_full_in_a_library_loaded_later(hugexecctl, hugexec_command, write_polic
     if not os.path.exists(jvm):
         pytest.skip("java has no libjvm of its own")
     run(["sync", jvm])
+    read_small(jvm)
     (tmp_path / "Waits.java").write_text("public class Waits { public static void main(String[] a) throws Exception {"
                                          " System.out.println(\"up\"); System.in.read(); } }")
-    policy = policy_with(libraries={"prepare": [jvm]}, coverage="full", min_text="2M", follow="none", backing=["file", "thp"])
+    policy = policy_with(libraries={"prepare": [jvm]}, coverage="full", min_text="2M", follow="none", backing=["file", "thp"], file_timeout="60s",
+                         hold_timeout="60s")
     words, report = hugexec_command([java, tmp_path / "Waits.java"], policy, "file,thp")
     with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         if process.stdout.readline() != "up\n":
