@@ -46,6 +46,8 @@ LAUNCH_MODES = {
     "thp, rounded out": ({"round_out": True, "perf_map": True}, "thp", [], [], "probe"),
     "libraries, thp": ({"libraries": True, "perf_map": True}, "thp", [], [], "probe"),
     "a library, file": ({"libraries": {"include": ["/**/libtext.so"], "exclude": ["/**/libc.so*"]}, "follow": "none"}, "file", [], [], "probe-lib"),
+    "a library that comes later": ({"libraries": {"prepare": ["/tmp/hugexec-faults-*/libtext.so"]}, "coverage": "full", "min_text": "2M",
+                                    "follow": "none"}, "file", [], [], "probe-small"),
     "a library, by its path": ({"libraries": {"include": ["/**/libtext.so"]}, "follow": "none"}, "thp", [], [], "probe-lib"),
     "a library, perf map": ({"libraries": True, "perf_map": True, "round_out": True, "follow": "none"}, "thp", [], [], "probe-lib-large"),
     "libraries that take long": ({"libraries": True}, "thp", [], [], "probe-slow"),
@@ -70,7 +72,7 @@ LAUNCH_MODES = {
     "hugexecctl warm": ({}, "file", ["--honest"], [], "probe", "tool"),
 }
 # What comes of a way without a failure, where that is not "remapped".
-OUTCOMES = {"a library, file": "skipped", "libraries that take long": "skipped",
+OUTCOMES = {"a library, file": "skipped", "a library that comes later": "skipped", "libraries that take long": "skipped",
             "hugetlb, no pages for the cgroup": "failed", "the hook, blind to its filter": "failed"}
 # Words before all of a way: ld.so where programs are moved to; without the right to use /proc/PID/map_files (and so none
 # to set filters, but for who gives up privileges).
