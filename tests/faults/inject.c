@@ -55,7 +55,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "heap_end.h"
+#include "proc.h"
 
 #define PROCESSES_MAX 256
 #define CALLS_MAX     512
@@ -86,6 +86,7 @@ static struct process processes[PROCESSES_MAX];
 static unsigned process_count;
 static unsigned counts[ROLES][CALLS_MAX];
 static pid_t first_pid, victim_pid;
+static int first_status;
 static FILE *record;
 static enum role fail_role;
 static int fail_number = -1, fail_how;
@@ -95,18 +96,6 @@ static char
 static bool has_failed;
 static bool honest;
 static int tell_fd = -1;
-
-static pid_t parent_of(pid_t pid)
-{
-	char path[64], text[4096];
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	close(fd);
-	text[got > 0 ? got : 0] = '\0';
-	char *line = strstr(text, "\nPPid:\t");
-	return line ? atoi(line + 7) : 0;
-}
 
 static struct process *find(pid_t pid)
 {
@@ -410,7 +399,18 @@ static _Noreturn void run_command(char **command, volatile int *listener)
 	_exit(98);
 }
 
-/* Answer until nobody is left under the filter. Returns whether that came to an end. */
+static void reap(int options)
+{
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, __WALL | options)) > 0)
+		first_status = pid == first_pid ? status : first_status;
+}
+
+/*
+ * Answer until nobody is left under the filter; before Linux 6.11 those who are dead and not reaped are. Returns
+ * whether that came to an end.
+ */
 static bool supervise(int listener)
 {
 	time_t began = time(NULL);
@@ -419,8 +419,10 @@ static bool supervise(int listener)
 	    {.fd = tell_fd < 0 ? -1 : (int)syscall(SYS_pidfd_open, first_pid, 0), .events = POLLIN},
 	};
 	while (time(NULL) - began < PATIENCE_S) {
-		if (poll(poll_fds, 2, 1000) <= 0)
+		if (poll(poll_fds, 2, 50) <= 0) {
+			reap(WNOHANG);
 			continue;
+		}
 		if (poll_fds[1].revents) {
 			poll_fds[1].fd = -1;
 			if (write(tell_fd, "", 1) < 0)
@@ -490,11 +492,8 @@ int main(int argc, char **argv)
 	if (first_pid < 0 || *listener < 0)
 		return 98;
 	bool ended = supervise(*listener);
-	int status = 0, other;
-	waitpid(first_pid, &status, 0);
-	while (waitpid(-1, &other, __WALL) > 0) {
-	}
+	reap(0);
 	if (record)
 		fclose(record);
-	return !ended ? 99 : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	return !ended ? 99 : WIFSIGNALED(first_status) ? 128 + WTERMSIG(first_status) : WEXITSTATUS(first_status);
 }
