@@ -26,6 +26,7 @@ help:
 	@echo 'make install      install below $$DESTDIR$(PREFIX); your policy is in $(SYSCONFDIR)/hugexec; units go where systemd looks'
 	@echo 'make dist         the last commit'\''s source as $(BUILD)/dist/hugexec-VERSION.tar.gz, the same bytes each time, and SHA256SUMS'
 	@echo 'make deb          Debian packages of the last commit in $(BUILD)/deb; make rpm: RPMs in $(BUILD)/rpm'
+	@echo 'make deb-arm64    the same for arm64 in $(BUILD)/deb-arm64, cross-built in a root that is made for it'
 	@echo 'make check-packages  install, upgrade, remove and purge them in roots of Debian 12 and 13, and services of Debian with them'
 	@echo 'make uninstall    remove what make install has installed; enabled services start without hugexec from then on'
 	@echo 'make deps         install the packages that building needs; make check-deps adds those of the tests'
@@ -157,6 +158,9 @@ dist:
 # The same source and versions of the tools make the same packages.
 deb: deps dist
 	@config/packages/build deb $(BUILD)/deb $(BUILD)/dist/hugexec-*.tar.gz
+# For arm64, in a root of this Debian with the cross compiler, which is made once: $(BUILD)/deb-arm64-root.
+deb-arm64: dist
+	@config/packages/build deb $(BUILD)/deb-arm64 $(BUILD)/dist/hugexec-*.tar.gz arm64
 rpm: deps dist
 	@config/packages/build rpm $(BUILD)/rpm $(BUILD)/dist/hugexec-*.tar.gz
 
@@ -170,4 +174,4 @@ clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-kubernetes check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-docs bench-itlb bench-gain bench-entropy install uninstall dist deb rpm check-packages clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-kubernetes check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-docs bench-itlb bench-gain bench-entropy install uninstall dist deb deb-arm64 rpm check-packages clean

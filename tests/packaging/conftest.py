@@ -22,15 +22,29 @@ def make(target, build, **options):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="session")
-def debs():
-    """A folder with this commit's Debian packages."""
+def require_debian():
     if not shutil.which("dpkg-buildpackage") or not shutil.which("dh"):
         pytest.skip("Debian's tools for packages are not installed (make check-packages installs them)")
     if run(["git", "-c", "safe.directory=*", "-C", ROOT, "rev-parse", "HEAD"]).returncode != 0:
         pytest.skip("this is no clone of the repository, so make deb cannot pack a commit")
+
+
+@pytest.fixture(scope="session")
+def debs():
+    """A folder with this commit's Debian packages."""
+    require_debian()
     make("deb", BUILD)
     return BUILD / "deb"
+
+
+@pytest.fixture(scope="session")
+def arm64_debs():
+    """The same for arm64, cross-built."""
+    require_debian()
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        pytest.skip("the root in which packages for arm64 are built takes root and debootstrap")
+    make("deb-arm64", BUILD)
+    return BUILD / "deb-arm64"
 
 
 @pytest.fixture(scope="session")

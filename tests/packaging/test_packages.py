@@ -238,12 +238,42 @@ def test_rpm(machine, rpms):
     assert not [path for path, (_, now) in left.items() if not (now and now[0].startswith("d")) and not path.startswith("/etc/hugexec/units.d/")], left
 
 
-def test_lintian(debs):
+@pytest.mark.parametrize("packages", ("debs", "arm64_debs"))
+def test_lintian(packages, request):
     if not shutil.which("lintian"):
         pytest.skip("lintian is not installed")
-    changes, = debs.glob("*.changes")
+    changes, = request.getfixturevalue(packages).glob("*.changes")
     done = run(["lintian", "--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0", changes], timeout=600)
     assert done.returncode == 0, done.stdout
+
+
+def unpacked(folder, architecture, target):
+    """The paths in the packages of ARCHITECTURE, but those of debugging symbols, which have build IDs in them."""
+    target.mkdir()
+    packages = sorted(path for path in folder.glob(f"*_{architecture}.deb") if "-dbgsym" not in path.name)
+    for path in packages:
+        assert run(["dpkg", "-x", path, target / path.name.split("_")[0]]).returncode == 0
+    return sorted(path.name.split("_")[0] for path in packages), sorted(str(path.relative_to(target)) for path in target.rglob("*"))
+
+
+def machine_of(path):
+    """What the ELF file is for; None: it is none."""
+    with open(path, "rb") as file:
+        header = file.read(20)
+    return int.from_bytes(header[18:20], "little") if header[:4] == b"\x7fELF" else None
+
+
+def test_packages_for_arm64(debs, arm64_debs, tmp_path):
+    """They have the same files as those for amd64, and all programs are arm64's."""
+    names, files = unpacked(arm64_debs, "arm64", tmp_path / "arm64")
+    assert (names, files) == unpacked(debs, "amd64", tmp_path / "amd64") and names == ["hugexec", "hugexec-oci"]
+    machines = {path.name: machine_of(path) for path in (tmp_path / "arm64").rglob("*") if path.is_file() and not path.is_symlink()}
+    programs = {name: machine for name, machine in machines.items() if machine}
+    assert {"hugexec", "hugexecctl", "hugexecd", "hugexec-runtime", "hugexec-oci-hook"} <= programs.keys()
+    assert set(programs.values()) == {183}  # EM_AARCH64
+    for package in names:
+        told = run(["dpkg-deb", "-f", next(arm64_debs.glob(f"{package}_*.deb")), "Architecture", "Depends"]).stdout
+        assert "Architecture: arm64" in told and "libc6" in told and "libseccomp2" in told
 
 
 def test_the_packages_are_the_same_each_time(debs, tmp_path):
