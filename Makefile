@@ -20,6 +20,8 @@ help:
 	@echo 'make check-everything  every program of this machine, plain and under hugexec'
 	@echo 'make bench        what hugexec costs here, as ratios (ten minutes); make bench-docs puts it into README.md and docs/'
 	@echo 'make bench-itlb   what huge pages bring named processors'\'' instruction TLBs, simulated: docs/itlb.md (five minutes)'
+	@echo 'make bench-itlb-arm64   the same of Debian'\''s programs for arm64 and the TLBs of Neoverse processors (fifteen minutes)'
+	@echo 'make bench-rodata  what "rodata" brings TLBs for data, simulated: docs/backings.md (three minutes)'
 	@echo 'make bench-gain   servers and a compiler in real time, plain, as TiExec and under hugexec, with intervals (ten minutes)'
 	@echo 'make bench-entropy  how random the base of a rebased program is, from 10,000 starts'
 	@echo 'make build        only build, into $(BUILD); says which packages are missing'
@@ -127,6 +129,15 @@ bench-docs: bench
 bench-itlb: check-deps build
 	@/usr/bin/python3 tests/bench/itlb/run.py $(BUILD)
 
+# The same of programs for arm64, which are fetched and unpacked below $(BUILD); makes the second part of docs/itlb.md.
+bench-itlb-arm64: check-deps build
+	@tests/deps arm64
+	@/usr/bin/python3 tests/bench/itlb/run.py $(BUILD) --arm64
+
+# The TLBs for data under "rodata"; makes the tables of docs/backings.md.
+bench-rodata: check-deps build
+	@/usr/bin/python3 tests/bench/itlb/run.py $(BUILD) --rodata
+
 # Real time on this machine, paired and interleaved; it prints the interval, whatever that is.
 bench-gain: build
 	@tests/deps test
@@ -174,4 +185,4 @@ clean:
 	rm -rf $(BUILD) build-asan build-analyze build-beside build-fuzz build-coverage build-mutations
 
 .NOTPARALLEL:
-.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-kubernetes check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-docs bench-itlb bench-gain bench-entropy install uninstall dist deb deb-arm64 rpm check-packages clean
+.PHONY: help deps check-deps build demo check check-quick check-systemd systemd-table check-kernels check-arm64 check-kubernetes check-debian13 fuzz check-faults check-mutations check-everything coverage soak bench bench-docs bench-itlb bench-rodata bench-itlb-arm64 bench-gain bench-entropy install uninstall dist deb deb-arm64 rpm check-packages clean

@@ -23,6 +23,11 @@ static bool is_congruent(const struct object *object)
 	return can_be_moved || (object->text_start - object->text_off) % HUGE_PAGE == 0;
 }
 
+bool layout_has_slots(const struct object *object)
+{
+	return object->text_bytes >= MIN_TEXT && is_congruent(object);
+}
+
 static uint64_t hugexec_key(enum layout layout, const struct object *object, uint64_t offset)
 {
 	uint64_t origin = object->text_start - object->text_off;

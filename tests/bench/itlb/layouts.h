@@ -31,6 +31,10 @@ enum layout {
 
 extern const char *const layout_names[LAYOUT_COUNT];
 
+/* Can hugexec have OBJECT's text on the file's huge pages? It takes objects with enough text, in step with their files.
+ */
+bool layout_has_slots(const struct object *object);
+
 /* The key (tlb.h) of the page of OBJECT's text that begins at OFFSET of its file. */
 uint64_t layout_key(enum layout layout, const struct object *object, uint64_t offset);
 

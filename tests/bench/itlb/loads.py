@@ -41,20 +41,41 @@ class Load:
 
 @dataclasses.dataclass
 class Place:
-    """Where programs were unpacked, a folder for this load's files, a library that stops clocks."""
+    """
+    Where programs were unpacked, a folder for this load's files, a library that stops clocks. A program is simulated and may be
+    another processor's; a tool helps it and is this machine's.
+    """
     programs: pathlib.Path
     folder: pathlib.Path
     steady: pathlib.Path  # see steady.c
+    guest: simulate.Guest = simulate.X86_64
+    guest_steady: pathlib.Path | None = None
 
-    def program(self, *paths):
-        for path in paths:
-            for found in (path, str(self.programs / "root") + path):
-                if os.access(found, os.X_OK):
-                    return found
-        raise Missing(f"{paths[0]} is not there")
+    def tool(self, path):
+        for found in (path, str(self.programs / "root") + path):
+            if os.access(found, os.X_OK):
+                return found
+        raise Missing(f"{path} is not there")
+
+    def program(self, path):
+        if not self.guest.root:
+            return self.tool(path)
+        found = str(self.guest.root) + path
+        if not os.access(found, os.X_OK):
+            raise Missing(f"{path} was not unpacked")
+        return found
+
+    def tool_libraries(self):
+        return {"LD_LIBRARY_PATH": str(self.programs / "root" / "usr" / "lib" / "x86_64-linux-gnu")}
 
     def libraries(self):
-        return {"LD_LIBRARY_PATH": str(self.programs / "root" / "usr" / "lib" / "x86_64-linux-gnu")}
+        """What a program needs to find those that were unpacked with it."""
+        return {} if self.guest.root else self.tool_libraries()
+
+    def steadily(self):
+        """What stops a program's clocks."""
+        steady = self.guest_steady if self.guest.root else self.steady
+        return {"LD_PRELOAD": str(steady)} if steady else {}
 
     def write(self, name, text):
         path = self.folder / name
@@ -101,8 +122,8 @@ int g{i}(int x) {{ struct s{i} s = {{0}}; s.next = &s; return f{i}(x, &s) + (int
 
 def clang(place):
     source = place.write("source.c", "".join(C_FUNCTION.format(i=i, m=i % 7 + 1) for i in range(500)))
-    return Load("compiles 500 functions of C, -O2", [place.program("/usr/bin/clang"), "-O2", "-S", "-o", "/dev/null", source],
-                skip=200 * MILLION)
+    program = place.program("/usr/lib/llvm-14/bin/clang" if place.guest.root else "/usr/bin/clang")
+    return Load("compiles 500 functions of C, -O2", [program, "-O2", "-S", "-o", "/dev/null", source], skip=200 * MILLION)
 
 
 CXX_CLASS = """
@@ -126,12 +147,17 @@ def cc1plus(place):
     source = place.write("source.cc", "".join(f"#include <{each}>\n" for each in headers) +
                          "".join(CXX_CLASS.format(i=i) for i in range(60)))
     try:
-        find = subprocess.run(["g++", "-print-prog-name=cc1plus"], capture_output=True, text=True, check=True)
-        subprocess.run(["g++", "-E", "-P", source, "-o", source + ".ii"], check=True)
+        if place.guest.root:
+            compiler = place.program("/usr/lib/gcc/aarch64-linux-gnu/12/cc1plus")
+            preprocess = [*place.guest.words(), compiler, "-E", "-quiet", "-imultiarch", place.guest.triple, "-D_GNU_SOURCE"]
+        else:
+            preprocess = ["g++", "-E"]
+            compiler = subprocess.run(["g++", "-print-prog-name=cc1plus"], capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run([*preprocess, "-P", source, "-o", source + ".ii"], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise Missing("g++ is not there") from error
-    return Load("compiles 60 classes that use the standard library, -O2",
-                [place.program(find.stdout.strip()), "-quiet", "-O2", "-o", "/dev/null", source + ".ii"], skip=300 * MILLION)
+    return Load("compiles 60 classes that use the standard library, -O2", [compiler, "-quiet", "-O2", "-o", "/dev/null", source + ".ii"],
+                skip=300 * MILLION)
 
 
 RUST = """
@@ -152,12 +178,11 @@ pub fn f{i}(m: &BTreeMap<String, S{i}>, n: usize) -> HashMap<usize, Vec<S{i}>> {
 def rustc(place):
     source = place.write("source.rs", "use std::collections::{BTreeMap, HashMap};\nuse std::fmt::Debug;\n"
                          "pub trait Shape: Debug { fn area(&self) -> f64; }\n" + "".join(RUST.format(i=i) for i in range(40)))
-    program = place.program("/usr/bin/rustc")
-    if not (place.programs / "root" / "usr" / "bin" / "rustc").exists():
+    program = (place.guest.root or place.programs / "root") / "usr" / "bin" / "rustc"
+    if not program.exists():
         raise Missing("Debian's rustc was not unpacked")
-    program = str(place.programs / "root" / "usr" / "bin" / "rustc")
     return Load("compiles 40 structures of Rust, -O, one codegen unit",
-                [program, "--crate-type", "lib", "-O", "-C", "codegen-units=1", "--emit=obj", "-o",
+                [str(program), "--crate-type", "lib", "-O", "-C", "codegen-units=1", "--emit=obj", "-o",
                  str(place.folder / "out.o"), source], skip=300 * MILLION, environment=place.libraries())
 
 
@@ -235,7 +260,7 @@ public class Work {
 
 
 def java(place):
-    home = "/usr/lib/jvm/java-17-openjdk-amd64/bin/"
+    home = f"/usr/lib/jvm/java-17-openjdk-{'arm64' if place.guest.root else 'amd64'}/bin/"
     return Load("compiles and runs a class: maps, streams, regular expressions, formatting; its JIT is on",
                 [place.program(home + "java"), "-XX:+UseSerialGC", place.write("Work.java", JAVA)],
                 skip=3000 * MILLION, exact=False)
@@ -271,23 +296,24 @@ def postgres(place):
     PostgreSQL does not run as root; in a user namespace without names nobody is. It writes its PID into files: in a PID
     namespace that is the same each time. Still, what initdb makes differs by a few bytes now and then.
     """
-    binaries = pathlib.Path(place.program("/usr/lib/postgresql/15/bin/initdb")).parent
+    binaries = pathlib.Path(place.tool("/usr/lib/postgresql/15/bin/initdb")).parent
+    server = place.program("/usr/lib/postgresql/15/bin/postgres")
     # The shell is PID 1: a PID 1 that gets a deadly signal would not die of it.
     prefix = ("unshare", "--user", "--pid", "--fork", "--kill-child", "sh", "-c", '"$@"; exit $?', "sh", "setarch", "-R")
     steady = {"LD_PRELOAD": str(place.steady)}
     data = place.folder / "data"
     share = str(binaries.parents[3]) + "/share/postgresql/15"
-    single = [str(binaries / "postgres"), "--single", "-D", str(data), "-j", "-c", "fsync=off", "-c", "jit=off", "postgres"]
+    single = ["--single", "-D", str(data), "-j", "-c", "fsync=off", "-c", "jit=off", "postgres"]
     queries = "".join(query + "\n\n" for query in 200 * QUERIES)
     try:
         subprocess.run([*prefix, binaries / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync",
                         "-L", share], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=simulate.environment(**steady))
-        subprocess.run([*prefix, *single], input="\n\n".join(TABLES.strip().splitlines()) + "\n\n", text=True, check=True,
+        subprocess.run([*prefix, binaries / "postgres", *single], input="\n\n".join(TABLES.strip().splitlines()) + "\n\n", text=True, check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=simulate.environment(**steady))
     except (OSError, subprocess.CalledProcessError) as error:
         raise Missing(f"a database cannot be made: {error}") from error
-    return Load("single-user mode: eleven kinds of queries over tables of 20,000 and 5,000 rows", single, skip=60 * MILLION, exact=False,
-                prefix=prefix, environment=steady, stdin=place.write("queries", queries))
+    return Load("single-user mode: eleven kinds of queries over tables of 20,000 and 5,000 rows", [server, *single], skip=60 * MILLION,
+                exact=False, prefix=prefix, environment=place.steadily(), stdin=place.write("queries", queries))
 
 
 def redis_words(*words):
@@ -330,7 +356,7 @@ def redis(place):
 
 
 def prometheus(place):
-    program, promtool = place.program("/usr/bin/prometheus"), place.program("/usr/bin/promtool")
+    program, promtool = place.program("/usr/bin/prometheus"), place.tool("/usr/bin/promtool")
     lines = ["# TYPE requests counter"]
     series = [(job, instance, code) for job in range(4) for instance in range(6) for code in (200, 404, 500)]
     for job, instance, code in series:
@@ -381,12 +407,12 @@ def etcd(place):
                  f"--listen-client-urls=http://127.0.0.1:{port}", f"--advertise-client-urls=http://127.0.0.1:{port}",
                  f"--listen-peer-urls=http://127.0.0.1:{peers}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peers}",
                  f"--initial-cluster=default=http://127.0.0.1:{peers}"],
-                exact=False, environment={"GODEBUG": "asyncpreemptoff=1"}, port=port, client=client)
+                exact=False, environment={"GODEBUG": "asyncpreemptoff=1", "ETCD_UNSUPPORTED_ARCH": "arm64"}, port=port, client=client)
 
 
 def mariadbd(place):
     server = place.program("/usr/sbin/mariadbd")
-    slap = place.program("/usr/bin/mysqlslap")
+    slap = place.tool("/usr/bin/mysqlslap")
     prefix = pathlib.Path(server).parents[1]
     data = place.folder / "data"
     data.mkdir()
@@ -400,7 +426,7 @@ def mariadbd(place):
                         "--auto-generate-sql-load-type=mixed", "--number-int-cols=3", "--number-char-cols=3",
                         "--auto-generate-sql-secondary-indexes=2", "--number-of-queries=2000", "--concurrency=2"],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                       env={**os.environ, **place.libraries()})
+                       env={**os.environ, **place.tool_libraries()})
 
     return Load("two clients of mysqlslap read and write",
                 [server, *options, *user, f"--port={port}", "--bind-address=127.0.0.1", f"--socket={place.folder}/socket",
@@ -412,6 +438,13 @@ def mariadbd(place):
 LOADS = collections.OrderedDict((each.__name__, each) for each in (
     clang, cc1plus, rustc, postgres, python3, node, java, redis, prometheus, etcd, mariadbd))
 
+# Of these Debian has packages for arm64. Java takes 3 billion instructions until it is warm, which is too many for what is left then.
+ARM64 = tuple(name for name in LOADS if name != "java")
+
 # Debian's packages of what is above, unpacked by tests/get-programs where they are not part of its own list.
 PACKAGES = ("rustc", "libstd-rust-1.63", "libstd-rust-dev", "redis-server", "redis-tools", "liblzf1", "libjemalloc2", "liblua5.1-0",
             "lua-cjson", "lua-bitop", "libatomic1", "libhiredis0.14", "mariadb-client")
+
+# Those for arm64, with all that they depend on.
+ARM64_PACKAGES = ("clang-14", "g++-12", "rustc", "libstd-rust-dev", "postgresql-15", "python3", "nodejs",
+                  "redis-server", "prometheus", "etcd-server", "mariadb-server-core")

@@ -9,11 +9,13 @@
 
 #include "tlb.h"
 
-#define PROGRAM_BASE  0x555555554000UL
-#define LIBRARIES_TOP 0x7ffff7fff000UL
-#define RELINKED_TOP  0x7e0000000000UL
-#define PAGE          (1UL << SMALL_PAGE_SHIFT)
-#define HEADERS_MAX   128
+#define X86_PROGRAM_BASE    0x555555554000UL
+#define X86_LIBRARIES_TOP   0x7ffff7fff000UL
+#define ARM64_PROGRAM_BASE  0xaaaaaaaaa000UL /* address space of 48 bits */
+#define ARM64_LIBRARIES_TOP 0xfffff8000000UL
+#define RELINKED_TOP        0x7e0000000000UL
+#define PAGE                (1UL << SMALL_PAGE_SHIFT)
+#define HEADERS_MAX         128
 
 static uint64_t down(uint64_t value, uint64_t align)
 {
@@ -77,6 +79,21 @@ static void add_code(const Elf64_Phdr *segment, struct object *out)
 	out->code_bytes = offset + bytes - out->code_off;
 }
 
+static void add_segment(const Elf64_Phdr *segment, struct object *out)
+{
+	if (out->segment_count == OBJECT_SEGMENTS_MAX)
+		return;
+	uint64_t start = down(segment->p_vaddr, PAGE);
+	out->segments[out->segment_count++] = (struct object_segment){
+	    .off = down(segment->p_offset, PAGE),
+	    .bytes = up(segment->p_vaddr + segment->p_filesz, PAGE) - start,
+	    .start = start,
+	    .end = up(segment->p_vaddr + segment->p_memsz, PAGE),
+	    .writable = segment->p_flags & PF_W,
+	    .executable = segment->p_flags & PF_X,
+	};
+}
+
 /* Where the code is, and the span of all segments. They are in order of their addresses. */
 static bool read_segments(int fd, const Elf64_Ehdr *header, struct object *out)
 {
@@ -84,6 +101,7 @@ static bool read_segments(int fd, const Elf64_Ehdr *header, struct object *out)
 	if (!read_at(fd, segments, header->e_phnum * sizeof *segments, header->e_phoff))
 		return false;
 	uint64_t first = UINT64_MAX, end = 0;
+	out->alignment = PAGE;
 	for (unsigned i = 0; i < header->e_phnum; i++) {
 		const Elf64_Phdr *segment = &segments[i];
 		if (segment->p_type != PT_LOAD)
@@ -91,8 +109,10 @@ static bool read_segments(int fd, const Elf64_Ehdr *header, struct object *out)
 		uint64_t start = down(segment->p_vaddr, PAGE);
 		first = start < first ? start : first;
 		end = segment->p_vaddr + segment->p_memsz > end ? segment->p_vaddr + segment->p_memsz : end;
+		out->alignment = segment->p_align > out->alignment ? segment->p_align : out->alignment;
 		if (segment->p_flags & PF_X)
 			add_code(segment, out);
+		add_segment(segment, out);
 	}
 	out->span = up(end, PAGE) - first;
 	return out->text_bytes > 0;
@@ -108,7 +128,9 @@ bool object_read(const char *path, struct object *out)
 	bool good = read_header(fd, &header) && read_segments(fd, &header, out);
 	if (good) {
 		out->fixed = header.e_type == ET_EXEC;
-		out->aligned = (uint64_t)lseek(fd, 0, SEEK_END) >= HUGE_PAGE && out->span >= HUGE_PAGE;
+		out->arm64 = header.e_machine == EM_AARCH64;
+		out->file_bytes = (uint64_t)lseek(fd, 0, SEEK_END);
+		out->aligned = out->file_bytes >= HUGE_PAGE && out->span >= HUGE_PAGE;
 		read_section(fd, &header, out);
 	}
 	close(fd);
@@ -135,17 +157,28 @@ void object_interpreter(const char *path, char *out, unsigned long size)
 	close(fd);
 }
 
+/* Where ld.so, or Linux for it, puts a library below what is mapped already. */
+static uint64_t place_library(const struct object *object, uint64_t mapped)
+{
+	if (object->alignment == PAGE)
+		return down(mapped - object->span, object->aligned ? HUGE_PAGE : PAGE);
+	uint64_t least = object->span >= object->alignment ? object->span : object->alignment;
+	return up(mapped - least - object->alignment, object->alignment);
+}
+
 void object_place(struct object *object)
 {
-	static uint64_t libraries = LIBRARIES_TOP, relinked = RELINKED_TOP;
+	static uint64_t libraries, relinked = RELINKED_TOP;
+	if (libraries == 0)
+		libraries = object->arm64 ? ARM64_LIBRARIES_TOP : X86_LIBRARIES_TOP;
 	relinked -= up(object->code_bytes, HUGE_PAGE);
 	object->relinked = relinked;
 	if (object->fixed)
 		return;
 	if (object->kind == OBJECT_PROGRAM) {
-		object->text_start += PROGRAM_BASE;
+		object->text_start += down(object->arm64 ? ARM64_PROGRAM_BASE : X86_PROGRAM_BASE, object->alignment);
 		return;
 	}
-	libraries = down(libraries - object->span, object->aligned ? HUGE_PAGE : PAGE);
+	libraries = place_library(object, libraries);
 	object->text_start += libraries;
 }

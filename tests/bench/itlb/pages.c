@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data.h"
 #include "tlb.h"
 
 #define BUCKETS   (1U << 16)
@@ -61,14 +62,15 @@ static bool is_qemus(uint64_t start)
 	return false;
 }
 
-void pages_begin(const char *program)
+void pages_begin(const char *program, const char *root)
 {
-	char interpreter[PATH_MAX];
+	char interpreter[PATH_MAX], path[2 * PATH_MAX];
 	note_qemu_mappings();
 	if (!realpath(program, program_path))
 		snprintf(program_path, sizeof program_path, "%s", program);
 	object_interpreter(program_path, interpreter, sizeof interpreter);
-	if (!realpath(interpreter, loader_path))
+	snprintf(path, sizeof path, "%s%s", root, interpreter);
+	if (!realpath(path, loader_path))
 		loader_path[0] = '\0';
 }
 
@@ -160,13 +162,18 @@ static const struct mapping *mapping_at(uint64_t host)
 }
 
 /*
- * Code of the program itself is about to run for the first time: ld.so is done, and what is mapped from now on is
- * dlopened.
+ * Code of the program itself, at OFFSET of its file, is about to run for the first time: ld.so is done, and what is
+ * mapped from now on is dlopened.
  */
-static void begin_program(void)
+static void begin_program(const struct object *program, uint64_t address, uint64_t offset)
 {
 	read_mappings();
 	program_runs = true;
+	for (unsigned i = 0; i < program->segment_count; i++) {
+		const struct object_segment *segment = &program->segments[i];
+		if (segment->executable && offset >= segment->off && offset - segment->off < segment->bytes)
+			data_begin(program, address - (segment->start + (offset - segment->off)));
+	}
 }
 
 static struct code_page *page_new(uint64_t address, const struct object *object, uint64_t offset)
@@ -199,7 +206,7 @@ struct code_page *pages_get(uint64_t address, uint64_t host)
 	const struct object *object = mapping ? mapping->object : NULL;
 	uint64_t offset = mapping ? mapping->offset + ((host & PAGE_MASK) - mapping->start) : 0;
 	if (!program_runs && object && object->kind == OBJECT_PROGRAM)
-		begin_program();
+		begin_program(object, address, offset);
 	if (!page || page->object != object || page->offset != offset) {
 		struct code_page *replaced = page;
 		page = page_new(address, object, offset);

@@ -23,8 +23,11 @@ struct code_page {
 	uint64_t insns; /* executed; threads may lose some of each other's */
 };
 
-/* The program that will be executed, by its path in the file system; before QEMU maps anything of it. */
-void pages_begin(const char *program);
+/*
+ * The program that will be executed, by its path in the file system; before QEMU maps anything of it. The guest finds
+ * its loader below ROOT ("" for this machine's).
+ */
+void pages_begin(const char *program, const char *root);
 
 /* Mappings have changed. May be called by any thread. */
 void pages_forget_mappings(void);

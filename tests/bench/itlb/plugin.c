@@ -2,16 +2,20 @@
 /*
  * itlb - a plugin for QEMU's user mode that simulates instruction TLBs while a program runs.
  *
- *   qemu-x86_64 -plugin libitlb.so,program=PATH,out=FILE[,skip=N|begin=FILE][,limit=N][,trace=FILE,events=N] PATH
- * ARG...
+ *   qemu-x86_64 -plugin itlb.so,program=PATH,out=FILE[,root=FOLDER][,skip=N|begin=FILE][,limit=N]
+ *           [,trace=FILE,events=N|,data=1] PATH ARG...
+ *
+ * Guests are x86-64's or arm64's.
  *
  * program  the executable, which QEMU does not tell
+ * root     what QEMU was told with -L, if the guest's loader is not this machine's
  * out      results, as JSON
  * skip     instructions that are only counted before the simulation begins
  * begin    the simulation begins when this file is there, for servers: when they are asked for the first time
  * limit    instructions that are simulated; then the results are written and the process ends at once with status 0
  * trace    what the simulation is fed with, for tests (trace.h), one thread only
  * events   lines of the trace; then as with limit
+ * data     TLBs for data instead (data.h)
  *
  * The results are written when the program ends or the limit is reached, whatever comes first. Processes that the
  * program forks simulate, but write nothing.
@@ -20,10 +24,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core.h"
+#include "data.h"
 #include "pages.h"
 #include "qemu_plugin.h"
 #include "results.h"
@@ -33,6 +37,14 @@
 #define VCPUS 4096
 #define BATCH 16384 /* instructions that a thread counts for itself before it adds them to everybody's */
 
+/* System calls that change mappings, by the guest's numbers. */
+struct map_calls {
+	const char *target;
+	int64_t mmap, munmap, mremap;
+};
+
+static const struct map_calls map_calls[] = {{"x86_64", 9, 11, 25}, {"aarch64", 222, 215, 216}};
+
 /* A translated block: the pages it lies in, and how many instructions it has. */
 struct block {
 	struct code_page *pages[2];
@@ -40,9 +52,10 @@ struct block {
 };
 
 struct vcpu {
-	struct core *core;
-	uint64_t batch;     /* instructions, not yet in skipped or simulated */
-	uint64_t simulated; /* instructions */
+	struct core *core;      /* NULL until the simulation begins, and of data */
+	struct data_core *data; /* NULL until then, and of instructions */
+	uint64_t batch;         /* instructions, not yet in skipped or simulated */
+	uint64_t simulated;     /* instructions */
 };
 
 int qemu_plugin_version = QEMU_PLUGIN_VERSION;
@@ -51,11 +64,12 @@ static struct vcpu vcpus[VCPUS];
 static atomic_uint_fast64_t skipped, simulated; /* instructions of all threads */
 static atomic_bool begun;
 static uint64_t skip, limit = UINT64_MAX, events_left;
-static const char *out_path, *begin_path;
+static const char *out_path, *begin_path, *program_path, *root_path = "";
+static const struct map_calls *calls;
 static FILE *trace;
 static unsigned traced_objects;
 static pthread_mutex_t finishing = PTHREAD_MUTEX_INITIALIZER;
-static bool finished;
+static bool finished, is_about_data;
 static pid_t process;
 
 static void write_objects(FILE *out)
@@ -91,22 +105,42 @@ static void write_objects(FILE *out)
 	results_write_numbers(out, huge_insns);
 }
 
+static bool has_begun(const struct vcpu *vcpu)
+{
+	return vcpu->core || vcpu->data;
+}
+
+static void begin(struct vcpu *vcpu)
+{
+	if (is_about_data)
+		vcpu->data = data_core_new();
+	else
+		vcpu->core = core_new();
+}
+
 static void write_results(const char *why)
 {
 	struct counts counts = {0};
+	struct data_counts data_counts = {0};
 	unsigned threads = 0;
 	uint64_t insns = 0;
 	for (unsigned i = 0; i < VCPUS; i++) {
-		if (!vcpus[i].core)
+		if (!has_begun(&vcpus[i]))
 			continue;
 		threads++;
 		insns += vcpus[i].simulated;
-		core_add_counts(vcpus[i].core, &counts);
+		if (is_about_data)
+			data_add_counts(vcpus[i].data, &data_counts);
+		else
+			core_add_counts(vcpus[i].core, &counts);
 	}
 	FILE *out = fopen(out_path, "we");
 	if (out) {
 		fprintf(out, "{\"insns\": %" PRIu64 ", \"threads\": %u, \"ended_by\": \"%s\",\n", insns, threads, why);
-		results_write(out, &counts);
+		if (is_about_data)
+			data_write(out, &data_counts);
+		else
+			results_write(out, &counts);
 		write_objects(out);
 		fputs("}\n", out);
 	}
@@ -163,7 +197,7 @@ static void end_batch(struct vcpu *vcpu)
 {
 	uint64_t insns = vcpu->batch;
 	vcpu->batch = 0;
-	if (!vcpu->core) {
+	if (!has_begun(vcpu)) {
 		atomic_fetch_add(&skipped, insns);
 		if (!begun && begins())
 			begun = true;
@@ -190,20 +224,23 @@ static void on_block(unsigned index, void *data)
 		end_batch(vcpu);
 	if (!begun)
 		return;
-	if (!vcpu->core)
-		vcpu->core = core_new();
-	struct core *core = vcpu->core;
+	if (!has_begun(vcpu))
+		begin(vcpu);
 	vcpu->simulated += block->insns;
 	block->pages[0]->insns += block->insns;
-	fetch(index, core, block->pages[0]);
+	if (is_about_data)
+		return;
+	fetch(index, vcpu->core, block->pages[0]);
 	if (block->pages[1])
-		fetch(index, core, block->pages[1]);
+		fetch(index, vcpu->core, block->pages[1]);
 }
 
 static void on_access(unsigned index, qemu_plugin_meminfo_t info, uint64_t address, void *data)
 {
 	(void)data;
 	struct core *core = vcpus[index % VCPUS].core;
+	if (vcpus[index % VCPUS].data)
+		data_access(vcpus[index % VCPUS].data, address);
 	if (!core)
 		return;
 	bool store = qemu_plugin_mem_is_store(info);
@@ -241,13 +278,12 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_NO_REGS, block);
 }
 
-/* Mappings change by mmap, munmap and mremap only. */
 static void on_syscall(qemu_plugin_id_t id, unsigned vcpu, int64_t number, int64_t result)
 {
 	(void)id;
 	(void)vcpu;
 	(void)result;
-	if (number == SYS_mmap || number == SYS_munmap || number == SYS_mremap)
+	if (number == calls->mmap || number == calls->munmap || number == calls->mremap)
 		pages_forget_mappings();
 }
 
@@ -264,7 +300,7 @@ static bool take_argument(const char *argument)
 	const char *value = strchr(argument, '=');
 	size_t length = value ? (size_t)(value++ - argument) : 0;
 	if (length == 7 && memcmp(argument, "program", length) == 0)
-		pages_begin(value);
+		program_path = value;
 	else if (length == 3 && memcmp(argument, "out", length) == 0)
 		out_path = value;
 	else if (length == 4 && memcmp(argument, "skip", length) == 0)
@@ -273,10 +309,14 @@ static bool take_argument(const char *argument)
 		limit = strtoull(value, NULL, 10);
 	else if (length == 5 && memcmp(argument, "begin", length) == 0)
 		begin_path = value;
+	else if (length == 4 && memcmp(argument, "root", length) == 0)
+		root_path = value;
 	else if (length == 5 && memcmp(argument, "trace", length) == 0)
 		trace = fopen(value, "we");
 	else if (length == 6 && memcmp(argument, "events", length) == 0)
 		events_left = strtoull(value, NULL, 10);
+	else if (length == 4 && memcmp(argument, "data", length) == 0)
+		is_about_data = true;
 	else
 		return false;
 	return true;
@@ -284,8 +324,11 @@ static bool take_argument(const char *argument)
 
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_plugin_info *info, int argc, char **argv)
 {
-	(void)info;
 	process = getpid();
+	for (unsigned i = 0; i < sizeof map_calls / sizeof *map_calls; i++) {
+		if (strcmp(info->target_name, map_calls[i].target) == 0)
+			calls = &map_calls[i];
+	}
 	for (int i = 0; i < argc; i++) {
 		char *copy = strdup(argv[i]);
 		if (!copy || !take_argument(copy)) {
@@ -293,10 +336,12 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_plugin_info *info
 			return 1;
 		}
 	}
-	if (!out_path) {
-		fprintf(stderr, "itlb: out=FILE is needed\n");
+	if (!out_path || !calls) {
+		fprintf(stderr, out_path ? "itlb: guests of this kind are not known\n" : "itlb: out=FILE is needed\n");
 		return 1;
 	}
+	if (program_path)
+		pages_begin(program_path, root_path);
 	begun = !begin_path && skip == 0;
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
 	qemu_plugin_register_vcpu_syscall_ret_cb(id, on_syscall);

@@ -17,7 +17,10 @@ typedef uint64_t qemu_plugin_id_t;
 typedef uint32_t qemu_plugin_meminfo_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
-struct qemu_plugin_info; /* given to qemu_plugin_install(), not looked at */
+/* Given to qemu_plugin_install(); its first member. */
+struct qemu_plugin_info {
+	const char *target_name; /* x86_64, aarch64 */
+};
 
 enum { QEMU_PLUGIN_CB_NO_REGS = 0 };
 enum { QEMU_PLUGIN_MEM_RW = 3 };
