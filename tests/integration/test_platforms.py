@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/platforms.md says of each distribution what the kernels that are booted (tests/kernels/expected.txt) say of the one that stands for it."""
 import re
+import shutil
 
 import pytest
 
+from lib.process import run
 from lib.surroundings import ROOT
 
 TRIED = [(5, 10), (6, 1), (6, 12), (6, 18), (7, 2)]
@@ -45,3 +47,19 @@ def test_every_distribution_has_its_row():
     for name in ("Debian 12", "Debian 13", "Ubuntu 22.04", "Ubuntu 24.04", "RHEL 9", "RHEL 10", "Amazon Linux 2023", "SUSE 15", "Flatcar",
                  "Container-Optimized OS", "Bottlerocket"):
         assert name in named
+
+
+def test_the_module_for_selinux_compiles(tmp_path):
+    """By the commands of docs/platforms.md, up to what needs a kernel with SELinux."""
+    if not shutil.which("checkmodule") or not shutil.which("semodule_package"):
+        pytest.skip("Debian's checkpolicy and semodule-utils are not installed")
+    folder = ROOT / "config" / "selinux"
+    told = re.search(r"cd /tmp && (checkmodule .*)\n +(semodule_package .*)\n", (ROOT / "docs/platforms.md").read_text(encoding="utf-8"))
+    for command in told.groups():
+        words = command.replace("/usr/share/hugexec/selinux", str(folder)).split()
+        done = run(words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert b"hugexec_exec_t" in (tmp_path / "hugexec.pp").read_bytes()
+    # Every program that systemd executes in a service's place has the label.
+    labelled = [line.split()[0] for line in (folder / "hugexec.fc").read_text(encoding="ascii").splitlines()]
+    assert labelled == ["/usr/bin/hugexec", "/usr/libexec/hugexec/hugexec-launch"]
