@@ -53,7 +53,8 @@ class DaemonSet:
         container = pod["containers"][0]
         environment = [word for one in container["env"] for word in ("--env", f"{one['name']}={one['value']}")]
         dropped = [word for one in DEFAULT_CAPABILITIES for word in ("--cap-drop", f"CAP_{one}")]
-        done = self.ctr("run", "-d", "--read-only", "--cgroup", f"{self.node.daemon.cgroup}/{name}", "--log-uri", f"file://{self.folder}/{name}.log", *dropped, *environment,
+        done = self.ctr("run", "-d", "--read-only", "--cgroup", f"{self.node.daemon.cgroup}/{name}",
+                        "--log-uri", f"file://{self.folder}/{name}.log", *dropped, *environment,
                         *self.mount_words(pod, name), f"docker.io/library/hugexec-node:{tag}", name,
                         "/hugexec/bin/hugexec-node", *container["args"])
         assert done.returncode == 0, done.stderr
