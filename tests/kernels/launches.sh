@@ -59,6 +59,8 @@ registers "dynamic" all.json "$call" /programs/registers-dynamic
 registers "dynamic, with libraries" libraries.json "$call $stub" /programs/registers-dynamic
 before=/programs/ignoring
 registers "static, SIGCHLD ignored" all.json "" /programs/registers-static
+before="unshare --fork --pid --mount-proc"
+registers "dynamic, with libraries, as PID 1" libraries.json "$call $stub" /programs/registers-dynamic
 before=
 
 # Text that can be branched to at landing pads only (BTI) stays so: "bt" in smaps, of every mapping of 2 MiB and more.
