@@ -19,6 +19,8 @@ void door_prepare(const struct door *door, struct tracee *tracee)
 	tracee->known_filters = door->filters == KNOWN_OWN ? OWN_FILTERS : 0;
 	if (door->filters == KNOWN_TRIED) {
 		int filters = tracee_filters(tracee->pid);
+		if (filters == FILTERS_UNKNOWN) /* for want of memory, perhaps: then a page of ours would stay */
+			filters = tracee_filters(tracee->pid);
 		tracee->known_filters = filters == FILTERS_UNKNOWN ? 0 : filters;
 	}
 }
