@@ -48,7 +48,7 @@
 #include "config.h"
 #include "host/host.h"
 #include "oci_state.h"
-#include "policy/container_facts.h"
+#include "policy/container_attrs.h"
 #include "policy/policy.h"
 #include "ptrace/seize_threads.h"
 #include "report/container_state.h"
@@ -89,7 +89,7 @@ static struct {
 	struct oci_state state;
 	struct bundle_answer *config; /* what is told of config.json, whose annotations the state borrows */
 	struct told_container told;   /* by the plugin that has added the hook */
-	struct container_facts facts;
+	struct container_attrs attrs;
 	struct policy *policy;
 	enum on_error on_error;
 	struct trace_job job;
@@ -124,7 +124,7 @@ static int give_up(const struct error *reason)
 	char text[ERROR_TEXT_BYTES], shown[sizeof text];
 	struct report report = {.pid = container.state.pid,
 	                        .via = VIA_HOOK,
-	                        .container = &container.facts,
+	                        .container = &container.attrs,
 	                        .outcome = OUTCOME_FAILED,
 	                        .reason = *reason,
 	                        .backing = BACKING_NONE};
@@ -142,7 +142,7 @@ static int give_up(const struct error *reason)
  */
 static int read_bundle(struct oci_state *state, struct error *err)
 {
-	if (!(policy_needs(container.policy) & FACT_CONTAINER))
+	if (!(policy_needs(container.policy) & INPUT_CONTAINER))
 		return 0;
 	cleanup_free char *text = NULL;
 	cleanup_free struct annotation *annotations = NULL;
@@ -229,7 +229,7 @@ _Noreturn static void run_tracer(int pidfd, int word_fd)
 	    .report = &container.report,
 	    .follows = true,
 	    .door = &doors[DOOR_HOOK],
-	    .container = {container.state.id, &container.facts},
+	    .container = {container.state.id, &container.attrs},
 	};
 	follow(job, seized.threads, seized.count);
 }
@@ -314,16 +314,16 @@ static int run_hook(void)
 	if (!policy_may_remap(container.policy, VIA_HOOK))
 		return EXIT_SUCCESS;
 	bool has_annotations = state->annotation_count > 0;
-	container.facts = container.told.facts;
+	container.attrs = container.told.attrs;
 	if (!container.told.is_told) {
 		if (read_bundle(state, &bundle) < 0 && !has_annotations) {
 			error_set(&err, bundle.code, "a rule asks for annotations, which the state does not have: %s",
 			          bundle.detail);
 			return give_up(&err);
 		}
-		container.facts = container_facts_of(state->annotations, state->annotation_count);
+		container.attrs = container_attrs_of(state->annotations, state->annotation_count);
 	}
-	if (!policy_may_remap_container(container.policy, &container.facts))
+	if (!policy_may_remap_container(container.policy, &container.attrs))
 		return EXIT_SUCCESS;
 	return start_tracer(&err) < 0 ? give_up(&err) : EXIT_SUCCESS;
 }

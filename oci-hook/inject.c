@@ -16,7 +16,7 @@
 #include "base/utf8.h"
 #include "bundle.h"
 #include "bundle_ask.h"
-#include "policy/container_facts.h"
+#include "policy/container_attrs.h"
 #include "policy/json_strict.h"
 
 static const char *const stages[BUNDLE_STAGES] = BUNDLE_STAGE_NAMES;
@@ -207,8 +207,8 @@ static int edit(const char *name, const char *text, size_t bytes, const char *ho
 		return -1;
 	if (!annotations)
 		return error_set(err, REASON_CONFIG, "out of memory");
-	const struct container_facts facts = container_facts_of(annotations, answer->annotation_count);
-	if (!policy_may_remap_container(policy, &facts))
+	const struct container_attrs attrs = container_attrs_of(annotations, answer->annotation_count);
+	if (!policy_may_remap_container(policy, &attrs))
 		return 0;
 	if (answer->status == BUNDLE_NO_PLACE)
 		return error_set(err, REASON_CONFIG, "%s: %s", name, answer->message);

@@ -14,18 +14,18 @@ static void add(struct annotation *list, size_t *count, char *pair)
 
 bool told_container_add(struct told_container *told, int option, char *value)
 {
-	struct container_facts *facts = &told->facts;
+	struct container_attrs *attrs = &told->attrs;
 	switch (option) {
-	case TOLD_NAMESPACE: facts->pod_namespace = value; break;
-	case TOLD_POD: facts->pod = value; break;
-	case TOLD_CONTAINER: facts->container = value; break;
-	case TOLD_IMAGE: facts->image = value; break;
-	case TOLD_ANNOTATION: add(told->annotations, &facts->annotation_count, value); break;
-	case TOLD_LABEL: add(told->labels, &facts->label_count, value); break;
+	case TOLD_NAMESPACE: attrs->pod_namespace = value; break;
+	case TOLD_POD: attrs->pod = value; break;
+	case TOLD_CONTAINER: attrs->container = value; break;
+	case TOLD_IMAGE: attrs->image = value; break;
+	case TOLD_ANNOTATION: add(told->annotations, &attrs->annotation_count, value); break;
+	case TOLD_LABEL: add(told->labels, &attrs->label_count, value); break;
 	default: return false;
 	}
-	facts->annotations = told->annotations;
-	facts->labels = told->labels;
+	attrs->annotations = told->annotations;
+	attrs->labels = told->labels;
 	told->is_told = true;
 	return true;
 }

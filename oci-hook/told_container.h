@@ -27,7 +27,7 @@ enum told_option { TOLD_NAMESPACE = 256, TOLD_POD, TOLD_CONTAINER, TOLD_IMAGE, T
 
 struct told_container {
 	bool is_told; /* by any of the options; then nothing else is to be believed */
-	struct container_facts facts;
+	struct container_attrs attrs;
 	struct annotation annotations[TOLD_MAX], labels[TOLD_MAX];
 };
 

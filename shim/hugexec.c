@@ -146,16 +146,16 @@ static int run_under(const struct policy *policy, const struct options *options)
 	if (program.kind == PROGRAM_NOT_FOUND)
 		return execute(options);
 	unsigned needs = policy_needs(policy);
-	cleanup_free char *unit = needs & FACT_UNIT ? host_unit_of(getpid()) : NULL;
-	cleanup_free char *cgroup = needs & FACT_CGROUP ? host_cgroup_of(getpid()) : NULL;
-	struct match_input facts = {.via = VIA_SHIM,
+	cleanup_free char *unit = needs & INPUT_UNIT ? host_unit_of(getpid()) : NULL;
+	cleanup_free char *cgroup = needs & INPUT_CGROUP ? host_cgroup_of(getpid()) : NULL;
+	struct match_input input = {.via = VIA_SHIM,
 	                            .exe = program.path,
 	                            .called = program_called(&program),
 	                            .uid = geteuid(),
 	                            .unit = unit,
 	                            .cgroup = cgroup};
 	struct decision decision;
-	match_input_ask_policy(policy, &facts, began_us + NAMES_MAX_US, &decision);
+	match_input_ask_policy(policy, &input, began_us + NAMES_MAX_US, &decision);
 	settings_override(&decision.settings, &options->overrides, NULL);
 
 	int64_t until_us = began_us + (int64_t)settings_hold_ms(&decision.settings, 0) * 1000;

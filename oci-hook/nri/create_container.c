@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "policy/container_facts.h"
+#include "policy/container_attrs.h"
 #include "told_container.h"
 
 /* The numbers of the fields that are used, by message (nri.pkg.api.v1alpha1). */
@@ -78,7 +78,7 @@ static void keep_entries(struct container_request *request, const struct policy 
 static bool names_image(const struct policy *policy, const char *name)
 {
 	(void)policy;
-	return container_facts_name_image(name);
+	return container_attrs_name_image(name);
 }
 
 /* The image is in a field from NRI 0.11 on, and in an annotation of the engine's own before. */
@@ -97,19 +97,19 @@ static const char *find_image(struct container_request *request, struct pb conta
 static void read_request(const struct policy *policy, struct pb pod, struct pb container, struct container_request *out)
 {
 	struct told_container *told = &out->told;
-	struct container_facts *facts = &told->facts;
-	facts->annotations = told->annotations;
-	facts->labels = told->labels;
-	facts->pod_namespace = keep_field(out, pod, POD_NAMESPACE);
-	facts->pod = keep_field(out, pod, POD_NAME);
-	facts->container = keep_field(out, container, CONTAINER_NAME);
-	facts->image = find_image(out, container);
+	struct container_attrs *attrs = &told->attrs;
+	attrs->annotations = told->annotations;
+	attrs->labels = told->labels;
+	attrs->pod_namespace = keep_field(out, pod, POD_NAMESPACE);
+	attrs->pod = keep_field(out, pod, POD_NAME);
+	attrs->container = keep_field(out, container, CONTAINER_NAME);
+	attrs->image = find_image(out, container);
 	/* The container's come first: what the engine has set is not the pod's to say. */
 	keep_entries(out, policy, container, CONTAINER_ANNOTATIONS, policy_asks_annotation, told->annotations,
-	             &facts->annotation_count);
+	             &attrs->annotation_count);
 	keep_entries(out, policy, pod, POD_ANNOTATIONS, policy_asks_annotation, told->annotations,
-	             &facts->annotation_count);
-	keep_entries(out, policy, pod, POD_LABELS, policy_asks_label, told->labels, &facts->label_count);
+	             &attrs->annotation_count);
+	keep_entries(out, policy, pod, POD_LABELS, policy_asks_label, told->labels, &attrs->label_count);
 }
 
 static bool has_hook(struct pb container, const char *hook)
@@ -147,19 +147,19 @@ static void put_args(struct pb_writer *to, const char *option, const struct anno
 
 /* FACTS may be NULL. No timeout: at its end the runtime would fail the container. */
 static void put_hook(struct pb_writer *to, uint32_t stage, const char *hook, const char *stage_name,
-                     const struct container_facts *facts)
+                     const struct container_attrs *attrs)
 {
 	const char *slash = strrchr(hook, '/');
 	size_t begun = pb_begin(to, stage);
 	pb_put_text(to, HOOK_PATH, hook);
 	pb_put_text(to, HOOK_ARGS, slash ? slash + 1 : hook);
-	if (facts) {
-		put_arg(to, "namespace", facts->pod_namespace);
-		put_arg(to, "pod", facts->pod);
-		put_arg(to, "container", facts->container);
-		put_arg(to, "image", facts->image);
-		put_args(to, "annotation", facts->annotations, facts->annotation_count);
-		put_args(to, "label", facts->labels, facts->label_count);
+	if (attrs) {
+		put_arg(to, "namespace", attrs->pod_namespace);
+		put_arg(to, "pod", attrs->pod);
+		put_arg(to, "container", attrs->container);
+		put_arg(to, "image", attrs->image);
+		put_args(to, "annotation", attrs->annotations, attrs->annotation_count);
+		put_args(to, "label", attrs->labels, attrs->label_count);
 	}
 	pb_put_text(to, HOOK_ARGS, stage_name);
 	pb_end(to, begun);
@@ -175,11 +175,11 @@ void create_container(const struct policy *policy, const char *hook, struct pb r
 	if (!pb_find(request, REQUEST_POD, &pod))
 		pod = (struct pb){0};
 	read_request(policy, pod, container, &parsed);
-	if (!policy_may_remap_container(policy, &parsed.told.facts))
+	if (!policy_may_remap_container(policy, &parsed.told.attrs))
 		return;
 	size_t adjust = pb_begin(to, RESPONSE_ADJUST);
 	size_t hooks = pb_begin(to, ADJUST_HOOKS);
-	put_hook(to, HOOKS_CREATE_RUNTIME, hook, "createRuntime", &parsed.told.facts);
+	put_hook(to, HOOKS_CREATE_RUNTIME, hook, "createRuntime", &parsed.told.attrs);
 	put_hook(to, HOOKS_POSTSTOP, hook, "poststop", NULL);
 	pb_end(to, hooks);
 	pb_end(to, adjust);

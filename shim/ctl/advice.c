@@ -24,9 +24,9 @@ double advice_second_entries(const struct tlb_sizes *tlb)
 	return tlb->second_is_shared ? tlb->second / 2.0 : tlb->second;
 }
 
-double advice_walk_share(const struct advice_facts *facts)
+double advice_walk_share(const struct advice_input *input)
 {
-	const double *counts = facts->counts;
+	const double *counts = input->counts;
 	double cycles = counts[COUNT_CYCLES];
 	if (cycles <= 0)
 		return 0;
@@ -40,33 +40,33 @@ const char *advice_word(enum advice advice)
 	return words[advice];
 }
 
-static enum advice by_counters(const struct advice_facts *facts, char *buf, size_t buf_bytes)
+static enum advice by_counters(const struct advice_input *input, char *buf, size_t buf_bytes)
 {
-	double share = advice_walk_share(facts);
-	bool is_estimate = facts->counts[COUNT_WALK_CYCLES] <= 0;
+	double share = advice_walk_share(input);
+	bool is_estimate = input->counts[COUNT_WALK_CYCLES] <= 0;
 	snprintf(buf, buf_bytes, "%s%.1f %% of its cycles are page walks for instructions (%s)",
 	         is_estimate ? "about " : "", 100 * share,
 	         is_estimate ? "walks were counted, at 25 cycles each; fairly sure" : "counted; sure");
 	return share >= WALKS_YES ? ADVICE_YES : share >= WALKS_MAYBE ? ADVICE_MAYBE : ADVICE_NO;
 }
 
-static enum advice by_samples(const struct advice_facts *facts, char *buf, size_t buf_bytes)
+static enum advice by_samples(const struct advice_input *input, char *buf, size_t buf_bytes)
 {
 	char size[16];
-	const char *sure = facts->touched.samples >= SAMPLES_SURE ? "fairly sure" : "not sure";
-	size_format((uint64_t)(facts->touched.pages * (double)facts->page_bytes), size, sizeof size);
-	if (facts->beyond_second >= BEYOND_MAYBE) {
+	const char *sure = input->touched.samples >= SAMPLES_SURE ? "fairly sure" : "not sure";
+	size_format((uint64_t)(input->touched.pages * (double)input->page_bytes), size, sizeof size);
+	if (input->beyond_second >= BEYOND_MAYBE) {
 		snprintf(buf, buf_bytes,
 		         "it touches %s of text, %.0f %% of the time outside of what the TLB can hold (%s: no "
 		         "counters "
 		         "here, by %ju samples)",
-		         size, 100 * facts->beyond_second, sure, (uintmax_t)facts->touched.samples);
-		return facts->beyond_second >= BEYOND_YES ? ADVICE_YES : ADVICE_MAYBE;
+		         size, 100 * input->beyond_second, sure, (uintmax_t)input->touched.samples);
+		return input->beyond_second >= BEYOND_YES ? ADVICE_YES : ADVICE_MAYBE;
 	}
-	bool is_second = facts->beyond_first >= FIRST_MAYBE;
+	bool is_second = input->beyond_first >= FIRST_MAYBE;
 	snprintf(buf, buf_bytes, "the %s of text that it touches fit the TLB%s (%s: no counters here, by %ju samples)",
 	         size, is_second ? "'s second level, which costs a few cycles a time" : "", sure,
-	         (uintmax_t)facts->touched.samples);
+	         (uintmax_t)input->touched.samples);
 	return is_second ? ADVICE_MAYBE : ADVICE_NO;
 }
 
@@ -80,38 +80,38 @@ __attribute__((format(printf, 3, 4))) static void append(char *buf, size_t buf_b
 }
 
 /* What of the time the advice is about, and what stands against it. */
-static enum advice limit(const struct advice_facts *facts, enum advice advice, char *buf, size_t buf_bytes)
+static enum advice limit(const struct advice_input *input, enum advice advice, char *buf, size_t buf_bytes)
 {
-	if (facts->jit_share >= JIT_LEAST)
+	if (input->jit_share >= JIT_LEAST)
 		append(buf, buf_bytes,
 		       "; %.0f %% of the time it is in code that a JIT compiler has made, which hugexec leaves alone",
-		       100 * facts->jit_share);
+		       100 * input->jit_share);
 	if (advice == ADVICE_NO)
 		return advice;
-	if (facts->huge_share >= MOST) {
+	if (input->huge_share >= MOST) {
 		append(buf, buf_bytes, "; but its text is on huge pages already, where it is %.0f %% of the time",
-		       100 * facts->huge_share);
+		       100 * input->huge_share);
 		return ADVICE_NO;
 	}
-	if (facts->covered_share < COVERED_LEAST) {
+	if (input->covered_share < COVERED_LEAST) {
 		append(buf, buf_bytes, "; but hugexec would put text on huge pages where it is %.0f %% of the time",
-		       100 * facts->covered_share);
+		       100 * input->covered_share);
 		return ADVICE_NO;
 	}
-	if (facts->huge_tlb == TLB_SPLITS)
+	if (input->huge_tlb == TLB_SPLITS)
 		append(buf, buf_bytes, "; but that is of another machine, for this one's TLB holds no huge pages");
-	return facts->jit_share >= MOST ? ADVICE_MAYBE : advice;
+	return input->jit_share >= MOST ? ADVICE_MAYBE : advice;
 }
 
-enum advice advise(const struct advice_facts *facts, char *buf, size_t buf_bytes)
+enum advice advise(const struct advice_input *input, char *buf, size_t buf_bytes)
 {
-	if (facts->touched.samples < SAMPLES_MIN) {
+	if (input->touched.samples < SAMPLES_MIN) {
 		snprintf(buf, buf_bytes,
 		         "it hardly ran: %ju samples in %.1f s. Watch it under load, or for longer (--seconds)",
-		         (uintmax_t)facts->touched.samples, facts->seconds);
+		         (uintmax_t)input->touched.samples, input->seconds);
 		return ADVICE_UNKNOWN;
 	}
 	enum advice advice =
-	    facts->has_counters ? by_counters(facts, buf, buf_bytes) : by_samples(facts, buf, buf_bytes);
-	return limit(facts, advice, buf, buf_bytes);
+	    input->has_counters ? by_counters(input, buf, buf_bytes) : by_samples(input, buf, buf_bytes);
+	return limit(input, advice, buf, buf_bytes);
 }

@@ -13,7 +13,7 @@
 #include "host/huge_tlb.h"
 #include "host/perf.h"
 
-struct advice_facts {
+struct advice_input {
 	struct tlb_sizes tlb;
 	enum tlb_verdict huge_tlb;
 	double seconds;      /* that were watched */
@@ -33,10 +33,10 @@ enum advice { ADVICE_YES, ADVICE_MAYBE, ADVICE_NO, ADVICE_UNKNOWN };
 double advice_second_entries(const struct tlb_sizes *tlb);
 
 /* The share of cycles in page walks for instructions. Without a counter for these, a walk is taken to be 25 cycles. */
-double advice_walk_share(const struct advice_facts *facts);
+double advice_walk_share(const struct advice_input *input);
 
 /* One sentence into BUF: why, and how sure that is. */
-enum advice advise(const struct advice_facts *facts, char *buf, size_t buf_bytes);
+enum advice advise(const struct advice_input *input, char *buf, size_t buf_bytes);
 
 /* "yes", "maybe", "no", "unknown" */
 const char *advice_word(enum advice advice);

@@ -40,47 +40,47 @@ static void print_bar(const char *name, double bytes, double most, const char *r
 	printf(" %9s%s\n", mib(bytes, size, sizeof size), remark);
 }
 
-static void print_picture(const struct advice_facts *facts)
+static void print_picture(const struct advice_input *input)
 {
-	double page = (double)facts->page_bytes, touched = facts->touched.pages * page;
-	double first = facts->tlb.first * page, second = facts->tlb.second * page;
+	double page = (double)input->page_bytes, touched = input->touched.pages * page;
+	double first = input->tlb.first * page, second = input->tlb.second * page;
 	double most = touched > second ? touched : second;
 	print_bar("touched", touched, most, " of text");
 	print_bar("first level", first, most, " in small pages");
-	print_bar("second level", second, most, facts->tlb.second_is_shared ? ", shared with data" : "");
+	print_bar("second level", second, most, input->tlb.second_is_shared ? ", shared with data" : "");
 }
 
-static void print_counters(const struct advice_facts *facts)
+static void print_counters(const struct advice_input *input)
 {
 	char text[TEXT_BYTES], misses[80] = "";
-	const double *counts = facts->counts;
+	const double *counts = input->counts;
 	double instructions = counts[COUNT_INSTRUCTIONS];
-	if (!facts->has_counters || instructions <= 0)
+	if (!input->has_counters || instructions <= 0)
 		return;
 	if (counts[COUNT_FIRST_MISSES] > 0)
 		snprintf(misses, sizeof misses, " and %.2f misses that the second level answers",
 		         1000 * counts[COUNT_FIRST_MISSES] / instructions);
 	snprintf(text, sizeof text, "CPI %.2f; per 1,000 instructions %.2f page walks%s; %.1f %% of cycles in walks",
 	         counts[COUNT_CYCLES] / instructions, 1000 * counts[COUNT_WALKS] / instructions, misses,
-	         100 * advice_walk_share(facts));
+	         100 * advice_walk_share(input));
 	ctl_print_named(NAME_COLUMNS, "counted", text);
 }
 
-static void print_head(const struct advice_facts *facts, const struct watch *watch)
+static void print_head(const struct advice_input *input, const struct watch *watch)
 {
 	char text[TEXT_BYTES];
 	snprintf(text, sizeof text, "%zu process%s, %zu thread%s, for %.1f s: %" PRIu64 " samples%s",
 	         watch->process_count, watch->process_count == 1 ? "" : "es", watch->thread_count,
-	         watch->thread_count == 1 ? "" : "s", facts->seconds, facts->touched.samples,
-	         facts->has_counters ? "" : "; no counters here");
+	         watch->thread_count == 1 ? "" : "s", input->seconds, input->touched.samples,
+	         input->has_counters ? "" : "; no counters here");
 	ctl_print_named(NAME_COLUMNS, "watched", text);
 	snprintf(text, sizeof text, "%s: %u TLB entries for code in small pages, %u behind them (%s)",
-	         facts->tlb.processor, facts->tlb.first, facts->tlb.second, source_text(facts->tlb.source));
+	         input->tlb.processor, input->tlb.first, input->tlb.second, source_text(input->tlb.source));
 	ctl_print_named(NAME_COLUMNS, "processor", text);
-	print_counters(facts);
+	print_counters(input);
 	snprintf(text, sizeof text, "%.0f %% outside of what the first level can hold, %.0f %% outside of the second%s",
-	         100 * facts->beyond_first, 100 * facts->beyond_second,
-	         facts->tlb.second_is_shared ? " (half of it, for data has its share)" : "");
+	         100 * input->beyond_first, 100 * input->beyond_second,
+	         input->tlb.second_is_shared ? " (half of it, for data has its share)" : "");
 	ctl_print_named(NAME_COLUMNS, "time", text);
 	putchar('\n');
 }
@@ -104,21 +104,21 @@ static void print_object(const struct surveyed *one, double page_bytes)
 
 static enum advice advise_survey(const struct survey *survey, const struct huge_tlb *tlb, char *buf, size_t buf_bytes)
 {
-	struct advice_facts facts = survey->facts;
-	facts.huge_tlb = tlb->verdict;
-	return advise(&facts, buf, buf_bytes);
+	struct advice_input input = survey->input;
+	input.huge_tlb = tlb->verdict;
+	return advise(&input, buf, buf_bytes);
 }
 
 void advise_print(const struct survey *survey, const struct watch *watch, const struct huge_tlb *tlb)
 {
 	char text[TEXT_BYTES], line[TEXT_BYTES + 32];
 	ctl_print_tlb(tlb);
-	print_head(&survey->facts, watch);
-	print_picture(&survey->facts);
+	print_head(&survey->input, watch);
+	print_picture(&survey->input);
 	printf("\n%6s  %9s  %9s  %9s  %9s  %9s  %s\n", "TIME", "TOUCHED", "TEXT", "HUGE NOW", "HUGEXEC", "MORE RAM",
 	       "OBJECT");
 	for (unsigned i = 0; i < survey->count; i++)
-		print_object(&survey->list[i], (double)survey->facts.page_bytes);
+		print_object(&survey->list[i], (double)survey->input.page_bytes);
 	enum advice advice = advise_survey(survey, tlb, text, sizeof text);
 	snprintf(line, sizeof line, "%s: %s.", advice_word(advice), text);
 	putchar('\n');
@@ -155,42 +155,42 @@ static json_object *processor_to_json(const struct tlb_sizes *tlb)
 	return json;
 }
 
-static json_object *counters_to_json(const struct advice_facts *facts)
+static json_object *counters_to_json(const struct advice_input *input)
 {
-	const double *counts = facts->counts;
+	const double *counts = input->counts;
 	double instructions = counts[COUNT_INSTRUCTIONS];
-	if (!facts->has_counters || instructions <= 0)
+	if (!input->has_counters || instructions <= 0)
 		return NULL;
 	json_object *json = json_object_new_object();
 	json_object_object_add(json, "cycles_per_instruction",
 	                       json_object_new_double(counts[COUNT_CYCLES] / instructions));
 	json_object_object_add(json, "walks_per_1000_instructions",
 	                       json_object_new_double(1000 * counts[COUNT_WALKS] / instructions));
-	json_object_object_add(json, "walk_cycle_share", json_object_new_double(advice_walk_share(facts)));
+	json_object_object_add(json, "walk_cycle_share", json_object_new_double(advice_walk_share(input)));
 	return json;
 }
 
 void advise_print_json(const struct survey *survey, const struct watch *watch, const struct huge_tlb *tlb)
 {
 	char text[TEXT_BYTES];
-	const struct advice_facts *facts = &survey->facts;
+	const struct advice_input *input = &survey->input;
 	json_object *json = json_object_new_object(), *objects = json_object_new_array();
 	for (unsigned i = 0; i < survey->count; i++)
-		json_object_array_add(objects, object_to_json(&survey->list[i], (double)facts->page_bytes));
+		json_object_array_add(objects, object_to_json(&survey->list[i], (double)input->page_bytes));
 	enum advice advice = advise_survey(survey, tlb, text, sizeof text);
 	json_object_object_add(json, "version", json_object_new_int(1));
 	json_object_object_add(json, "tlb", ctl_tlb(tlb));
-	json_object_object_add(json, "processor", processor_to_json(&facts->tlb));
+	json_object_object_add(json, "processor", processor_to_json(&input->tlb));
 	json_object_object_add(json, "processes", json_object_new_uint64(watch->process_count));
 	json_object_object_add(json, "threads", json_object_new_uint64(watch->thread_count));
-	json_object_object_add(json, "seconds", json_object_new_double(facts->seconds));
-	json_object_object_add(json, "samples", json_object_new_uint64(facts->touched.samples));
+	json_object_object_add(json, "seconds", json_object_new_double(input->seconds));
+	json_object_object_add(json, "samples", json_object_new_uint64(input->touched.samples));
 	json_object_object_add(json, "touched_bytes",
-	                       json_object_new_uint64((uint64_t)(facts->touched.pages * (double)facts->page_bytes)));
-	json_object_object_add(json, "beyond_first_level", json_object_new_double(facts->beyond_first));
-	json_object_object_add(json, "beyond_second_level", json_object_new_double(facts->beyond_second));
-	json_object_object_add(json, "jit_share", json_object_new_double(facts->jit_share));
-	json_object_object_add(json, "counters", counters_to_json(facts));
+	                       json_object_new_uint64((uint64_t)(input->touched.pages * (double)input->page_bytes)));
+	json_object_object_add(json, "beyond_first_level", json_object_new_double(input->beyond_first));
+	json_object_object_add(json, "beyond_second_level", json_object_new_double(input->beyond_second));
+	json_object_object_add(json, "jit_share", json_object_new_double(input->jit_share));
+	json_object_object_add(json, "counters", counters_to_json(input));
 	json_object_object_add(json, "objects", objects);
 	json_object_object_add(json, "advice", ctl_text(advice_word(advice)));
 	json_object_object_add(json, "text", ctl_text(text));

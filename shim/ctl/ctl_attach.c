@@ -39,7 +39,7 @@ static const char help[] = "Usage: hugexecctl attach [OPTIONS] PID... | --unit=N
 #define PIDS_MAX       4000
 #define BEFORE_PROGRAM 67 /* columns */
 
-static void print_attached(const struct attached *attached)
+static void print_attached(const struct attach_result *attached)
 {
 	const struct report *report = &attached->report;
 	unsigned columns = ctl_columns(stdout);
@@ -67,7 +67,7 @@ static bool attach_one(pid_t pid, const struct policy *policy, const struct over
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0) {
-		struct attached attached;
+		struct attach_result attached;
 		attach_run(pid, policy, overrides, &attached);
 		if (json)
 			print_json(&attached.report);

@@ -141,7 +141,8 @@ static void check_one(const char *file, struct checked *checked)
 {
 	struct error err = {0};
 	struct policy *policy = NULL;
-	struct lint_sink sink = {.tell = tell_lint, .context = checked, .user_exists = user_exists, .may_run = may_run};
+	struct lint_calls calls = {
+	    .tell = tell_lint, .context = checked, .user_exists = user_exists, .may_run = may_run};
 	bool is_root = geteuid() == 0;
 	size_t problems_before = checked->problems;
 	checked->file = file;
@@ -153,7 +154,7 @@ static void check_one(const char *file, struct checked *checked)
 		}
 		return;
 	}
-	policy_lint(policy, &sink);
+	policy_lint(policy, &calls);
 	policy_free(policy);
 	if (!is_root && load(file, true, warn_of_trust, checked, &policy, NULL) == 0)
 		policy_free(policy);

@@ -27,7 +27,7 @@ static void forecast_full(const struct settings *settings, const struct found_li
                           struct explained_library *out)
 {
 	struct file_forecast forecast;
-	forecast_in_place(library->facts, true, settings, host_pages(), &forecast);
+	forecast_in_place(library->info, true, settings, host_pages(), &forecast);
 	if (forecast.text_bytes <= out->huge_bytes)
 		return;
 	out->huge_bytes = forecast.text_bytes < out->text_bytes ? forecast.text_bytes : out->text_bytes;
@@ -45,7 +45,7 @@ static void judge(const struct settings *settings, const struct found_library *l
 	out->text_bytes = slots.text_bytes;
 	out->huge_bytes = slots.slot_bytes;
 	out->reason = slots.reason;
-	bool is_placed = !wanted || out->huge_bytes == 0 || library_is_placed(fd, library->facts);
+	bool is_placed = !wanted || out->huge_bytes == 0 || library_is_placed(fd, library->info);
 	if (!is_placed) {
 		out->huge_bytes = 0;
 		error_set(&out->reason, REASON_FILE_MISALIGNED, "the kernel maps it at any address");

@@ -50,7 +50,7 @@ static enum explained complain(const char *command, const char *interpreter, int
 /* What is asked about, and of whom. */
 struct asking {
 	const struct policy *policy;
-	struct match_input facts; /* but for the program's */
+	struct match_input input; /* but for the program's */
 };
 
 /*
@@ -59,10 +59,10 @@ struct asking {
  */
 static bool follows_env(const struct asking *asking, const struct program *env, const char *path)
 {
-	struct match_input facts = asking->facts;
+	struct match_input input = asking->input;
 	struct decision decision;
-	facts.exe = env->path;
-	match_input_ask_policy(asking->policy, &facts, INT64_MAX, &decision);
+	input.exe = env->path;
+	match_input_ask_policy(asking->policy, &input, INT64_MAX, &decision);
 	struct program_names names = {.exe = env->path, .called = path, .is_script = true};
 	bool is_rules_skip =
 	    decision.rule_matched && (decision.action == ACTION_SKIP || decision.action == ACTION_NOT_UNDERSTOOD);
@@ -160,17 +160,17 @@ static void rule_out(const struct explanation *explanation, enum follow follow, 
 
 static void decide(const struct asking *asking, const struct overrides *overrides, struct explanation *out)
 {
-	struct match_input facts = asking->facts;
+	struct match_input input = asking->input;
 	struct decision early;
-	facts.exe = out->program.path;
-	facts.called = out->called;
-	facts.build_id = out->build_id;
-	match_input_ask_policy(asking->policy, &facts, INT64_MAX, &out->decision);
+	input.exe = out->program.path;
+	input.called = out->called;
+	input.build_id = out->build_id;
+	match_input_ask_policy(asking->policy, &input, INT64_MAX, &out->decision);
 	/* What hugexec knows when it decides whether it traces the command at all. */
-	facts.exe = out->command.path;
-	facts.called = program_called(&out->command);
-	facts.build_id = NULL;
-	match_input_ask_policy(asking->policy, &facts, INT64_MAX, &early);
+	input.exe = out->command.path;
+	input.called = program_called(&out->command);
+	input.build_id = NULL;
+	match_input_ask_policy(asking->policy, &input, INT64_MAX, &early);
 	settings_override(&out->decision.settings, overrides, NULL);
 	settings_override(&early.settings, overrides, NULL);
 	if (command_is_settled(asking->policy, &out->command, &early, &out->ruled_out))
@@ -193,7 +193,7 @@ static void fill_facts(const struct explain_request *request, struct explanation
 	const char *cgroup = request->cgroup ? request->cgroup : own_cgroup;
 	snprintf(out->unit, sizeof out->unit, "%s", unit ? unit : "");
 	snprintf(out->cgroup, sizeof out->cgroup, "%s", cgroup ? cgroup : "");
-	asking->facts = (struct match_input){
+	asking->input = (struct match_input){
 	    .via = VIA_SHIM, .uid = geteuid(), .unit = unit ? out->unit : NULL, .cgroup = cgroup ? out->cgroup : NULL};
 }
 

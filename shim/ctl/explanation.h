@@ -31,7 +31,7 @@ struct explanation {
 	struct program command; /* what would be executed first: a script, or the same as PROGRAM */
 	struct program program; /* the ELF file that would run */
 	char build_id[2 * ELF_BUILD_ID_MAX + 1];
-	struct elf_facts elf;
+	struct elf_info elf;
 	struct error elf_error; /* set: ELF is not known */
 	char unit[256], cgroup[PATH_MAX];
 	struct decision decision;         /* its strings are the policy's */

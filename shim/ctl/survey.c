@@ -92,7 +92,7 @@ static int open_object(const struct watched_process *process, const struct code_
 static void expect(const struct watched_process *process, struct surveyed *out)
 {
 	struct reader reader;
-	struct elf_facts elf;
+	struct elf_info elf;
 	struct text_slots slots;
 	struct error err = {0};
 	cleanup_close int fd = out->object->is_jit ? -1 : open_object(process, out->object);
@@ -154,26 +154,26 @@ static double part(uint64_t bytes, uint64_t of_bytes)
 
 void survey_make(struct watch *watch, struct survey *out)
 {
-	*out = (struct survey){.facts.page_bytes = host_pages()->base_bytes,
-	                       .facts.seconds = watch->seconds,
-	                       .facts.has_counters = watch->has_counters};
-	struct advice_facts *facts = &out->facts;
+	*out = (struct survey){.input.page_bytes = host_pages()->base_bytes,
+	                       .input.seconds = watch->seconds,
+	                       .input.has_counters = watch->has_counters};
+	struct advice_input *input = &out->input;
 	for (size_t i = 0; i < watch->process_count; i++)
 		read_smaps(watch, &watch->processes[i]);
-	touched_estimate(&watch->pages, -1, &facts->touched);
-	arch_tlb_sizes(&facts->tlb);
-	facts->beyond_first = touched_beyond(&watch->pages, facts->tlb.first);
-	facts->beyond_second = touched_beyond(&watch->pages, advice_second_entries(&facts->tlb));
-	memcpy(facts->counts, watch->counts, sizeof facts->counts);
-	choose(watch, facts->touched.samples, out);
+	touched_estimate(&watch->pages, -1, &input->touched);
+	arch_tlb_sizes(&input->tlb);
+	input->beyond_first = touched_beyond(&watch->pages, input->tlb.first);
+	input->beyond_second = touched_beyond(&watch->pages, advice_second_entries(&input->tlb));
+	memcpy(input->counts, watch->counts, sizeof input->counts);
+	choose(watch, input->touched.samples, out);
 	for (unsigned i = 0; i < out->count; i++) {
 		struct surveyed *one = &out->list[i];
 		look(watch, one);
 		if (one->object->is_jit)
-			facts->jit_share += one->time_share;
+			input->jit_share += one->time_share;
 		else if (part(one->huge_bytes, one->text_bytes) >= MOSTLY)
-			facts->huge_share += one->time_share;
-		facts->covered_share += one->time_share * part(one->expected_bytes, one->text_bytes);
+			input->huge_share += one->time_share;
+		input->covered_share += one->time_share * part(one->expected_bytes, one->text_bytes);
 	}
 }
 

@@ -27,7 +27,7 @@ struct surveyed {
 struct survey {
 	struct surveyed list[SURVEYED_MAX];
 	unsigned count;
-	struct advice_facts facts; /* but for HUGE_TLB */
+	struct advice_input input; /* but for HUGE_TLB */
 };
 
 /* Looks at the processes again, which may have ended, and reads the headers of files. Never fails. */

@@ -42,7 +42,7 @@ void warm_file(const char *path, bool with_rodata, warm_observer *observe, void 
 {
 	struct stat st;
 	struct reader reader;
-	struct elf_facts elf;
+	struct elf_info elf;
 	struct text_slots slots;
 	*out = (struct warmed){0};
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

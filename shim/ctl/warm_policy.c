@@ -66,7 +66,7 @@ static void on_library(void *context, const struct found_library *library, int f
 static bool has_wanted_text(const struct warming *warming, int fd)
 {
 	struct reader reader;
-	struct elf_facts elf;
+	struct elf_info elf;
 	struct text_slots slots;
 	if (elf_reader_start(&reader, fd, NULL) < 0 || elf_reader_finish(&reader, READ_TIMEOUT_MS, &elf, NULL) < 0)
 		return false;
@@ -155,11 +155,11 @@ static void on_unit(struct warming *warming, const char *units, const char *unit
 	if (read_file_at(AT_FDCWD, path, MIB, &text, NULL) < 0)
 		return;
 	cleanup_free char *exe = program_of(text);
-	const struct match_input facts = {.via = VIA_SHIM, .exe = exe, .unit = unit};
+	const struct match_input input = {.via = VIA_SHIM, .exe = exe, .unit = unit};
 	struct decision decision;
 	if (!exe)
 		return;
-	policy_decide(warming->policy, &facts, &decision);
+	policy_decide(warming->policy, &input, &decision);
 	warming->settings = &decision.settings;
 	if (decision.action == ACTION_REMAP)
 		on_program(warming, exe);

@@ -24,14 +24,14 @@ union control {
 };
 
 /* What arrived beside the data. */
-struct attached {
+struct ancillary {
 	struct ucred sender;
 	bool has_sender;
 	int files[HELPER_FILES_MAX];
 	unsigned file_count;
 };
 
-static void read_attached(struct msghdr *message, struct attached *out)
+static void read_ancillary(struct msghdr *message, struct ancillary *out)
 {
 	for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
 		if (part->cmsg_level != SOL_SOCKET)
@@ -98,7 +98,7 @@ static int check_identity(const struct peer *peer, struct error *err)
 }
 
 /* Take one message, with all that came beside it. Returns its bytes, at most CAPACITY; or -1 with ERR. */
-static ssize_t receive(int connection, void *data, size_t capacity, struct attached *attached, struct error *err)
+static ssize_t receive(int connection, void *data, size_t capacity, struct ancillary *ancillary, struct error *err)
 {
 	union control control = {0};
 	struct iovec io = {data, capacity};
@@ -107,10 +107,10 @@ static ssize_t receive(int connection, void *data, size_t capacity, struct attac
 	ssize_t got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (got < 0)
 		return error_set_errno(err, errno, REASON_HELPER_REQUEST, "receiving it");
-	read_attached(&message, attached);
+	read_ancillary(&message, ancillary);
 	if (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC))
 		return error_set(err, REASON_HELPER_REQUEST, "too much at once");
-	if (!attached->has_sender)
+	if (!ancillary->has_sender)
 		return error_set(err, REASON_HELPER_REQUEST, "it came without credentials");
 	return got;
 }
@@ -125,12 +125,12 @@ int peer_receive(struct peer *peer, int connection, int timeout_ms, struct error
 	if (retry(poll(&poll_fd, 1, timeout_ms)) == 0)
 		return error_set(err, REASON_HELPER_TIMEOUT, "the client sent no request within %d ms", timeout_ms);
 	char data[sizeof peer->request];
-	struct attached attached = {0};
-	ssize_t got = receive(connection, data, sizeof data, &attached, err);
-	if (got < 0 || helper_request_check(data, (size_t)got, attached.file_count, &peer->request, err) < 0)
+	struct ancillary ancillary = {0};
+	ssize_t got = receive(connection, data, sizeof data, &ancillary, err);
+	if (got < 0 || helper_request_check(data, (size_t)got, ancillary.file_count, &peer->request, err) < 0)
 		return -1;
-	peer->pidfd = attached.files[0];
-	peer->sender = attached.sender;
+	peer->pidfd = ancillary.files[0];
+	peer->sender = ancillary.sender;
 	return check_identity(peer, err);
 }
 
@@ -138,16 +138,16 @@ bool peer_has_said_the_word(struct peer *peer)
 {
 	struct helper_word word;
 	char data[sizeof word];
-	struct attached attached = {0};
-	ssize_t got = receive(peer->connection, data, sizeof data, &attached, NULL);
-	if (got < 0 || helper_word_check(data, (size_t)got, attached.file_count, &word, NULL) < 0 ||
-	    attached.sender.pid != peer->sender.pid)
+	struct ancillary ancillary = {0};
+	ssize_t got = receive(peer->connection, data, sizeof data, &ancillary, NULL);
+	if (got < 0 || helper_word_check(data, (size_t)got, ancillary.file_count, &word, NULL) < 0 ||
+	    ancillary.sender.pid != peer->sender.pid)
 		return false;
 	unsigned next = 0;
 	peer->flags = word.flags;
 	if (word.flags & HELPER_REPORT)
-		peer->report_fd = attached.files[next++];
+		peer->report_fd = ancillary.files[next++];
 	if (word.flags & HELPER_STDERR)
-		peer->stderr_fd = attached.files[next++];
+		peer->stderr_fd = ancillary.files[next++];
 	return true;
 }

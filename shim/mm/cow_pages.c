@@ -52,11 +52,11 @@ bool private_pages_between(pid_t pid, uint64_t start, uint64_t end)
 	return fd < 0 || private_pages_in(fd, start, end, host_pages()->base_bytes);
 }
 
-void private_pages_note(struct image *image, size_t map_index, pid_t pid)
+void private_pages_note(struct address_space *space, size_t map_index, pid_t pid)
 {
-	for (size_t i = 0; i < image->count; i++) {
-		struct mapping *mapping = &image->mappings[i];
-		if (mapping_same_file(mapping, &image->mappings[map_index]) && !(mapping->prot & PROT_WRITE))
+	for (size_t i = 0; i < space->count; i++) {
+		struct mapping *mapping = &space->mappings[i];
+		if (mapping_same_file(mapping, &space->mappings[map_index]) && !(mapping->prot & PROT_WRITE))
 			mapping->changed = private_pages_between(pid, mapping->start, mapping->end);
 	}
 }

@@ -22,4 +22,4 @@ bool private_pages_between(pid_t pid, uint64_t start, uint64_t end);
 bool private_pages_in(int pagemap_fd, uint64_t start, uint64_t end, uint64_t page_bytes);
 
 /* Set `changed` in all read-only mappings of the object that MAP_INDEX is a mapping of. */
-void private_pages_note(struct image *image, size_t map_index, pid_t pid);
+void private_pages_note(struct address_space *space, size_t map_index, pid_t pid);

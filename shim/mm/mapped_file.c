@@ -121,19 +121,19 @@ static int open_exe(pid_t pid, struct error *err)
  */
 static int identify(int fd, struct mapping *file, struct error *err)
 {
-	struct image own;
+	struct address_space own;
 	void *page = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (page == MAP_FAILED)
 		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "mapping its file");
-	int result = image_read(getpid(), &own, err);
+	int result = address_space_read(getpid(), &own, err);
 	if (result == 0) {
-		ssize_t at = image_find(&own, (uintptr_t)page);
+		ssize_t at = address_space_find(&own, (uintptr_t)page);
 		if (at >= 0)
 			*file = own.mappings[at];
 		else
 			result = error_set(err, REASON_IMAGE, "our mapping of its file is not listed");
 		file->path = "";
-		image_free(&own);
+		address_space_free(&own);
 	}
 	munmap(page, 1);
 	return result;
@@ -184,22 +184,22 @@ int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, 
 	return -1;
 }
 
-int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err)
+int mapped_file_find_exe(struct address_space *space, pid_t pid, struct error *err)
 {
 	struct mapping file;
 	cleanup_close int fd = open_exe(pid, err);
-	image->has_exe = false;
+	space->has_exe = false;
 	if (fd < 0)
 		return -1;
 	if (identify(fd, &file, err) < 0)
 		return -1;
-	for (size_t i = 0; i < image->count; i++) {
-		if (!mapping_same_file(&image->mappings[i], &file))
+	for (size_t i = 0; i < space->count; i++) {
+		if (!mapping_same_file(&space->mappings[i], &file))
 			continue;
-		image->exe_index = i;
-		image->has_exe = true;
-		if (mapping_is_text(&image->mappings[i]))
+		space->exe_index = i;
+		space->has_exe = true;
+		if (mapping_is_text(&space->mappings[i]))
 			break;
 	}
-	return image->has_exe ? 0 : error_set(err, REASON_NO_TEXT, "no part of the program's file is mapped");
+	return space->has_exe ? 0 : error_set(err, REASON_NO_TEXT, "no part of the program's file is mapped");
 }

@@ -18,7 +18,7 @@
  * asks for CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE (Linux 5.9), else by its path in PID's root, with PID's own rights.
  * Whichever it was, the kernel is asked whether it is the file that is mapped (a process may change what /proc/PID/exe
  * leads to, prctl(2), PR_SET_MM_EXE_FILE). Returns a descriptor, or -1 with ERR word "no-proc" (there is no
- * /proc/PID/exe) or "text-unreadable", or as image_read() if our own mappings cannot be read.
+ * /proc/PID/exe) or "text-unreadable", or as address_space_read() if our own mappings cannot be read.
  *
  * Of a remote file it is a descriptor of a place (O_PATH), so that the caller waits for nobody, neither here nor when
  * it closes it or ends: see mapped_file_readable().
@@ -42,8 +42,8 @@ int mapped_file_readable(int fd);
 bool mapped_file_exe_is_remote(pid_t pid);
 
 /*
- * Have the image's program be what /proc/PID/exe leads to, of a program that runs: AT_ENTRY may lie in a copy by now,
- * as may all of the text. Returns 0, or -1 with ERR as mapped_file_open(), or word "no-text" if nothing of that file
- * is mapped; then has_exe is false.
+ * Have the address space's program be what /proc/PID/exe leads to, of a program that runs: AT_ENTRY may lie in a copy
+ * by now, as may all of the text. Returns 0, or -1 with ERR as mapped_file_open(), or word "no-text" if nothing of that
+ * file is mapped; then has_exe is false.
  */
-int mapped_file_find_exe(struct image *image, pid_t pid, struct error *err);
+int mapped_file_find_exe(struct address_space *space, pid_t pid, struct error *err);

@@ -25,9 +25,9 @@
 /* Room to leave below a stack, so that what is put there for a moment never stops it from growing. */
 #define STACK_ROOM_BYTES (1 * GIB)
 
-static int add_mapping(struct image *image, const struct smaps_entry *entry, size_t *paths_used)
+static int add_mapping(struct address_space *space, const struct smaps_entry *entry, size_t *paths_used)
 {
-	struct mapping *mapping = &image->mappings[image->count++];
+	struct mapping *mapping = &space->mappings[space->count++];
 	*mapping = (struct mapping){
 	    .start = entry->start,
 	    .end = entry->end,
@@ -38,10 +38,10 @@ static int add_mapping(struct image *image, const struct smaps_entry *entry, siz
 	    .dev_major = entry->dev_major,
 	    .dev_minor = entry->dev_minor,
 	    .inode = entry->inode,
-	    .path = image->paths + *paths_used,
+	    .path = space->paths + *paths_used,
 	};
 	size_t path_bytes = strlen(entry->path) + 1;
-	memcpy(image->paths + *paths_used, entry->path, path_bytes);
+	memcpy(space->paths + *paths_used, entry->path, path_bytes);
 	*paths_used += path_bytes;
 	return 0;
 }
@@ -54,14 +54,14 @@ static size_t count_lines(const char *text)
 	return lines;
 }
 
-static void note_auxv(struct image *image, const uint64_t *auxv, size_t auxv_words)
+static void note_auxv(struct address_space *space, const uint64_t *auxv, size_t auxv_words)
 {
 	for (size_t i = 0; i + 1 < auxv_words && auxv[i] != AT_NULL; i += 2) {
 		switch (auxv[i]) {
-		case AT_ENTRY: image->entry_addr = auxv[i + 1]; break;
-		case AT_PHDR: image->phdr_addr = auxv[i + 1]; break;
-		case AT_PHNUM: image->phdr_count = auxv[i + 1]; break;
-		case AT_BASE: image->interp_addr = auxv[i + 1]; break;
+		case AT_ENTRY: space->entry_addr = auxv[i + 1]; break;
+		case AT_PHDR: space->phdr_addr = auxv[i + 1]; break;
+		case AT_PHNUM: space->phdr_count = auxv[i + 1]; break;
+		case AT_BASE: space->interp_addr = auxv[i + 1]; break;
 		default: break;
 		}
 	}
@@ -80,18 +80,18 @@ static void skip_what_was_listed(struct smaps_entry *entry, uint64_t last_end)
 	entry->start = last_end;
 }
 
-int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint64_t page_bytes, struct image *out,
-                struct error *err)
+int address_space_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint64_t page_bytes,
+                        struct address_space *out, struct error *err)
 {
-	struct image image = {0};
+	struct address_space space = {0};
 	size_t lines = count_lines(maps);
-	if (lines == 0 || lines > IMAGE_MAPPINGS_MAX)
+	if (lines == 0 || lines > ADDRESS_SPACE_MAPPINGS_MAX)
 		return error_set(err, REASON_IMAGE, "%zu mappings", lines);
 	/* A path in the text is never shorter than the same path unescaped, with its NUL for the newline. */
-	image.paths = malloc(strlen(maps) + lines + 1);
-	image.mappings = calloc(lines, sizeof image.mappings[0]);
-	if (!image.paths || !image.mappings) {
-		image_free(&image);
+	space.paths = malloc(strlen(maps) + lines + 1);
+	space.mappings = calloc(lines, sizeof space.mappings[0]);
+	if (!space.paths || !space.mappings) {
+		address_space_free(&space);
 		return error_set_errno(err, ENOMEM, REASON_IMAGE, "reading the mappings");
 	}
 	size_t paths_used = 0;
@@ -101,31 +101,31 @@ int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint6
 	int got;
 	while ((got = smaps_next(&cursor, &entry)) == 1) {
 		skip_what_was_listed(&entry, last_end);
-		if (image.count == lines || entry.start < last_end || entry.end <= entry.start ||
+		if (space.count == lines || entry.start < last_end || entry.end <= entry.start ||
 		    (entry.start | entry.end) % page_bytes) {
 			got = -1;
 			break;
 		}
 		last_end = entry.end;
-		add_mapping(&image, &entry, &paths_used);
+		add_mapping(&space, &entry, &paths_used);
 	}
 	if (got < 0) {
-		image_free(&image);
+		address_space_free(&space);
 		return error_set(err, REASON_IMAGE, "the list of mappings makes no sense");
 	}
-	note_auxv(&image, auxv, auxv_words);
-	if (!image.entry_addr) {
-		image_free(&image);
+	note_auxv(&space, auxv, auxv_words);
+	if (!space.entry_addr) {
+		address_space_free(&space);
 		return error_set(err, REASON_IMAGE, "the auxiliary vector makes no sense");
 	}
-	ssize_t exe = image_find(&image, image.entry_addr);
-	image.has_exe = exe >= 0 && image.mappings[exe].inode != 0;
-	image.exe_index = exe >= 0 ? (size_t)exe : 0;
-	*out = image;
+	ssize_t exe = address_space_find(&space, space.entry_addr);
+	space.has_exe = exe >= 0 && space.mappings[exe].inode != 0;
+	space.exe_index = exe >= 0 ? (size_t)exe : 0;
+	*out = space;
 	return 0;
 }
 
-int image_read(pid_t pid, struct image *out, struct error *err)
+int address_space_read(pid_t pid, struct address_space *out, struct error *err)
 {
 	char path[64];
 	cleanup_free char *maps = NULL;
@@ -138,25 +138,25 @@ int image_read(pid_t pid, struct image *out, struct error *err)
 	ssize_t got = fd < 0 ? -1 : read(fd, auxv, sizeof auxv);
 	if (got < 0)
 		return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
-	return image_parse(maps, auxv, (size_t)got / sizeof auxv[0], host_pages()->base_bytes, out, err);
+	return address_space_parse(maps, auxv, (size_t)got / sizeof auxv[0], host_pages()->base_bytes, out, err);
 }
 
-void image_free(struct image *image)
+void address_space_free(struct address_space *space)
 {
-	free(image->mappings);
-	free(image->paths);
-	*image = (struct image){0};
+	free(space->mappings);
+	free(space->paths);
+	*space = (struct address_space){0};
 }
 
-ssize_t image_find(const struct image *image, uint64_t tracee_addr)
+ssize_t address_space_find(const struct address_space *space, uint64_t tracee_addr)
 {
 	size_t low = 0;
-	size_t high = image->count;
+	size_t high = space->count;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		if (tracee_addr < image->mappings[middle].start)
+		if (tracee_addr < space->mappings[middle].start)
 			high = middle;
-		else if (tracee_addr >= image->mappings[middle].end)
+		else if (tracee_addr >= space->mappings[middle].end)
 			low = middle + 1;
 		else
 			return (ssize_t)middle;
@@ -180,11 +180,12 @@ static uint64_t room_below(const struct mapping *mapping)
 	return strcmp(mapping->path, "[stack]") == 0 ? STACK_ROOM_BYTES : 0;
 }
 
-uint64_t image_find_gap(const struct image *image, size_t top, uint64_t bytes, uint64_t align, uint64_t phase)
+uint64_t address_space_find_gap(const struct address_space *space, size_t top, uint64_t bytes, uint64_t align,
+                                uint64_t phase)
 {
-	for (size_t i = top + 1; i > 0 && i <= image->count; i--) {
-		const struct mapping *above = &image->mappings[i - 1];
-		uint64_t below_end = i > 1 ? image->mappings[i - 2].end : LOWEST_ADDR;
+	for (size_t i = top + 1; i > 0 && i <= space->count; i--) {
+		const struct mapping *above = &space->mappings[i - 1];
+		uint64_t below_end = i > 1 ? space->mappings[i - 2].end : LOWEST_ADDR;
 		uint64_t room = room_below(above);
 		if (above->start < below_end)
 			continue;

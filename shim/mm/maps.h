@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 
-#define IMAGE_MAPPINGS_MAX 65536
+#define ADDRESS_SPACE_MAPPINGS_MAX 65536
 
 struct mapping {
 	uint64_t start, end; /* tracee addresses */
@@ -24,10 +24,10 @@ struct mapping {
 	unsigned dev_major, dev_minor;
 	uint64_t inode;   /* 0: anonymous */
 	bool changed;     /* has pages that are no longer what its file says; only known after private_pages_note() */
-	const char *path; /* "" if there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the image */
+	const char *path; /* "" if there is none; "[stack]", "/usr/bin/x (deleted)"; owned by the address space */
 };
 
-struct image {
+struct address_space {
 	struct mapping *mappings; /* in address order, not overlapping */
 	size_t count;
 	char *paths;      /* what the paths point into */
@@ -40,19 +40,19 @@ struct image {
 };
 
 /*
- * Read the image of PID. Returns 0 (image_free() it), or -1 with ERR word "no-proc" (its /proc files cannot be read) or
- * "image" (they make no sense).
+ * Read the address space of PID. Returns 0 (address_space_free() it), or -1 with ERR word "no-proc" (its /proc files
+ * cannot be read) or "image" (they make no sense).
  */
-int image_read(pid_t pid, struct image *out, struct error *err);
+int address_space_read(pid_t pid, struct address_space *out, struct error *err);
 
 /* The same from the text of a maps file and the raw words of an auxv: no I/O. */
-int image_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint64_t page_bytes, struct image *out,
-                struct error *err);
+int address_space_parse(const char *maps, const uint64_t *auxv, size_t auxv_words, uint64_t page_bytes,
+                        struct address_space *out, struct error *err);
 
-void image_free(struct image *image);
+void address_space_free(struct address_space *space);
 
 /* Index of the mapping that holds TRACEE_ADDR, or -1. */
-ssize_t image_find(const struct image *image, uint64_t tracee_addr);
+ssize_t address_space_find(const struct address_space *space, uint64_t tracee_addr);
 
 /* Whether MAPPING is text that may be replaced. */
 bool mapping_is_text(const struct mapping *mapping);
@@ -65,4 +65,5 @@ bool mapping_same_file(const struct mapping *a, const struct mapping *b);
  * index TOP and not touching any; 0 if there is none. No I/O, so ask again after every change of the tracee's
  * mappings.
  */
-uint64_t image_find_gap(const struct image *image, size_t top, uint64_t bytes, uint64_t align, uint64_t phase);
+uint64_t address_space_find_gap(const struct address_space *space, size_t top, uint64_t bytes, uint64_t align,
+                                uint64_t phase);

@@ -15,13 +15,13 @@
 #define CONTROL_CHARACTER "a control character in a string; write it as \\n, \\t or \\u00XX"
 
 /* What the text shows and the tree does not. */
-struct findings {
+struct scan_result {
 	size_t key_count;
 	size_t offset; /* of the mistake */
 	const char *mistake;
 };
 
-static size_t mistake(struct findings *found, size_t offset, const char *what)
+static size_t mistake(struct scan_result *found, size_t offset, const char *what)
 {
 	found->offset = offset;
 	found->mistake = what;
@@ -29,7 +29,7 @@ static size_t mistake(struct findings *found, size_t offset, const char *what)
 }
 
 /* From behind the opening quote to behind the closing one; SIZE_MAX after a mistake. */
-static size_t scan_string(const char *text, size_t bytes, size_t at, struct findings *found)
+static size_t scan_string(const char *text, size_t bytes, size_t at, struct scan_result *found)
 {
 	for (; at < bytes && text[at] != '"'; at++) {
 		if ((unsigned char)text[at] < 0x20)
@@ -42,7 +42,7 @@ static size_t scan_string(const char *text, size_t bytes, size_t at, struct find
 }
 
 /* One pass over text that json-c took. Up to the first mistake it is JSON, so quotes pair and each ':' has a key. */
-static void scan(const char *text, size_t bytes, struct findings *found)
+static void scan(const char *text, size_t bytes, struct scan_result *found)
 {
 	for (size_t at = 0; at < bytes;) {
 		char c = text[at++];
@@ -187,7 +187,7 @@ int strict_parse_keys_apart(const char *text, size_t bytes, json_object **root, 
 		return -1;
 	*root = parsed.root;
 	enum json_tokener_error problem = parsed.problem;
-	struct findings found = {.offset = parsed.end};
+	struct scan_result found = {.offset = parsed.end};
 	if (problem == json_tokener_error_parse_eof || problem == json_tokener_continue)
 		found.mistake = "the JSON ends too early";
 	else if (problem == json_tokener_error_depth)

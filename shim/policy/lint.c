@@ -11,7 +11,7 @@
 
 struct linting {
 	const struct policy *policy;
-	const struct lint_sink *sink;
+	const struct lint_calls *calls;
 	size_t rule; /* at hand; SIZE_MAX: the settings of the files */
 };
 
@@ -29,8 +29,8 @@ __attribute__((format(printf, 2, 3))) static void remark(const struct linting *l
 		snprintf(what, sizeof what, "rule %zu", linting->rule + 1);
 	char whole[sizeof text + sizeof what + 8];
 	snprintf(whole, sizeof whole, "%s: %s", what, text);
-	linting->sink->tell(linting->sink->context, rule ? rule->file : NULL,
-	                    text_printable(whole, shown, sizeof shown));
+	linting->calls->tell(linting->calls->context, rule ? rule->file : NULL,
+	                     text_printable(whole, shown, sizeof shown));
 }
 
 static bool is_pattern(const char *glob)
@@ -129,7 +129,7 @@ static void look_at_paths(const struct linting *linting, const char *const *glob
 			remark(linting, "\"%s\" \"%.200s\" never matches: no program's path has \"%s\"%s", key, *globs,
 			       part, strcmp(part, "/") == 0 ? " at its end" : " in it");
 		else if (!part && strcmp(key, "exe") == 0 && !is_pattern(*globs) &&
-		         !linting->sink->may_run(*globs, why))
+		         !linting->calls->may_run(*globs, why))
 			remark(linting, "\"exe\" \"%.200s\" never matches: %s", *globs, why);
 	}
 }
@@ -143,7 +143,7 @@ static void look_at_match(const struct linting *linting, const struct match *mat
 			remark(linting, "\"unit\" \"%.200s\" never matches: write \"%.200s.service\"", *unit, *unit);
 	}
 	for (const char *const *user = match->user; user && *user; user++) {
-		if ((*user)[strspn(*user, "0123456789")] && !linting->sink->user_exists(*user))
+		if ((*user)[strspn(*user, "0123456789")] && !linting->calls->user_exists(*user))
 			remark(linting, "this host has no user \"%.200s\"", *user);
 	}
 	if (match_asks_container(match) && match->via && !(match->via & VIA_HOOK))
@@ -235,9 +235,9 @@ static void look_at_common_settings(const struct linting *linting)
 		                "\"default\"");
 }
 
-void policy_lint(const struct policy *policy, const struct lint_sink *sink)
+void policy_lint(const struct policy *policy, const struct lint_calls *calls)
 {
-	struct linting linting = {policy, sink, SIZE_MAX};
+	struct linting linting = {policy, calls, SIZE_MAX};
 	look_at_common_settings(&linting);
 	for (linting.rule = 0; linting.rule < policy->rule_count; linting.rule++) {
 		look_for_cover(&linting);

@@ -10,7 +10,7 @@
 #define LINT_WHY_BYTES 256
 
 /* Who is told, and who knows this host. */
-struct lint_sink {
+struct lint_calls {
 	/* FILE: where the rule stands; NULL: it is about the settings of all files. */
 	void (*tell)(void *context, const char *file, const char *text);
 	void *context;
@@ -20,4 +20,4 @@ struct lint_sink {
 	bool (*may_run)(const char *path, char why[LINT_WHY_BYTES]);
 };
 
-void policy_lint(const struct policy *policy, const struct lint_sink *sink);
+void policy_lint(const struct policy *policy, const struct lint_calls *calls);

@@ -162,17 +162,17 @@ static void add_main_file(struct loader *loader)
 	}
 }
 
-struct drop_in {
+struct policy_drop_in {
 	char name[256];
 	size_t directory;
 };
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(((const struct drop_in *)a)->name, ((const struct drop_in *)b)->name);
+	return strcmp(((const struct policy_drop_in *)a)->name, ((const struct policy_drop_in *)b)->name);
 }
 
-static bool has_name(const struct drop_in *drop_ins, size_t count, const char *name)
+static bool has_name(const struct policy_drop_in *drop_ins, size_t count, const char *name)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (strcmp(drop_ins[i].name, name) == 0)
@@ -188,29 +188,30 @@ static bool is_drop_in_name(const char *name)
 }
 
 /* An array that grows up to DROP_INS_MAX. */
-struct drop_ins {
-	struct drop_in *list;
+struct policy_drop_ins {
+	struct policy_drop_in *list;
 	size_t count, capacity;
 };
 
-static int add_drop_in(struct drop_ins *drop_ins, const char *name, size_t directory)
+static int add_drop_in(struct policy_drop_ins *drop_ins, const char *name, size_t directory)
 {
 	if (drop_ins->count == drop_ins->capacity) {
 		size_t capacity = drop_ins->capacity ? drop_ins->capacity * 2 : 16;
-		struct drop_in *larger = realloc(drop_ins->list, capacity * sizeof larger[0]);
+		struct policy_drop_in *larger = realloc(drop_ins->list, capacity * sizeof larger[0]);
 		if (!larger)
 			return -1;
 		drop_ins->list = larger;
 		drop_ins->capacity = capacity;
 	}
-	struct drop_in *drop_in = &drop_ins->list[drop_ins->count++];
+	struct policy_drop_in *drop_in = &drop_ins->list[drop_ins->count++];
 	snprintf(drop_in->name, sizeof drop_in->name, "%s", name);
 	drop_in->directory = directory;
 	return 0;
 }
 
 /* Names ending in .json below DIRECTORY that no directory of higher precedence has. */
-static int collect_drop_ins(const struct loader *loader, size_t directory, struct drop_ins *drop_ins, struct error *err)
+static int collect_drop_ins(const struct loader *loader, size_t directory, struct policy_drop_ins *drop_ins,
+                            struct error *err)
 {
 	char path[PATH_BYTES];
 	prefixed(loader, directory, "policy.d", path);
@@ -235,7 +236,7 @@ static int collect_drop_ins(const struct loader *loader, size_t directory, struc
 
 static void add_drop_ins(struct loader *loader)
 {
-	struct drop_ins drop_ins = {0};
+	struct policy_drop_ins drop_ins = {0};
 	for (size_t i = 0; i < DIRECTORY_COUNT; i++) {
 		struct error err = {0};
 		if (collect_drop_ins(loader, i, &drop_ins, &err) < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Matching: facts against rules. No I/O: a user's name that is not known is asked for, once all else of a rule holds.
+ * Matching: what is known of a launch against rules. No I/O: a user's name that is not known is asked for, once all
+ * else of a rule holds.
  */
 #include <fnmatch.h>
 #include <stdio.h>
@@ -38,23 +39,23 @@ static bool any_prefix(const char **prefixes, const char *text)
 
 enum held { HELD_NO, HELD_YES, HELD_UNKNOWN };
 
-static enum held is_user(const char *wanted, const struct match_input *facts)
+static enum held is_user(const char *wanted, const struct match_input *input)
 {
 	if (wanted[strspn(wanted, "0123456789")] == '\0')
-		return strtoul(wanted, NULL, 10) == facts->uid ? HELD_YES : HELD_NO;
-	for (size_t i = 0; i < facts->user_count; i++) {
-		const struct known_user *user = &facts->users[i];
+		return strtoul(wanted, NULL, 10) == input->uid ? HELD_YES : HELD_NO;
+	for (size_t i = 0; i < input->user_count; i++) {
+		const struct known_user *user = &input->users[i];
 		if (strcmp(user->name, wanted) == 0)
-			return user->exists && user->uid == facts->uid ? HELD_YES : HELD_NO;
+			return user->exists && user->uid == input->uid ? HELD_YES : HELD_NO;
 	}
 	return HELD_UNKNOWN;
 }
 
 /* UNKNOWN: the first name that has to be looked up, if that is what it hangs on. */
-static enum held any_user(const char **users, const struct match_input *facts, const char **unknown)
+static enum held any_user(const char **users, const struct match_input *input, const char **unknown)
 {
 	for (; *users; users++) {
-		enum held held = is_user(*users, facts);
+		enum held held = is_user(*users, input);
 		if (held == HELD_YES)
 			return HELD_YES;
 		if (held == HELD_UNKNOWN && !*unknown)
@@ -77,19 +78,19 @@ static bool all_named_hold(const struct annotation_match *wanted, size_t wanted_
 }
 
 /* FACTS may be NULL: it is no container. */
-static bool container_holds(const struct match *match, const struct container_facts *facts)
+static bool container_holds(const struct match *match, const struct container_attrs *attrs)
 {
-	static const struct container_facts none;
-	if (!facts)
-		facts = &none;
-	if ((match->pod_namespace && !any_glob(match->pod_namespace, facts->pod_namespace)) ||
-	    (match->pod && !any_glob(match->pod, facts->pod)) ||
-	    (match->container && !any_glob(match->container, facts->container)) ||
-	    (match->image && !any_glob(match->image, facts->image)))
+	static const struct container_attrs none;
+	if (!attrs)
+		attrs = &none;
+	if ((match->pod_namespace && !any_glob(match->pod_namespace, attrs->pod_namespace)) ||
+	    (match->pod && !any_glob(match->pod, attrs->pod)) ||
+	    (match->container && !any_glob(match->container, attrs->container)) ||
+	    (match->image && !any_glob(match->image, attrs->image)))
 		return false;
-	return all_named_hold(match->annotations, match->annotation_count, facts->annotations,
-	                      facts->annotation_count) &&
-	       all_named_hold(match->labels, match->label_count, facts->labels, facts->label_count);
+	return all_named_hold(match->annotations, match->annotation_count, attrs->annotations,
+	                      attrs->annotation_count) &&
+	       all_named_hold(match->labels, match->label_count, attrs->labels, attrs->label_count);
 }
 
 bool match_asks_container(const struct match *match)
@@ -120,28 +121,28 @@ static bool is_of_share(const struct rule *rule, const char *machine_id)
 }
 
 /* UNKNOWN_USER: the name that it hangs on, if it is HELD_UNKNOWN; NULL: the build id. */
-static enum held rule_holds(const struct rule *rule, const struct match_input *facts, const char **unknown_user)
+static enum held rule_holds(const struct rule *rule, const struct match_input *input, const char **unknown_user)
 {
 	const struct match *match = &rule->match;
-	if (match->via && !(match->via & (unsigned)facts->via))
+	if (match->via && !(match->via & (unsigned)input->via))
 		return HELD_NO;
-	if (match->exe && !any_path_glob(match->exe, facts->exe) && !any_path_glob(match->exe, facts->called))
+	if (match->exe && !any_path_glob(match->exe, input->exe) && !any_path_glob(match->exe, input->called))
 		return HELD_NO;
-	if (match->unit && !any_glob(match->unit, facts->unit))
+	if (match->unit && !any_glob(match->unit, input->unit))
 		return HELD_NO;
-	if (match->cgroup && !any_path_glob(match->cgroup, facts->cgroup))
+	if (match->cgroup && !any_path_glob(match->cgroup, input->cgroup))
 		return HELD_NO;
-	if (!container_holds(match, facts->container) || (match->has_share && !is_of_share(rule, facts->machine_id)))
+	if (!container_holds(match, input->container) || (match->has_share && !is_of_share(rule, input->machine_id)))
 		return HELD_NO;
-	if (match->build_id && facts->build_id && !any_prefix(match->build_id, facts->build_id))
+	if (match->build_id && input->build_id && !any_prefix(match->build_id, input->build_id))
 		return HELD_NO;
-	enum held user = match->user ? any_user(match->user, facts, unknown_user) : HELD_YES;
+	enum held user = match->user ? any_user(match->user, input, unknown_user) : HELD_YES;
 	if (user != HELD_YES)
 		return user;
-	return match->build_id && !facts->build_id ? HELD_UNKNOWN : HELD_YES;
+	return match->build_id && !input->build_id ? HELD_UNKNOWN : HELD_YES;
 }
 
-void policy_decide(const struct policy *policy, const struct match_input *facts, struct decision *out)
+void policy_decide(const struct policy *policy, const struct match_input *input, struct decision *out)
 {
 	*out = (struct decision){.action = policy->default_action};
 	settings_default(&out->settings);
@@ -149,7 +150,7 @@ void policy_decide(const struct policy *policy, const struct match_input *facts,
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
 		const char *unknown_user = NULL;
-		enum held held = rule_holds(rule, facts, &unknown_user);
+		enum held held = rule_holds(rule, input, &unknown_user);
 		if (held == HELD_NO)
 			continue;
 		out->action = held == HELD_UNKNOWN ? ACTION_UNDECIDED : rule->action;
@@ -171,10 +172,10 @@ unsigned policy_needs(const struct policy *policy)
 	unsigned needs = 0;
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct match *match = &policy->rules[i].match;
-		needs |= (match->build_id ? FACT_BUILD_ID : 0U) | (match->unit ? FACT_UNIT : 0U) |
-		         (match->cgroup ? FACT_CGROUP : 0U) | (match_asks_container(match) ? FACT_CONTAINER : 0U) |
-		         (match->user ? FACT_USER : 0U) | (match->exe ? FACT_CALLED : 0U) |
-		         (match->has_share ? FACT_MACHINE_ID : 0U);
+		needs |= (match->build_id ? INPUT_BUILD_ID : 0U) | (match->unit ? INPUT_UNIT : 0U) |
+		         (match->cgroup ? INPUT_CGROUP : 0U) | (match_asks_container(match) ? INPUT_CONTAINER : 0U) |
+		         (match->user ? INPUT_USER : 0U) | (match->exe ? INPUT_CALLED : 0U) |
+		         (match->has_share ? INPUT_MACHINE_ID : 0U);
 	}
 	return needs;
 }
@@ -183,14 +184,14 @@ unsigned policy_needs(const struct policy *policy)
  * Whether POLICY may remap something of which only FACTS' via and container are known. ANY_CONTAINER: not even that, so
  * a rule that asks for one is neither out of reach nor sure to hold.
  */
-static bool may_remap(const struct policy *policy, const struct match_input *facts, bool any_container)
+static bool may_remap(const struct policy *policy, const struct match_input *input, bool any_container)
 {
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		const struct rule *rule = &policy->rules[i];
 		const struct match *match = &rule->match;
-		if (match->via && !(match->via & (unsigned)facts->via))
+		if (match->via && !(match->via & (unsigned)input->via))
 			continue;
-		if (!any_container && !container_holds(match, facts->container))
+		if (!any_container && !container_holds(match, input->container))
 			continue;
 		if (rule->action == ACTION_REMAP || rule->action == ACTION_OBSERVE)
 			return true;
@@ -206,9 +207,9 @@ bool policy_may_remap(const struct policy *policy, enum via via)
 	return may_remap(policy, &(struct match_input){.via = via}, via == VIA_HOOK);
 }
 
-bool policy_may_remap_container(const struct policy *policy, const struct container_facts *facts)
+bool policy_may_remap_container(const struct policy *policy, const struct container_attrs *attrs)
 {
-	return may_remap(policy, &(struct match_input){.via = VIA_HOOK, .container = facts}, false);
+	return may_remap(policy, &(struct match_input){.via = VIA_HOOK, .container = attrs}, false);
 }
 
 static bool names(const struct annotation_match *list, size_t count, const char *name)

@@ -2,11 +2,11 @@
 /*
  * policy.h - from JSON files to a decision about one program.
  *
- *   files --policy_load()--> struct policy --policy_decide(facts)--> struct decision
+ *   files --policy_load()--> struct policy --policy_decide(input)--> struct decision
  *
  * The policy never touches a process and the engine never reads JSON: a decision is all that passes between them.
  * Loading is bounded (size, depth, number of rules), refuses what is not a plain file, and as root what others could
- * have written. Matching does no I/O: the caller gathers the facts, and only those that policy_needs() asks for. The
+ * have written. Matching does no I/O: the caller gathers the input, and only what policy_needs() asks for. The
  * format is told in hugexec-policy(5) and held to config/policy.schema.json by a test.
  */
 #pragma once
@@ -61,7 +61,7 @@ struct settings {
 };
 
 /* What an engine says of a container. Strings are borrowed; NULL means not known. */
-struct container_facts {
+struct container_attrs {
 	const char *pod_namespace, *pod; /* its pod's, in Kubernetes */
 	const char *container;           /* its name in the pod */
 	const char *image;
@@ -87,17 +87,17 @@ struct match_input {
 	const char *unit;   /* systemd unit, "mariadb.service" */
 	const char *cgroup; /* "/system.slice/mariadb.service" */
 	const char *machine_id;
-	const struct container_facts *container; /* NULL: it is in none that we know of */
+	const struct container_attrs *container; /* NULL: it is in none that we know of */
 };
 
-enum fact_bit {
-	FACT_BUILD_ID = 1,
-	FACT_UNIT = 2,
-	FACT_CGROUP = 4,
-	FACT_CONTAINER = 8,
-	FACT_USER = 16,
-	FACT_CALLED = 32,
-	FACT_MACHINE_ID = 64,
+enum input_bit {
+	INPUT_BUILD_ID = 1,
+	INPUT_UNIT = 2,
+	INPUT_CGROUP = 4,
+	INPUT_CONTAINER = 8,
+	INPUT_USER = 16,
+	INPUT_CALLED = 32,
+	INPUT_MACHINE_ID = 64,
 };
 
 enum action {
@@ -169,21 +169,21 @@ void policy_rule_label(const struct decision *decision, char *out, size_t out_by
  */
 int policy_skip_reason(const struct decision *decision, struct error *reason);
 
-/* Which facts some rule looks at, as fact_bit bits: what the caller need not gather otherwise. */
+/* Which input some rule looks at, as input_bit bits: what the caller need not gather otherwise. */
 unsigned policy_needs(const struct policy *policy);
 
 /* Whether any program at all that comes through VIA could be remapped. False: nothing to do, ever. */
 bool policy_may_remap(const struct policy *policy, enum via via);
 
 /* The same for a container of which FACTS is known, and nothing of its programs. */
-bool policy_may_remap_container(const struct policy *policy, const struct container_facts *facts);
+bool policy_may_remap_container(const struct policy *policy, const struct container_attrs *attrs);
 
 /* Whether a rule looks at the annotation (the label) NAME. */
 bool policy_asks_annotation(const struct policy *policy, const char *name);
 bool policy_asks_label(const struct policy *policy, const char *name);
 
 /* Decide about one program: the first rule whose every key holds, else "default". Never fails. */
-void policy_decide(const struct policy *policy, const struct match_input *facts, struct decision *out);
+void policy_decide(const struct policy *policy, const struct match_input *input, struct decision *out);
 
 /*
  * Call EACH for every rule by which programs are remapped with the file backing among others, so that page cache can be

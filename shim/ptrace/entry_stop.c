@@ -262,21 +262,21 @@ static void correct_words(struct tracee *tracee, uint64_t addr, uint64_t bytes)
 /* In ld.so's writable data, and what it has without a file behind that. */
 static void correct_loader(struct tracee *tracee)
 {
-	struct image image;
-	if (image_read(tracee->pid, &image, NULL) < 0)
+	struct address_space space;
+	if (address_space_read(tracee->pid, &space, NULL) < 0)
 		return;
-	ssize_t interp = image.interp_addr ? image_find(&image, image.interp_addr) : -1;
+	ssize_t interp = space.interp_addr ? address_space_find(&space, space.interp_addr) : -1;
 	bool is_behind = false;
-	for (size_t i = interp < 0 ? image.count : (size_t)interp; i < image.count; i++) {
-		const struct mapping *mapping = &image.mappings[i];
-		bool is_own = mapping_same_file(mapping, &image.mappings[interp]);
-		if (!is_own && (!is_behind || mapping->inode || mapping->start != image.mappings[i - 1].end))
+	for (size_t i = interp < 0 ? space.count : (size_t)interp; i < space.count; i++) {
+		const struct mapping *mapping = &space.mappings[i];
+		bool is_own = mapping_same_file(mapping, &space.mappings[interp]);
+		if (!is_own && (!is_behind || mapping->inode || mapping->start != space.mappings[i - 1].end))
 			break;
 		is_behind = true;
 		if (mapping->prot & PROT_WRITE)
 			correct_words(tracee, mapping->start, mapping->end - mapping->start);
 	}
-	image_free(&image);
+	address_space_free(&space);
 }
 
 bool entry_stop_take(struct tracee *tracee)

@@ -27,15 +27,15 @@
  */
 static uint64_t find_vdso(const struct tracee *tracee)
 {
-	struct image image;
+	struct address_space space;
 	uint64_t vdso_addr = tracee_auxv(tracee, AT_SYSINFO_EHDR);
-	if (vdso_addr || image_read(tracee->pid, &image, NULL) < 0)
+	if (vdso_addr || address_space_read(tracee->pid, &space, NULL) < 0)
 		return vdso_addr;
-	for (size_t i = 0; i < image.count && !vdso_addr; i++) {
-		if (strcmp(image.mappings[i].path, "[vdso]") == 0)
-			vdso_addr = image.mappings[i].start;
+	for (size_t i = 0; i < space.count && !vdso_addr; i++) {
+		if (strcmp(space.mappings[i].path, "[vdso]") == 0)
+			vdso_addr = space.mappings[i].start;
 	}
-	image_free(&image);
+	address_space_free(&space);
 	return vdso_addr;
 }
 
@@ -157,12 +157,12 @@ uint64_t tracee_scratch(const struct tracee *tracee, uint64_t bytes)
 /* Whether the tracee could write to TRACEE_ADDR; true if that cannot be told. */
 static bool is_writable(const struct tracee *tracee, uint64_t tracee_addr)
 {
-	struct image image;
-	if (image_read(tracee->pid, &image, NULL) < 0)
+	struct address_space space;
+	if (address_space_read(tracee->pid, &space, NULL) < 0)
 		return true;
-	ssize_t at = image_find(&image, tracee_addr);
-	bool writable = at < 0 || (image.mappings[at].prot & PROT_WRITE);
-	image_free(&image);
+	ssize_t at = address_space_find(&space, tracee_addr);
+	bool writable = at < 0 || (space.mappings[at].prot & PROT_WRITE);
+	address_space_free(&space);
 	return writable;
 }
 

@@ -33,20 +33,20 @@ static bool is_aligned(int fd)
 
 void map_hint_begin(const struct tracee *tracee, bool is_wanted, struct map_hint *hint)
 {
-	struct image image;
+	struct address_space space;
 	*hint = (struct map_hint){0};
-	if (image_read(tracee->pid, &image, NULL) < 0)
+	if (address_space_read(tracee->pid, &space, NULL) < 0)
 		return;
-	ssize_t loader = image.interp_addr ? image_find(&image, image.interp_addr) : -1;
+	ssize_t loader = space.interp_addr ? address_space_find(&space, space.interp_addr) : -1;
 	if (loader >= 0) {
-		const struct mapping *first = &image.mappings[loader];
+		const struct mapping *first = &space.mappings[loader];
 		cleanup_close int fd = is_wanted ? -1 : mapped_file_open(tracee->pid, first, false, NULL);
 		hint->watches = is_wanted || (fd >= 0 && !is_aligned(fd));
 		hint->loader_start = first->start;
-		for (size_t i = (size_t)loader; i < image.count && mapping_same_file(&image.mappings[i], first); i++)
-			hint->loader_end = image.mappings[i].end;
+		for (size_t i = (size_t)loader; i < space.count && mapping_same_file(&space.mappings[i], first); i++)
+			hint->loader_end = space.mappings[i].end;
 	}
-	image_free(&image);
+	address_space_free(&space);
 }
 
 /* Whether ARGS, of mmap(2), map a large file at any place. */
@@ -61,14 +61,14 @@ static bool is_free_to_lie(const uint64_t args[6])
 /* A place for BYTES from OFFSET on, below all else that lies below ld.so, where the kernel would put it, too. */
 static uint64_t find_place(const struct tracee *tracee, const struct map_hint *hint, uint64_t bytes, uint64_t offset)
 {
-	struct image image;
+	struct address_space space;
 	uint64_t place = 0, huge_bytes = host_pages()->huge_bytes;
-	if (image_read(tracee->pid, &image, NULL) < 0)
+	if (address_space_read(tracee->pid, &space, NULL) < 0)
 		return 0;
-	ssize_t loader = image_find(&image, hint->loader_start);
+	ssize_t loader = address_space_find(&space, hint->loader_start);
 	if (loader >= 0)
-		place = image_find_gap(&image, (size_t)loader, bytes, huge_bytes, offset % huge_bytes);
-	image_free(&image);
+		place = address_space_find_gap(&space, (size_t)loader, bytes, huge_bytes, offset % huge_bytes);
+	address_space_free(&space);
 	return place;
 }
 

@@ -21,12 +21,12 @@
 #include "remap/widen.h"
 
 /* The object's largest text mapping: the one that offset and address shall agree for. */
-static const struct mapping *largest_text(const struct image *image, size_t map_index)
+static const struct mapping *largest_text(const struct address_space *space, size_t map_index)
 {
-	const struct mapping *object = &image->mappings[map_index];
+	const struct mapping *object = &space->mappings[map_index];
 	const struct mapping *largest = NULL;
-	for (size_t i = 0; i < image->count; i++) {
-		const struct mapping *mapping = &image->mappings[i];
+	for (size_t i = 0; i < space->count; i++) {
+		const struct mapping *mapping = &space->mappings[i];
 		if (mapping_same_file(mapping, object) && mapping_is_text(mapping) &&
 		    (!largest || mapping->end - mapping->start > largest->end - largest->start))
 			largest = mapping;
@@ -38,17 +38,17 @@ static const struct mapping *largest_text(const struct image *image, size_t map_
  * The plan as it will be once the object has moved up by PHASE. What lies around it then is not known yet: it is
  * planned anew when it has moved.
  */
-static int plan_moved(const struct image *image, size_t map_index, uint64_t phase, const struct settings *settings,
-                      uint64_t file_bytes, struct plan *plan, struct error *err)
+static int plan_moved(const struct address_space *space, size_t map_index, uint64_t phase,
+                      const struct settings *settings, uint64_t file_bytes, struct plan *plan, struct error *err)
 {
-	cleanup_free struct mapping *moved = malloc(image->count * sizeof moved[0]);
-	struct image copy = {.mappings = moved};
+	cleanup_free struct mapping *moved = malloc(space->count * sizeof moved[0]);
+	struct address_space copy = {.mappings = moved};
 	size_t moved_index = 0;
 	if (!moved)
 		return error_set_errno(err, ENOMEM, REASON_FILE_UNSUPPORTED, "planning");
-	for (size_t i = 0; i < image->count; i++) {
-		const struct mapping *mapping = &image->mappings[i];
-		bool own = mapping_same_file(mapping, &image->mappings[map_index]);
+	for (size_t i = 0; i < space->count; i++) {
+		const struct mapping *mapping = &space->mappings[i];
+		bool own = mapping_same_file(mapping, &space->mappings[map_index]);
 		if (i == map_index)
 			moved_index = copy.count;
 		if (!own && phase)
@@ -103,15 +103,16 @@ static int refused(int64_t result, const char *what, struct error *err)
 }
 
 /* All that is mapped as text from RANGE on downwards and upwards. */
-static void text_around(const struct image *image, const struct plan_range *range, uint64_t *start, uint64_t *end)
+static void text_around(const struct address_space *space, const struct plan_range *range, uint64_t *start,
+                        uint64_t *end)
 {
-	ssize_t first = image_find(image, range->start), last = image_find(image, range->end - 1);
+	ssize_t first = address_space_find(space, range->start), last = address_space_find(space, range->end - 1);
 	*start = range->start;
 	*end = range->end;
-	if (first >= 0 && mapping_is_text(&image->mappings[first]))
-		*start = image->mappings[first].start;
-	if (last >= 0 && mapping_is_text(&image->mappings[last]))
-		*end = image->mappings[last].end;
+	if (first >= 0 && mapping_is_text(&space->mappings[first]))
+		*start = space->mappings[first].start;
+	if (last >= 0 && mapping_is_text(&space->mappings[last]))
+		*end = space->mappings[last].end;
 }
 
 /*
@@ -131,12 +132,13 @@ static int64_t touch_slots(struct tracee *tracee, const struct plan_range *range
  * With the tracee borrowed: map all slots now. MADV_HUGEPAGE on the whole mapping, so that the kernel does not split it
  * and reads whole folios again should it ever have to drop them.
  */
-static int populate(struct tracee *tracee, const struct image *image, const struct plan *plan, struct error *err)
+static int populate(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
+                    struct error *err)
 {
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
 		uint64_t start, end;
-		text_around(image, range, &start, &end);
+		text_around(space, range, &start, &end);
 		remote_syscall(tracee, NULL, SYS_madvise, start, end - start, MADV_HUGEPAGE, 0, 0, 0);
 		if (tracee->state == TRACEE_GONE)
 			return -1;
@@ -147,12 +149,12 @@ static int populate(struct tracee *tracee, const struct image *image, const stru
 	return 0;
 }
 
-static int populate_borrowed(struct tracee *tracee, const struct image *image, const struct plan *plan,
+static int populate_borrowed(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
                              struct error *err)
 {
 	if (inject_begin(tracee, err) < 0)
 		return -1;
-	int result = populate(tracee, image, plan, err);
+	int result = populate(tracee, space, plan, err);
 	if (tracee->state == TRACEE_GONE)
 		return -1;
 	if (inject_end(tracee, err) < 0)
@@ -160,20 +162,20 @@ static int populate_borrowed(struct tracee *tracee, const struct image *image, c
 	return result;
 }
 
-/* Rebase, and read the image anew, in which the program has other addresses. */
-static int move_program(struct tracee *tracee, struct image *image, size_t *map_index, int fd, uint64_t phase,
+/* Rebase, and read the address space anew, in which the program has other addresses. */
+static int move_program(struct tracee *tracee, struct address_space *space, size_t *map_index, int fd, uint64_t phase,
                         bool *rebased, struct error *err)
 {
-	struct image moved;
-	if (relocate(tracee, image, fd, phase, err) < 0)
+	struct address_space moved;
+	if (relocate(tracee, space, fd, phase, err) < 0)
 		return -1;
 	*rebased = true;
 	/* Whatever comes next must not plan with addresses that the program has left. */
-	image_free(image);
-	if (image_read(tracee->pid, &moved, err) < 0)
+	address_space_free(space);
+	if (address_space_read(tracee->pid, &moved, err) < 0)
 		return -1;
-	*image = moved;
-	*map_index = image->exe_index;
+	*space = moved;
+	*map_index = space->exe_index;
 	return 0;
 }
 
@@ -181,55 +183,56 @@ static int move_program(struct tracee *tracee, struct image *image, size_t *map_
  * Once all is prepared and in its place: map the slots at the ends, plan what is left if that fails, and populate.
  * PARTLY: why not all is huge, if that is known already; it goes into the plan.
  */
-static int map_slots(struct tracee *tracee, const struct image *image, size_t map_index,
+static int map_slots(struct tracee *tracee, const struct address_space *space, size_t map_index,
                      const struct settings *settings, int fd, uint64_t file_bytes, struct error *partly,
                      struct plan *plan, struct error *err)
 {
 	struct settings inside = *settings;
 	struct error unwidened = {0};
 	inside.round_out = false;
-	if (plan_moved(image, map_index, 0, settings, file_bytes, plan, err) < 0)
+	if (plan_moved(space, map_index, 0, settings, file_bytes, plan, err) < 0)
 		return -1;
-	if (widen_text(tracee, image, plan, fd, &unwidened) < 0) {
+	if (widen_text(tracee, space, plan, fd, &unwidened) < 0) {
 		if (tracee->state == TRACEE_GONE ||
-		    plan_moved(image, map_index, 0, &inside, file_bytes, plan, err) < 0) {
+		    plan_moved(space, map_index, 0, &inside, file_bytes, plan, err) < 0) {
 			*err = unwidened;
 			return -1;
 		}
 		*partly = error_is_set(partly) ? *partly : unwidened;
 	}
 	plan->reason = *partly;
-	return populate_borrowed(tracee, image, plan, err);
+	return populate_borrowed(tracee, space, plan, err);
 }
 
 /*
  * Read-only data comes by itself where the cache has it in huge pages, so nothing is done in the tracee, and if it
  * cannot be had nothing is lost.
  */
-static void prepare_rodata(const struct tracee *tracee, const struct image *image, size_t map_index, int fd,
+static void prepare_rodata(const struct tracee *tracee, const struct address_space *space, size_t map_index, int fd,
                            const struct settings *settings)
 {
 	struct plan plan;
 	struct error ignored = {0};
-	plan_rodata(image, map_index, host_pages()->huge_bytes, &plan);
+	plan_rodata(space, map_index, host_pages()->huge_bytes, &plan);
 	if (plan.range_count > 0)
 		prepare_page_cache(tracee, &plan, fd, settings, true, &ignored);
 }
 
-int backing_file_plan(const struct image *image, size_t map_index, const struct settings *settings, bool may_move,
-                      struct plan *plan, struct error *err)
+int backing_file_plan(const struct address_space *space, size_t map_index, const struct settings *settings,
+                      bool may_move, struct plan *plan, struct error *err)
 {
-	const struct mapping *text = largest_text(image, map_index);
+	const struct mapping *text = largest_text(space, map_index);
 	if (!text)
 		return error_set(err, REASON_NO_TEXT, "it has no executable mapping");
 	uint64_t phase = may_move && settings->rebase ? relocate_phase(text, host_pages()->huge_bytes) : 0;
-	return plan_moved(image, map_index, phase, settings, UINT64_MAX, plan, err);
+	return plan_moved(space, map_index, phase, settings, UINT64_MAX, plan, err);
 }
 
-int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
-                       int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err)
+int backing_file_apply(struct tracee *tracee, struct address_space *space, size_t map_index,
+                       const struct settings *settings, int fd, bool may_move, bool take_part, bool *rebased,
+                       struct plan *plan, struct error *err)
 {
-	const struct mapping *text = largest_text(image, map_index);
+	const struct mapping *text = largest_text(space, map_index);
 	if (!text) {
 		error_set(err, REASON_NO_TEXT, "it has no executable mapping");
 		return -1;
@@ -243,14 +246,14 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 	bool moves = may_move && settings->rebase;
 	uint64_t huge_bytes = host_pages()->huge_bytes;
 	uint64_t phase = moves ? relocate_phase(text, huge_bytes) : 0, file_bytes = (uint64_t)st.st_size;
-	if (plan_moved(image, map_index, phase, settings, file_bytes, plan, err) < 0) {
+	if (plan_moved(space, map_index, phase, settings, file_bytes, plan, err) < 0) {
 		if (!moves && relocate_phase(text, huge_bytes) && err->code == REASON_NO_HUGE_SLOT)
 			error_set(err, REASON_FILE_MISALIGNED,
 			          "offset and address of its text differ modulo a huge page%s",
 			          may_move ? ", and rebase is off" : "");
 		return -1;
 	}
-	if (phase && relocate_check(tracee, image, fd, phase, err) < 0)
+	if (phase && relocate_check(tracee, space, fd, phase, err) < 0)
 		return -1;
 	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)
 		return -1;
@@ -259,11 +262,11 @@ int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_in
 		*err = partly;
 		return -1;
 	}
-	if (phase && move_program(tracee, image, &map_index, fd, phase, rebased, err) < 0)
+	if (phase && move_program(tracee, space, &map_index, fd, phase, rebased, err) < 0)
 		return -1;
-	if (map_slots(tracee, image, map_index, settings, fd, file_bytes, &partly, plan, err) < 0)
+	if (map_slots(tracee, space, map_index, settings, fd, file_bytes, &partly, plan, err) < 0)
 		return -1;
 	if (settings->rodata && may_move)
-		prepare_rodata(tracee, image, map_index, fd, settings);
+		prepare_rodata(tracee, space, map_index, fd, settings);
 	return 0;
 }

@@ -16,20 +16,21 @@
  * Have the text of the object that mapping MAP_INDEX belongs to mapped by huge folios of the page cache: prepare the
  * cache, rebase the program if offset and address do not agree and that is possible, populate.
  *
- * TRACEE: STOPPED; STOPPED afterwards, or GONE. IMAGE: as it is now. FD: the object's file. TAKE_PART: content with a
+ * TRACEE: STOPPED; STOPPED afterwards, or GONE. SPACE: as it is now. FD: the object's file. TAKE_PART: content with a
  * part of the slots (nothing better comes after). MAY_MOVE: the object is the main program, before its first
  * instruction. PLAN: filled in.
  *
  * Returns 0; or -1 with ERR, and the text is what it was, on small pages. Either way *REBASED is set if the program
- * has been moved: a step after the move may still fail, and the program runs at its new place. IMAGE is then read anew;
+ * has been moved: a step after the move may still fail, and the program runs at its new place. SPACE is then read anew;
  * it is empty (count 0) if it could not be read, so that nobody plans with addresses that the program has left.
  */
-int backing_file_apply(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
-                       int fd, bool may_move, bool take_part, bool *rebased, struct plan *plan, struct error *err);
+int backing_file_apply(struct tracee *tracee, struct address_space *space, size_t map_index,
+                       const struct settings *settings, int fd, bool may_move, bool take_part, bool *rebased,
+                       struct plan *plan, struct error *err);
 
 /*
  * What backing_file_apply() would map of an object whose file is as long as it needs to be: PLAN. Pure. Returns 0, or
  * -1 with ERR if there is nothing.
  */
-int backing_file_plan(const struct image *image, size_t map_index, const struct settings *settings, bool may_move,
-                      struct plan *plan, struct error *err);
+int backing_file_plan(const struct address_space *space, size_t map_index, const struct settings *settings,
+                      bool may_move, struct plan *plan, struct error *err);

@@ -11,11 +11,11 @@
 #include "remap/plan_rest.h"
 #include "remap/private_copy.h"
 
-/* A text mapping of the file that OBJECT is of, as the index in IMAGE; -1: none. */
-static ssize_t find_text(const struct image *image, const struct mapping *object)
+/* A text mapping of the file that OBJECT is of, as the index in SPACE; -1: none. */
+static ssize_t find_text(const struct address_space *space, const struct mapping *object)
 {
-	for (size_t i = 0; i < image->count; i++) {
-		if (mapping_same_file(&image->mappings[i], object) && mapping_is_text(&image->mappings[i]))
+	for (size_t i = 0; i < space->count; i++) {
+		if (mapping_same_file(&space->mappings[i], object) && mapping_is_text(&space->mappings[i]))
 			return (ssize_t)i;
 	}
 	return -1;
@@ -44,7 +44,7 @@ static int read_pieces(const struct tracee *tracee, struct plan *plan, char **by
 }
 
 /* With the first backing that can, in the policy's order. */
-static int copy(struct tracee *tracee, const struct image *image, const struct settings *settings, int fd,
+static int copy(struct tracee *tracee, const struct address_space *space, const struct settings *settings, int fd,
                 const struct plan *plan, struct error *err)
 {
 	struct settings small = *settings;
@@ -54,24 +54,25 @@ static int copy(struct tracee *tracee, const struct image *image, const struct s
 		struct error refusal = {0};
 		if (settings->backing[i] == BACKING_FILE)
 			continue;
-		if (remap_copy(tracee, image, plan, &small, settings->backing[i], fd, &refusal) == 0)
+		if (remap_copy(tracee, space, plan, &small, settings->backing[i], fd, &refusal) == 0)
 			return 0;
 		*err = refusal;
 	}
 	return -1;
 }
 
-static int copy_planned(struct tracee *tracee, struct image *image, size_t text_index, const struct settings *settings,
-                        int fd, bool is_loaded, uint64_t max_bytes, struct plan *plan, struct error *err)
+static int copy_planned(struct tracee *tracee, struct address_space *space, size_t text_index,
+                        const struct settings *settings, int fd, bool is_loaded, uint64_t max_bytes, struct plan *plan,
+                        struct error *err)
 {
 	cleanup_free char *bytes = NULL;
-	private_pages_note(image, text_index, tracee->pid);
-	plan_rest(image, text_index, settings, is_loaded, host_pages()->huge_bytes, max_bytes, plan);
+	private_pages_note(space, text_index, tracee->pid);
+	plan_rest(space, text_index, settings, is_loaded, host_pages()->huge_bytes, max_bytes, plan);
 	if (plan->range_count == 0)
 		return 0;
 	if (read_pieces(tracee, plan, &bytes, err) < 0)
 		return -1;
-	int result = copy(tracee, image, settings, fd, plan, err);
+	int result = copy(tracee, space, settings, fd, plan, err);
 	for (unsigned i = 0; i < plan->piece_count; i++)
 		plan->pieces[i].bytes = NULL;
 	return result;
@@ -80,26 +81,26 @@ static int copy_planned(struct tracee *tracee, struct image *image, size_t text_
 int copy_rest(struct tracee *tracee, const struct mapping *object, const struct settings *settings, int fd,
               bool is_loaded, uint64_t max_bytes, struct plan *plan, struct error *err)
 {
-	struct image image;
+	struct address_space space;
 	*plan = (struct plan){0};
-	if (image_read(tracee->pid, &image, err) < 0)
+	if (address_space_read(tracee->pid, &space, err) < 0)
 		return -1;
-	ssize_t text = find_text(&image, object);
+	ssize_t text = find_text(&space, object);
 	int result =
-	    text < 0 ? 0 : copy_planned(tracee, &image, (size_t)text, settings, fd, is_loaded, max_bytes, plan, err);
-	image_free(&image);
+	    text < 0 ? 0 : copy_planned(tracee, &space, (size_t)text, settings, fd, is_loaded, max_bytes, plan, err);
+	address_space_free(&space);
 	return result;
 }
 
 bool rest_waits_for_loader(const struct tracee *tracee, const struct mapping *object, const struct settings *settings)
 {
-	struct image image;
+	struct address_space space;
 	struct plan plan = {0};
-	if (image_read(tracee->pid, &image, NULL) < 0)
+	if (address_space_read(tracee->pid, &space, NULL) < 0)
 		return false;
-	ssize_t text = find_text(&image, object);
+	ssize_t text = find_text(&space, object);
 	if (text >= 0)
-		plan_rest(&image, (size_t)text, settings, false, host_pages()->huge_bytes, UINT64_MAX, &plan);
-	image_free(&image);
+		plan_rest(&space, (size_t)text, settings, false, host_pages()->huge_bytes, UINT64_MAX, &plan);
+	address_space_free(&space);
 	return plan.has_data_beside;
 }

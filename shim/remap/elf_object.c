@@ -44,33 +44,33 @@ static void add_refusal(struct error *all, enum backing backing, const struct er
 }
 
 /* Try the backing at INDEX of the list. Returns 0 if the text is on huge pages now, else -1 with REFUSAL. */
-static int try_backing(struct object *object, unsigned index, int fd, struct plan *plan, struct error *refusal)
+static int try_backing(struct elf_object *object, unsigned index, int fd, struct plan *plan, struct error *refusal)
 {
 	const struct settings *settings = object->settings;
 	enum backing backing = settings->backing[index];
 	bool is_last = index + 1 == settings->backing_count;
 	if (backing == BACKING_FILE) {
-		int result = backing_file_apply(object->tracee, object->image, object->map_index, settings, fd,
+		int result = backing_file_apply(object->tracee, object->space, object->map_index, settings, fd,
 		                                object->may_move, is_last, &object->rebased, plan, refusal);
-		/* The image may be a new one. */
-		object->map_index = object->may_move ? object->image->exe_index : object->map_index;
+		/* The address space may be a new one. */
+		object->map_index = object->may_move ? object->space->exe_index : object->map_index;
 		return result;
 	}
 	uint64_t page_bytes = backing == BACKING_HUGETLB ? hugetlb_page_bytes(settings) : host_pages()->huge_bytes;
-	plan_make(object->image, object->map_index, settings, page_bytes, plan);
+	plan_make(object->space, object->map_index, settings, page_bytes, plan);
 	if (plan->range_count == 0) {
 		*refusal = plan->reason;
 		return -1;
 	}
-	return remap_copy(object->tracee, object->image, plan, settings, backing, fd, refusal);
+	return remap_copy(object->tracee, object->space, plan, settings, backing, fd, refusal);
 }
 
 /* Whether ld.so has changed a library's text (text relocations): a copy of the file would be wrong then. */
-static bool is_changed(const struct object *object)
+static bool is_changed(const struct elf_object *object)
 {
-	const struct mapping *first = &object->image->mappings[object->map_index];
-	for (size_t i = object->map_index; i < object->image->count; i++) {
-		const struct mapping *mapping = &object->image->mappings[i];
+	const struct mapping *first = &object->space->mappings[object->map_index];
+	for (size_t i = object->map_index; i < object->space->count; i++) {
+		const struct mapping *mapping = &object->space->mappings[i];
 		if (mapping_same_file(mapping, first) && mapping_is_text(mapping) && mapping->changed)
 			return true;
 	}
@@ -103,7 +103,7 @@ static int is_in_time(const struct tracee *tracee, struct error *err)
 }
 
 struct map_errand {
-	const struct object *object;
+	const struct elf_object *object;
 	const struct plan *plan;
 	int fd;
 };
@@ -118,7 +118,7 @@ static int symbols_ms(const struct tracee *tracee)
 static int write_map(void *context, struct error *err)
 {
 	const struct map_errand *errand = context;
-	const struct object *object = errand->object;
+	const struct elf_object *object = errand->object;
 	int fd = mapped_file_readable(errand->fd);
 	int result = perf_map_write(object->tracee->pid, errand->plan, fd, object->has_perf_map,
 	                            symbols_ms(object->tracee), err);
@@ -128,7 +128,7 @@ static int write_map(void *context, struct error *err)
 }
 
 /* Tell perf of a private copy, if the policy wants that. */
-static void tell_perf(const struct object *object, enum backing backing, const struct plan *plan, int fd,
+static void tell_perf(const struct elf_object *object, enum backing backing, const struct plan *plan, int fd,
                       struct report_object *out)
 {
 	struct error unwritten = {0};
@@ -145,11 +145,11 @@ static uint64_t rest_bytes_max(const struct report_object *object)
 	return object->copied_bytes < REST_BYTES_MAX ? REST_BYTES_MAX - object->copied_bytes : 0;
 }
 
-static bool copy_rest_of(struct object *object, int fd, struct report_object *out)
+static bool copy_rest_of(struct elf_object *object, int fd, struct report_object *out)
 {
 	struct plan plan;
 	struct error refusal = {0};
-	struct mapping mapping = object->image->mappings[object->map_index];
+	struct mapping mapping = object->space->mappings[object->map_index];
 	uint64_t max_bytes = rest_bytes_max(out);
 	if (is_in_time(object->tracee, &refusal) < 0 || copy_rest(object->tracee, &mapping, object->settings, fd,
 	                                                          object->is_loaded, max_bytes, &plan, &refusal) < 0) {
@@ -166,24 +166,24 @@ static bool copy_rest_of(struct object *object, int fd, struct report_object *ou
 	return true;
 }
 
-bool object_copy_rest(struct object *object, struct report_object *out)
+bool elf_object_copy_rest(struct elf_object *object, struct report_object *out)
 {
 	struct error ignored = {0};
-	cleanup_close int fd = mapped_file_open(object->tracee->pid, &object->image->mappings[object->map_index],
+	cleanup_close int fd = mapped_file_open(object->tracee->pid, &object->space->mappings[object->map_index],
 	                                        object->is_program, &ignored);
 	if (fd < 0 || is_changed(object))
 		return false;
 	return copy_rest_of(object, fd, out);
 }
 
-bool object_remap(struct object *object, struct report_object *out)
+bool elf_object_remap(struct elf_object *object, struct report_object *out)
 {
 	const struct settings *settings = object->settings;
 	struct tracee *tracee = object->tracee;
 	struct plan plan = {0};
 	*out = (struct report_object){.backing = BACKING_NONE};
-	snprintf(out->path, sizeof out->path, "%s", object->image->mappings[object->map_index].path);
-	cleanup_close int fd = mapped_file_open(tracee->pid, &object->image->mappings[object->map_index],
+	snprintf(out->path, sizeof out->path, "%s", object->space->mappings[object->map_index].path);
+	cleanup_close int fd = mapped_file_open(tracee->pid, &object->space->mappings[object->map_index],
 	                                        object->is_program, &out->reason);
 	if (fd < 0)
 		return false;
@@ -192,7 +192,7 @@ bool object_remap(struct object *object, struct report_object *out)
 	enum backing applied = BACKING_NONE;
 	int done = -1;
 	for (unsigned i = 0; i < settings->backing_count && done < 0 && tracee->state == TRACEE_STOPPED; i++) {
-		if (object->image->count == 0) /* see backing_file_apply() */
+		if (object->space->count == 0) /* see backing_file_apply() */
 			break;
 		struct error refusal = {0};
 		applied = settings->backing[i];
@@ -209,10 +209,10 @@ bool object_remap(struct object *object, struct report_object *out)
 	if (done == 0)
 		out->backing = applied;
 	/* A plan that came to nothing may be one for where the object would have been moved to. */
-	if (done < 0 && object->image->count > 0)
-		plan_make(object->image, object->map_index, settings, host_pages()->huge_bytes, &plan);
+	if (done < 0 && object->space->count > 0)
+		plan_make(object->space, object->map_index, settings, host_pages()->huge_bytes, &plan);
 	note_extent(&plan, out);
-	if (done == 0 && settings->coverage == COVERAGE_FULL && object->image->count > 0)
+	if (done == 0 && settings->coverage == COVERAGE_FULL && object->space->count > 0)
 		copy_rest_of(object, fd, out);
 	return done == 0;
 }
@@ -224,15 +224,15 @@ bool object_remap(struct object *object, struct report_object *out)
 static int64_t huge_bytes_in_place(pid_t pid, const struct report_object *object)
 {
 	char path[64];
-	struct image image;
+	struct address_space space;
 	const struct mapping *first = NULL;
 	int64_t huge_bytes = 0;
 	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)pid);
 	cleanup_close int pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (object->backing != BACKING_FILE || pagemap_fd < 0 || image_read(pid, &image, NULL) < 0)
+	if (object->backing != BACKING_FILE || pagemap_fd < 0 || address_space_read(pid, &space, NULL) < 0)
 		return -1;
-	for (size_t i = 0; i < image.count && huge_bytes >= 0; i++) {
-		const struct mapping *mapping = &image.mappings[i];
+	for (size_t i = 0; i < space.count && huge_bytes >= 0; i++) {
+		const struct mapping *mapping = &space.mappings[i];
 		if (!mapping_is_text(mapping) || mapping->start < object->start || mapping->end > object->end)
 			continue;
 		first = first ? first : mapping;
@@ -242,7 +242,7 @@ static int64_t huge_bytes_in_place(pid_t pid, const struct report_object *object
 		huge_bytes = bytes < 0 ? -1 : huge_bytes + bytes;
 	}
 	bool has_text = first != NULL;
-	image_free(&image);
+	address_space_free(&space);
 	return has_text ? huge_bytes : -1;
 }
 

@@ -12,11 +12,11 @@
 #include "ptrace/tracee.h"
 #include "report/report.h"
 
-struct object {
+struct elf_object {
 	struct tracee *tracee;
-	struct image *image; /* read anew if the object had to move; with private_pages_note() if it has run */
+	struct address_space *space; /* read anew if the object had to move; with private_pages_note() if it has run */
 	const struct settings *settings;
-	size_t map_index;  /* a mapping of the object in IMAGE */
+	size_t map_index;  /* a mapping of the object in SPACE */
 	bool is_program;   /* not a library */
 	bool is_loaded;    /* it stands at its entry point: what is read-only now remains so */
 	bool may_move;     /* a program that has not run yet */
@@ -29,13 +29,13 @@ struct object {
  * if not; objects_measure() adds what came of it. TRACEE: STOPPED; STOPPED afterwards, or GONE. Returns whether the
  * text was changed (a library that was not had nothing to do or was refused).
  */
-bool object_remap(struct object *object, struct report_object *out);
+bool elf_object_remap(struct elf_object *object, struct report_object *out);
 
 /*
- * With coverage "full": put those slots of text on huge pages that object_remap() could not have. OUT: what
- * object_remap() filled in. Returns whether the text was changed.
+ * With coverage "full": put those slots of text on huge pages that elf_object_remap() could not have. OUT: what
+ * elf_object_remap() filled in. Returns whether the text was changed.
  */
-bool object_copy_rest(struct object *object, struct report_object *out);
+bool elf_object_copy_rest(struct elf_object *object, struct report_object *out);
 
 /* Fill in huge bytes and backing of COUNT objects of PID, as its page tables are. */
 void objects_measure(pid_t pid, struct report_object *objects, unsigned count);

@@ -49,11 +49,11 @@ struct preparation {
 /* What the child keeps of each. */
 struct kept {
 	int fd;
-	struct elf_facts elf;
+	struct elf_info elf;
 	struct text_slots slots;
 };
 
-struct work {
+struct library_work {
 	pid_t pid;
 	bool is_secure;
 	bool only_later; /* those that are loaded at start want a copy */
@@ -148,7 +148,7 @@ static bool take_variable(const char *environment, size_t count, const char *nam
 	return fits;
 }
 
-static int fill_request(const struct work *work, struct search_request *request, struct error *err)
+static int fill_request(const struct library_work *work, struct search_request *request, struct error *err)
 {
 	char path[64], root[SEARCH_PATH_MAX];
 	cleanup_free char *environment = NULL;
@@ -170,7 +170,7 @@ static int fill_request(const struct work *work, struct search_request *request,
 void library_judge(const struct settings *settings, const struct found_library *library, struct text_slots *out)
 {
 	char is[16], wanted[16];
-	text_slots_of(library->facts, true, host_pages()->huge_bytes, out);
+	text_slots_of(library->info, true, host_pages()->huge_bytes, out);
 	size_format(out->text_bytes, is, sizeof is);
 	struct error no = {0};
 	if (out->reason.code == REASON_NO_TEXT)
@@ -201,7 +201,7 @@ bool library_has_work(const struct settings *settings, const struct text_slots *
 /* Keep a library whose text is wanted, with its file; also if only a stop at the entry point could do something. */
 static void on_found(void *context, const struct found_library *library, int fd)
 {
-	struct work *work = context;
+	struct library_work *work = context;
 	struct preparation *out = work->out;
 	struct text_slots slots;
 	cleanup_close int own_fd = fd;
@@ -216,7 +216,7 @@ static void on_found(void *context, const struct found_library *library, int fd)
 	}
 	struct kept *kept = &work->kept[out->count];
 	struct prepared *prepared = &out->list[out->count++];
-	*kept = (struct kept){steal_fd(&own_fd), *library->facts, slots};
+	*kept = (struct kept){steal_fd(&own_fd), *library->info, slots};
 	snprintf(prepared->path, sizeof prepared->path, "%s", library->path);
 	prepared->is_later = library->is_later;
 	prepared->text_bytes = slots.text_bytes;
@@ -225,7 +225,7 @@ static void on_found(void *context, const struct found_library *library, int fd)
 }
 
 /* glibc from 2.35 on reserves the place of such a library with a mapping of no file, which comes to stand anywhere. */
-static bool is_placed_by_loader(const struct elf_facts *elf)
+static bool is_placed_by_loader(const struct elf_info *elf)
 {
 	uint64_t align = 0;
 	for (unsigned i = 0; i < elf->segment_count; i++)
@@ -234,7 +234,7 @@ static bool is_placed_by_loader(const struct elf_facts *elf)
 }
 
 /* As ld.so maps it first: as a whole. Twice, because one of 512 addresses agrees by chance. */
-bool library_is_placed(int fd, const struct elf_facts *elf)
+bool library_is_placed(int fd, const struct elf_info *elf)
 {
 	if (is_placed_by_loader(elf))
 		return false;
@@ -255,7 +255,7 @@ bool library_is_placed(int fd, const struct elf_facts *elf)
 	return agrees;
 }
 
-static unsigned time_left_ms(const struct work *work)
+static unsigned time_left_ms(const struct library_work *work)
 {
 	int64_t left_ms = (work->deadline_us - now_us()) / 1000;
 	return left_ms > 0 ? (unsigned)left_ms : 0;
@@ -265,7 +265,7 @@ static unsigned time_left_ms(const struct work *work)
  * The slots at the ends of the text come in place only by a tracer, at the entry point or later by attach. It can do so
  * without a copy if they are huge before ld.so touches them: what is mapped small stays so.
  */
-static void prepare_ends(const struct work *work, const struct kept *kept)
+static void prepare_ends(const struct library_work *work, const struct kept *kept)
 {
 	struct text_slots rounded;
 	struct error ignored = {0};
@@ -278,7 +278,7 @@ static void prepare_ends(const struct work *work, const struct kept *kept)
 		                          &ignored);
 }
 
-static void prepare(const struct work *work, const struct kept *kept, struct prepared *prepared)
+static void prepare(const struct library_work *work, const struct kept *kept, struct prepared *prepared)
 {
 	if (kept->slots.count == 0)
 		return;
@@ -296,7 +296,7 @@ static void prepare(const struct work *work, const struct kept *kept, struct pre
 static int do_work(void *context)
 {
 	static struct search_request request;
-	struct work *work = context;
+	struct library_work *work = context;
 	struct preparation *out = work->out;
 	struct file_view view;
 	aside_die_with_caller();
@@ -347,7 +347,7 @@ static void add_to_report(const struct preparation *out, bool only_later, struct
 	}
 }
 
-static void run(struct work *work, int exe_fd, int timeout_ms)
+static void run(struct library_work *work, int exe_fd, int timeout_ms)
 {
 	struct reader reader;
 	struct error *reason = &work->out->reason;
@@ -381,17 +381,17 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 		return LIBRARIES_NEED_STOP;
 	struct preparation *out =
 	    mmap(NULL, sizeof *out, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	struct work *work = NULL;
+	struct library_work *work = NULL;
 	char exe[64];
 	snprintf(exe, sizeof exe, "/proc/%d/exe", (int)tracee->pid);
 	cleanup_close int exe_fd = open(exe, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	enum libraries_need need = LIBRARIES_NEED_STOP;
 	if (out != MAP_FAILED && exe_fd >= 0 && (work = calloc(1, sizeof *work))) {
-		*work = (struct work){.pid = tracee->pid,
-		                      .is_secure = tracee_auxv(tracee, AT_SECURE) != 0,
-		                      .only_later = only_later,
-		                      .settings = settings,
-		                      .out = out};
+		*work = (struct library_work){.pid = tracee->pid,
+		                              .is_secure = tracee_auxv(tracee, AT_SECURE) != 0,
+		                              .only_later = only_later,
+		                              .settings = settings,
+		                              .out = out};
 		run(work, exe_fd, tracee_time_left_ms(tracee, (int)settings->file_timeout_ms));
 		fault_point("libraries-prepared");
 		need = only_later ? LIBRARIES_NEED_STOP : need_of(out, settings->coverage == COVERAGE_FULL);

@@ -60,7 +60,7 @@ bool library_has_work(const struct settings *settings, const struct text_slots *
  * kernel gives a mapping of it such a one, as ext4 and xfs have it do and overlayfs does not (Linux 6.18), and if
  * ld.so leaves the choice to it, as it does unless the segments ask for larger alignment than that of pages.
  */
-bool library_is_placed(int fd, const struct elf_facts *elf);
+bool library_is_placed(int fd, const struct elf_info *elf);
 
 /* Pure: whether SETTINGS want the library at PATH; IS_LATER: loaded when the program runs. */
 bool library_is_wanted(const struct settings *settings, const char *path, bool is_later);

@@ -25,17 +25,17 @@
 #define DROP_US  (16 * 1000) /* for pages that somebody else has begun to write */
 
 /* How far the child came. It ends by telling one of the others; the last is told by its parent. */
-enum outcome { OUTCOME_UNFINISHED, OUTCOME_ALL_TRIED, OUTCOME_UNSUPPORTED, OUTCOME_TIME_SHORT, OUTCOME_ENDED };
+enum child_end { CHILD_UNFINISHED, CHILD_ALL_TRIED, CHILD_UNSUPPORTED, CHILD_TIME_SHORT, CHILD_ENDED };
 
 /* Memory shared with the child, so that what it found out is known even if it has to be killed. */
-struct findings {
-	enum outcome outcome;
+struct child_result {
+	enum child_end end;
 	const char *feature; /* of an ext4, a constant: why there are no large folios; NULL: not known */
 	struct slot list[PAGE_CACHE_SLOTS_MAX];
 };
 
 /* The child's work. */
-struct work {
+struct cache_work {
 	struct slots *slots;
 	int64_t deadline_us;
 	int64_t longest_step_us;
@@ -47,12 +47,12 @@ struct work {
  * Whether another step may be begun: what is dropped must be back in time, or the workload would be worse off than
  * without us. Disks are unsteady, so the longest step until now has to fit twice.
  */
-static bool has_time(const struct work *work)
+static bool has_time(const struct cache_work *work)
 {
 	return now_us() + 2 * work->longest_step_us <= work->deadline_us;
 }
 
-static void note_step(struct work *work, int64_t started_us)
+static void note_step(struct cache_work *work, int64_t started_us)
 {
 	int64_t took_us = now_us() - started_us;
 	if (took_us > work->longest_step_us)
@@ -63,7 +63,7 @@ static void note_step(struct work *work, int64_t started_us)
  * Collapse what is small. If the kernel does not do that at all it says so at once, without looking at the file's
  * pages. *BUSY: so many it would have collapsed at another moment. Returns whether there was time for all.
  */
-static bool collapse_small(struct work *work, unsigned *busy)
+static bool collapse_small(struct cache_work *work, unsigned *busy)
 {
 	struct slots *slots = work->slots;
 	*busy = 0;
@@ -87,7 +87,7 @@ static bool collapse_small(struct work *work, unsigned *busy)
  * the kernel has begun to write it (mm/khugepaged.c, collapse_file()). So it is tried again and again, but for half of
  * the time: what else can be done for the slot takes some, too.
  */
-static bool collapse_all(struct work *work)
+static bool collapse_all(struct cache_work *work)
 {
 	int64_t until_us = now_us() + (work->deadline_us - now_us()) / 2;
 	unsigned busy;
@@ -103,7 +103,7 @@ static bool collapse_all(struct work *work)
  * Drop what is not huge of the COUNT slots at INDEXES. What is on its way to the disk cannot be dropped yet: it is
  * tried again, for half of the time if we have set it on its way, and else for a moment.
  */
-static void drop_all(struct work *work, const unsigned *indexes, unsigned count)
+static void drop_all(struct cache_work *work, const unsigned *indexes, unsigned count)
 {
 	struct slots *slots = work->slots;
 	int64_t until_us = now_us() + (work->written ? (work->deadline_us - now_us()) / 2 : DROP_US);
@@ -122,7 +122,7 @@ static void drop_all(struct work *work, const unsigned *indexes, unsigned count)
 }
 
 /* Drop the COUNT slots at INDEXES and read them anew. Returns whether one of them is huge now. */
-static bool read_anew(struct work *work, const unsigned *indexes, unsigned count)
+static bool read_anew(struct cache_work *work, const unsigned *indexes, unsigned count)
 {
 	struct slots *slots = work->slots;
 	int64_t started_us = now_us();
@@ -149,7 +149,7 @@ static bool read_anew(struct work *work, const unsigned *indexes, unsigned count
  * own. sync_file_range(2) and fsync(2) reach no lower layer of an overlayfs, but dropping does. What stays dirty is a
  * memory filesystem's, and cannot be dropped.
  */
-static void write_dirty(struct work *work, const unsigned batch[SLOTS_BATCH], unsigned count)
+static void write_dirty(struct cache_work *work, const unsigned batch[SLOTS_BATCH], unsigned count)
 {
 	struct slot *list = work->slots->list;
 	unsigned dirty = 0, left = 0;
@@ -174,7 +174,7 @@ static void write_dirty(struct work *work, const unsigned batch[SLOTS_BATCH], un
  * Survey the next slots from *FROM on that are small, and keep those in BATCH that nobody uses. SLOTS_BATCH at a time,
  * but the first alone: if nothing helps, that is all that a launch pays for.
  */
-static unsigned survey_next(struct work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
+static unsigned survey_next(struct cache_work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
 	struct slots *slots = work->slots;
 	unsigned count = 0, kept = 0, most = *from == 0 ? 1 : SLOTS_BATCH;
@@ -195,7 +195,7 @@ static unsigned survey_next(struct work *work, unsigned *from, unsigned batch[SL
 
 /* As survey_next(), on and on until there is one to read anew: returns 0 if there is none. Only one while unproven.
  */
-static unsigned next_batch(struct work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
+static unsigned next_batch(struct cache_work *work, unsigned *from, unsigned batch[SLOTS_BATCH])
 {
 	unsigned count = 0;
 	while (count == 0 && *from < work->slots->count)
@@ -220,29 +220,29 @@ static void look_at_first(struct slots *slots)
 }
 
 /* Read anew what is small and nobody's. */
-static enum outcome read_all_anew(struct work *work)
+static enum child_end read_all_anew(struct cache_work *work)
 {
 	unsigned batch[SLOTS_BATCH], from = 0, count;
 	while ((count = next_batch(work, &from, batch)) > 0) {
 		if (!has_time(work))
-			return OUTCOME_TIME_SHORT;
+			return CHILD_TIME_SHORT;
 		bool some_huge = read_anew(work, batch, count);
 		if (!some_huge && !work->proven)
-			return OUTCOME_UNSUPPORTED;
+			return CHILD_UNSUPPORTED;
 		work->proven = true;
 	}
-	return OUTCOME_ALL_TRIED;
+	return CHILD_ALL_TRIED;
 }
 
-static enum outcome make_huge(struct work *work)
+static enum child_end make_huge(struct cache_work *work)
 {
 	struct slots *slots = work->slots;
 	if (!slots->sees_cache)
 		look_at_first(slots);
 	if (!collapse_all(work))
-		return OUTCOME_TIME_SHORT;
-	enum outcome outcome = read_all_anew(work);
-	for (unsigned round = 1; round < ROUNDS && outcome == OUTCOME_ALL_TRIED && work->proven; round++) {
+		return CHILD_TIME_SHORT;
+	enum child_end end = read_all_anew(work);
+	for (unsigned round = 1; round < ROUNDS && end == CHILD_ALL_TRIED && work->proven; round++) {
 		if (slots_count(slots, SLOT_BUSY) + slots_count(slots, SLOT_SMALL) == 0)
 			break;
 		for (unsigned i = 0; i < slots->count; i++) {
@@ -250,15 +250,15 @@ static enum outcome make_huge(struct work *work)
 				slots->list[i].state = SLOT_SMALL;
 		}
 		usleep(PAUSE_US);
-		outcome = read_all_anew(work);
+		end = read_all_anew(work);
 	}
-	return outcome;
+	return end;
 }
 
 /* What is to be done, and where it is written down. */
 struct task {
 	struct slots *slots;
-	struct findings *findings;
+	struct child_result *found;
 	int64_t deadline_us;
 };
 
@@ -270,48 +270,48 @@ static int do_in_child(void *context)
 {
 	struct task *task = context;
 	aside_die_with_caller();
-	struct work work = {.slots = task->slots, .deadline_us = task->deadline_us};
+	struct cache_work work = {.slots = task->slots, .deadline_us = task->deadline_us};
 	slots_reopen(task->slots);
-	task->findings->outcome = make_huge(&work);
-	if (task->findings->outcome == OUTCOME_UNSUPPORTED)
-		task->findings->feature = ext4_feature_against_large_folios(task->slots->fd);
+	task->found->end = make_huge(&work);
+	if (task->found->end == CHILD_UNSUPPORTED)
+		task->found->feature = ext4_feature_against_large_folios(task->slots->fd);
 	return 0;
 }
 
 /* Do the slow part, in a child if the caller itself must not wait. Returns 0, or -1 with ERR if there is none. */
-static int do_slow_part(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,
+static int do_slow_part(struct slots *slots, struct child_result *found, unsigned timeout_ms, bool may_wait,
                         struct error *err)
 {
-	struct task task = {slots, findings, now_us() + (int64_t)timeout_ms * 1000};
+	struct task task = {slots, found, now_us() + (int64_t)timeout_ms * 1000};
 	int timeout = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
 	int result = may_wait ? do_in_child(&task) : aside(do_in_child, &task, timeout, -1);
 	if (result < 0 && errno == EAGAIN)
 		return error_set(err, REASON_PROCESS_LIMIT, "no process to prepare the page cache");
 	bool in_time = result >= 0 || errno != ETIMEDOUT;
-	if (in_time && findings->outcome == OUTCOME_UNFINISHED)
-		findings->outcome = OUTCOME_ENDED; /* by a seccomp filter, or someone's kill(1) */
+	if (in_time && found->end == CHILD_UNFINISHED)
+		found->end = CHILD_ENDED; /* by a seccomp filter, or someone's kill(1) */
 	return 0;
 }
 
-static void explain(const struct slots *slots, const struct findings *findings, unsigned timeout_ms, struct error *err)
+static void explain(const struct slots *slots, const struct child_result *found, unsigned timeout_ms, struct error *err)
 {
-	enum outcome outcome = findings->outcome;
+	enum child_end end = found->end;
 	unsigned huge = slots_count(slots, SLOT_HUGE), cut = slots_count(slots, SLOT_SHORT);
 	if (huge == slots->count)
 		return;
 	if (huge + cut == slots->count)
 		error_set(err, REASON_FILE_SHORT, "the file ends before %u of its %u huge pages", cut, slots->count);
-	else if (outcome == OUTCOME_UNFINISHED || outcome == OUTCOME_TIME_SHORT)
+	else if (end == CHILD_UNFINISHED || end == CHILD_TIME_SHORT)
 		error_set(err, REASON_FILE_TIMEOUT, "%u of %u huge pages could be read in %u ms", huge, slots->count,
 		          timeout_ms);
-	else if (outcome == OUTCOME_ENDED)
+	else if (end == CHILD_ENDED)
 		error_set(err, REASON_FILE_UNSUPPORTED,
 		          "the child that prepared the page cache was killed; by a seccomp filter?");
-	else if (outcome == OUTCOME_UNSUPPORTED && findings->feature)
+	else if (end == CHILD_UNSUPPORTED && found->feature)
 		error_set(err, REASON_FILE_UNSUPPORTED,
 		          "this ext4 has the feature %s, which keeps the kernel from large folios on all of it",
-		          findings->feature);
-	else if (outcome == OUTCOME_UNSUPPORTED)
+		          found->feature);
+	else if (end == CHILD_UNSUPPORTED)
 		error_set(err, REASON_FILE_UNSUPPORTED,
 		          "this filesystem and kernel read the file into small folios, or no memory is left in such "
 		          "large pieces");
@@ -333,7 +333,7 @@ static int check_memory(const struct slots *slots, struct error *err)
 	return host_check_memory(getpid(), bytes, "the text, all of it in memory,", err);
 }
 
-static int look_and_make_huge(struct slots *slots, struct findings *findings, unsigned timeout_ms, bool may_wait,
+static int look_and_make_huge(struct slots *slots, struct child_result *found, unsigned timeout_ms, bool may_wait,
                               struct error *err)
 {
 	/* Without a view of the cache even a look might wait for a disk. */
@@ -342,10 +342,10 @@ static int look_and_make_huge(struct slots *slots, struct findings *findings, un
 	if (slots_count(slots, SLOT_SMALL) > 0) {
 		if (slots->sees_cache && check_memory(slots, err) < 0)
 			return 0;
-		if (do_slow_part(slots, findings, timeout_ms, may_wait, err) < 0)
+		if (do_slow_part(slots, found, timeout_ms, may_wait, err) < 0)
 			return -1;
 	}
-	explain(slots, findings, timeout_ms, err);
+	explain(slots, found, timeout_ms, err);
 	return 0;
 }
 
@@ -363,20 +363,19 @@ static int make_ranges_huge(int fd, const struct file_range *ranges, unsigned co
 	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1)
 		return error_set(err, REASON_FILE_UNSUPPORTED,
 		                 "huge pages are switched off for this process (PR_SET_THP_DISABLE)");
-	struct findings *findings =
-	    mmap(NULL, sizeof *findings, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (findings == MAP_FAILED)
+	struct child_result *found =
+	    mmap(NULL, sizeof *found, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (found == MAP_FAILED)
 		return error_set_errno(err, errno, REASON_ADDRESS_SPACE_LIMIT, "no memory to look at the file");
-	int result =
-	    slots_of_ranges(ranges, count, (uint64_t)st.st_size, host_pages()->huge_bytes, findings->list, err);
+	int result = slots_of_ranges(ranges, count, (uint64_t)st.st_size, host_pages()->huge_bytes, found->list, err);
 	if (result > 0) {
-		result = slots_open(&slots, fd, findings->list, (unsigned)result, err);
+		result = slots_open(&slots, fd, found->list, (unsigned)result, err);
 		if (result == 0)
-			result = look_and_make_huge(&slots, findings, timeout_ms, may_wait, err);
+			result = look_and_make_huge(&slots, found, timeout_ms, may_wait, err);
 		*huge_bytes = slots_count(&slots, SLOT_HUGE) * host_pages()->huge_bytes;
 		slots_close(&slots);
 	}
-	munmap(findings, sizeof *findings);
+	munmap(found, sizeof *found);
 	return result;
 }
 

@@ -18,12 +18,12 @@ static bool is_own_read_only(const struct mapping *mapping, const struct mapping
 }
 
 /* How far below TEXT (a mapping index) the object's own read-only memory goes on without a hole, not below LIMIT. */
-static uint64_t own_memory_start(const struct image *image, size_t text, uint64_t limit)
+static uint64_t own_memory_start(const struct address_space *space, size_t text, uint64_t limit)
 {
-	uint64_t start = image->mappings[text].start;
+	uint64_t start = space->mappings[text].start;
 	for (size_t i = text; i > 0 && start > limit; i--) {
-		const struct mapping *below = &image->mappings[i - 1];
-		if (below->end != start || !is_own_read_only(below, &image->mappings[text]))
+		const struct mapping *below = &space->mappings[i - 1];
+		if (below->end != start || !is_own_read_only(below, &space->mappings[text]))
 			break;
 		start = below->start;
 	}
@@ -31,12 +31,12 @@ static uint64_t own_memory_start(const struct image *image, size_t text, uint64_
 }
 
 /* The same upwards. */
-static uint64_t own_memory_end(const struct image *image, size_t text, uint64_t limit)
+static uint64_t own_memory_end(const struct address_space *space, size_t text, uint64_t limit)
 {
-	uint64_t end = image->mappings[text].end;
-	for (size_t i = text + 1; i < image->count && end < limit; i++) {
-		const struct mapping *above = &image->mappings[i];
-		if (above->start != end || !is_own_read_only(above, &image->mappings[text]))
+	uint64_t end = space->mappings[text].end;
+	for (size_t i = text + 1; i < space->count && end < limit; i++) {
+		const struct mapping *above = &space->mappings[i];
+		if (above->start != end || !is_own_read_only(above, &space->mappings[text]))
 			break;
 		end = above->end;
 	}
@@ -44,16 +44,16 @@ static uint64_t own_memory_end(const struct image *image, size_t text, uint64_t 
 }
 
 /* Add [start, end), which the object's mappings around TEXT cover without a hole, to the plan. */
-static bool add_range(const struct image *image, size_t text, uint64_t start, uint64_t end, struct plan *plan)
+static bool add_range(const struct address_space *space, size_t text, uint64_t start, uint64_t end, struct plan *plan)
 {
 	if (plan->range_count == PLAN_RANGES_MAX)
 		return false;
 	size_t i = text;
-	while (i > 0 && image->mappings[i].start > start)
+	while (i > 0 && space->mappings[i].start > start)
 		i--;
 	struct plan_range range = {start, end, plan->piece_count, 0};
 	for (uint64_t at = start; at < end; i++) {
-		const struct mapping *mapping = &image->mappings[i];
+		const struct mapping *mapping = &space->mappings[i];
 		if (range.first_piece + range.piece_count == PLAN_PIECES_MAX)
 			return false;
 		struct plan_piece *piece = &plan->pieces[range.first_piece + range.piece_count++];
@@ -68,15 +68,15 @@ static bool add_range(const struct image *image, size_t text, uint64_t start, ui
 	return true;
 }
 
-static void add_whole_slots(const struct image *image, size_t text, bool round_out, struct plan *plan)
+static void add_whole_slots(const struct address_space *space, size_t text, bool round_out, struct plan *plan)
 {
-	const struct mapping *mapping = &image->mappings[text];
+	const struct mapping *mapping = &space->mappings[text];
 	uint64_t page = plan->page_bytes;
 	uint64_t lowest = mapping->start;
 	uint64_t highest = mapping->end;
 	if (round_out) {
-		lowest = own_memory_start(image, text, page_down(mapping->start, page));
-		highest = own_memory_end(image, text, page_up(mapping->end, page));
+		lowest = own_memory_start(space, text, page_down(mapping->start, page));
+		highest = own_memory_end(space, text, page_up(mapping->end, page));
 	}
 	uint64_t start = page_up(lowest, page);
 	uint64_t end = page_down(highest, page);
@@ -85,18 +85,18 @@ static void add_whole_slots(const struct image *image, size_t text, bool round_o
 		start = plan->ranges[plan->range_count - 1].end;
 	if (start >= end)
 		return;
-	if (!add_range(image, text, start, end, plan) && !error_is_set(&plan->reason))
+	if (!add_range(space, text, start, end, plan) && !error_is_set(&plan->reason))
 		error_set(&plan->reason, REASON_TEXT_SCATTERED, "the text is in more pieces than hugexec handles (%d)",
 		          PLAN_PIECES_MAX);
 }
 
 /* Sum up the object's text; false with a reason in PLAN if it must be left alone. */
-static bool measure_text(const struct image *image, const struct mapping *object, const struct settings *settings,
-                         struct plan *plan)
+static bool measure_text(const struct address_space *space, const struct mapping *object,
+                         const struct settings *settings, struct plan *plan)
 {
 	bool writable = false;
-	for (size_t i = 0; i < image->count; i++) {
-		const struct mapping *mapping = &image->mappings[i];
+	for (size_t i = 0; i < space->count; i++) {
+		const struct mapping *mapping = &space->mappings[i];
 		if (!mapping_same_file(mapping, object))
 			continue;
 		if ((mapping->prot & (PROT_WRITE | PROT_EXEC)) == (PROT_WRITE | PROT_EXEC))
@@ -124,29 +124,29 @@ static bool measure_text(const struct image *image, const struct mapping *object
 	return !error_is_set(&plan->reason);
 }
 
-bool plan_begin(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
-                struct plan *out)
+bool plan_begin(const struct address_space *space, size_t map_index, const struct settings *settings,
+                uint64_t page_bytes, struct plan *out)
 {
 	memset(out, 0, sizeof *out);
 	out->page_bytes = page_bytes;
 	out->map_index = map_index;
-	if (map_index < image->count) {
-		const struct mapping object = image->mappings[map_index];
-		return measure_text(image, &object, settings, out);
+	if (map_index < space->count) {
+		const struct mapping object = space->mappings[map_index];
+		return measure_text(space, &object, settings, out);
 	}
 	error_set(&out->reason, REASON_NO_TEXT, "no such mapping");
 	return false;
 }
 
-void plan_make(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
-               struct plan *out)
+void plan_make(const struct address_space *space, size_t map_index, const struct settings *settings,
+               uint64_t page_bytes, struct plan *out)
 {
-	if (!plan_begin(image, map_index, settings, page_bytes, out))
+	if (!plan_begin(space, map_index, settings, page_bytes, out))
 		return;
-	const struct mapping object = image->mappings[map_index];
-	for (size_t i = 0; i < image->count; i++) {
-		if (mapping_same_file(&image->mappings[i], &object) && mapping_is_text(&image->mappings[i]))
-			add_whole_slots(image, i, settings_rounds_out(settings), out);
+	const struct mapping object = space->mappings[map_index];
+	for (size_t i = 0; i < space->count; i++) {
+		if (mapping_same_file(&space->mappings[i], &object) && mapping_is_text(&space->mappings[i]))
+			add_whole_slots(space, i, settings_rounds_out(settings), out);
 	}
 	if (out->range_count == 0 && !error_is_set(&out->reason)) {
 		char have[16], page[16];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * plan.h - which addresses go on huge pages. A pure function of image and settings: no process, no I/O.
+ * plan.h - which addresses go on huge pages. A pure function of address space and settings: no process, no I/O.
  *
  * The text of an object is its mappings that are private, readable, executable and not writable. A plan names, per
  * object, the runs of whole huge-page slots inside that text; with `round_out`, the slots at head and tail too, if
@@ -36,7 +36,7 @@ struct plan_range {
 
 /* The plan for one object (the program itself, or one library). */
 struct plan {
-	size_t map_index; /* first text mapping of the object in the image */
+	size_t map_index; /* first text mapping of the object in the address space */
 	uint64_t page_bytes;
 	uint64_t text_start, text_end; /* hull of the object's text */
 	uint64_t text_bytes;           /* all of the object's text */
@@ -50,15 +50,15 @@ struct plan {
 };
 
 /*
- * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, with huge pages of PAGE_BYTES. Never fails: a plan
+ * Plan for the object of SPACE that mapping MAP_INDEX belongs to, with huge pages of PAGE_BYTES. Never fails: a plan
  * with no range says why in its reason ("no-text", "text-small", "text-large", "text-writable", "no-huge-slot").
  */
-void plan_make(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
-               struct plan *out);
+void plan_make(const struct address_space *space, size_t map_index, const struct settings *settings,
+               uint64_t page_bytes, struct plan *out);
 
 /*
  * What plans of all kinds begin with: sum up the object's text. Returns false with a reason in OUT if it must be
  * left alone, else a plan without ranges.
  */
-bool plan_begin(const struct image *image, size_t map_index, const struct settings *settings, uint64_t page_bytes,
-                struct plan *out);
+bool plan_begin(const struct address_space *space, size_t map_index, const struct settings *settings,
+                uint64_t page_bytes, struct plan *out);

@@ -14,7 +14,7 @@
 /* Load addresses to try for a position-independent program: enough to meet the best and the worst. */
 #define BIASES_MAX 8192
 
-size_t elf_mappings(const struct elf_facts *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings)
+size_t elf_mappings(const struct elf_info *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings)
 {
 	size_t count = 0;
 	uint64_t last_end = 0;
@@ -40,7 +40,7 @@ size_t elf_mappings(const struct elf_facts *elf, uint64_t bias, uint64_t base_by
 	return count;
 }
 
-uint64_t elf_phase(const struct elf_facts *elf, const struct page_sizes *pages)
+uint64_t elf_phase(const struct elf_info *elf, const struct page_sizes *pages)
 {
 	const struct elf_segment *largest = NULL;
 	for (unsigned i = 0; i < elf->segment_count; i++) {
@@ -52,7 +52,7 @@ uint64_t elf_phase(const struct elf_facts *elf, const struct page_sizes *pages)
 	return page_down(phase, pages->base_bytes);
 }
 
-uint64_t elf_file_bytes(const struct elf_facts *elf)
+uint64_t elf_file_bytes(const struct elf_info *elf)
 {
 	uint64_t bytes = 0, end;
 	for (unsigned i = 0; i < elf->segment_count; i++) {
@@ -63,14 +63,14 @@ uint64_t elf_file_bytes(const struct elf_facts *elf)
 	return bytes;
 }
 
-/* What is in IMAGE besides the object: another program, if that is a library. */
+/* What is in SPACE besides the object: another program, if that is a library. */
 #define OTHER_INODE 2
 
 /*
  * As elf_mappings(), once ld.so has made read-only what it has relocated: whole pages, and never a page that it shares
  * with other data. MAPPINGS: room for two more.
  */
-static size_t loaded_mappings(const struct elf_facts *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings)
+static size_t loaded_mappings(const struct elf_info *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings)
 {
 	size_t count = elf_mappings(elf, bias, base_bytes, mappings);
 	uint64_t start = page_down(elf->relro_vaddr, base_bytes) + bias;
@@ -102,13 +102,13 @@ static bool copies(const struct settings *settings)
 }
 
 /* How much text is in the ranges of PLAN. */
-static uint64_t text_inside(const struct image *image, const struct plan *plan)
+static uint64_t text_inside(const struct address_space *space, const struct plan *plan)
 {
 	uint64_t bytes = 0;
 	for (unsigned r = 0; r < plan->range_count; r++) {
 		const struct plan_range *range = &plan->ranges[r];
-		for (size_t i = 0; i < image->count; i++) {
-			const struct mapping *mapping = &image->mappings[i];
+		for (size_t i = 0; i < space->count; i++) {
+			const struct mapping *mapping = &space->mappings[i];
 			uint64_t start = mapping->start > range->start ? mapping->start : range->start;
 			uint64_t end = mapping->end < range->end ? mapping->end : range->end;
 			bytes += mapping_is_text(mapping) && end > start ? end - start : 0;
@@ -117,7 +117,7 @@ static uint64_t text_inside(const struct image *image, const struct plan *plan)
 	return bytes;
 }
 
-void forecast_in_place(const struct elf_facts *elf, bool is_library, const struct settings *settings,
+void forecast_in_place(const struct elf_info *elf, bool is_library, const struct settings *settings,
                        const struct page_sizes *pages, struct file_forecast *out)
 {
 	struct mapping mappings[ELF_SEGMENTS_MAX + 2];
@@ -130,29 +130,29 @@ void forecast_in_place(const struct elf_facts *elf, bool is_library, const struc
 	if (elf->segment_count == 0 || (phase && elf->type != ET_DYN))
 		return;
 	bool is_full = settings->coverage == COVERAGE_FULL && copies(settings);
-	struct image image = {.mappings = mappings};
+	struct address_space space = {.mappings = mappings};
 	bool is_loaded = is_full && (is_library || elf->has_interp);
-	image.count = is_loaded ? loaded_mappings(elf, phase, pages->base_bytes, mappings)
+	space.count = is_loaded ? loaded_mappings(elf, phase, pages->base_bytes, mappings)
 	                        : elf_mappings(elf, phase, pages->base_bytes, mappings);
 	if (is_library) {
-		image.exe_index = image.count;
-		image.has_exe = true;
-		mappings[image.count++] = (struct mapping){
+		space.exe_index = space.count;
+		space.has_exe = true;
+		mappings[space.count++] = (struct mapping){
 		    .start = UINT64_MAX - huge_bytes, .end = UINT64_MAX, .inode = OTHER_INODE, .path = ""};
 	}
-	plan_in_place(&image, 0, settings, elf_file_bytes(elf), huge_bytes, &in_place);
+	plan_in_place(&space, 0, settings, elf_file_bytes(elf), huge_bytes, &in_place);
 	out->in_place_bytes = in_place.range_bytes;
-	out->text_bytes = text_inside(&image, &in_place);
+	out->text_bytes = text_inside(&space, &in_place);
 	if (!is_full)
 		return;
-	plan_rest_beside(&image, 0, settings, is_loaded, &in_place, REST_BYTES_MAX, &rest);
+	plan_rest_beside(&space, 0, settings, is_loaded, &in_place, REST_BYTES_MAX, &rest);
 	out->copied_bytes = rest.range_bytes;
-	out->text_bytes += text_inside(&image, &rest);
+	out->text_bytes += text_inside(&space, &rest);
 	if (rest.reason.code == REASON_COPY_LIMIT)
 		out->reason = rest.reason;
 }
 
-static void forecast_file(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,
+static void forecast_file(const struct elf_info *elf, const struct settings *settings, const struct page_sizes *pages,
                           struct forecast *out)
 {
 	struct file_forecast forecast;
@@ -166,7 +166,7 @@ static void forecast_file(const struct elf_facts *elf, const struct settings *se
 	out->file_reason = forecast.reason;
 }
 
-void forecast_make(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,
+void forecast_make(const struct elf_info *elf, const struct settings *settings, const struct page_sizes *pages,
                    uint64_t page_bytes, struct forecast *out)
 {
 	struct mapping mappings[ELF_SEGMENTS_MAX];
@@ -174,10 +174,10 @@ void forecast_make(const struct elf_facts *elf, const struct settings *settings,
 	unsigned biases = elf->type == ET_DYN ? (unsigned)(page_bytes / step) : 1;
 	*out = (struct forecast){.fewest_bytes = UINT64_MAX};
 	for (unsigned i = 0; i < biases; i++) {
-		struct image image = {.mappings = mappings};
-		image.count = elf_mappings(elf, i * step, pages->base_bytes, mappings);
+		struct address_space space = {.mappings = mappings};
+		space.count = elf_mappings(elf, i * step, pages->base_bytes, mappings);
 		struct plan plan;
-		plan_make(&image, 0, settings, page_bytes, &plan);
+		plan_make(&space, 0, settings, page_bytes, &plan);
 		out->text_bytes = plan.text_bytes;
 		if (i == 0) {
 			out->text_start = plan.text_start;

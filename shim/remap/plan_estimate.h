@@ -40,24 +40,24 @@ struct file_forecast {
  * Forecast it for the object with these ELF headers, which stands where offset and address of its text agree, or as a
  * library (IS_LIBRARY) where its beginning agrees. Never fails: all is 0 if nothing would be done.
  */
-void forecast_in_place(const struct elf_facts *elf, bool is_library, const struct settings *settings,
+void forecast_in_place(const struct elf_info *elf, bool is_library, const struct settings *settings,
                        const struct page_sizes *pages, struct file_forecast *out);
 
 /*
  * Forecast the plan for the program with these ELF headers, under SETTINGS, on a system with PAGES, and with private
  * copies on huge pages of PAGE_BYTES, a multiple of the base page. Never fails.
  */
-void forecast_make(const struct elf_facts *elf, const struct settings *settings, const struct page_sizes *pages,
+void forecast_make(const struct elf_info *elf, const struct settings *settings, const struct page_sizes *pages,
                    uint64_t page_bytes, struct forecast *out);
 
 /*
  * The mappings that the kernel makes of the program headers when it loads the program BIAS bytes above its addresses,
  * on base pages of BASE_BYTES, into MAPPINGS (room for ELF_SEGMENTS_MAX). Returns how many.
  */
-size_t elf_mappings(const struct elf_facts *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings);
+size_t elf_mappings(const struct elf_info *elf, uint64_t bias, uint64_t base_bytes, struct mapping *mappings);
 
 /* How far the largest text must be moved up for offset and address to agree modulo a huge page. */
-uint64_t elf_phase(const struct elf_facts *elf, const struct page_sizes *pages);
+uint64_t elf_phase(const struct elf_info *elf, const struct page_sizes *pages);
 
 /* How long the file is at least: to the end of what is loaded of it. */
-uint64_t elf_file_bytes(const struct elf_facts *elf);
+uint64_t elf_file_bytes(const struct elf_info *elf);

@@ -42,18 +42,18 @@ static bool add_piece(const struct mapping *part, uint64_t start, uint64_t end, 
 }
 
 /* Add the slots [START, END), of which one at TEXT_INDEX has text. */
-static bool add(const struct image *image, size_t text_index, uint64_t start, uint64_t end, struct plan *plan)
+static bool add(const struct address_space *space, size_t text_index, uint64_t start, uint64_t end, struct plan *plan)
 {
 	size_t i = text_index;
-	while (i > 0 && image->mappings[i - 1].end > start)
+	while (i > 0 && space->mappings[i - 1].end > start)
 		i--;
 	if (plan->range_count == 0 || plan->ranges[plan->range_count - 1].end != start) {
 		if (plan->range_count == PLAN_RANGES_MAX)
 			return false;
 		plan->ranges[plan->range_count++] = (struct plan_range){start, start, plan->piece_count, 0};
 	}
-	for (; i < image->count && image->mappings[i].start < end; i++) {
-		if (image->mappings[i].prot != PROT_NONE && !add_piece(&image->mappings[i], start, end, plan))
+	for (; i < space->count && space->mappings[i].start < end; i++) {
+		if (space->mappings[i].prot != PROT_NONE && !add_piece(&space->mappings[i], start, end, plan))
 			return false;
 	}
 	plan->ranges[plan->range_count - 1].end = end;
@@ -86,10 +86,10 @@ static bool is_within(struct limit *limit, const struct plan *plan, uint64_t byt
 }
 
 /* The slots of one text mapping. Returns false if it is in too many pieces. */
-static bool add_slots(const struct image *image, size_t text_index, const struct plan *in_place, bool is_loaded,
+static bool add_slots(const struct address_space *space, size_t text_index, const struct plan *in_place, bool is_loaded,
                       struct limit *limit, struct plan *plan)
 {
-	const struct mapping *text = &image->mappings[text_index];
+	const struct mapping *text = &space->mappings[text_index];
 	uint64_t huge_bytes = plan->page_bytes;
 	/* Text of which nothing is in place is seldom hot: linkers keep what is in step, BOLT leaves cold text behind.
 	 * Its ends alone are worth nothing. */
@@ -100,10 +100,10 @@ static bool add_slots(const struct image *image, size_t text_index, const struct
 		if (next == addr) {
 			bool is_inside = addr >= text->start && text->end - addr >= huge_bytes;
 			next = is_inside ? page_down(text->end, huge_bytes) : addr + huge_bytes;
-			if (!slot_holds_only(image, text_index, addr, huge_bytes,
+			if (!slot_holds_only(space, text_index, addr, huge_bytes,
 			                     is_loaded ? may_be_copied_loaded : may_be_copied))
 				plan->has_data_beside = true;
-			else if (is_within(limit, plan, next - addr) && !add(image, text_index, addr, next, plan))
+			else if (is_within(limit, plan, next - addr) && !add(space, text_index, addr, next, plan))
 				return false;
 		}
 		addr = next;
@@ -126,18 +126,18 @@ static void explain(const struct limit *limit, struct plan *plan)
 		          "writable data, or nothing of its own, shares a huge page with an end of its text");
 }
 
-void plan_rest_beside(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
-                      const struct plan *in_place, uint64_t max_bytes, struct plan *out)
+void plan_rest_beside(const struct address_space *space, size_t map_index, const struct settings *settings,
+                      bool is_loaded, const struct plan *in_place, uint64_t max_bytes, struct plan *out)
 {
 	uint64_t huge_bytes = in_place->page_bytes;
 	struct limit limit = {.max_bytes = max_bytes};
-	if (!plan_begin(image, map_index, settings, huge_bytes, out))
+	if (!plan_begin(space, map_index, settings, huge_bytes, out))
 		return;
-	const struct mapping object = image->mappings[map_index];
-	for (size_t i = 0; i < image->count; i++) {
-		if (!mapping_same_file(&image->mappings[i], &object) || !mapping_is_text(&image->mappings[i]))
+	const struct mapping object = space->mappings[map_index];
+	for (size_t i = 0; i < space->count; i++) {
+		if (!mapping_same_file(&space->mappings[i], &object) || !mapping_is_text(&space->mappings[i]))
 			continue;
-		if (!add_slots(image, i, in_place, is_loaded, &limit, out)) {
+		if (!add_slots(space, i, in_place, is_loaded, &limit, out)) {
 			*out = (struct plan){.page_bytes = huge_bytes, .map_index = out->map_index};
 			error_set(&out->reason, REASON_TEXT_SCATTERED,
 			          "the text is in more pieces than hugexec handles (%d)", PLAN_PIECES_MAX);
@@ -147,13 +147,13 @@ void plan_rest_beside(const struct image *image, size_t map_index, const struct 
 	explain(&limit, out);
 }
 
-void plan_rest(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
+void plan_rest(const struct address_space *space, size_t map_index, const struct settings *settings, bool is_loaded,
                uint64_t huge_bytes, uint64_t max_bytes, struct plan *out)
 {
 	struct settings whole = *settings;
 	struct plan in_place;
 	whole.coverage = COVERAGE_CHEAP;
 	whole.round_out = false;
-	plan_in_place(image, map_index, &whole, UINT64_MAX, huge_bytes, &in_place);
-	plan_rest_beside(image, map_index, settings, is_loaded, &in_place, max_bytes, out);
+	plan_in_place(space, map_index, &whole, UINT64_MAX, huge_bytes, &in_place);
+	plan_rest_beside(space, map_index, settings, is_loaded, &in_place, max_bytes, out);
 }

@@ -20,17 +20,17 @@
 #define REST_BYTES_MAX (4 * MIB)
 
 /*
- * Plan for the object of IMAGE that mapping MAP_INDEX belongs to, with huge pages of HUGE_BYTES. IS_LOADED: it stands
- * at its entry point, and what is read-only now remains so; IMAGE says what of it is changed (private_pages_note()). A
+ * Plan for the object of SPACE that mapping MAP_INDEX belongs to, with huge pages of HUGE_BYTES. IS_LOADED: it stands
+ * at its entry point, and what is read-only now remains so; SPACE says what of it is changed (private_pages_note()). A
  * range may have holes, which no piece covers. Ranges are MAX_BYTES at most; a text mapping that is out of step with
  * the file and larger than that is left out as a whole. Never fails: if text remains on small pages the reason in OUT
  * says why ("copy-limit", "data-beside-text").
  */
-void plan_rest(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
+void plan_rest(const struct address_space *space, size_t map_index, const struct settings *settings, bool is_loaded,
                uint64_t huge_bytes, uint64_t max_bytes, struct plan *out);
 
 /*
  * The same if IN_PLACE says which slots need no copy (plan_in_place()); plan_rest() takes those of whole text.
  */
-void plan_rest_beside(const struct image *image, size_t map_index, const struct settings *settings, bool is_loaded,
-                      const struct plan *in_place, uint64_t max_bytes, struct plan *out);
+void plan_rest_beside(const struct address_space *space, size_t map_index, const struct settings *settings,
+                      bool is_loaded, const struct plan *in_place, uint64_t max_bytes, struct plan *out);

@@ -35,7 +35,7 @@ struct copy {
 	const struct plan *plan;
 	const struct settings *settings;
 	const struct backing_copy *backing;
-	const struct mapping *text; /* one of the object's, of the image that was planned with */
+	const struct mapping *text; /* one of the object's, of the address space that was planned with */
 	int prot;                   /* of the text, and of what takes its place (text_prot()) */
 	uint64_t page_bytes;
 	int memfd;           /* ours; -1: not yet */
@@ -149,34 +149,34 @@ static int allocate_mapped(struct copy *copy, struct error *err)
 	return result;
 }
 
-struct filling {
+struct fill_request {
 	const struct copy *copy;
 	int text_fd;
 };
 
-/* Aside: allocating may last as the kernel moves memory around, filling as the disk is slow. */
+/* Aside: allocating may last as the kernel moves memory around, request as the disk is slow. */
 static int allocate_and_fill(void *context, struct error *err)
 {
-	const struct filling *filling = context;
-	const struct copy *copy = filling->copy;
+	const struct fill_request *request = context;
+	const struct copy *copy = request->copy;
 	const struct backing_copy *backing = copy->tracee->charges_itself ? NULL : copy->backing;
 	if (backing &&
 	    backing->allocate(copy->memfd, copy->tracee->pid, copy->plan->range_bytes, copy->page_bytes, err) < 0)
 		return -1;
 	fault_point("allocated");
-	int text_fd = mapped_file_readable(filling->text_fd);
+	int text_fd = mapped_file_readable(request->text_fd);
 	if (text_fd < 0)
 		return error_set_errno(err, errno, REASON_TEXT_UNREADABLE, "%s", copy->text->path);
 	int result = fill_copy(copy->memfd, copy->plan, backing, copy->page_bytes, text_fd, err);
-	if (text_fd != filling->text_fd)
+	if (text_fd != request->text_fd)
 		close(text_fd);
 	return result;
 }
 
 static int fill_and_seal(struct copy *copy, int text_fd, struct error *err)
 {
-	struct filling filling = {copy, text_fd};
-	if (tracee_work_aside(copy->tracee, allocate_and_fill, &filling, err) < 0)
+	struct fill_request request = {copy, text_fd};
+	if (tracee_work_aside(copy->tracee, allocate_and_fill, &request, err) < 0)
 		return -1;
 	fault_point("filled");
 	if (fcntl(copy->memfd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
@@ -222,18 +222,18 @@ static int populate(struct copy *copy, struct error *err)
 /* Whether the text of RANGE is still the file's own mapping. */
 static bool range_is_untouched(const struct copy *copy, const struct plan_range *range)
 {
-	struct image now;
-	if (image_read(copy->tracee->pid, &now, NULL) < 0)
+	struct address_space now;
+	if (address_space_read(copy->tracee->pid, &now, NULL) < 0)
 		return false;
 	bool untouched = true;
 	for (unsigned i = 0; i < range->piece_count && untouched; i++) {
 		const struct plan_piece *piece = &copy->plan->pieces[range->first_piece + i];
-		ssize_t at = image_find(&now, piece->start);
+		ssize_t at = address_space_find(&now, piece->start);
 		const struct mapping *mapping = at < 0 ? NULL : &now.mappings[at];
 		untouched = mapping && mapping->end >= piece->end && mapping_same_file(mapping, copy->text) &&
 		            mapping->file_off + (piece->start - mapping->start) == piece->file_off;
 	}
-	image_free(&now);
+	address_space_free(&now);
 	return untouched;
 }
 
@@ -412,7 +412,7 @@ static int make_copy_and_switch(struct copy *copy, int text_fd, struct error *er
 	return switch_alone(copy, err);
 }
 
-int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
+int remap_copy(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
                const struct settings *settings, enum backing backing, int text_fd, struct error *err)
 {
 	struct copy copy = {
@@ -420,7 +420,7 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	    .plan = plan,
 	    .settings = settings,
 	    .backing = backing == BACKING_HUGETLB ? &backing_hugetlb : &backing_thp,
-	    .text = &image->mappings[plan->map_index],
+	    .text = &space->mappings[plan->map_index],
 	    .prot = text_prot(tracee->pid, plan->ranges[0].start, plan->ranges[plan->range_count - 1].end),
 	    .page_bytes = plan->page_bytes,
 	    .memfd = -1,
@@ -430,9 +430,9 @@ int remap_copy(struct tracee *tracee, const struct image *image, const struct pl
 	/* Below the text of a program that runs, so that its smaps need not be read beyond its heap
 	 * (remap_read_smaps()). */
 	if (tracee->process)
-		copy.gap_addr = image_find_gap(image, plan->map_index, plan->range_bytes, plan->page_bytes, 0);
+		copy.gap_addr = address_space_find_gap(space, plan->map_index, plan->range_bytes, plan->page_bytes, 0);
 	if (!copy.gap_addr)
-		copy.gap_addr = image_find_gap(image, image->count - 1, plan->range_bytes, plan->page_bytes, 0);
+		copy.gap_addr = address_space_find_gap(space, space->count - 1, plan->range_bytes, plan->page_bytes, 0);
 	if (plan->range_bytes > COPY_MAX_BYTES) {
 		char text[16];
 		return error_set(err, REASON_TEXT_LARGE, "no copy is made of %s",

@@ -26,11 +26,11 @@
  * All that can be refused is asked for before the first mremap. A tracer that is killed while it fills leaves nothing
  * in the tracee but an unused stretch of address space, and the memfd if the tracee keeps it.
  *
- * TRACEE: STOPPED before and after, or GONE. IMAGE: of the tracee as it is now. TEXT_FD: the object's file, readable.
+ * TRACEE: STOPPED before and after, or GONE. SPACE: of the tracee as it is now. TEXT_FD: the object's file, readable.
  * BACKING: BACKING_HUGETLB or BACKING_THP. Returns 0; -1 with ERR: the tracee's memory is as before, or it is GONE
  * (killed if a switch that had begun could not be finished: wrong text never runs).
  */
-int remap_copy(struct tracee *tracee, const struct image *image, const struct plan *plan,
+int remap_copy(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
                const struct settings *settings, enum backing backing, int text_fd, struct error *err);
 
 /*

@@ -34,7 +34,7 @@
 /* A move in the making. */
 struct move {
 	struct tracee *tracee;
-	const struct image *image;
+	const struct address_space *space;
 	uint64_t delta; /* added to every address of the program; wraps for a move down */
 	struct {
 		const struct mapping *mapping;
@@ -52,13 +52,13 @@ struct move {
 	struct auxv auxv;
 };
 
-int relocate_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase,
+int relocate_check(const struct tracee *tracee, const struct address_space *space, int exe_fd, uint64_t phase,
                    struct error *err)
 {
 	struct segments segments;
 	char path[64];
 	cleanup_free char *text = NULL;
-	if (segments_read(exe_fd, image->entry_addr, host_pages()->base_bytes, &segments, err) < 0)
+	if (segments_read(exe_fd, space->entry_addr, host_pages()->base_bytes, &segments, err) < 0)
 		return -1;
 	if (phase % segments.align) {
 		char align[16];
@@ -84,13 +84,13 @@ uint64_t relocate_phase(const struct mapping *text, uint64_t huge_bytes)
 /* The program's mappings: those of its file and anonymous ones (bss) in its segments. */
 static int collect_parts(struct move *move, int exe_fd, struct error *err)
 {
-	const struct image *image = move->image;
-	const struct mapping *exe = &image->mappings[image->exe_index];
+	const struct address_space *space = move->space;
+	const struct mapping *exe = &space->mappings[space->exe_index];
 	struct segments segments;
-	if (segments_read(exe_fd, image->entry_addr, host_pages()->base_bytes, &segments, err) < 0)
+	if (segments_read(exe_fd, space->entry_addr, host_pages()->base_bytes, &segments, err) < 0)
 		return -1;
-	for (size_t i = 0; i < image->count; i++) {
-		const struct mapping *mapping = &image->mappings[i];
+	for (size_t i = 0; i < space->count; i++) {
+		const struct mapping *mapping = &space->mappings[i];
 		bool own = mapping_same_file(mapping, exe);
 		bool bss = mapping->inode == 0 && (mapping->path[0] == '\0' || strcmp(mapping->path, "[heap]") == 0);
 		enum segments_hold hold = segments_hold(&segments, mapping);
@@ -114,12 +114,12 @@ static int collect_parts(struct move *move, int exe_fd, struct error *err)
 	return 0;
 }
 
-/* Whether [START, END) and a page on either side is free in the image. */
-static bool is_free(const struct image *image, uint64_t start, uint64_t end)
+/* Whether [START, END) and a page on either side is free in the address space. */
+static bool is_free(const struct address_space *space, uint64_t start, uint64_t end)
 {
 	uint64_t page_bytes = host_pages()->base_bytes;
-	for (size_t i = 0; i < image->count; i++) {
-		if (image->mappings[i].start < end + page_bytes && image->mappings[i].end + page_bytes > start)
+	for (size_t i = 0; i < space->count; i++) {
+		if (space->mappings[i].start < end + page_bytes && space->mappings[i].end + page_bytes > start)
 			return false;
 	}
 	return true;
@@ -131,7 +131,7 @@ static int choose_delta(struct move *move, uint64_t phase, struct error *err)
 	uint64_t end = move->parts[move->count - 1].mapping->end;
 	uint64_t huge_bytes = host_pages()->huge_bytes;
 	uint64_t lowest, highest;
-	arch_move_range(move->image->mappings[move->image->count - 1].end, &lowest, &highest);
+	arch_move_range(move->space->mappings[move->space->count - 1].end, &lowest, &highest);
 	uint64_t steps = (highest - lowest) / huge_bytes;
 	for (int tries = 0; tries < BASE_TRIES; tries++) {
 		uint64_t random;
@@ -140,7 +140,7 @@ static int choose_delta(struct move *move, uint64_t phase, struct error *err)
 		/* The old base keeps its bits below a huge page, moved by the phase. */
 		uint64_t base = lowest + random % steps * huge_bytes + (start + phase) % huge_bytes;
 		move->delta = base - start;
-		if (is_free(move->image, base, end + move->delta))
+		if (is_free(move->space, base, end + move->delta))
 			return 0;
 	}
 	return error_set(err, REASON_REBASE_REFUSED, "no free address range found");
@@ -201,9 +201,9 @@ static int take_back(struct move *move)
 static bool is_alone(const struct move *move)
 {
 	unsigned between = 0;
-	for (size_t i = 0; i < move->image->count; i++)
-		between += move->image->mappings[i].start >= move->parts[0].mapping->start &&
-		           move->image->mappings[i].end <= move->parts[move->count - 1].mapping->end;
+	for (size_t i = 0; i < move->space->count; i++)
+		between += move->space->mappings[i].start >= move->parts[0].mapping->start &&
+		           move->space->mappings[i].end <= move->parts[move->count - 1].mapping->end;
 	return between == move->count;
 }
 
@@ -275,9 +275,9 @@ static bool moves_syscall_insn(const struct move *move)
 	return false;
 }
 
-int relocate(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err)
+int relocate(struct tracee *tracee, const struct address_space *space, int exe_fd, uint64_t phase, struct error *err)
 {
-	struct move move = {.tracee = tracee, .image = image};
+	struct move move = {.tracee = tracee, .space = space};
 	static const char zero[SCRATCH_BYTES];
 	char before[SCRATCH_BYTES];
 	if (collect_parts(&move, exe_fd, err) < 0 || choose_delta(&move, phase, err) < 0 ||

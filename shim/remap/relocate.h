@@ -22,11 +22,11 @@
 #include "ptrace/tracee.h"
 
 /*
- * Whether the main program of IMAGE can be moved by PHASE: ET_DYN, not under personality(ADDR_NO_RANDOMIZE), and none
+ * Whether the main program of SPACE can be moved by PHASE: ET_DYN, not under personality(ADDR_NO_RANDOMIZE), and none
  * of its segments asks for an alignment that it would lose. EXE_FD: its file. Returns 0, or -1 with ERR word
  * "rebase-refused", or "file-misaligned" (it is not ET_DYN).
  */
-int relocate_check(const struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase,
+int relocate_check(const struct tracee *tracee, const struct address_space *space, int exe_fd, uint64_t phase,
                    struct error *err);
 
 /* By how much (modulo HUGE_BYTES) the text mapping TEXT would have to move for offset and address to agree. 0: it does
@@ -36,8 +36,8 @@ uint64_t relocate_phase(const struct mapping *text, uint64_t huge_bytes);
 
 /*
  * Move the main program by PHASE plus a random multiple of 2 MiB.
- * TRACEE: STOPPED at the exit of execve; STOPPED afterwards, or GONE. IMAGE: as it is now; read it anew afterwards.
+ * TRACEE: STOPPED at the exit of execve; STOPPED afterwards, or GONE. SPACE: as it is now; read it anew afterwards.
  * EXE_FD: the file that it is mapped from (mapped_file_open()).
  * Returns 0; -1 with ERR and everything as it was, or the tracee GONE (killed if undoing failed too).
  */
-int relocate(struct tracee *tracee, const struct image *image, int exe_fd, uint64_t phase, struct error *err);
+int relocate(struct tracee *tracee, const struct address_space *space, int exe_fd, uint64_t phase, struct error *err);

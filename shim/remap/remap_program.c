@@ -72,30 +72,30 @@ static bool is_copy(const struct mapping *mapping)
 }
 
 /* Whether the mapping I is of the file at MAP_INDEX, or a copy of its text. */
-static bool is_part(const struct image *image, size_t i, size_t map_index)
+static bool is_part(const struct address_space *space, size_t i, size_t map_index)
 {
-	const struct mapping *mapping = &image->mappings[i];
-	return mapping_same_file(mapping, &image->mappings[map_index]) || is_copy(mapping);
+	const struct mapping *mapping = &space->mappings[i];
+	return mapping_same_file(mapping, &space->mappings[map_index]) || is_copy(mapping);
 }
 
 /* What has run may have been remapped before: its text is also what copies lie beside or between the rest. */
-static void note_copies(const struct image *image, size_t map_index, struct report_object *out)
+static void note_copies(const struct address_space *space, size_t map_index, struct report_object *out)
 {
 	size_t first = map_index, last = map_index;
-	while (first > 0 && is_part(image, first - 1, map_index))
+	while (first > 0 && is_part(space, first - 1, map_index))
 		first--;
-	while (last + 1 < image->count && is_part(image, last + 1, map_index))
+	while (last + 1 < space->count && is_part(space, last + 1, map_index))
 		last++;
-	out->start = image->mappings[first].start;
-	out->end = image->mappings[last].end;
+	out->start = space->mappings[first].start;
+	out->end = space->mappings[last].end;
 }
 
 /* Text between START and END, copies among it. */
-static uint64_t text_bytes_between(const struct image *image, uint64_t start, uint64_t end)
+static uint64_t text_bytes_between(const struct address_space *space, uint64_t start, uint64_t end)
 {
 	uint64_t bytes = 0;
-	for (size_t i = 0; i < image->count; i++) {
-		const struct mapping *mapping = &image->mappings[i];
+	for (size_t i = 0; i < space->count; i++) {
+		const struct mapping *mapping = &space->mappings[i];
 		if (mapping_is_text(mapping) && mapping->start >= start && mapping->end <= end)
 			bytes += mapping->end - mapping->start;
 	}
@@ -106,29 +106,30 @@ static uint64_t text_bytes_between(const struct image *image, uint64_t start, ui
  * Measure OUT, the object at MAP_INDEX of a process that has run, with the copies that were made of it before. If
  * nothing was CHANGED, and text of it is on huge pages: say so, whatever kept us from doing more.
  */
-static void measure_with_copies(pid_t pid, const struct image *image, size_t map_index, bool changed,
+static void measure_with_copies(pid_t pid, const struct address_space *space, size_t map_index, bool changed,
                                 struct report_object *out)
 {
-	note_copies(image, map_index, out);
+	note_copies(space, map_index, out);
 	objects_measure(pid, out, 1);
 	if (out->huge_bytes == 0)
 		return;
-	out->text_bytes = text_bytes_between(image, out->start, out->end);
+	out->text_bytes = text_bytes_between(space, out->start, out->end);
 	if (!changed)
 		error_set(&out->reason, REASON_ALREADY_HUGE, "%s was on huge pages already",
 		          out->huge_bytes < out->text_bytes ? "some of its text" : "its text");
 }
 
-/* How long the tracee may be held for all that IMAGE has of text. */
-static void limit_time(struct tracee *tracee, const struct image *image, const struct settings *settings)
+/* How long the tracee may be held for all that SPACE has of text. */
+static void limit_time(struct tracee *tracee, const struct address_space *space, const struct settings *settings)
 {
-	uint64_t text_bytes = text_bytes_between(image, 0, UINT64_MAX);
+	uint64_t text_bytes = text_bytes_between(space, 0, UINT64_MAX);
 	if (tracee->held_since_us)
 		tracee->held_until_us = tracee->held_since_us + (int64_t)settings_hold_ms(settings, text_bytes) * 1000;
 }
 
 /* What is mapped, and for how long TRACEE may be held for it. Returns 0; or -1, and REPORT says why. */
-static int begin(struct tracee *tracee, const struct settings *settings, struct image *image, struct report *report)
+static int begin(struct tracee *tracee, const struct settings *settings, struct address_space *space,
+                 struct report *report)
 {
 	report->outcome = OUTCOME_FAILED;
 	report->backing = BACKING_NONE;
@@ -136,9 +137,9 @@ static int begin(struct tracee *tracee, const struct settings *settings, struct 
 		report->outcome = is_nothing_to_do(&report->reason) ? OUTCOME_SKIPPED : OUTCOME_FAILED;
 		return -1;
 	}
-	if (image_read(tracee->pid, image, &report->reason) < 0)
+	if (address_space_read(tracee->pid, space, &report->reason) < 0)
 		return -1;
-	limit_time(tracee, image, settings);
+	limit_time(tracee, space, settings);
 	return 0;
 }
 
@@ -152,47 +153,47 @@ static struct report_object *add_program(struct report *report)
 }
 
 /* All is done that was to be done to PROGRAM. */
-static void conclude(const struct object *program, struct report *report)
+static void conclude(const struct elf_object *program, struct report *report)
 {
 	report->rebased = program->rebased;
 	sum_up(report);
 	fault_point("verified");
 }
 
-void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report)
+void remap_program(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
-	struct image image;
-	if (begin(tracee, settings, &image, report) < 0)
+	struct address_space space;
+	if (begin(tracee, settings, &space, report) < 0)
 		return;
-	struct report_object *out = image.has_exe ? add_program(report) : NULL;
-	if (!image.has_exe)
+	struct report_object *out = space.has_exe ? add_program(report) : NULL;
+	if (!space.has_exe)
 		error_set(&report->reason, REASON_NO_TEXT, "the program is no mapped file");
 	if (out) {
-		struct object program = {tracee,          &image, settings, image.exe_index, .is_program = true,
-		                         .may_move = true};
-		if (object_remap(&program, out))
+		struct elf_object program = {tracee,          &space, settings, space.exe_index, .is_program = true,
+		                             .may_move = true};
+		if (elf_object_remap(&program, out))
 			objects_measure(tracee->pid, out, 1);
 		conclude(&program, report);
 	}
-	image_free(&image);
+	address_space_free(&space);
 }
 
 /* A program that has run: it stays where it is, and some of its text may be on huge pages already. */
 static void run_attached_program(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
-	struct image image;
-	if (begin(tracee, settings, &image, report) < 0)
+	struct address_space space;
+	if (begin(tracee, settings, &space, report) < 0)
 		return;
-	bool has_exe = mapped_file_find_exe(&image, tracee->pid, &report->reason) == 0;
+	bool has_exe = mapped_file_find_exe(&space, tracee->pid, &report->reason) == 0;
 	struct report_object *out = has_exe ? add_program(report) : NULL;
 	if (out) {
-		struct object program = {tracee, &image, settings, image.exe_index, .is_program = true};
-		private_pages_note(&image, image.exe_index, tracee->pid);
-		bool changed = object_remap(&program, out);
-		measure_with_copies(tracee->pid, &image, image.exe_index, changed, out);
+		struct elf_object program = {tracee, &space, settings, space.exe_index, .is_program = true};
+		private_pages_note(&space, space.exe_index, tracee->pid);
+		bool changed = elf_object_remap(&program, out);
+		measure_with_copies(tracee->pid, &space, space.exe_index, changed, out);
 		conclude(&program, report);
 	}
-	image_free(&image);
+	address_space_free(&space);
 }
 
 /* Whether TRACEE_ADDR lies in an object of the report's: the program's copy is a mapping of another file by now. */
@@ -206,16 +207,16 @@ static bool is_reported(const struct report *report, uint64_t tracee_addr)
 }
 
 /* The first text mapping of a library that the settings want, and that the list of objects does not have yet. */
-static bool is_wanted_library(const struct image *image, size_t i, const struct settings *settings,
+static bool is_wanted_library(const struct address_space *space, size_t i, const struct settings *settings,
                               const struct report *report)
 {
-	const struct mapping *mapping = &image->mappings[i];
+	const struct mapping *mapping = &space->mappings[i];
 	if (!mapping_is_text(mapping) || mapping->path[0] != '/' || is_copy(mapping) ||
-	    is_reported(report, mapping->start) || mapping_same_file(mapping, &image->mappings[image->exe_index]))
+	    is_reported(report, mapping->start) || mapping_same_file(mapping, &space->mappings[space->exe_index]))
 		return false;
 	for (size_t before = i; before > 0; before--) {
-		if (mapping_same_file(&image->mappings[before - 1], mapping) &&
-		    mapping_is_text(&image->mappings[before - 1]))
+		if (mapping_same_file(&space->mappings[before - 1], mapping) &&
+		    mapping_is_text(&space->mappings[before - 1]))
 			return false;
 	}
 	return library_is_wanted(settings, mapping->path, false);
@@ -227,19 +228,19 @@ static bool is_copied(const struct report_object *object)
 }
 
 /* Add what was done about the library at MAP_INDEX to the report. Returns whether its mappings were changed. */
-static bool run_library(struct tracee *tracee, struct image *image, size_t map_index, const struct settings *settings,
-                        bool is_loaded, struct report *report)
+static bool run_library(struct tracee *tracee, struct address_space *space, size_t map_index,
+                        const struct settings *settings, bool is_loaded, struct report *report)
 {
 	struct report_object *out = report_add_object(report);
 	if (!out)
 		return false;
-	struct object library = {tracee, image, settings, map_index, .is_program = false, .is_loaded = is_loaded};
-	private_pages_note(image, map_index, tracee->pid);
+	struct elf_object library = {tracee, space, settings, map_index, .is_program = false, .is_loaded = is_loaded};
+	private_pages_note(space, map_index, tracee->pid);
 	for (unsigned i = 0; i + 1 < report->object_count; i++)
 		library.has_perf_map |= is_copied(&report->objects[i]);
-	bool changed = object_remap(&library, out);
+	bool changed = elf_object_remap(&library, out);
 	if (!is_loaded && !changed) {
-		measure_with_copies(tracee->pid, image, map_index, changed, out);
+		measure_with_copies(tracee->pid, space, map_index, changed, out);
 	}
 	if (is_nothing_to_do(&out->reason))
 		report->object_count--;
@@ -249,26 +250,26 @@ static bool run_library(struct tracee *tracee, struct image *image, size_t map_i
 /* All libraries; no thread runs. IS_LOADED: the program stands at its entry point. */
 static void run_libraries(struct tracee *tracee, const struct settings *settings, bool is_loaded, struct report *report)
 {
-	struct image image;
-	if (image_read(tracee->pid, &image, NULL) < 0)
+	struct address_space space;
+	if (address_space_read(tracee->pid, &space, NULL) < 0)
 		return;
-	limit_time(tracee, &image, settings);
+	limit_time(tracee, &space, settings);
 	/* Addresses stay as they are while libraries are remapped, but splitting a mapping shifts the indices: start
 	 * anew. */
 	uint64_t done_up_to = 0;
-	for (size_t i = 0; i < image.count && tracee->state == TRACEE_STOPPED; i++) {
-		if (image.mappings[i].start < done_up_to || !is_wanted_library(&image, i, settings, report))
+	for (size_t i = 0; i < space.count && tracee->state == TRACEE_STOPPED; i++) {
+		if (space.mappings[i].start < done_up_to || !is_wanted_library(&space, i, settings, report))
 			continue;
-		done_up_to = image.mappings[i].end;
-		struct image now;
-		if (run_library(tracee, &image, i, settings, is_loaded, report) && tracee->state == TRACEE_STOPPED &&
-		    image_read(tracee->pid, &now, NULL) == 0) {
-			image_free(&image);
-			image = now;
+		done_up_to = space.mappings[i].end;
+		struct address_space now;
+		if (run_library(tracee, &space, i, settings, is_loaded, report) && tracee->state == TRACEE_STOPPED &&
+		    address_space_read(tracee->pid, &now, NULL) == 0) {
+			address_space_free(&space);
+			space = now;
 			i = 0;
 		}
 	}
-	image_free(&image);
+	address_space_free(&space);
 	objects_measure(tracee->pid, report->objects, report->object_count);
 	sum_up(report);
 }
@@ -276,37 +277,37 @@ static void run_libraries(struct tracee *tracee, const struct settings *settings
 /* Whether text of the program, which has some on huge pages, can be had only once ld.so has done its work. */
 static bool program_waits(const struct tracee *tracee, const struct settings *settings, const struct report *report)
 {
-	struct image image;
+	struct address_space space;
 	if (report->objects[0].huge_bytes == 0 || tracee_auxv(tracee, AT_BASE) == 0 ||
-	    image_read(tracee->pid, &image, NULL) < 0)
+	    address_space_read(tracee->pid, &space, NULL) < 0)
 		return false;
 	/* The entry point may be in a copy by now. */
-	bool waits = mapped_file_find_exe(&image, tracee->pid, NULL) == 0 &&
-	             rest_waits_for_loader(tracee, &image.mappings[image.exe_index], settings);
-	image_free(&image);
+	bool waits = mapped_file_find_exe(&space, tracee->pid, NULL) == 0 &&
+	             rest_waits_for_loader(tracee, &space.mappings[space.exe_index], settings);
+	address_space_free(&space);
 	return waits;
 }
 
 /* What program_waits() has waited for. */
 static void run_rest(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
-	struct image image;
+	struct address_space space;
 	struct report_object *out = report->object_count > 0 ? &report->objects[0] : NULL;
 	if (!out || out->huge_bytes == 0 || settings->coverage != COVERAGE_FULL ||
-	    image_read(tracee->pid, &image, NULL) < 0)
+	    address_space_read(tracee->pid, &space, NULL) < 0)
 		return;
-	struct object program = {tracee, &image, settings, image.exe_index, .is_program = true, .is_loaded = true};
+	struct elf_object program = {tracee, &space, settings, space.exe_index, .is_program = true, .is_loaded = true};
 	program.has_perf_map = is_copied(out);
-	if (mapped_file_find_exe(&image, tracee->pid, NULL) == 0) {
-		program.map_index = image.exe_index;
-		private_pages_note(&image, image.exe_index, tracee->pid);
-		object_copy_rest(&program, out);
+	if (mapped_file_find_exe(&space, tracee->pid, NULL) == 0) {
+		program.map_index = space.exe_index;
+		private_pages_note(&space, space.exe_index, tracee->pid);
+		elf_object_copy_rest(&program, out);
 	}
-	image_free(&image);
+	address_space_free(&space);
 }
 
-enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct settings *settings,
-                                             struct report *report)
+enum libraries_need remap_prepare_libraries(struct tracee *tracee, const struct settings *settings,
+                                            struct report *report)
 {
 	if (report->object_count == 0) /* not even the program could be looked at */
 		return settings->libraries ? LIBRARIES_NEED_STOP : LIBRARIES_NEED_NOTHING;
@@ -318,7 +319,7 @@ enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct
 	return need;
 }
 
-void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
+void remap_libraries(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
 	/* A constructor may have started threads: text must not be switched under them. */
 	if (host_is_single_threaded(tracee->pid)) {
@@ -329,7 +330,7 @@ void engine_run_libraries(struct tracee *tracee, const struct settings *settings
 		          "its libraries are left alone: one has started threads");
 }
 
-void engine_run_attached(struct tracee *tracee, const struct settings *settings, struct report *report)
+void remap_running(struct tracee *tracee, const struct settings *settings, struct report *report)
 {
 	run_attached_program(tracee, settings, report);
 	if (settings->libraries && tracee->state == TRACEE_STOPPED)

@@ -2,8 +2,9 @@
 /*
  * remap_program.h - from a decision and a stopped process to text on huge pages.
  *
- * Image, plan, remap, and what the kernel says afterwards, in that order; everything else of this folder serves one of
- * them. The engine reads no JSON, prints nothing and never decides whether: only what is possible, and undoes the rest.
+ * Address space, plan, remap, and what the kernel says afterwards, in that order; everything else of this folder serves
+ * one of them. The engine reads no JSON, prints nothing and never decides whether: only what is possible, and undoes
+ * the rest.
  */
 #pragma once
 
@@ -21,30 +22,30 @@
  * REPORT: outcome, reason, backing, bytes and objects are filled in (report_free() it); the rest is the caller's.
  * Never fails as such: what could not be done is in the report, and then the tracee is as it was.
  */
-void engine_run(struct tracee *tracee, const struct settings *settings, struct report *report);
+void remap_program(struct tracee *tracee, const struct settings *settings, struct report *report);
 
 /*
  * Before TRACEE runs on: have the libraries in the page cache that it will load, and say whether anything is left for
- * engine_run_libraries() (libraries.h).
+ * remap_libraries() (libraries.h).
  */
-enum libraries_need engine_prepare_libraries(struct tracee *tracee, const struct settings *settings,
-                                             struct report *report);
+enum libraries_need remap_prepare_libraries(struct tracee *tracee, const struct settings *settings,
+                                            struct report *report);
 
 /*
- * The same for the libraries that are mapped now, adding to what engine_run() reported. TRACEE: STOPPED at its entry
+ * The same for the libraries that are mapped now, adding to what remap_program() reported. TRACEE: STOPPED at its entry
  * point, where ld.so has done its work.
  */
-void engine_run_libraries(struct tracee *tracee, const struct settings *settings, struct report *report);
+void remap_libraries(struct tracee *tracee, const struct settings *settings, struct report *report);
 
 /*
- * Do nothing, and say what engine_run() (MAY_MOVE) or engine_run_attached() would: REPORT's reason is "observed" and
+ * Do nothing, and say what remap_program() (MAY_MOVE) or remap_running() would: REPORT's reason is "observed" and
  * observed_bytes how much of the text would come on huge pages at most, by the first backing that has any; or the
  * reason is why there would be none. Only PID's /proc is read. Whether memory and filesystem allow it, nobody tries.
  */
-void engine_observe(pid_t pid, const struct settings *settings, bool may_move, struct report *report);
+void remap_observe(pid_t pid, const struct settings *settings, bool may_move, struct report *report);
 
 /*
  * The same for a program that runs, and for its libraries if SETTINGS want them: it stays where it is, and text that
  * is no longer what its file says is left alone. TRACEE: STOPPED anywhere, as are all other threads of its process.
  */
-void engine_run_attached(struct tracee *tracee, const struct settings *settings, struct report *report);
+void remap_running(struct tracee *tracee, const struct settings *settings, struct report *report);

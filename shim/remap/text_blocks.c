@@ -23,7 +23,7 @@ static bool slots_inside(const struct elf_segment *segment, uint64_t huge_bytes,
 }
 
 /* Whether address and offset of SEGMENT agree modulo HUGE_BYTES, as far as the headers alone decide about it. */
-static bool agrees(const struct elf_facts *elf, const struct elf_segment *segment, bool is_library, uint64_t huge_bytes)
+static bool agrees(const struct elf_info *elf, const struct elf_segment *segment, bool is_library, uint64_t huge_bytes)
 {
 	const struct elf_segment *first = &elf->segments[0];
 	if (elf->type != ET_DYN)
@@ -31,7 +31,7 @@ static bool agrees(const struct elf_facts *elf, const struct elf_segment *segmen
 	return !is_library || (segment->vaddr - segment->file_off - (first->vaddr - first->file_off)) % huge_bytes == 0;
 }
 
-void text_slots_of(const struct elf_facts *elf, bool is_library, uint64_t huge_bytes, struct text_slots *out)
+void text_slots_of(const struct elf_info *elf, bool is_library, uint64_t huge_bytes, struct text_slots *out)
 {
 	bool misaligned = false;
 	*out = (struct text_slots){.count = 0};
@@ -60,7 +60,7 @@ void text_slots_of(const struct elf_facts *elf, bool is_library, uint64_t huge_b
 		error_set(&out->reason, REASON_NO_HUGE_SLOT, "no whole huge page lies inside its text");
 }
 
-void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *out)
+void text_slots_rounded(const struct elf_info *elf, const struct page_sizes *pages, struct text_slots *out)
 {
 	struct mapping mappings[ELF_SEGMENTS_MAX];
 	struct settings settings;
@@ -72,9 +72,9 @@ void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pa
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
 	settings.round_out = true;
-	struct image image = {.mappings = mappings};
-	image.count = elf_mappings(elf, phase, pages->base_bytes, mappings);
-	plan_in_place(&image, 0, &settings, elf_file_bytes(elf), pages->huge_bytes, &plan);
+	struct address_space space = {.mappings = mappings};
+	space.count = elf_mappings(elf, phase, pages->base_bytes, mappings);
+	plan_in_place(&space, 0, &settings, elf_file_bytes(elf), pages->huge_bytes, &plan);
 	if (plan.range_bytes <= out->slot_bytes)
 		return;
 	*out = (struct text_slots){.text_bytes = out->text_bytes, .slot_bytes = plan.range_bytes};
@@ -83,16 +83,16 @@ void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pa
 		                                                plan.ranges[i].end - plan.ranges[i].start};
 }
 
-void text_slots_add_rodata(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *slots)
+void text_slots_add_rodata(const struct elf_info *elf, const struct page_sizes *pages, struct text_slots *slots)
 {
 	struct mapping mappings[ELF_SEGMENTS_MAX];
-	struct image image = {.mappings = mappings};
+	struct address_space space = {.mappings = mappings};
 	struct plan plan;
 	uint64_t phase = elf_phase(elf, pages);
 	if ((phase && elf->type != ET_DYN) ||
-	    (image.count = elf_mappings(elf, phase, pages->base_bytes, mappings)) == 0)
+	    (space.count = elf_mappings(elf, phase, pages->base_bytes, mappings)) == 0)
 		return;
-	plan_rodata(&image, 0, pages->huge_bytes, &plan);
+	plan_rodata(&space, 0, pages->huge_bytes, &plan);
 	for (unsigned i = 0; i < plan.range_count && slots->count < ELF_SEGMENTS_MAX; i++) {
 		uint64_t bytes = plan.ranges[i].end - plan.ranges[i].start;
 		slots->ranges[slots->count++] =

@@ -25,13 +25,13 @@ struct text_slots {
  * with the file offset modulo HUGE_BYTES. One that can be moved (ET_DYN) has all of them, as a program, which is moved
  * to make them agree; as a library that ld.so maps, only those that agree if the file's beginning does (IS_LIBRARY).
  */
-void text_slots_of(const struct elf_facts *elf, bool is_library, uint64_t huge_bytes, struct text_slots *out);
+void text_slots_of(const struct elf_info *elf, bool is_library, uint64_t huge_bytes, struct text_slots *out);
 
 /*
  * The same of a program whose slots at the ends of the text may be mapped with what lies beside it (plan_in_place.h).
  * The slots hold more than text then.
  */
-void text_slots_rounded(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *out);
+void text_slots_rounded(const struct elf_info *elf, const struct page_sizes *pages, struct text_slots *out);
 
 /* Add the whole slots of the program's read-only data to SLOTS, as far as there is room. */
-void text_slots_add_rodata(const struct elf_facts *elf, const struct page_sizes *pages, struct text_slots *slots);
+void text_slots_add_rodata(const struct elf_info *elf, const struct page_sizes *pages, struct text_slots *slots);

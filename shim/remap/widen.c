@@ -11,43 +11,43 @@
 #include "ptrace/tracee_files.h"
 #include "remap/private_copy.h"
 
-/* Whether one text mapping of IMAGE spans RANGE already. */
-static bool is_spanned(const struct image *image, const struct plan_range *range)
+/* Whether one text mapping of SPACE spans RANGE already. */
+static bool is_spanned(const struct address_space *space, const struct plan_range *range)
 {
-	ssize_t at = image_find(image, range->start);
-	return at >= 0 && mapping_is_text(&image->mappings[at]) && image->mappings[at].end >= range->end;
+	ssize_t at = address_space_find(space, range->start);
+	return at >= 0 && mapping_is_text(&space->mappings[at]) && space->mappings[at].end >= range->end;
 }
 
-/* Whether all that IMAGE has in RANGE is there still. */
-static bool is_untouched(pid_t pid, const struct image *image, const struct plan_range *range)
+/* Whether all that SPACE has in RANGE is there still. */
+static bool is_untouched(pid_t pid, const struct address_space *space, const struct plan_range *range)
 {
-	struct image now;
-	if (image_read(pid, &now, NULL) < 0)
+	struct address_space now;
+	if (address_space_read(pid, &now, NULL) < 0)
 		return false;
 	bool untouched = true;
-	for (size_t i = 0; i < image->count && untouched; i++) {
-		const struct mapping *before = &image->mappings[i];
+	for (size_t i = 0; i < space->count && untouched; i++) {
+		const struct mapping *before = &space->mappings[i];
 		if (before->end <= range->start || before->start >= range->end)
 			continue;
 		uint64_t start = before->start > range->start ? before->start : range->start;
 		uint64_t end = before->end < range->end ? before->end : range->end;
-		ssize_t at = image_find(&now, start);
+		ssize_t at = address_space_find(&now, start);
 		const struct mapping *after = at < 0 ? NULL : &now.mappings[at];
 		untouched = after && after->end >= end && mapping_same_file(after, before) &&
 		            after->prot == before->prot &&
 		            after->file_off + (start - after->start) == before->file_off + (start - before->start);
 	}
-	image_free(&now);
+	address_space_free(&now);
 	return untouched;
 }
 
 /* With the tracee borrowed, and the file open in it. */
-static int map_ranges(struct tracee *tracee, const struct image *image, const struct plan *plan, int tracee_fd,
+static int map_ranges(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int tracee_fd,
                       struct error *err)
 {
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
-		if (is_spanned(image, range))
+		if (is_spanned(space, range))
 			continue;
 		uint64_t prot = (uint64_t)text_prot(tracee->pid, range->start, range->end);
 		int64_t result = remote_syscall(tracee, err, SYS_mmap, range->start, range->end - range->start, prot,
@@ -57,7 +57,7 @@ static int map_ranges(struct tracee *tracee, const struct image *image, const st
 			return -1;
 		if (result < 0) {
 			error_set_errno(err, (int)-result, REASON_ROUND_OUT, "mmap in the workload");
-			if (!is_untouched(tracee->pid, image, range))
+			if (!is_untouched(tracee->pid, space, range))
 				tracee_kill(tracee);
 			return -1;
 		}
@@ -67,7 +67,7 @@ static int map_ranges(struct tracee *tracee, const struct image *image, const st
 }
 
 /* With the tracee borrowed: the memory below its stack holds the file's descriptor for a moment, and is put back. */
-static int pass_and_map(struct tracee *tracee, const struct image *image, const struct plan *plan, int fd,
+static int pass_and_map(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int fd,
                         struct error *err)
 {
 	char before[TRACEE_PASS_BYTES];
@@ -79,19 +79,20 @@ static int pass_and_map(struct tracee *tracee, const struct image *image, const 
 	if (tracee->state == TRACEE_GONE)
 		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)tracee->pid);
 	int result = tracee_fd < 0 ? error_set(err, REASON_ROUND_OUT, "the file could not be passed to the workload")
-	                           : map_ranges(tracee, image, plan, tracee_fd, err);
+	                           : map_ranges(tracee, space, plan, tracee_fd, err);
 	if (tracee_fd >= 0)
 		tracee_close_passed(tracee, &passed);
 	tracee_write(tracee, scratch_addr, before, sizeof before);
 	return tracee->state == TRACEE_GONE ? -1 : result;
 }
 
-int widen_text(struct tracee *tracee, const struct image *image, const struct plan *plan, int fd, struct error *err)
+int widen_text(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int fd,
+               struct error *err)
 {
 	bool is_needed = false;
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
-		if (is_spanned(image, range))
+		if (is_spanned(space, range))
 			continue;
 		is_needed = true;
 		/* Breakpoints, or what else is not in the file; a uprobe would count the new mapping, but not the old.
@@ -104,7 +105,7 @@ int widen_text(struct tracee *tracee, const struct image *image, const struct pl
 		return 0;
 	if (inject_begin(tracee, err) < 0)
 		return -1;
-	int result = pass_and_map(tracee, image, plan, fd, err);
+	int result = pass_and_map(tracee, space, plan, fd, err);
 	if (tracee->state == TRACEE_GONE || inject_end(tracee, err) < 0)
 		return -1;
 	return result;

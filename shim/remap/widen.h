@@ -15,9 +15,10 @@
 
 /*
  * Map each range of PLAN (plan_in_place()) that is not all text, as a whole. TRACEE: STOPPED, no other thread of it
- * runs; STOPPED afterwards, or GONE. IMAGE: as it is now. FD: the object's file.
+ * runs; STOPPED afterwards, or GONE. SPACE: as it is now. FD: the object's file.
  *
  * Returns 0, or -1 with ERR: a range that was not mapped anew is what it was, one that was is right. GONE: killed if
  * the kernel took text away and put nothing in its place.
  */
-int widen_text(struct tracee *tracee, const struct image *image, const struct plan *plan, int fd, struct error *err);
+int widen_text(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int fd,
+               struct error *err);

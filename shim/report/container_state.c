@@ -170,7 +170,7 @@ static void visit_records(int directory_fd, void (*visit)(void *context, int dir
 	}
 }
 
-int record_write(const char *directory, const char *id, pid_t init_pid, const struct container_facts *facts,
+int record_write(const char *directory, const char *id, pid_t init_pid, const struct container_attrs *attrs,
                  struct error *err)
 {
 	struct record record = {.init_pid = init_pid};
@@ -186,10 +186,10 @@ int record_write(const char *directory, const char *id, pid_t init_pid, const st
 	record.mount_ns = mount_ns_of(pid);
 	if (record.mount_ns == mount_ns_of("self"))
 		record.mount_ns = 0;
-	copy_name(record.pod_namespace, facts->pod_namespace);
-	copy_name(record.pod, facts->pod);
-	copy_name(record.name, facts->container);
-	copy_name(record.image, facts->image);
+	copy_name(record.pod_namespace, attrs->pod_namespace);
+	copy_name(record.pod, attrs->pod);
+	copy_name(record.name, attrs->container);
+	copy_name(record.image, attrs->image);
 	format_file_name(&record, name, sizeof name);
 
 	cleanup_close int fd = open_directory(directory);

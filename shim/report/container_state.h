@@ -42,7 +42,7 @@ struct records {
  * Leave a record in DIRECTORY, which is made if it is missing, that INIT_PID is the init of container ID; remove
  * stale ones. Idempotent. Returns 0, or -1 with ERR word "record" and nothing left behind.
  */
-int record_write(const char *directory, const char *id, pid_t init_pid, const struct container_facts *facts,
+int record_write(const char *directory, const char *id, pid_t init_pid, const struct container_attrs *attrs,
                  struct error *err);
 
 /* Remove the records of containers whose init has ended (a zombie has). If there is no DIRECTORY, nothing. */

@@ -258,14 +258,14 @@ static int priority_of(const struct report *report)
 }
 
 /* Names may be any text, and are cut to what Kubernetes allows. */
-static void add_container(struct journal_entry *entry, const struct container_facts *facts)
+static void add_container(struct journal_entry *entry, const struct container_attrs *attrs)
 {
 	const struct {
 		const char *field, *name;
-	} names[] = {{"HUGEXEC_NAMESPACE", facts->pod_namespace},
-	             {"HUGEXEC_POD", facts->pod},
-	             {"HUGEXEC_CONTAINER", facts->container},
-	             {"HUGEXEC_IMAGE", facts->image}};
+	} names[] = {{"HUGEXEC_NAMESPACE", attrs->pod_namespace},
+	             {"HUGEXEC_POD", attrs->pod},
+	             {"HUGEXEC_CONTAINER", attrs->container},
+	             {"HUGEXEC_IMAGE", attrs->image}};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		if (names[i].name)
 			add_field(entry, names[i].field, "%.*s", CONTAINER_NAME_MAX, names[i].name);

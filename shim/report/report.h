@@ -40,7 +40,7 @@ struct report {
 	pid_t pid;
 	char exe[PATH_MAX];
 	enum via via;
-	const struct container_facts *container; /* borrowed; NULL: it is in none that we know of */
+	const struct container_attrs *container; /* borrowed; NULL: it is in none that we know of */
 	char rule[128];                          /* its name, or "rule N of FILE"; empty: none matched */
 	enum outcome outcome;
 	struct error reason; /* unset: null */

@@ -98,7 +98,7 @@ static int allow_sent_files(scmp_filter_ctx filter)
 	return failed;
 }
 
-static void lock_up(const char *parent, uint64_t memory_bytes, bool is_sent_files)
+static void confine(const char *parent, uint64_t memory_bytes, bool is_sent_files)
 {
 	drop_privileges((pid_t)atoi(parent), memory_bytes, is_sent_files ? READER_SENT_FD + 1 : 0);
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -110,12 +110,12 @@ static void lock_up(const char *parent, uint64_t memory_bytes, bool is_sent_file
 
 void sandbox_enter(const char *parent, uint64_t memory_bytes)
 {
-	lock_up(parent, memory_bytes, false);
+	confine(parent, memory_bytes, false);
 }
 
 void sandbox_enter_for_files(const char *parent, uint64_t memory_bytes)
 {
-	lock_up(parent, memory_bytes, true);
+	confine(parent, memory_bytes, true);
 }
 
 void reader_misbehave(const char *how)

@@ -56,7 +56,7 @@ static int check_identity(pid_t pid, int pidfd, const struct stat *decided, stru
 }
 
 static void remap_attached(pid_t pid, int pidfd, const struct stat *exe, const struct settings *settings,
-                           struct attached *out)
+                           struct attach_result *out)
 {
 	struct running_process process;
 	struct report *report = &out->report;
@@ -74,7 +74,7 @@ static void remap_attached(pid_t pid, int pidfd, const struct stat *exe, const s
 	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
 	    tracee_check_filter(&process.main, &report->reason) == 0 &&
 	    tracee_check_dispatch(pid, &report->reason) == 0)
-		engine_run_attached(&process.main, settings, report);
+		remap_running(&process.main, settings, report);
 	running_process_release(&process);
 	report->latency_us = (uint64_t)(now_us() - began_us);
 	out->all_held_us = process.held_us;
@@ -93,7 +93,7 @@ static int decide(pid_t pid, const struct policy *policy, const struct overrides
 	if (decision->action == ACTION_REMAP)
 		return 0;
 	if (decision->action == ACTION_OBSERVE) {
-		engine_observe(pid, &decision->settings, false, report);
+		remap_observe(pid, &decision->settings, false, report);
 		return -1;
 	}
 	report->outcome = OUTCOME_SKIPPED;
@@ -106,7 +106,7 @@ static int decide(pid_t pid, const struct policy *policy, const struct overrides
 /* The journal is always told; who asked reads what came of it in OUT. */
 static const struct report_target to_journal_only = {.verbosity = VERBOSITY_QUIET};
 
-void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attached *out)
+void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attach_result *out)
 {
 	struct stat exe;
 	struct gathered_input store;
@@ -115,7 +115,7 @@ void attach_run(pid_t pid, const struct policy *policy, const struct overrides *
 	sigset_t all;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	*out = (struct attached){
+	*out = (struct attach_result){
 	    .report = {.pid = pid, .via = doors[DOOR_ATTACH].via, .outcome = OUTCOME_FAILED, .backing = BACKING_NONE}};
 	settings_default(&decision.settings);
 	cleanup_close int pidfd = pidfd_of(pid);

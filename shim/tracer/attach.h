@@ -18,7 +18,7 @@
 #include "policy/policy.h"
 #include "report/report.h"
 
-struct attached {
+struct attach_result {
 	struct report report; /* its latency: how long the main thread was held */
 	uint64_t all_held_us; /* how long all threads were */
 };
@@ -27,4 +27,4 @@ struct attached {
  * Do for process PID what POLICY says, with BACKING in place of the rule's (NULL: the rule's). OUT tells what
  * came of it (report_free() the report); the journal is told, too. Blocks all signals for good.
  */
-void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attached *out);
+void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attach_result *out);

@@ -31,7 +31,7 @@ static int decide(const struct following *following, const struct tracee *tracee
 {
 	const struct trace_job *job = following->job;
 	const struct match_input given = {
-	    .via = job->door->via, .called = names->called, .container = job->container.facts};
+	    .via = job->door->via, .called = names->called, .container = job->container.attrs};
 	if (match_input_decide(store, tracee->pid, &given, job->policy, tracee->held_until_us, decision, err) < 0)
 		return -1;
 	settings_override(&decision->settings, &job->overrides, NULL);
@@ -44,7 +44,7 @@ static void report_begin(struct report *report, const struct following *followin
 	memset(report, 0, sizeof *report);
 	report->pid = pid;
 	report->via = following->job->door->via;
-	report->container = following->job->container.facts;
+	report->container = following->job->container.attrs;
 	report->backing = BACKING_NONE;
 	report->outcome = OUTCOME_SKIPPED;
 	snprintf(report->exe, sizeof report->exe, "%s", exe ? exe : "");
@@ -60,7 +60,7 @@ static void tell(const struct following *following, const struct report *report,
 	int left_ms = tracee_time_left_ms(&followed->tracee, followed->tell_ms);
 	deliver_report(job->report, report, followed->tracee.pid, fails, left_ms > TELL_MIN_MS ? left_ms : TELL_MIN_MS);
 	if (job->container.id && report->outcome == OUTCOME_REMAPPED)
-		record_write(RECORD_DIRECTORY, job->container.id, following->root_pid, job->container.facts, NULL);
+		record_write(RECORD_DIRECTORY, job->container.id, following->root_pid, job->container.attrs, NULL);
 }
 
 /* Whether we are under a seccomp filter. Then the kernel is not asked for build IDs: the filter may kill for ioctl(2).
@@ -89,7 +89,7 @@ static void remap(const struct trace_job *job, struct followed *followed, const 
 		tracee->charges_itself = !host_shares_cgroups(tracee->pid);
 	if (deliver_tells_build_id(job->report))
 		match_input_begin_build_id(store, tracee->pid, is_filtered() ? 0 : tracee_auxv(tracee, AT_ENTRY));
-	engine_run(tracee, &decision->settings, report);
+	remap_program(tracee, &decision->settings, report);
 	match_input_finish_build_id(store, tracee->held_until_us);
 	if (report->object_count > 0)
 		snprintf(report->objects[0].build_id, sizeof report->objects[0].build_id, "%s", store->build_id);
@@ -111,7 +111,7 @@ static void run_to_entry(const struct trace_job *job, struct followed *followed,
 		return;
 	if (must_fail(report, settings))
 		return; /* before its first instruction */
-	enum libraries_need need = engine_prepare_libraries(tracee, settings, report);
+	enum libraries_need need = remap_prepare_libraries(tracee, settings, report);
 	if (need == LIBRARIES_NEED_NOTHING)
 		return;
 	struct error reason;
@@ -193,7 +193,7 @@ enum next exec_event_at_entry(struct following *following, struct followed *foll
 	/* A constructor may have set a filter. */
 	struct error reason = {0};
 	if (tracee_check_filter(&followed->tracee, &reason) == 0)
-		engine_run_libraries(&followed->tracee, &settings, &report);
+		remap_libraries(&followed->tracee, &settings, &report);
 	else if (report.outcome != OUTCOME_FAILED)
 		report.reason = reason;
 	followed->held_us += (uint64_t)(now_us() - began_us);
@@ -236,7 +236,7 @@ static bool act(const struct trace_job *job, struct followed *followed, const st
 		return may_follow && report->prepared_bytes == 0;
 	}
 	if (decision->action == ACTION_OBSERVE) {
-		engine_observe(followed->tracee.pid, &decision->settings, true, report);
+		remap_observe(followed->tracee.pid, &decision->settings, true, report);
 		return may_follow && report->outcome == OUTCOME_SKIPPED && report->reason.code != REASON_OBSERVED;
 	}
 	policy_skip_reason(decision, &report->reason);

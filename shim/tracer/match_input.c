@@ -60,7 +60,7 @@ static int read_exe_link(struct gathered_input *store, pid_t pid, struct error *
 	/* The rule was written for the path that it had. */
 	if (is_marked_deleted(pid, store->exe))
 		*strrchr(store->exe, ' ') = '\0';
-	store->facts.exe = store->exe;
+	store->input.exe = store->exe;
 	return 0;
 }
 
@@ -98,33 +98,33 @@ static int is_of_its_file(void *context)
 /* Keep PATH if it is an absolute one, another than the resolved one, of the file that PID runs. */
 static void note_called(struct gathered_input *store, pid_t pid, const char *path)
 {
-	struct called called = {pid, path, store->facts.via};
+	struct called called = {pid, path, store->input.via};
 	if (!path || *path != '/' || strcmp(path, store->exe) == 0)
 		return;
 	bool is_its = mapped_file_exe_is_remote(pid) ? aside(is_of_its_file, &called, CALLED_TIMEOUT_MS, -1) == 1
 	                                             : is_of_its_file(&called);
 	if (is_its)
-		store->facts.called = path;
+		store->input.called = path;
 }
 
 int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, unsigned needs, struct error *err)
 {
 	memset(store, 0, sizeof *store);
-	store->facts.via = via;
+	store->input.via = via;
 	if (read_exe_link(store, pid, err) < 0)
 		return -1;
-	if (needs & FACT_USER) {
+	if (needs & INPUT_USER) {
 		char path[64];
 		struct stat st;
 		snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)pid);
 		if (stat(path, &st) < 0)
 			return error_set_errno(err, errno, REASON_NO_PROC, "%s", path);
-		store->facts.uid = st.st_uid;
+		store->input.uid = st.st_uid;
 	}
-	if (needs & FACT_CGROUP)
-		store->facts.cgroup = store->cgroup = host_cgroup_of(pid);
-	if (needs & FACT_UNIT)
-		store->facts.unit = store->unit = host_unit_of(pid);
+	if (needs & INPUT_CGROUP)
+		store->input.cgroup = store->cgroup = host_cgroup_of(pid);
+	if (needs & INPUT_UNIT)
+		store->input.unit = store->unit = host_unit_of(pid);
 	return 0;
 }
 
@@ -138,7 +138,7 @@ static bool start_reader(struct reader *reader, pid_t pid)
 
 void match_input_begin_build_id(struct gathered_input *store, pid_t pid, uint64_t entry_addr)
 {
-	if (store->facts.build_id)
+	if (store->input.build_id)
 		return;
 	bool is_remote = mapped_file_exe_is_remote(pid);
 	if (!is_remote && entry_addr &&
@@ -164,7 +164,7 @@ static int read_remote_build_id(void *context)
 {
 	const struct remote_build_id *remote = context;
 	struct reader reader;
-	struct elf_facts elf;
+	struct elf_info elf;
 	aside_die_with_caller();
 	if (start_reader(&reader, remote->pid) && elf_reader_finish(&reader, BUILD_ID_TIMEOUT_MS, &elf, NULL) == 0)
 		elf_build_id_hex(&elf, remote->build_id);
@@ -184,7 +184,7 @@ static void ask_remote_build_id(struct gathered_input *store, int timeout_ms)
 
 void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
 {
-	struct elf_facts elf;
+	struct elf_info elf;
 	if (store->asked_of)
 		ask_remote_build_id(store, left_ms(until_us, BUILD_ID_TIMEOUT_MS));
 	else if (store->reading &&
@@ -192,7 +192,7 @@ void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
 		elf_build_id_hex(&elf, store->build_id);
 	store->asked_of = 0;
 	store->reading = false;
-	store->facts.build_id = store->build_id;
+	store->input.build_id = store->build_id;
 }
 
 /* The names that were looked up: the tracer has those that the target has asked for. */
@@ -215,11 +215,11 @@ static int look_up(const char *name, int timeout_ms)
 	return 0;
 }
 
-void match_input_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
+void match_input_ask_policy(const struct policy *policy, const struct match_input *input, int64_t until_us,
                             struct decision *decision)
 {
-	struct match_input known = *facts;
-	if (policy_needs(policy) & FACT_MACHINE_ID)
+	struct match_input known = *input;
+	if (policy_needs(policy) & INPUT_MACHINE_ID)
 		known.machine_id = host_machine_id();
 	do {
 		known.users = users;
@@ -243,14 +243,14 @@ int match_input_decide(struct gathered_input *store, pid_t pid, const struct mat
 {
 	if (match_input_gather(store, pid, given->via, policy_needs(policy), err) < 0)
 		return -1;
-	if (policy_needs(policy) & FACT_CALLED)
+	if (policy_needs(policy) & INPUT_CALLED)
 		note_called(store, pid, given->called);
-	store->facts.container = given->container;
-	match_input_ask_policy(policy, &store->facts, until_us, decision);
+	store->input.container = given->container;
+	match_input_ask_policy(policy, &store->input, until_us, decision);
 	if (decision->action == ACTION_UNDECIDED) {
 		match_input_begin_build_id(store, pid, 0);
 		match_input_finish_build_id(store, until_us);
-		match_input_ask_policy(policy, &store->facts, until_us, decision);
+		match_input_ask_policy(policy, &store->input, until_us, decision);
 	}
 	return 0;
 }

@@ -14,7 +14,7 @@
 #include "sandbox/elf/elf_client.h"
 
 struct gathered_input {
-	struct match_input facts; /* its strings are the store's */
+	struct match_input input; /* its strings are the store's */
 	char exe[PATH_MAX];
 	char build_id[129];
 	bool reading;   /* READER is at work */
@@ -25,8 +25,9 @@ struct gathered_input {
 };
 
 /*
- * Gather the facts about PID, which came through VIA. NEEDS: fact_bit bits from policy_needs(); of these, FACT_BUILD_ID
- * is left out (see match_input_begin_build_id()). Returns 0 (match_input_free() it), or -1 with ERR word "no-proc".
+ * Gather what rules ask about PID, which came through VIA. NEEDS: input_bit bits from policy_needs(); of these,
+ * INPUT_BUILD_ID is left out (see match_input_begin_build_id()). Returns 0 (match_input_free() it), or -1 with ERR word
+ * "no-proc".
  */
 int match_input_gather(struct gathered_input *store, pid_t pid, enum via via, unsigned needs, struct error *err);
 
@@ -46,7 +47,7 @@ void match_input_finish_build_id(struct gathered_input *store, int64_t until_us)
  * (CLOCK_MONOTONIC). What was told, or not, is remembered for the life of the process. One whose uid nobody tells is no
  * match.
  */
-void match_input_ask_policy(const struct policy *policy, const struct match_input *facts, int64_t until_us,
+void match_input_ask_policy(const struct policy *policy, const struct match_input *input, int64_t until_us,
                             struct decision *decision);
 
 /* REASON is "no-rule": if a rule was passed over because nobody told its user's uid it is "user-unknown" then. */

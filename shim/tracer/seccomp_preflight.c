@@ -30,7 +30,7 @@
 /* What the tracee will be made to do. The results do not matter, only that we live. */
 static void tracee_calls(void)
 {
-	int memfd = (int)syscall(SYS_memfd_create, "rehearsal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int memfd = (int)syscall(SYS_memfd_create, "preflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	uint64_t page_bytes = host_pages()->base_bytes, huge_bytes = host_pages()->huge_bytes;
 	void *text = mmap(NULL, huge_bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_NORESERVE, memfd, 0);
 	/* What a tracer outside of our cgroup leaves to the tracee. */
@@ -63,7 +63,7 @@ static void tracer_calls(void)
 	char byte;
 	uint64_t page_bytes = host_pages()->base_bytes;
 	struct iovec io = {&byte, 1};
-	int memfd = (int)syscall(SYS_memfd_create, "rehearsal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int memfd = (int)syscall(SYS_memfd_create, "preflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	close(pidfd_take(getpid(), memfd));
 	if (ftruncate(memfd, 0) == 0 && fallocate(memfd, 0, 0, (off_t)page_bytes) == 0)
 		fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL);
@@ -88,7 +88,7 @@ static void tracer_calls(void)
 	waitpid(-1, NULL, __WALL | WNOHANG);
 }
 
-static void engine_calls(void)
+static void remote_calls(void)
 {
 	tracee_calls();
 	tracer_calls();
@@ -123,7 +123,7 @@ int preflight(struct error *err)
 {
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) <= 0)
 		return 0;
-	return preflight_calls(engine_calls, err);
+	return preflight_calls(remote_calls, err);
 }
 
 int preflight_tracee(struct error *err)

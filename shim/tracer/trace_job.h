@@ -17,7 +17,7 @@
 /* The container that a target is in, if the door is the hook. */
 struct job_container {
 	const char *id; /* NULL: none. Else a record is left (report/container_state.h) when its program is remapped */
-	const struct container_facts *facts; /* NULL: none */
+	const struct container_attrs *attrs; /* NULL: none */
 };
 
 struct trace_job {

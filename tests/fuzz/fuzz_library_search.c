@@ -36,12 +36,12 @@ static int open_file(void *context, const char *path, bool is_folder, struct sea
 	return 0;
 }
 
-static void found(void *context, const struct elf_facts *facts, bool is_later, bool has_text_relocations)
+static void found(void *context, const struct elf_info *info, bool is_later, bool has_text_relocations)
 {
 	struct world *world = context;
 	(void)is_later;
 	(void)has_text_relocations;
-	MUST(facts->segment_count <= ELF_SEGMENTS_MAX);
+	MUST(info->segment_count <= ELF_SEGMENTS_MAX);
 	MUST(world->found++ < SEARCH_OBJECTS_MAX);
 }
 

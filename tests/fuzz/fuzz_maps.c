@@ -15,36 +15,36 @@
 #define GAP_BYTES  (UINT64_C(6) << 20)
 #define GAP_ALIGN  (UINT64_C(2) << 20)
 
-static void check_gap(const struct image *image, uint64_t phase)
+static void check_gap(const struct address_space *space, uint64_t phase)
 {
-	uint64_t gap = image_find_gap(image, image->count - 1, GAP_BYTES, GAP_ALIGN, phase);
+	uint64_t gap = address_space_find_gap(space, space->count - 1, GAP_BYTES, GAP_ALIGN, phase);
 	if (!gap)
 		return;
 	MUST(gap % GAP_ALIGN == phase && gap + GAP_BYTES > gap);
-	for (size_t i = 0; i < image->count; i++)
-		MUST(gap >= image->mappings[i].end || gap + GAP_BYTES <= image->mappings[i].start);
+	for (size_t i = 0; i < space->count; i++)
+		MUST(gap >= space->mappings[i].end || gap + GAP_BYTES <= space->mappings[i].start);
 }
 
 static void check_image(const char *text, const uint64_t auxv[AUXV_WORDS])
 {
-	struct image image;
+	struct address_space space;
 	struct error err = {0};
-	if (image_parse(text, auxv, AUXV_WORDS, 4096, &image, &err) < 0) {
+	if (address_space_parse(text, auxv, AUXV_WORDS, 4096, &space, &err) < 0) {
 		MUST(error_is_set(&err));
 		return;
 	}
-	for (size_t i = 0; i < image.count; i++) {
-		const struct mapping *mapping = &image.mappings[i];
+	for (size_t i = 0; i < space.count; i++) {
+		const struct mapping *mapping = &space.mappings[i];
 		MUST(mapping->start < mapping->end && ((mapping->start | mapping->end) & 4095) == 0);
 		MUST(i == 0 || mapping[-1].end <= mapping->start);
-		MUST(image_find(&image, mapping->start) == (ssize_t)i &&
-		     image_find(&image, mapping->end - 1) == (ssize_t)i);
+		MUST(address_space_find(&space, mapping->start) == (ssize_t)i &&
+		     address_space_find(&space, mapping->end - 1) == (ssize_t)i);
 		MUST(strlen(mapping->path) < 4096);
 	}
-	MUST(!image.has_exe || image.exe_index < image.count);
-	check_gap(&image, 0);
-	check_gap(&image, 0x3000);
-	image_free(&image);
+	MUST(!space.has_exe || space.exe_index < space.count);
+	check_gap(&space, 0);
+	check_gap(&space, 0x3000);
+	address_space_free(&space);
 }
 
 static void check_smaps(const char *text)

@@ -14,8 +14,8 @@
 #define PAGE         UINT64_C(4096)
 #define OBJECT_INODE 42
 
-/* Any image that image_parse() lets through: ordered, page-aligned, not overlapping. */
-static void make_image(struct input *input, struct mapping *mappings, struct image *image)
+/* Any space that address_space_parse() lets through: ordered, page-aligned, not overlapping. */
+static void make_image(struct input *input, struct mapping *mappings, struct address_space *space)
 {
 	static const int prots[] = {PROT_READ | PROT_EXEC,
 	                            PROT_READ,
@@ -25,14 +25,14 @@ static void make_image(struct input *input, struct mapping *mappings, struct ima
 	                            PROT_EXEC};
 	uint64_t at = (uint64_t)input_word(input) * PAGE;
 	uint64_t file_off = 0;
-	while (input->left > 0 && image->count < MAPPINGS_MAX) {
+	while (input->left > 0 && space->count < MAPPINGS_MAX) {
 		uint8_t kind = input_byte(input);
 		uint64_t gap = kind & 1 ? 0 : (input_word(input) & 0xffff) * PAGE;
 		uint64_t bytes = ((input_word(input) & 0x3ffff) + 1) * PAGE;
 		bool goes_on = kind & 2;
 		at += gap;
 		file_off = goes_on ? file_off : (uint64_t)input_word(input) * PAGE;
-		mappings[image->count++] = (struct mapping){
+		mappings[space->count++] = (struct mapping){
 		    .start = at,
 		    .end = at + bytes,
 		    .file_off = file_off,
@@ -47,19 +47,19 @@ static void make_image(struct input *input, struct mapping *mappings, struct ima
 		at += bytes;
 		file_off += bytes;
 	}
-	image->mappings = mappings;
+	space->mappings = mappings;
 }
 
-static void check_pieces(const struct image *image, const struct plan *plan, const struct plan_range *range,
+static void check_pieces(const struct address_space *space, const struct plan *plan, const struct plan_range *range,
                          const struct mapping *object)
 {
 	uint64_t at = range->start;
 	MUST(range->first_piece + range->piece_count <= plan->piece_count && plan->piece_count <= PLAN_PIECES_MAX);
 	for (unsigned i = 0; i < range->piece_count; i++) {
 		const struct plan_piece *piece = &plan->pieces[range->first_piece + i];
-		ssize_t in = image_find(image, piece->start);
+		ssize_t in = address_space_find(space, piece->start);
 		MUST(in >= 0 && piece->start == at && piece->start < piece->end);
-		const struct mapping *mapping = &image->mappings[in];
+		const struct mapping *mapping = &space->mappings[in];
 		MUST(piece->end <= mapping->end && mapping_same_file(mapping, object) && !mapping->shared);
 		MUST(!mapping->changed || mapping_is_text(mapping));
 		MUST((mapping->prot & PROT_READ) && !(mapping->prot & PROT_WRITE));
@@ -78,10 +78,10 @@ static bool is_covered(const struct plan *plan, uint64_t addr)
 	return false;
 }
 
-static void check_complete(const struct image *image, const struct plan *plan, const struct mapping *object)
+static void check_complete(const struct address_space *space, const struct plan *plan, const struct mapping *object)
 {
-	for (size_t i = 0; i < image->count; i++) {
-		const struct mapping *mapping = &image->mappings[i];
+	for (size_t i = 0; i < space->count; i++) {
+		const struct mapping *mapping = &space->mappings[i];
 		if (!mapping_same_file(mapping, object) || !mapping_is_text(mapping))
 			continue;
 		uint64_t first = (mapping->start + plan->page_bytes - 1) / plan->page_bytes * plan->page_bytes;
@@ -90,7 +90,7 @@ static void check_complete(const struct image *image, const struct plan *plan, c
 	}
 }
 
-static void check_plan(const struct image *image, const struct plan *plan, const struct mapping *object,
+static void check_plan(const struct address_space *space, const struct plan *plan, const struct mapping *object,
                        const struct settings *settings)
 {
 	uint64_t last_end = 0, bytes = 0;
@@ -99,14 +99,14 @@ static void check_plan(const struct image *image, const struct plan *plan, const
 		const struct plan_range *range = &plan->ranges[i];
 		MUST(range->start >= last_end && range->start < range->end);
 		MUST((range->start | range->end) % plan->page_bytes == 0);
-		check_pieces(image, plan, range, object);
+		check_pieces(space, plan, range, object);
 		MUST(settings->round_out || range->piece_count == 1);
 		last_end = range->end;
 		bytes += range->end - range->start;
 	}
 	MUST(bytes == plan->range_bytes && (settings->round_out || bytes <= plan->text_bytes));
 	if (!error_is_set(&plan->reason))
-		check_complete(image, plan, object);
+		check_complete(space, plan, object);
 	if (plan->range_count > 0)
 		MUST(plan->text_bytes >= settings->min_text_bytes && plan->text_bytes <= settings->max_text_bytes);
 }
@@ -121,7 +121,7 @@ static void check_replaced(const struct mapping *mapping, const struct plan_rang
 	MUST(mapping->prot == PROT_NONE || mapping->start - mapping->file_off == shift);
 }
 
-static void check_in_place(const struct image *image, const struct plan *plan, const struct mapping *object,
+static void check_in_place(const struct address_space *space, const struct plan *plan, const struct mapping *object,
                            uint64_t file_bytes, bool round_out)
 {
 	uint64_t last_end = 0, bytes = 0;
@@ -133,8 +133,8 @@ static void check_in_place(const struct image *image, const struct plan *plan, c
 		MUST(range->start >= last_end && range->start < range->end);
 		MUST((range->start | range->end | piece->file_off) % plan->page_bytes == 0);
 		uint64_t mapped = 0;
-		for (size_t j = 0; j < image->count; j++) {
-			const struct mapping *mapping = &image->mappings[j];
+		for (size_t j = 0; j < space->count; j++) {
+			const struct mapping *mapping = &space->mappings[j];
 			if (mapping->end <= range->start || mapping->start >= range->end)
 				continue;
 			check_replaced(mapping, range, piece->file_off, object);
@@ -151,7 +151,8 @@ static void check_in_place(const struct image *image, const struct plan *plan, c
 }
 
 /* Pieces are what is mapped and nothing else, in order, none of it writable; each range has text. */
-static void check_rest(const struct image *image, const struct plan *plan, const struct mapping *object, bool is_loaded)
+static void check_rest(const struct address_space *space, const struct plan *plan, const struct mapping *object,
+                       bool is_loaded)
 {
 	uint64_t last_end = 0, bytes = 0;
 	MUST(plan->range_count <= PLAN_RANGES_MAX && plan->piece_count <= PLAN_PIECES_MAX);
@@ -167,8 +168,8 @@ static void check_rest(const struct image *image, const struct plan *plan, const
 			MUST(is_loaded || !piece->in_memory);
 			at = piece->end;
 		}
-		for (size_t j = 0; j < image->count; j++) {
-			const struct mapping *mapping = &image->mappings[j];
+		for (size_t j = 0; j < space->count; j++) {
+			const struct mapping *mapping = &space->mappings[j];
 			if (mapping->end <= range->start || mapping->start >= range->end)
 				continue;
 			MUST(mapping_same_file(mapping, object) && !mapping->shared && !(mapping->prot & PROT_WRITE));
@@ -183,7 +184,7 @@ static void check_rest(const struct image *image, const struct plan *plan, const
 }
 
 /* Each slot lies in one mapping that is read-only data of the object's, in step with its file. */
-static void check_rodata(const struct image *image, const struct plan *plan, const struct mapping *object)
+static void check_rodata(const struct address_space *space, const struct plan *plan, const struct mapping *object)
 {
 	uint64_t last_end = 0;
 	MUST(plan->range_count <= PLAN_RANGES_MAX);
@@ -193,9 +194,9 @@ static void check_rodata(const struct image *image, const struct plan *plan, con
 		MUST(range->start >= last_end && range->start < range->end);
 		MUST((range->start | range->end | piece->file_off) % plan->page_bytes == 0);
 		for (uint64_t addr = range->start; addr < range->end; addr += plan->page_bytes) {
-			ssize_t at = image_find(image, addr);
-			MUST(at >= 0 && image->mappings[at].end - addr >= plan->page_bytes);
-			const struct mapping *mapping = &image->mappings[at];
+			ssize_t at = address_space_find(space, addr);
+			MUST(at >= 0 && space->mappings[at].end - addr >= plan->page_bytes);
+			const struct mapping *mapping = &space->mappings[at];
 			MUST(mapping_same_file(mapping, object) && mapping->prot == PROT_READ && !mapping->changed);
 			MUST(mapping->start - mapping->file_off == range->start - piece->file_off);
 		}
@@ -207,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = {data, size};
 	struct mapping mappings[MAPPINGS_MAX];
-	struct image image = {0};
+	struct address_space space = {0};
 	struct settings settings;
 	settings_default(&settings);
 	uint8_t choice = input_byte(&input);
@@ -215,26 +216,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	settings.min_text_bytes = choice & 2 ? input_word(&input) : 0;
 	settings.max_text_bytes = choice & 4 ? input_word(&input) : UINT64_MAX;
 	uint64_t page_bytes = choice & 8 ? UINT64_C(1) << 30 : UINT64_C(2) << 20;
-	make_image(&input, mappings, &image);
-	for (size_t i = 0; i <= image.count; i += 1 + (choice >> 4)) {
+	make_image(&input, mappings, &space);
+	for (size_t i = 0; i <= space.count; i += 1 + (choice >> 4)) {
 		struct plan plan;
-		plan_make(&image, i, &settings, page_bytes, &plan);
-		if (i < image.count)
-			check_plan(&image, &plan, &mappings[i], &settings);
+		plan_make(&space, i, &settings, page_bytes, &plan);
+		if (i < space.count)
+			check_plan(&space, &plan, &mappings[i], &settings);
 		else
 			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
 		uint64_t max_bytes = choice & 1 ? UINT64_MAX : REST_BYTES_MAX;
-		plan_rest(&image, i, &settings, choice & 2, UINT64_C(2) << 20, max_bytes, &plan);
+		plan_rest(&space, i, &settings, choice & 2, UINT64_C(2) << 20, max_bytes, &plan);
 		MUST(plan.range_bytes <= max_bytes);
-		if (i < image.count)
-			check_rest(&image, &plan, &mappings[i], choice & 2);
-		if (i < image.count) {
-			plan_rodata(&image, i, UINT64_C(2) << 20, &plan);
-			check_rodata(&image, &plan, &mappings[i]);
+		if (i < space.count)
+			check_rest(&space, &plan, &mappings[i], choice & 2);
+		if (i < space.count) {
+			plan_rodata(&space, i, UINT64_C(2) << 20, &plan);
+			check_rodata(&space, &plan, &mappings[i]);
 		}
-		plan_in_place(&image, i, &settings, page_bytes * 8, UINT64_C(2) << 20, &plan);
-		if (i < image.count)
-			check_in_place(&image, &plan, &mappings[i], page_bytes * 8, settings.round_out);
+		plan_in_place(&space, i, &settings, page_bytes * 8, UINT64_C(2) << 20, &plan);
+		if (i < space.count)
+			check_in_place(&space, &plan, &mappings[i], page_bytes * 8, settings.round_out);
 		else
 			MUST(plan.range_count == 0 && error_is_set(&plan.reason));
 	}

@@ -7,13 +7,13 @@
 #include <unistd.h>
 
 #include "fuzzing.h"
-#include "policy/container_facts.h"
+#include "policy/container_attrs.h"
 #include "policy/policy.h"
 
-static void decide(const struct policy *policy, const struct match_input *facts)
+static void decide(const struct policy *policy, const struct match_input *input)
 {
 	struct decision decision;
-	policy_decide(policy, facts, &decision);
+	policy_decide(policy, input, &decision);
 	MUST(decision.action <= ACTION_UNDECIDED);
 	MUST(decision.settings.backing_count <= BACKING_COUNT);
 	MUST(decision.settings.page_size_bytes == 0 || decision.settings.page_size_bytes == UINT64_C(2) << 20 ||
@@ -53,9 +53,9 @@ static void leave_out(const uint8_t *data, size_t size, bool is_right)
 	if (loaded < 0)
 		return;
 	MUST((policy_each_left_out(policy, note, NULL) == 0) == is_right);
-	struct match_input facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
+	struct match_input input = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
 	struct decision decision;
-	policy_decide(policy, &facts, &decision);
+	policy_decide(policy, &input, &decision);
 	MUST(decision.action != ACTION_NOT_UNDERSTOOD || decision.mistake);
 	policy_may_remap(policy, VIA_HOOK);
 	policy_free(policy);
@@ -81,11 +81,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	free(text); /* what a policy holds is its own */
 	const struct annotation annotations[] = {{"io.hugexec.remap", "true"}, {"io.kubernetes.pod.name", "web-0"}};
-	const struct container_facts container = container_facts_of(annotations, 2);
-	struct match_input facts = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
-	decide(policy, &facts);
+	const struct container_attrs container = container_attrs_of(annotations, 2);
+	struct match_input input = {.via = VIA_SHIM, .exe = "/usr/sbin/mariadbd"};
+	decide(policy, &input);
 	const struct known_user users[] = {{"mysql", true, 1000}};
-	facts = (struct match_input){.via = VIA_HOOK,
+	input = (struct match_input){.via = VIA_HOOK,
 	                             .exe = "/opt/a/b/c-server",
 	                             .build_id = "abcdef",
 	                             .uid = 1000,
@@ -94,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	                             .unit = "x.service",
 	                             .cgroup = "/system.slice/x.service",
 	                             .container = &container};
-	decide(policy, &facts);
+	decide(policy, &input);
 	policy_each_file_rule(policy, look_at_rule, policy);
 	policy_needs(policy);
 	policy_may_remap(policy, VIA_ATTACH);

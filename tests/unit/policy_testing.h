@@ -34,18 +34,18 @@ static inline struct policy *policy_matching(const char *match)
 	return policy_of(text);
 }
 
-static inline enum action decide(const struct policy *policy, const struct match_input *facts)
+static inline enum action decide(const struct policy *policy, const struct match_input *input)
 {
 	struct decision decision;
-	policy_decide(policy, facts, &decision);
+	policy_decide(policy, input, &decision);
 	return decision.action;
 }
 
 /* What a policy of one rule with this "match" says of FACTS. */
-static inline enum action match_says(const char *match, const struct match_input *facts)
+static inline enum action match_says(const char *match, const struct match_input *input)
 {
 	struct policy *policy = policy_matching(match);
-	enum action action = decide(policy, facts);
+	enum action action = decide(policy, input);
 	policy_free(policy);
 	return action;
 }

@@ -132,11 +132,11 @@ static enum advice ask(char *text, size_t text_bytes)
 	memset(&watch, 0, sizeof watch);
 	assert_int_equal(watch_run(&watch, &pid, 1, SECONDS), 0);
 	survey_make(&watch, &survey);
-	survey.facts.tlb = (struct tlb_sizes){.first = 128, .first_huge = 8, .second = 1536, .second_is_shared = true};
-	survey.facts.beyond_first = touched_beyond(&watch.pages, 128);
-	survey.facts.beyond_second = touched_beyond(&watch.pages, 768);
-	survey.facts.huge_tlb = TLB_HOLDS;
-	enum advice advice = advise(&survey.facts, text, text_bytes);
+	survey.input.tlb = (struct tlb_sizes){.first = 128, .first_huge = 8, .second = 1536, .second_is_shared = true};
+	survey.input.beyond_first = touched_beyond(&watch.pages, 128);
+	survey.input.beyond_second = touched_beyond(&watch.pages, 768);
+	survey.input.huge_tlb = TLB_HOLDS;
+	enum advice advice = advise(&survey.input, text, text_bytes);
 	watch_free(&watch);
 	assert_int_equal(machine.opened, 0);
 	return advice;
@@ -158,7 +158,7 @@ static void without_counters_62_mib_of_hot_text_is_yes(void **state)
 	set_machine(TEXT_BYTES, 0, 150, -1);
 	assert_int_equal(ask(text, sizeof text), ADVICE_YES);
 	assert_non_null(strstr(text, "no counters here"));
-	double mib = survey.facts.touched.pages / 256;
+	double mib = survey.input.touched.pages / 256;
 	if (mib < 45 || mib > 80)
 		fail_msg("62 MiB were estimated to be %.1f", mib);
 	assert_int_equal(survey.count, 1);
@@ -173,7 +173,7 @@ static void without_counters_200_kib_hot_in_62_mib_is_no(void **state)
 	char text[512];
 	set_machine(200 * 1024, 0, 150, -1);
 	assert_int_equal(ask(text, sizeof text), ADVICE_NO);
-	assert_true(survey.facts.touched.pages >= 49 && survey.facts.touched.pages < 60);
+	assert_true(survey.input.touched.pages >= 49 && survey.input.touched.pages < 60);
 	assert_int_equal(survey.list[0].text_bytes, TEXT_BYTES);
 }
 
@@ -192,7 +192,7 @@ static void a_jit_is_told_what_part(void **state)
 	char text[512];
 	set_machine(TEXT_BYTES, 8, 300, -1);
 	assert_int_equal(ask(text, sizeof text), ADVICE_MAYBE);
-	assert_true(survey.facts.jit_share > 0.75 && survey.facts.jit_share < 0.85);
+	assert_true(survey.input.jit_share > 0.75 && survey.input.jit_share < 0.85);
 	assert_non_null(strstr(text, "JIT compiler"));
 	set_machine(TEXT_BYTES, 10, 300, -1); /* nothing else */
 	assert_int_equal(ask(text, sizeof text), ADVICE_NO);
@@ -225,7 +225,7 @@ static char *printed(void (*print)(const struct survey *survey, const struct wat
 	static const struct watch nothing;
 	const struct huge_tlb tlb = {.verdict = TLB_SPLITS};
 	const struct survey counted = {
-	    .facts = {.has_counters = true,
+	    .input = {.has_counters = true,
 	              .page_bytes = 4096,
 	              .seconds = 2,
 	              .touched = {.samples = 1000},
@@ -274,21 +274,21 @@ static void what_hugexec_cannot_change_is_no_reason(void **state)
 {
 	(void)state;
 	char text[512];
-	struct advice_facts facts = {.has_counters = true,
+	struct advice_input input = {.has_counters = true,
 	                             .seconds = 2,
 	                             .touched = {.samples = 1000},
 	                             .covered_share = 0.9,
 	                             .counts = {[COUNT_CYCLES] = 1e9, [COUNT_INSTRUCTIONS] = 1e9, [COUNT_WALKS] = 4e6}};
-	assert_int_equal(advise(&facts, text, sizeof text), ADVICE_YES);
+	assert_int_equal(advise(&input, text, sizeof text), ADVICE_YES);
 	assert_string_equal(text,
 	                    "about 10.0 % of its cycles are page walks for instructions (walks were counted, at 25 "
 	                    "cycles each; fairly sure)");
-	facts.huge_share = 0.8;
-	assert_int_equal(advise(&facts, text, sizeof text), ADVICE_NO);
+	input.huge_share = 0.8;
+	assert_int_equal(advise(&input, text, sizeof text), ADVICE_NO);
 	assert_non_null(strstr(text, "but its text is on huge pages already, where it is 80 % of the time"));
-	facts.huge_share = 0;
-	facts.covered_share = 0.02;
-	assert_int_equal(advise(&facts, text, sizeof text), ADVICE_NO);
+	input.huge_share = 0;
+	input.covered_share = 0.02;
+	assert_int_equal(advise(&input, text, sizeof text), ADVICE_NO);
 	assert_non_null(strstr(text, "hugexec would put text on huge pages where it is 2 % of the time"));
 }
 

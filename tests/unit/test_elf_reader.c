@@ -24,23 +24,23 @@
 #define READER     "hugexec-elf-reader"
 #define TIMEOUT_MS 60000
 
-static int read_fd(int fd, struct elf_facts *facts, struct error *err)
+static int read_fd(int fd, struct elf_info *info, struct error *err)
 {
 	struct reader reader;
 	memset(err, 0, sizeof *err);
 	assert_int_equal(elf_reader_start(&reader, fd, err), 0);
-	int result = elf_reader_finish(&reader, TIMEOUT_MS, facts, err);
+	int result = elf_reader_finish(&reader, TIMEOUT_MS, info, err);
 	/* Reaped: nobody is left behind. */
 	assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), -1);
 	assert_int_equal(errno, ECHILD);
 	return result;
 }
 
-static int read_path(const char *path, struct elf_facts *facts, struct error *err)
+static int read_path(const char *path, struct elf_info *info, struct error *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	assert_true(fd >= 0);
-	int result = read_fd(fd, facts, err);
+	int result = read_fd(fd, info, err);
 	close(fd);
 	return result;
 }
@@ -56,9 +56,9 @@ static int file_of(const void *bytes, size_t count)
 
 static void assert_invalid(int fd, const char *what)
 {
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
-	if (read_fd(fd, &facts, &err) == 0)
+	if (read_fd(fd, &info, &err) == 0)
 		fail_msg("accepted: %s", what);
 	if (strcmp(reason_word(err.code), "elf-invalid") != 0)
 		fail_msg("%s: %s: %s", what, reason_word(err.code), err.detail);
@@ -113,39 +113,39 @@ static struct small_elf good_elf(void)
 static void reads_itself(void **state)
 {
 	(void)state;
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
-	assert_int_equal(read_path("/proc/self/exe", &facts, &err), 0);
-	assert_int_equal(facts.elf_class, ELFCLASS64);
-	assert_int_equal(facts.type, ET_DYN);
-	assert_true(facts.has_interp);
-	assert_in_range(facts.segment_count, 2, 8);
+	assert_int_equal(read_path("/proc/self/exe", &info, &err), 0);
+	assert_int_equal(info.elf_class, ELFCLASS64);
+	assert_int_equal(info.type, ET_DYN);
+	assert_true(info.has_interp);
+	assert_in_range(info.segment_count, 2, 8);
 	unsigned executable = 0;
-	for (unsigned i = 0; i < facts.segment_count; i++)
-		executable += !!(facts.segments[i].flags & PF_X);
+	for (unsigned i = 0; i < info.segment_count; i++)
+		executable += !!(info.segments[i].flags & PF_X);
 	assert_int_equal(executable, 1);
-	assert_int_equal(facts.build_id_bytes, 20);
+	assert_int_equal(info.build_id_bytes, 20);
 }
 
 static void reads_a_generated_file(void **state)
 {
 	(void)state;
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
 	char hex[2 * ELF_BUILD_ID_MAX + 1];
 	struct small_elf elf = good_elf();
 	int fd = file_of(&elf, sizeof elf);
 	lseek(fd, 3, SEEK_SET);
-	assert_int_equal(read_fd(fd, &facts, &err), 0);
+	assert_int_equal(read_fd(fd, &info, &err), 0);
 	assert_int_equal(lseek(fd, 0, SEEK_CUR), 3); /* it is the caller's */
-	assert_int_equal(facts.segment_count, 2);
-	assert_int_equal(facts.machine, EM_X86_64);
-	assert_true(facts.has_interp);
-	assert_int_equal(facts.segments[1].vaddr, 0x401000);
-	assert_int_equal(facts.segments[1].file_off, 4096);
-	assert_int_equal(facts.segments[1].file_bytes, 8192);
-	assert_int_equal(facts.segments[1].flags, PF_R | PF_X);
-	assert_string_equal(elf_build_id_hex(&facts, hex), "abcdef0000000000000000000000000000000000");
+	assert_int_equal(info.segment_count, 2);
+	assert_int_equal(info.machine, EM_X86_64);
+	assert_true(info.has_interp);
+	assert_int_equal(info.segments[1].vaddr, 0x401000);
+	assert_int_equal(info.segments[1].file_off, 4096);
+	assert_int_equal(info.segments[1].file_bytes, 8192);
+	assert_int_equal(info.segments[1].flags, PF_R | PF_X);
+	assert_string_equal(elf_build_id_hex(&info, hex), "abcdef0000000000000000000000000000000000");
 	close(fd);
 }
 
@@ -166,17 +166,17 @@ static void reads_32_bit_headers(void **state)
 	             .e_phnum = 1},
 	    .phdr = {.p_type = PT_LOAD, .p_vaddr = 0x8048000, .p_filesz = 100, .p_memsz = 200, .p_flags = PF_R | PF_X},
 	};
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
 	int fd = file_of(&elf, sizeof elf);
-	assert_int_equal(read_fd(fd, &facts, &err), 0);
-	assert_int_equal(facts.elf_class, ELFCLASS32);
-	assert_int_equal(facts.machine, EM_386);
-	assert_int_equal(facts.segment_count, 1);
-	assert_int_equal(facts.segments[0].vaddr, 0x8048000);
-	assert_int_equal(facts.segments[0].mem_bytes, 200);
-	assert_int_equal(facts.build_id_bytes, 0);
-	assert_false(facts.has_interp);
+	assert_int_equal(read_fd(fd, &info, &err), 0);
+	assert_int_equal(info.elf_class, ELFCLASS32);
+	assert_int_equal(info.machine, EM_386);
+	assert_int_equal(info.segment_count, 1);
+	assert_int_equal(info.segments[0].vaddr, 0x8048000);
+	assert_int_equal(info.segments[0].mem_bytes, 200);
+	assert_int_equal(info.build_id_bytes, 0);
+	assert_false(info.has_interp);
 	close(fd);
 }
 
@@ -201,14 +201,14 @@ static void survives_truncation(void **state)
 	struct small_elf elf = good_elf();
 	size_t whole = offsetof(struct small_elf, rest);
 	for (size_t bytes = 0; bytes < whole; bytes += 13) {
-		struct elf_facts facts;
+		struct elf_info info;
 		struct error err;
 		int fd = file_of(&elf, bytes);
 		/* With all program headers there, only the build id may be missing. */
 		if (bytes < offsetof(struct small_elf, note))
-			assert_int_equal(read_fd(fd, &facts, &err), -1);
-		else if (read_fd(fd, &facts, &err) == 0)
-			assert_true(facts.build_id_bytes == 0 || bytes >= whole - 3);
+			assert_int_equal(read_fd(fd, &info, &err), -1);
+		else if (read_fd(fd, &info, &err) == 0)
+			assert_true(info.build_id_bytes == 0 || bytes >= whole - 3);
 		close(fd);
 	}
 }
@@ -256,18 +256,18 @@ static void refuses_too_many_segments(void **state)
 		elf.phdrs[i].p_type = PT_LOAD;
 	assert_invalid(file_of(&elf, sizeof elf), "65 segments");
 	elf.ehdr.e_phnum = ELF_SEGMENTS_MAX;
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
 	int fd = file_of(&elf, sizeof elf);
-	assert_int_equal(read_fd(fd, &facts, &err), 0);
-	assert_int_equal(facts.segment_count, ELF_SEGMENTS_MAX);
+	assert_int_equal(read_fd(fd, &info, &err), 0);
+	assert_int_equal(info.segment_count, ELF_SEGMENTS_MAX);
 	close(fd);
 }
 
 static void absurd_notes_give_no_build_id(void **state)
 {
 	(void)state;
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
 	static const struct {
 		uint32_t name, desc;
@@ -286,8 +286,8 @@ static void absurd_notes_give_no_build_id(void **state)
 		elf.phdrs[2].p_filesz = notes[i].bytes ? notes[i].bytes : sizeof elf.note + sizeof elf.rest;
 		int fd = file_of(&elf, sizeof elf);
 		bool in_the_file = !notes[i].offset && !notes[i].bytes;
-		if (read_fd(fd, &facts, &err) == 0)
-			assert_in_range(facts.build_id_bytes, 0, notes[i].bytes ? 20 : 0);
+		if (read_fd(fd, &info, &err) == 0)
+			assert_in_range(info.build_id_bytes, 0, notes[i].bytes ? 20 : 0);
 		else if (in_the_file)
 			fail_msg("note %zu: %s: %s", i, reason_word(err.code), err.detail);
 		else
@@ -316,12 +316,12 @@ static void a_terabyte_costs_nothing(void **state)
 	assert_in_range(ended.tv_sec - began.tv_sec, 0, 60); /* to read that much takes longer */
 	/* With a sane table the same file is read. */
 	elf.ehdr.e_phnum = 4;
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
 	fd = file_of(&elf, sizeof elf);
 	assert_int_equal(ftruncate(fd, (off_t)1 << 40), 0);
-	assert_int_equal(read_fd(fd, &facts, &err), 0);
-	assert_int_equal(facts.build_id_bytes, 20);
+	assert_int_equal(read_fd(fd, &info, &err), 0);
+	assert_int_equal(info.build_id_bytes, 20);
 	close(fd);
 }
 
@@ -333,10 +333,10 @@ static void survives_flipped_bytes(void **state)
 	for (size_t at = 0; at < offsetof(struct small_elf, rest); at += 3) {
 		struct small_elf elf = good_elf();
 		((unsigned char *)&elf)[at] ^= 0xff;
-		struct elf_facts facts;
+		struct elf_info info;
 		struct error err;
 		int fd = file_of(&elf, sizeof elf);
-		if (read_fd(fd, &facts, &err) < 0 && strcmp(reason_word(err.code), "elf-invalid") != 0)
+		if (read_fd(fd, &info, &err) < 0 && strcmp(reason_word(err.code), "elf-invalid") != 0)
 			fail_msg("byte %zu: %s: %s", at, reason_word(err.code), err.detail);
 		close(fd);
 	}

@@ -15,9 +15,9 @@
 static const struct page_sizes usual = {4096, 2 * MIB, 2 * MIB};
 
 /* A program like linkers make: headers, text at TEXT_START, data. */
-static struct elf_facts program(uint16_t type, uint64_t text_start, uint64_t text_bytes)
+static struct elf_info program(uint16_t type, uint64_t text_start, uint64_t text_bytes)
 {
-	return (struct elf_facts){
+	return (struct elf_info){
 	    .elf_class = ELFCLASS64,
 	    .type = type,
 	    .segment_count = 3,
@@ -51,7 +51,7 @@ static void a_fixed_address_has_one_answer(void **state)
 	(void)state;
 	struct settings settings = settings_for(0);
 	struct forecast forecast;
-	struct elf_facts elf = program(ET_EXEC, 0x401000, 7 * MIB);
+	struct elf_info elf = program(ET_EXEC, 0x401000, 7 * MIB);
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.text_bytes, 7 * MIB);
 	assert_int_equal(forecast.text_start, 0x401000);
@@ -65,7 +65,7 @@ static void a_moving_program_has_bounds(void **state)
 	(void)state;
 	struct settings settings = settings_for(0);
 	struct forecast forecast;
-	struct elf_facts elf = program(ET_DYN, 0x1000, 8 * MIB);
+	struct elf_info elf = program(ET_DYN, 0x1000, 8 * MIB);
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.fewest_bytes, 6 * MIB);
 	assert_int_equal(forecast.most_bytes, 8 * MIB); /* only where it happens to be aligned */
@@ -77,8 +77,7 @@ static void the_file_backing_wants_agreement(void **state)
 	(void)state;
 	struct settings settings = settings_for(0);
 	struct forecast forecast;
-	struct elf_facts elf =
-	    program(ET_DYN, 0x1000, 8 * MIB); /* offset 0x1000 too: whole slots from 2 MiB to 8 MiB */
+	struct elf_info elf = program(ET_DYN, 0x1000, 8 * MIB); /* offset 0x1000 too: whole slots from 2 MiB to 8 MiB */
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.file_bytes, 6 * MIB);
 	assert_true(forecast.file_needs_rebase);
@@ -103,7 +102,7 @@ static void the_file_backing_is_rounded_out(void **state)
 	(void)state;
 	struct settings settings = settings_for(0);
 	struct forecast forecast;
-	struct elf_facts elf = program(ET_EXEC, 0x401000, 8 * MIB);
+	struct elf_info elf = program(ET_EXEC, 0x401000, 8 * MIB);
 	settings.round_out = true;
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.file_bytes, 8 * MIB); /* the first slot; the last has data in it */
@@ -119,7 +118,7 @@ static void small_text_has_a_reason(void **state)
 	(void)state;
 	struct settings settings = settings_for(4 * MIB);
 	struct forecast forecast;
-	struct elf_facts elf = program(ET_DYN, 0x1000, 3 * MIB);
+	struct elf_info elf = program(ET_DYN, 0x1000, 3 * MIB);
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.most_bytes, 0);
 	assert_string_equal(reason_word(forecast.reason.code), "text-small");
@@ -137,7 +136,7 @@ static void absurd_headers_do_no_harm(void **state)
 	struct settings settings = settings_for(0);
 	settings.round_out = true;
 	struct forecast forecast;
-	struct elf_facts elf = {.type = ET_DYN};
+	struct elf_info elf = {.type = ET_DYN};
 	forecast_make(&elf, &settings, &usual, 2 * MIB, &forecast);
 	assert_int_equal(forecast.most_bytes, 0);
 	assert_true(error_is_set(&forecast.reason));
@@ -161,7 +160,7 @@ static void other_page_sizes_are_taken_as_they_are(void **state)
 	for (uint64_t base = 4096; base <= 65536; base *= 4) {
 		struct page_sizes pages = pages_of_base(base);
 		uint64_t huge = pages.huge_bytes;
-		struct elf_facts elf = program(ET_DYN, 0x1000, 4 * huge + base + 1);
+		struct elf_info elf = program(ET_DYN, 0x1000, 4 * huge + base + 1);
 		elf.segments[1].vaddr = elf.segments[1].file_off = base + 0x10;
 		forecast_make(&elf, &settings, &pages, huge, &forecast);
 		assert_int_equal(forecast.text_bytes, 4 * huge + 2 * base);

@@ -26,17 +26,17 @@ static void test_told_again(void **state)
 	static const char grown[] = "400000-402000 r-xp 00003000 fe:00 42 /bin/x\n"
 	                            "400000-405000 r-xp 00003000 fe:00 42 /bin/x\n"
 	                            "404000-409000 rw-p 00000000 00:00 0 \n";
-	struct image image;
+	struct address_space space;
 	struct error err = {0};
-	assert_int_equal(image_parse(grown, entry_only, 4, PAGE, &image, &err), 0);
-	assert_int_equal(image.count, 3);
-	assert_int_equal(image.mappings[1].start, 0x402000);
-	assert_int_equal(image.mappings[1].end, 0x405000);
-	assert_int_equal(image.mappings[1].file_off, 0x5000);
-	assert_int_equal(image.mappings[2].start, 0x405000);
-	assert_int_equal(image.mappings[2].file_off, 0);
-	assert_int_equal(image_find(&image, 0x402000), 1);
-	image_free(&image);
+	assert_int_equal(address_space_parse(grown, entry_only, 4, PAGE, &space, &err), 0);
+	assert_int_equal(space.count, 3);
+	assert_int_equal(space.mappings[1].start, 0x402000);
+	assert_int_equal(space.mappings[1].end, 0x405000);
+	assert_int_equal(space.mappings[1].file_off, 0x5000);
+	assert_int_equal(space.mappings[2].start, 0x405000);
+	assert_int_equal(space.mappings[2].file_off, 0);
+	assert_int_equal(address_space_find(&space, 0x402000), 1);
+	address_space_free(&space);
 }
 
 /* What lies in what was told already is no mapping that has grown. */
@@ -49,9 +49,9 @@ static void test_told_out_of_order(void **state)
 	    "400000-405000 r-xp 00000000 fe:00 42 /bin/x\n3ff000-400000 r-xp 00000000 fe:00 42 /bin/x\n",
 	};
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-		struct image image;
+		struct address_space space;
 		struct error err = {0};
-		assert_int_equal(image_parse(texts[i], entry_only, 4, PAGE, &image, &err), -1);
+		assert_int_equal(address_space_parse(texts[i], entry_only, 4, PAGE, &space, &err), -1);
 		assert_string_equal(reason_word(err.code), "image");
 	}
 }
@@ -80,11 +80,11 @@ static void test_changes_while_it_is_read(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, grow_and_shrink, NULL), 0);
 	struct error err = {0};
 	for (int i = 0; i < 1000; i++) {
-		struct image image;
-		if (image_read(getpid(), &image, &err) < 0)
+		struct address_space space;
+		if (address_space_read(getpid(), &space, &err) < 0)
 			break;
-		assert_true(image_find(&image, (uintptr_t)pages) >= 0);
-		image_free(&image);
+		assert_true(address_space_find(&space, (uintptr_t)pages) >= 0);
+		address_space_free(&space);
 	}
 	over = true;
 	pthread_join(thread, NULL);

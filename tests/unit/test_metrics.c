@@ -420,8 +420,8 @@ static void namespaces_are_bounded(void **state)
 	char name[32];
 	for (unsigned i = 0; i < 2 * METRICS_LABELS_MAX; i++) {
 		snprintf(name, sizeof name, "tenant-%u", i);
-		const struct container_facts facts = {.pod_namespace = name};
-		struct report report = {.via = VIA_HOOK, .backing = BACKING_NONE, .rule = "pods", .container = &facts};
+		const struct container_attrs attrs = {.pod_namespace = name};
+		struct report report = {.via = VIA_HOOK, .backing = BACKING_NONE, .rule = "pods", .container = &attrs};
 		struct count count;
 		metrics_count_of(&report, &count);
 		assert_string_equal(count.key.space, name);

@@ -26,21 +26,21 @@
 
 static const uint64_t entry_only[] = {9 /* AT_ENTRY */, 0x555555602000, 0, 0};
 
-static struct image parse(const char *maps)
+static struct address_space parse(const char *maps)
 {
-	struct image image;
+	struct address_space space;
 	struct error err = {0};
-	assert_int_equal(image_parse(maps, entry_only, 4, 4096, &image, &err), 0);
-	return image;
+	assert_int_equal(address_space_parse(maps, entry_only, 4, 4096, &space, &err), 0);
+	return space;
 }
 
 static struct plan plan_of(const char *maps, const struct settings *settings, uint64_t page_bytes)
 {
-	struct image image = parse(maps);
+	struct address_space space = parse(maps);
 	struct plan plan;
-	assert_true(image.has_exe);
-	plan_make(&image, image.exe_index, settings, page_bytes, &plan);
-	image_free(&image);
+	assert_true(space.has_exe);
+	plan_make(&space, space.exe_index, settings, page_bytes, &plan);
+	address_space_free(&space);
 	return plan;
 }
 
@@ -63,18 +63,18 @@ static const char program[] = "555555400000-555555501000 r--p 00000000 fe:00 42 
 static void test_image(void **state)
 {
 	(void)state;
-	struct image image = parse(program);
-	assert_int_equal(image.count, 7);
-	assert_int_equal(image.exe_index, 1);
-	assert_int_equal(image.mappings[1].prot, PROT_READ | PROT_EXEC);
-	assert_string_equal(image.mappings[4].path, "/lib/libc.so");
-	assert_int_equal(image_find(&image, 0x555555501000), 1);
-	assert_int_equal(image_find(&image, 0x555555500fff), 0);
-	assert_int_equal(image_find(&image, 0x1000), -1);
-	assert_true(mapping_same_file(&image.mappings[0], &image.mappings[3]));
-	assert_false(mapping_same_file(&image.mappings[0], &image.mappings[4]));
-	assert_false(mapping_same_file(&image.mappings[5], &image.mappings[6]));
-	image_free(&image);
+	struct address_space space = parse(program);
+	assert_int_equal(space.count, 7);
+	assert_int_equal(space.exe_index, 1);
+	assert_int_equal(space.mappings[1].prot, PROT_READ | PROT_EXEC);
+	assert_string_equal(space.mappings[4].path, "/lib/libc.so");
+	assert_int_equal(address_space_find(&space, 0x555555501000), 1);
+	assert_int_equal(address_space_find(&space, 0x555555500fff), 0);
+	assert_int_equal(address_space_find(&space, 0x1000), -1);
+	assert_true(mapping_same_file(&space.mappings[0], &space.mappings[3]));
+	assert_false(mapping_same_file(&space.mappings[0], &space.mappings[4]));
+	assert_false(mapping_same_file(&space.mappings[5], &space.mappings[6]));
+	address_space_free(&space);
 }
 
 static void test_hostile_maps(void **state)
@@ -88,9 +88,9 @@ static void test_hostile_maps(void **state)
 	    "1001-2000 r-xp 00000000 fe:00 42 /bin/x\n",
 	};
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-		struct image image;
+		struct address_space space;
 		struct error err = {0};
-		assert_int_equal(image_parse(texts[i], entry_only, 4, 4096, &image, &err), -1);
+		assert_int_equal(address_space_parse(texts[i], entry_only, 4, 4096, &space, &err), -1);
 		assert_string_equal(reason_word(err.code), "image");
 	}
 }
@@ -98,16 +98,16 @@ static void test_hostile_maps(void **state)
 static void test_gap(void **state)
 {
 	(void)state;
-	struct image image = parse(program);
-	uint64_t gap = image_find_gap(&image, image.count - 1, 64 * MIB, 2 * MIB, 0x3000);
+	struct address_space space = parse(program);
+	uint64_t gap = address_space_find_gap(&space, space.count - 1, 64 * MIB, 2 * MIB, 0x3000);
 	assert_true(gap != 0);
 	assert_int_equal(gap % (2 * MIB), 0x3000);
-	for (size_t i = 0; i < image.count; i++)
-		assert_true(gap + 64 * MIB <= image.mappings[i].start || gap >= image.mappings[i].end);
+	for (size_t i = 0; i < space.count; i++)
+		assert_true(gap + 64 * MIB <= space.mappings[i].start || gap >= space.mappings[i].end);
 	/* The hole below the stack is its own to grow into, and nothing can be put below [vsyscall]. */
 	assert_true(gap + 64 * MIB <= 0x7ffff7d00000);
-	assert_int_equal(image_find_gap(&image, image.count - 1, UINT64_C(1) << 60, 2 * MIB, 0), 0);
-	image_free(&image);
+	assert_int_equal(address_space_find_gap(&space, space.count - 1, UINT64_C(1) << 60, 2 * MIB, 0), 0);
+	address_space_free(&space);
 }
 
 static void test_whole_slots(void **state)
@@ -159,13 +159,13 @@ static void test_round_out_stops_at_changes(void **state)
 	(void)state;
 	struct settings settings = any_size();
 	settings.round_out = true;
-	struct image image = parse(program);
+	struct address_space space = parse(program);
 	struct plan plan;
-	image.mappings[2].changed = true;
-	plan_make(&image, image.exe_index, &settings, 2 * MIB, &plan);
+	space.mappings[2].changed = true;
+	plan_make(&space, space.exe_index, &settings, 2 * MIB, &plan);
 	assert_int_equal(plan.ranges[0].start, 0x555555400000);
 	assert_int_equal(plan.ranges[0].end, 0x555555c00000);
-	image_free(&image);
+	address_space_free(&space);
 }
 
 static void test_reasons(void **state)
@@ -203,7 +203,7 @@ static void test_gigabyte_pages(void **state)
 }
 
 /* Every range of a plan is aligned, after the one before it, and each of its bytes has one piece inside own memory. */
-static void check_plan(const struct image *image, const struct plan *plan)
+static void check_plan(const struct address_space *space, const struct plan *plan)
 {
 	uint64_t last_end = 0, covered = 0;
 	for (unsigned i = 0; i < plan->range_count; i++) {
@@ -213,9 +213,9 @@ static void check_plan(const struct image *image, const struct plan *plan)
 		uint64_t at = range->start;
 		for (unsigned j = 0; j < range->piece_count; j++) {
 			const struct plan_piece *piece = &plan->pieces[range->first_piece + j];
-			ssize_t in = image_find(image, piece->start);
+			ssize_t in = address_space_find(space, piece->start);
 			assert_true(in >= 0 && piece->start == at && piece->end > piece->start);
-			const struct mapping *mapping = &image->mappings[in];
+			const struct mapping *mapping = &space->mappings[in];
 			assert_true(piece->end <= mapping->end && !(mapping->prot & PROT_WRITE) &&
 			            mapping->inode == 42);
 			assert_int_equal(piece->file_off, mapping->file_off + (piece->start - mapping->start));
@@ -246,15 +246,15 @@ static void test_random_images(void **state)
 		}
 		struct settings settings = any_size();
 		settings.round_out = rand() % 2;
-		struct image image = parse(maps);
-		for (size_t i = 0; i < image.count; i++) {
+		struct address_space space = parse(maps);
+		for (size_t i = 0; i < space.count; i++) {
 			struct plan plan;
-			if (image.mappings[i].inode != 42)
+			if (space.mappings[i].inode != 42)
 				continue;
-			plan_make(&image, i, &settings, 2 * MIB, &plan);
-			check_plan(&image, &plan);
+			plan_make(&space, i, &settings, 2 * MIB, &plan);
+			check_plan(&space, &plan);
 		}
-		image_free(&image);
+		address_space_free(&space);
 	}
 }
 
@@ -269,10 +269,10 @@ static void test_other_page_sizes(void **state)
 		uint64_t huge = pages.huge_bytes, start = (0x555555602000 / huge) * huge + 3 * base;
 		snprintf(maps, sizeof maps, "%" PRIx64 "-%" PRIx64 " r-xp %08" PRIx64 " fe:00 42 /bin/x\n", start,
 		         start + 4 * huge, base);
-		struct image image = parse(maps);
+		struct address_space space = parse(maps);
 		struct plan plan;
-		plan_make(&image, 0, &settings, huge, &plan);
-		image_free(&image);
+		plan_make(&space, 0, &settings, huge, &plan);
+		address_space_free(&space);
 		assert_int_equal(plan.range_count, 1);
 		assert_int_equal(plan.ranges[0].start, start - 3 * base + huge);
 		assert_int_equal(plan.range_bytes, 3 * huge);

@@ -18,15 +18,15 @@
 
 static struct plan plan_of(const char *maps, bool round_out, uint64_t file_bytes)
 {
-	struct image image;
+	struct address_space space;
 	struct settings settings;
 	struct plan plan;
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
 	settings.round_out = round_out;
-	size_t text = first_text(maps, 0x401000, &image);
-	plan_in_place(&image, text, &settings, file_bytes, 2 * MIB, &plan);
-	image_free(&image);
+	size_t text = first_text(maps, 0x401000, &space);
+	plan_in_place(&space, text, &settings, file_bytes, 2 * MIB, &plan);
+	address_space_free(&space);
 	return plan;
 }
 
@@ -147,17 +147,17 @@ static void what_is_never_covered(void **state)
 static void what_was_changed_is_not_covered(void **state)
 {
 	(void)state;
-	struct image image;
+	struct address_space space;
 	struct settings settings;
 	struct plan plan;
 	settings_default(&settings);
 	settings.round_out = true;
-	size_t text = first_text(usual, 0x401000, &image);
-	image.mappings[2].changed = true;
-	plan_in_place(&image, text, &settings, WHOLE, 2 * MIB, &plan);
+	size_t text = first_text(usual, 0x401000, &space);
+	space.mappings[2].changed = true;
+	plan_in_place(&space, text, &settings, WHOLE, 2 * MIB, &plan);
 	assert_int_equal(plan.range_count, 1);
 	expect(&plan, 0, 0x400000, 0xc00000, 0);
-	image_free(&image);
+	address_space_free(&space);
 }
 
 /* Where offset and address differ modulo 2 MiB no entry spans a slot. */
@@ -189,14 +189,14 @@ static void read_only_data(void **state)
 	                           "01a01000-01e02000 r--p 01401000 fe:00 42 /bin/x\n"
 	                           "02001000-02801000 r--p 01a02000 fe:00 42 /bin/x\n"
 	                           "02a00000-02c00000 r--p 00000000 fe:00 43 /bin/y\n";
-	struct image image;
+	struct address_space space;
 	struct plan plan;
-	plan_rodata(&image, first_text(maps, 0x803000, &image), SLOT, &plan);
+	plan_rodata(&space, first_text(maps, 0x803000, &space), SLOT, &plan);
 	assert_int_equal(plan.range_count, 3);
 	expect(&plan, 0, 0x400000, 0x800000, 0);
 	expect(&plan, 1, 0xe00000, 0x1200000, 0xa00000);
 	expect(&plan, 2, 0x1c00000, 0x1e00000, 0x1600000);
-	image_free(&image);
+	address_space_free(&space);
 }
 
 int main(void)

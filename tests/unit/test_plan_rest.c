@@ -14,17 +14,17 @@
 /* The plan for the first text in MAPS; CHANGED is the index of a mapping that ld.so has written to, -1: none. */
 static struct plan plan_within(const char *maps, bool is_loaded, int changed, uint64_t max_bytes)
 {
-	struct image image;
+	struct address_space space;
 	struct settings settings;
 	struct plan plan;
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
 	settings.coverage = COVERAGE_FULL;
-	size_t text = first_text(maps, 0x601000, &image);
+	size_t text = first_text(maps, 0x601000, &space);
 	if (changed >= 0)
-		image.mappings[changed].changed = true;
-	plan_rest(&image, text, &settings, is_loaded, 2 * MIB, max_bytes, &plan);
-	image_free(&image);
+		space.mappings[changed].changed = true;
+	plan_rest(&space, text, &settings, is_loaded, 2 * MIB, max_bytes, &plan);
+	address_space_free(&space);
 	return plan;
 }
 

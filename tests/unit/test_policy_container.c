@@ -2,24 +2,24 @@
 /*
  * What rules ask of a container: annotations, labels, and the names of its pod.
  */
-#include "policy/container_facts.h"
+#include "policy/container_attrs.h"
 #include "policy_testing.h"
 
 static void annotation(void **state)
 {
 	(void)state;
 	struct annotation given[] = {{"io.hugexec.remap", "true"}, {"team", "db/one"}};
-	const struct container_facts container = {.annotations = given, .annotation_count = 2};
-	struct match_input facts = {.via = VIA_HOOK, .container = &container};
+	const struct container_attrs container = {.annotations = given, .annotation_count = 2};
+	struct match_input attrs = {.via = VIA_HOOK, .container = &container};
 	struct match_input none = {.via = VIA_HOOK};
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\"}}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"false\"}}", &facts), ACTION_SKIP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":[\"yes\",\"t*\"]}}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"db*\"}}", &facts),
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\"}}", &attrs), ACTION_REMAP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"false\"}}", &attrs), ACTION_SKIP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":[\"yes\",\"t*\"]}}", &attrs), ACTION_REMAP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"db*\"}}", &attrs),
 	                 ACTION_REMAP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"web\"}}", &facts),
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"true\",\"team\":\"web\"}}", &attrs),
 	                 ACTION_SKIP);
-	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"*\",\"x\":\"*\"}}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"annotation\":{\"io.hugexec.remap\":\"*\",\"x\":\"*\"}}", &attrs), ACTION_SKIP);
 	assert_int_equal(match_says("{\"annotation\":{\"team\":\"*\"}}", &none), ACTION_SKIP);
 }
 
@@ -28,14 +28,14 @@ static void pod(void **state)
 {
 	(void)state;
 	static const struct annotation labels[] = {{"app", "web"}, {"tier", "front"}};
-	const struct container_facts container = {.pod_namespace = "shop",
+	const struct container_attrs container = {.pod_namespace = "shop",
 	                                          .pod = "web-0",
 	                                          .container = "server",
 	                                          .image = "registry.example/shop/web:7",
 	                                          .labels = labels,
 	                                          .label_count = 2};
-	const struct container_facts nameless = {0};
-	const struct match_input facts = {.via = VIA_HOOK, .container = &container};
+	const struct container_attrs nameless = {0};
+	const struct match_input attrs = {.via = VIA_HOOK, .container = &container};
 	const struct match_input unknown = {.via = VIA_HOOK, .container = &nameless}, none = {.via = VIA_SHIM};
 	static const struct {
 		const char *match;
@@ -58,7 +58,7 @@ static void pod(void **state)
 	    {"{\"namespace\":\"shop\",\"pod\":\"*\",\"container\":\"*\",\"image\":\"*\"}", true},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		if ((match_says(cases[i].match, &facts) == ACTION_REMAP) != cases[i].holds)
+		if ((match_says(cases[i].match, &attrs) == ACTION_REMAP) != cases[i].holds)
 			fail_msg("wrong for %s", cases[i].match);
 		assert_int_equal(match_says(cases[i].match, &unknown), ACTION_SKIP);
 		assert_int_equal(match_says(cases[i].match, &none), ACTION_SKIP);
@@ -75,20 +75,20 @@ static void names_by_annotations(void **state)
 	static const struct annotation both[] = {{"io.kubernetes.cri.sandbox-namespace", "trusted"},
 	                                         {"io.kubernetes.pod.namespace", "shop"},
 	                                         {"io.kubernetes.pod.name", "web-0"}};
-	struct container_facts facts = container_facts_of(containerd, 3);
-	assert_string_equal(facts.pod_namespace, "shop");
-	assert_null(facts.pod);
-	assert_string_equal(facts.container, "server");
-	assert_string_equal(facts.image, "web:7");
-	assert_ptr_equal(facts.annotations, containerd);
-	facts = container_facts_of(&both[1], 2);
-	assert_string_equal(facts.pod_namespace, "shop");
-	assert_string_equal(facts.pod, "web-0");
-	facts = container_facts_of(both, 3);
-	assert_null(facts.pod_namespace);
-	assert_null(facts.pod);
-	assert_int_equal(facts.annotation_count, 3);
-	assert_null(container_facts_of(NULL, 0).pod_namespace);
+	struct container_attrs attrs = container_attrs_of(containerd, 3);
+	assert_string_equal(attrs.pod_namespace, "shop");
+	assert_null(attrs.pod);
+	assert_string_equal(attrs.container, "server");
+	assert_string_equal(attrs.image, "web:7");
+	assert_ptr_equal(attrs.annotations, containerd);
+	attrs = container_attrs_of(&both[1], 2);
+	assert_string_equal(attrs.pod_namespace, "shop");
+	assert_string_equal(attrs.pod, "web-0");
+	attrs = container_attrs_of(both, 3);
+	assert_null(attrs.pod_namespace);
+	assert_null(attrs.pod);
+	assert_int_equal(attrs.annotation_count, 3);
+	assert_null(container_attrs_of(NULL, 0).pod_namespace);
 }
 
 static void what_rules_ask_for(void **state)
@@ -109,8 +109,8 @@ static void may_remap_container(void **state)
 	(void)state;
 	static const struct annotation on[] = {{"team", "db"}, {"io.hugexec.remap", "true"}};
 	static const struct annotation off[] = {{"io.hugexec.remap", "false"}};
-	const struct container_facts with_on = {.annotations = on, .annotation_count = 2, .pod_namespace = "shop"};
-	const struct container_facts with_off = {.annotations = off, .annotation_count = 1}, with_none = {0};
+	const struct container_attrs with_on = {.annotations = on, .annotation_count = 2, .pod_namespace = "shop"};
+	const struct container_attrs with_off = {.annotations = off, .annotation_count = 1}, with_none = {0};
 	static const struct {
 		const char *rules;
 		bool with_on, with_off, with_none;

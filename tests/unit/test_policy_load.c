@@ -89,9 +89,9 @@ static enum on_error refused(struct policy_sources sources, const char *word, co
 
 static struct decision about(const struct policy *policy, const char *exe)
 {
-	struct match_input facts = {.via = VIA_SHIM, .exe = exe};
+	struct match_input input = {.via = VIA_SHIM, .exe = exe};
 	struct decision decision;
-	policy_decide(policy, &facts, &decision);
+	policy_decide(policy, &input, &decision);
 	return decision;
 }
 
@@ -109,8 +109,8 @@ static void nothing_there_means_built_in(void **state)
 	assert_string_equal(decision.rule_file, "built-in policy");
 	assert_int_equal(decision.settings.min_text_bytes, 4 << 20);
 	const struct annotation asked = {"io.hugexec.remap", "true"}, refused = {"io.hugexec.remap", "false"};
-	const struct container_facts with = {.annotations = &asked, .annotation_count = 1}, none = {0};
-	const struct container_facts without = {.annotations = &refused, .annotation_count = 1};
+	const struct container_attrs with = {.annotations = &asked, .annotation_count = 1}, none = {0};
+	const struct container_attrs without = {.annotations = &refused, .annotation_count = 1};
 	assert_true(policy_may_remap_container(policy, &with));
 	assert_false(policy_may_remap_container(policy, &without));
 	assert_false(policy_may_remap_container(policy, &none));
@@ -354,11 +354,11 @@ static void count_left_out(void *context, const char *mistake)
 }
 
 /* Whether a rule that is not understood decides, which never ends a program. */
-static bool is_left_alone(const struct policy *policy, const struct match_input *facts)
+static bool is_left_alone(const struct policy *policy, const struct match_input *input)
 {
 	struct decision decision;
 	struct error reason = {0};
-	policy_decide(policy, facts, &decision);
+	policy_decide(policy, input, &decision);
 	if (decision.action != ACTION_NOT_UNDERSTOOD)
 		return false;
 	policy_skip_reason(&decision, &reason);
@@ -396,7 +396,7 @@ static void rules_that_are_not_understood(void **state)
 	    {"7", true, true},
 	    {"{\"match\":{\"exe\":\"/z\",\"kind\":1}}", false, false},
 	};
-	const struct container_facts container = {.annotations = annotation, .annotation_count = 1};
+	const struct container_attrs container = {.annotations = annotation, .annotation_count = 1};
 	struct match_input x = {.via = VIA_SHIM, .exe = "/x", .uid = 7, .unit = "x.service", .container = &container};
 	struct match_input y = {.via = VIA_SHIM, .exe = "/y", .uid = 8};
 	char text[512], told[256];

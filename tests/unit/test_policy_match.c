@@ -101,15 +101,15 @@ static void exe(void **state)
 static void unit_and_cgroup(void **state)
 {
 	(void)state;
-	struct match_input facts = {.via = VIA_SHIM, .unit = "a/b@1.service", .cgroup = "/system.slice/b.service"};
+	struct match_input input = {.via = VIA_SHIM, .unit = "a/b@1.service", .cgroup = "/system.slice/b.service"};
 	struct match_input unknown = {.via = VIA_SHIM};
-	assert_int_equal(match_says("{\"unit\":\"*.service\"}", &facts), ACTION_REMAP); /* a unit is no path */
-	assert_int_equal(match_says("{\"unit\":[\"x\",\"a/b@?.service\"]}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"unit\":\"b@1.service\"}", &facts), ACTION_SKIP);
+	assert_int_equal(match_says("{\"unit\":\"*.service\"}", &input), ACTION_REMAP); /* a unit is no path */
+	assert_int_equal(match_says("{\"unit\":[\"x\",\"a/b@?.service\"]}", &input), ACTION_REMAP);
+	assert_int_equal(match_says("{\"unit\":\"b@1.service\"}", &input), ACTION_SKIP);
 	assert_int_equal(match_says("{\"unit\":\"*\"}", &unknown), ACTION_SKIP);
-	assert_int_equal(match_says("{\"cgroup\":\"/system.slice/*\"}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"cgroup\":\"/*\"}", &facts), ACTION_SKIP);
-	assert_int_equal(match_says("{\"cgroup\":\"/**\"}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"cgroup\":\"/system.slice/*\"}", &input), ACTION_REMAP);
+	assert_int_equal(match_says("{\"cgroup\":\"/*\"}", &input), ACTION_SKIP);
+	assert_int_equal(match_says("{\"cgroup\":\"/**\"}", &input), ACTION_REMAP);
 	assert_int_equal(match_says("{\"cgroup\":\"/**\"}", &unknown), ACTION_SKIP);
 }
 
@@ -134,23 +134,23 @@ static void a_name_that_was_not_looked_up(void **state)
 {
 	(void)state;
 	const struct known_user known[] = {{"other", true, 7}};
-	struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .uid = 0, .users = known, .user_count = 1};
+	struct match_input input = {.via = VIA_SHIM, .exe = "/x", .uid = 0, .users = known, .user_count = 1};
 	struct decision decision;
 	struct policy *policy =
 	    policy_of("{\"version\":1,\"rules\":[{\"match\":{\"exe\":\"/y\",\"user\":\"nobody-asks\"}},"
 	              "{\"match\":{\"user\":[\"other\",\"root\",\"third\"],\"build_id\":\"abcd\"}}]}");
-	policy_decide(policy, &facts, &decision);
+	policy_decide(policy, &input, &decision);
 	assert_int_equal(decision.action, ACTION_UNDECIDED);
 	assert_string_equal(decision.user, "root");
 	const struct known_user both[] = {{"other", true, 7}, {"root", true, 0}};
-	facts.users = both;
-	facts.user_count = 2;
-	policy_decide(policy, &facts, &decision);
+	input.users = both;
+	input.user_count = 2;
+	policy_decide(policy, &input, &decision);
 	assert_int_equal(decision.action, ACTION_UNDECIDED);
 	assert_null(decision.user); /* now it is the build id */
 	policy_free(policy);
 	/* One that decides by itself asks for none of the others. */
-	assert_int_equal(match_says("{\"user\":[\"x\",0]}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"user\":[\"x\",0]}", &input), ACTION_REMAP);
 }
 
 static void via(void **state)
@@ -167,14 +167,14 @@ static void via(void **state)
 static void build_id(void **state)
 {
 	(void)state;
-	struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .build_id = "ab12cd34"};
+	struct match_input input = {.via = VIA_SHIM, .exe = "/x", .build_id = "ab12cd34"};
 	struct match_input unread = {.via = VIA_SHIM, .exe = "/x"},
 	                   none = {.via = VIA_SHIM, .exe = "/x", .build_id = ""};
-	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"build_id\":\"AB12CD34\"}", &facts), ACTION_REMAP);
-	assert_int_equal(match_says("{\"build_id\":\"ab12cd3400\"}", &facts), ACTION_SKIP);
-	assert_int_equal(match_says("{\"build_id\":\"12cd\"}", &facts), ACTION_SKIP);
-	assert_int_equal(match_says("{\"build_id\":[\"ffff\",\"ab12\"]}", &facts), ACTION_REMAP);
+	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &input), ACTION_REMAP);
+	assert_int_equal(match_says("{\"build_id\":\"AB12CD34\"}", &input), ACTION_REMAP);
+	assert_int_equal(match_says("{\"build_id\":\"ab12cd3400\"}", &input), ACTION_SKIP);
+	assert_int_equal(match_says("{\"build_id\":\"12cd\"}", &input), ACTION_SKIP);
+	assert_int_equal(match_says("{\"build_id\":[\"ffff\",\"ab12\"]}", &input), ACTION_REMAP);
 	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &unread), ACTION_UNDECIDED);
 	assert_int_equal(match_says("{\"build_id\":\"ab12\"}", &none), ACTION_SKIP);
 	/* What else is false needs no reading. */
@@ -241,16 +241,16 @@ static void undecided_is_not_passed_over(void **state)
 	struct policy *policy =
 	    policy_of("{\"version\":1,\"rules\":[{\"name\":\"id\",\"match\":{\"build_id\":\"abcd\"},"
 	              "\"action\":\"skip\"},{\"name\":\"all\",\"match\":{}}]}");
-	struct match_input facts = {.via = VIA_SHIM, .exe = "/a"};
+	struct match_input input = {.via = VIA_SHIM, .exe = "/a"};
 	struct decision decision;
-	policy_decide(policy, &facts, &decision);
+	policy_decide(policy, &input, &decision);
 	assert_int_equal(decision.action, ACTION_UNDECIDED);
 	assert_string_equal(decision.rule_name, "id");
-	facts.build_id = "";
-	policy_decide(policy, &facts, &decision);
+	input.build_id = "";
+	policy_decide(policy, &input, &decision);
 	assert_string_equal(decision.rule_name, "all");
-	facts.build_id = "abcdef";
-	assert_int_equal(decide(policy, &facts), ACTION_SKIP);
+	input.build_id = "abcdef";
+	assert_int_equal(decide(policy, &input), ACTION_SKIP);
 	policy_free(policy);
 }
 
@@ -262,15 +262,15 @@ static void needs(void **state)
 		unsigned needs;
 	} cases[] = {
 	    {"{}", 0},
-	    {"{\"exe\":\"/x\",\"via\":\"hook\"}", FACT_CALLED},
-	    {"{\"build_id\":\"abcd\"}", FACT_BUILD_ID},
-	    {"{\"unit\":\"x\"}", FACT_UNIT},
-	    {"{\"cgroup\":\"/x\"}", FACT_CGROUP},
-	    {"{\"annotation\":{\"a\":\"b\"}}", FACT_CONTAINER},
-	    {"{\"namespace\":\"x\"}", FACT_CONTAINER},
-	    {"{\"label\":{\"a\":\"b\"}}", FACT_CONTAINER},
-	    {"{\"user\":1}", FACT_USER},
-	    {"{\"user\":1,\"unit\":\"x\"}", FACT_USER | FACT_UNIT},
+	    {"{\"exe\":\"/x\",\"via\":\"hook\"}", INPUT_CALLED},
+	    {"{\"build_id\":\"abcd\"}", INPUT_BUILD_ID},
+	    {"{\"unit\":\"x\"}", INPUT_UNIT},
+	    {"{\"cgroup\":\"/x\"}", INPUT_CGROUP},
+	    {"{\"annotation\":{\"a\":\"b\"}}", INPUT_CONTAINER},
+	    {"{\"namespace\":\"x\"}", INPUT_CONTAINER},
+	    {"{\"label\":{\"a\":\"b\"}}", INPUT_CONTAINER},
+	    {"{\"user\":1}", INPUT_USER},
+	    {"{\"user\":1,\"unit\":\"x\"}", INPUT_USER | INPUT_UNIT},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct policy *policy = policy_matching(cases[i].match);
@@ -279,7 +279,7 @@ static void needs(void **state)
 	}
 	struct policy *two =
 	    policy_of("{\"version\":1,\"rules\":[{\"match\":{\"unit\":\"x\"}},{\"match\":{\"user\":1}}]}");
-	assert_int_equal(policy_needs(two), FACT_UNIT | FACT_USER);
+	assert_int_equal(policy_needs(two), INPUT_UNIT | INPUT_USER);
 	policy_free(two);
 }
 
@@ -336,9 +336,9 @@ static int hosts_of_share(const char *name, int percent, int less, int hosts)
 	}
 	for (int i = 0; i < hosts && count >= 0; i++) {
 		snprintf(id, sizeof id, "%032x", (unsigned)i * 2654435761U);
-		struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .machine_id = id};
-		bool is_in = decide(policies[0], &facts) == ACTION_REMAP;
-		count = !is_in && decide(policies[1], &facts) == ACTION_REMAP ? -1 : count + is_in;
+		struct match_input input = {.via = VIA_SHIM, .exe = "/x", .machine_id = id};
+		bool is_in = decide(policies[0], &input) == ACTION_REMAP;
+		count = !is_in && decide(policies[1], &input) == ACTION_REMAP ? -1 : count + is_in;
 	}
 	policy_free(policies[0]);
 	policy_free(policies[1]);
@@ -356,15 +356,15 @@ static void share(void **state)
 		assert_in_range(hosts, percents[i] * 100 * 8 / 10, percents[i] * 100 * 12 / 10);
 	}
 	/* These are promised: a new version has the same hosts. */
-	struct match_input facts = {.via = VIA_SHIM, .exe = "/x", .machine_id = "0123456789abcdef0123456789abcdef"};
+	struct match_input input = {.via = VIA_SHIM, .exe = "/x", .machine_id = "0123456789abcdef0123456789abcdef"};
 	struct policy *in = policy_of("{\"version\":1,\"rules\":[{\"name\":\"canary\",\"match\":{\"share\":23}}]}");
 	struct policy *out = policy_of("{\"version\":1,\"rules\":[{\"name\":\"canary\",\"match\":{\"share\":22}}]}");
-	assert_int_equal(decide(in, &facts), ACTION_REMAP);
-	assert_int_equal(decide(out, &facts), ACTION_SKIP);
-	assert_int_equal(policy_needs(out), FACT_MACHINE_ID);
+	assert_int_equal(decide(in, &input), ACTION_REMAP);
+	assert_int_equal(decide(out, &input), ACTION_SKIP);
+	assert_int_equal(policy_needs(out), INPUT_MACHINE_ID);
 	assert_true(policy_may_remap(out, VIA_SHIM));
-	facts.machine_id = NULL;
-	assert_int_equal(decide(in, &facts), ACTION_SKIP);
+	input.machine_id = NULL;
+	assert_int_equal(decide(in, &input), ACTION_SKIP);
 	policy_free(in);
 	policy_free(out);
 	struct policy *skips = policy_of("{\"version\":1,\"default\":\"remap\",\"rules\":[{\"name\":\"a\","
@@ -376,11 +376,11 @@ static void share(void **state)
 static void observe(void **state)
 {
 	(void)state;
-	struct match_input facts = {.via = VIA_SHIM, .exe = "/x"};
+	struct match_input input = {.via = VIA_SHIM, .exe = "/x"};
 	struct policy *policy = policy_of("{\"version\":1,\"settings\":{\"on_error\":\"fail\"},"
 	                                  "\"rules\":[{\"match\":{},\"action\":\"observe\"}]}");
 	struct decision decision;
-	policy_decide(policy, &facts, &decision);
+	policy_decide(policy, &input, &decision);
 	assert_int_equal(decision.action, ACTION_OBSERVE);
 	assert_int_equal(decision.settings.on_error, ON_ERROR_CONTINUE);
 	assert_true(policy_may_remap(policy, VIA_HOOK));

@@ -169,9 +169,9 @@ static void every_setting(void **state)
 	    "86400,"
 	    "\"keep_free\":\"10%\",\"file_timeout\":\"2s\",\"hold_timeout\":\"3s\",\"perf_map\":true,\"on_error\":"
 	    "\"fail\"}]}");
-	struct match_input facts = {.via = VIA_SHIM};
+	struct match_input input = {.via = VIA_SHIM};
 	struct decision decision;
-	policy_decide(policy, &facts, &decision);
+	policy_decide(policy, &input, &decision);
 	const struct settings *settings = &decision.settings;
 	assert_int_equal(settings->min_text_bytes, 4 << 20);
 	assert_int_equal(settings->max_text_bytes, 1000000000);

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "policy/container_facts.h"
+#include "policy/container_attrs.h"
 #include "report/container_state.h"
 
 struct place {
@@ -91,15 +91,15 @@ static const struct annotation of_crio[] = {
     {"io.kubernetes.container.name", "side\x1b[31mcar"},
 };
 
-static const struct container_facts nothing;
+static const struct container_attrs nothing;
 
 static void what_is_written_is_read(void **state)
 {
 	struct place *place = *state;
 	struct records records;
 	char label[256];
-	const struct container_facts by_containerd = container_facts_of(of_containerd, 5);
-	const struct container_facts by_crio = container_facts_of(of_crio, 3);
+	const struct container_attrs by_containerd = container_attrs_of(of_containerd, 5);
+	const struct container_attrs by_crio = container_attrs_of(of_crio, 3);
 	pid_t first = start_idle(), second = start_idle();
 	assert_int_equal(record_write(place->directory, "a.b_c-1", first, &by_containerd, NULL), 0);
 	assert_int_equal(record_write(place->directory, "0123456789abcdef", second, &by_crio, NULL), 0);

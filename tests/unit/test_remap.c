@@ -113,7 +113,7 @@ static struct text make_text(bool goes)
 /* Try to remap; returns what waitpid(2) says of the child afterwards. */
 static int run_on(struct tracee *tracee, const struct text *text, int expected, struct error *err)
 {
-	struct image image;
+	struct address_space space;
 	struct plan plan;
 	struct settings settings;
 	int status;
@@ -121,7 +121,7 @@ static int run_on(struct tracee *tracee, const struct text *text, int expected, 
 	if (pid == 0)
 		run_child(text);
 	await_group_stop(pid);
-	assert_int_equal(image_read(pid, &image, NULL), 0);
+	assert_int_equal(address_space_read(pid, &space, NULL), 0);
 	kill(pid, SIGCONT);
 	await_group_stop(pid);
 
@@ -133,9 +133,9 @@ static int run_on(struct tracee *tracee, const struct text *text, int expected, 
 	tracee->state = TRACEE_STOPPED;
 	settings_default(&settings);
 	settings.min_text_bytes = 0;
-	plan_make(&image, (size_t)image_find(&image, (uintptr_t)text->addr), &settings, SLOT, &plan);
+	plan_make(&space, (size_t)address_space_find(&space, (uintptr_t)text->addr), &settings, SLOT, &plan);
 	assert_int_equal(plan.range_bytes, SLOT);
-	int result = remap_copy(tracee, &image, &plan, &settings, BACKING_THP, text->fd, err);
+	int result = remap_copy(tracee, &space, &plan, &settings, BACKING_THP, text->fd, err);
 	if (!error_is_set(err) || strcmp(reason_word(err->code), "thp-refused") != 0)
 		assert_int_equal(result, expected);
 	enum tracee_state ended = tracee->state;
@@ -143,7 +143,7 @@ static int run_on(struct tracee *tracee, const struct text *text, int expected, 
 	tracee->state = ended;
 	kill(pid, SIGCONT);
 	assert_int_equal(waitpid(pid, &status, __WALL), pid);
-	image_free(&image);
+	address_space_free(&space);
 	munmap(text->addr, SLOT);
 	close(text->fd);
 	return status;
@@ -187,16 +187,16 @@ int __wrap_other_threads_stop(struct tracee *tracee, struct error *err)
 
 void __wrap_other_threads_start(struct tracee *tracee)
 {
-	struct image image;
+	struct address_space space;
 	unsigned copies = 0;
 	starts++;
-	if (image_read(tracee->pid, &image, NULL) < 0)
+	if (address_space_read(tracee->pid, &space, NULL) < 0)
 		return;
-	for (size_t i = 0; i < image.count; i++)
-		copies += mapping_is_text(&image.mappings[i]) && strncmp(image.mappings[i].path, "/memfd:", 7) == 0 &&
-		          !strstr(image.mappings[i].path, "/memfd:text");
+	for (size_t i = 0; i < space.count; i++)
+		copies += mapping_is_text(&space.mappings[i]) && strncmp(space.mappings[i].path, "/memfd:", 7) == 0 &&
+		          !strstr(space.mappings[i].path, "/memfd:text");
 	copy_was_in_place = copies == 1;
-	image_free(&image);
+	address_space_free(&space);
 }
 
 /* Where a mapping cannot be kept from children for a while, no other thread runs as long as it is there. */

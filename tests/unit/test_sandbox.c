@@ -121,9 +121,9 @@ static void a_late_reader_is_killed(void **state)
 			pause();
 	}
 	struct reader reader = {.pid = child, .answer_fd = fds[0]};
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
-	assert_int_equal(elf_reader_finish(&reader, 50, &facts, &err), -1);
+	assert_int_equal(elf_reader_finish(&reader, 50, &info, &err), -1);
 	assert_string_equal(reason_word(err.code), "elf-reader");
 	assert_int_equal(kill(child, 0), -1);
 	assert_int_equal(errno, ESRCH);
@@ -134,7 +134,7 @@ static void a_late_reader_is_killed(void **state)
 static void a_reader_that_stays_is_killed(void **state)
 {
 	(void)state;
-	static const struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC, .facts = {.elf_class = ELFCLASS64}};
+	static const struct elf_answer answer = {.magic = ELF_ANSWER_MAGIC, .info = {.elf_class = ELFCLASS64}};
 	int fds[2];
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	pid_t child = fork();
@@ -146,10 +146,10 @@ static void a_reader_that_stays_is_killed(void **state)
 	}
 	close(fds[1]);
 	struct reader reader = {.pid = child, .answer_fd = fds[0]};
-	struct elf_facts facts;
+	struct elf_info info;
 	struct error err;
 	time_t begin = time(NULL);
-	assert_int_equal(elf_reader_finish(&reader, TIMEOUT_MS, &facts, &err), 0);
+	assert_int_equal(elf_reader_finish(&reader, TIMEOUT_MS, &info, &err), 0);
 	assert_true(time(NULL) - begin < 100);
 	assert_int_equal(kill(child, 0), -1);
 }
@@ -158,17 +158,17 @@ static void a_reader_that_stays_is_killed(void **state)
 static void wrong_answers_are_refused(void **state)
 {
 	(void)state;
-	struct elf_answer good = {.magic = ELF_ANSWER_MAGIC, .facts = {.elf_class = ELFCLASS64, .segment_count = 1}};
+	struct elf_answer good = {.magic = ELF_ANSWER_MAGIC, .info = {.elf_class = ELFCLASS64, .segment_count = 1}};
 	for (int kind = 0; kind < 10; kind++) {
 		struct elf_answer answer = good;
-		struct elf_segment *segment = &answer.facts.segments[0];
+		struct elf_segment *segment = &answer.info.segments[0];
 		switch (kind) {
 		case 1: answer.magic = 0; break;
 		case 2: answer.status = 77; break;
-		case 3: answer.facts.elf_class = 9; break;
-		case 4: answer.facts.has_interp = 2; break;
-		case 5: answer.facts.build_id_bytes = ELF_BUILD_ID_MAX + 1; break;
-		case 6: answer.facts.segment_count = ELF_SEGMENTS_MAX + 1; break;
+		case 3: answer.info.elf_class = 9; break;
+		case 4: answer.info.has_interp = 2; break;
+		case 5: answer.info.build_id_bytes = ELF_BUILD_ID_MAX + 1; break;
+		case 6: answer.info.segment_count = ELF_SEGMENTS_MAX + 1; break;
 		case 7: segment->vaddr = UINT64_MAX; break;
 		case 8: segment->mem_bytes = UINT64_MAX; break;
 		case 9: segment->file_bytes = 1; break;
@@ -181,9 +181,9 @@ static void wrong_answers_are_refused(void **state)
 			_exit(write(fds[1], &answer, sizeof answer) == sizeof answer ? 0 : 1);
 		close(fds[1]);
 		struct reader reader = {.pid = child, .answer_fd = fds[0]};
-		struct elf_facts facts;
+		struct elf_info info;
 		struct error err;
-		if (elf_reader_finish(&reader, TIMEOUT_MS, &facts, &err) != (kind == 0 ? 0 : -1))
+		if (elf_reader_finish(&reader, TIMEOUT_MS, &info, &err) != (kind == 0 ? 0 : -1))
 			fail_msg("kind %d", kind);
 	}
 }

@@ -14,9 +14,9 @@
 
 static const struct page_sizes usual = {4096, SLOT, SLOT};
 
-static struct elf_facts program(uint16_t type, uint64_t vaddr, uint64_t file_off, uint64_t file_bytes, uint32_t flags)
+static struct elf_info program(uint16_t type, uint64_t vaddr, uint64_t file_off, uint64_t file_bytes, uint32_t flags)
 {
-	struct elf_facts elf = {.type = type, .segment_count = 1};
+	struct elf_info elf = {.type = type, .segment_count = 1};
 	elf.segments[0] = (struct elf_segment){
 	    .vaddr = vaddr, .file_off = file_off, .file_bytes = file_bytes, .mem_bytes = file_bytes, .flags = flags};
 	return elf;
@@ -26,7 +26,7 @@ static void test_whole_slots_inside(void **state)
 {
 	(void)state;
 	struct text_slots out;
-	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 3 * SLOT, PF_R | PF_X);
+	struct elf_info elf = program(ET_DYN, 0x1000, 0x1000, 3 * SLOT, PF_R | PF_X);
 	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 1);
 	assert_int_equal(out.ranges[0].file_off, SLOT);
@@ -46,7 +46,7 @@ static void test_rounded(void **state)
 {
 	(void)state;
 	struct text_slots out;
-	struct elf_facts elf = program(ET_DYN, 0x1000, 0, 0x1000, PF_R);
+	struct elf_info elf = program(ET_DYN, 0x1000, 0, 0x1000, PF_R);
 	elf.segments[1] = (struct elf_segment){
 	    .vaddr = 0x2000, .file_off = 0x1000, .file_bytes = 3 * SLOT, .mem_bytes = 3 * SLOT, .flags = PF_R | PF_X};
 	elf.segments[2] = (struct elf_segment){.vaddr = 3 * SLOT + 0x2000,
@@ -73,7 +73,7 @@ static void test_fixed_address(void **state)
 {
 	(void)state;
 	struct text_slots out;
-	struct elf_facts elf = program(ET_EXEC, 0x400000 + 0x3000, 0x3000, 3 * SLOT, PF_R | PF_X);
+	struct elf_info elf = program(ET_EXEC, 0x400000 + 0x3000, 0x3000, 3 * SLOT, PF_R | PF_X);
 	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 1);
 	assert_false(error_is_set(&out.reason));
@@ -94,7 +94,7 @@ static void test_library_out_of_step(void **state)
 {
 	(void)state;
 	struct text_slots out;
-	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 3 * SLOT, PF_R | PF_X);
+	struct elf_info elf = program(ET_DYN, 0x1000, 0x1000, 3 * SLOT, PF_R | PF_X);
 	elf.segment_count = 2;
 	elf.segments[1] = elf.segments[0];
 	elf.segments[0] = (struct elf_segment){.file_bytes = 0x800, .mem_bytes = 0x800, .flags = PF_R};
@@ -117,12 +117,12 @@ static void test_what_is_no_text(void **state)
 	struct text_slots out;
 	const uint32_t flags[] = {PF_R, PF_R | PF_W, PF_R | PF_W | PF_X};
 	for (unsigned i = 0; i < 3; i++) {
-		struct elf_facts elf = program(ET_DYN, 0, 0, 4 * SLOT, flags[i]);
+		struct elf_info elf = program(ET_DYN, 0, 0, 4 * SLOT, flags[i]);
 		text_slots_of(&elf, false, SLOT, &out);
 		assert_int_equal(out.count, 0);
 		assert_string_equal(reason_word(out.reason.code), "no-text");
 	}
-	struct elf_facts elf = program(ET_DYN, 0x1000, 0x1000, 2 * SLOT - 0x1001, PF_X);
+	struct elf_info elf = program(ET_DYN, 0x1000, 0x1000, 2 * SLOT - 0x1001, PF_X);
 	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
 	assert_string_equal(reason_word(out.reason.code), "no-huge-slot");
@@ -132,7 +132,7 @@ static void test_absurd_headers(void **state)
 {
 	(void)state;
 	struct text_slots out;
-	struct elf_facts elf = program(ET_DYN, 0, UINT64_MAX - 0x1000, 4 * SLOT, PF_X);
+	struct elf_info elf = program(ET_DYN, 0, UINT64_MAX - 0x1000, 4 * SLOT, PF_X);
 	text_slots_of(&elf, false, SLOT, &out);
 	assert_int_equal(out.count, 0);
 	elf = program(ET_DYN, 0, SLOT, UINT64_MAX, PF_X);

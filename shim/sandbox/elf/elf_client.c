@@ -24,17 +24,16 @@ int elf_reader_start(struct reader *reader, int file_fd, struct error *err)
 }
 
 /* The reader has read a stranger's file: what it says is checked as if the stranger had said it. */
-static bool is_sane(const struct elf_facts *facts)
+static bool is_sane(const struct elf_info *info)
 {
-	if (facts->elf_class != ELFCLASS32 && facts->elf_class != ELFCLASS64)
+	if (info->elf_class != ELFCLASS32 && info->elf_class != ELFCLASS64)
 		return false;
-	if (facts->has_interp > 1 || facts->build_id_bytes > ELF_BUILD_ID_MAX ||
-	    facts->segment_count > ELF_SEGMENTS_MAX)
+	if (info->has_interp > 1 || info->build_id_bytes > ELF_BUILD_ID_MAX || info->segment_count > ELF_SEGMENTS_MAX)
 		return false;
-	if (facts->relro_vaddr >= ADDRESS_MAX || facts->relro_bytes >= ADDRESS_MAX - facts->relro_vaddr)
+	if (info->relro_vaddr >= ADDRESS_MAX || info->relro_bytes >= ADDRESS_MAX - info->relro_vaddr)
 		return false;
-	for (unsigned i = 0; i < facts->segment_count; i++) {
-		const struct elf_segment *segment = &facts->segments[i];
+	for (unsigned i = 0; i < info->segment_count; i++) {
+		const struct elf_segment *segment = &info->segments[i];
 		if (segment->vaddr >= ADDRESS_MAX || segment->mem_bytes >= ADDRESS_MAX - segment->vaddr ||
 		    segment->file_off >= ADDRESS_MAX || segment->file_bytes >= ADDRESS_MAX - segment->file_off ||
 		    segment->file_bytes > segment->mem_bytes)
@@ -43,19 +42,19 @@ static bool is_sane(const struct elf_facts *facts)
 	return true;
 }
 
-int elf_answer_check(const struct elf_answer *answer, struct elf_facts *out, struct error *err)
+int elf_answer_check(const struct elf_answer *answer, struct elf_info *out, struct error *err)
 {
 	if (answer->magic != ELF_ANSWER_MAGIC)
 		return error_set(err, REASON_ELF_READER, "no answer from " READER);
 	if (answer->status == ELF_ANSWER_NOT_ELF)
 		return error_set(err, REASON_ELF_INVALID, "not an ELF file");
-	if (answer->status != ELF_ANSWER_OK || !is_sane(&answer->facts))
+	if (answer->status != ELF_ANSWER_OK || !is_sane(&answer->info))
 		return error_set(err, REASON_ELF_INVALID, "its ELF headers make no sense");
-	*out = answer->facts;
+	*out = answer->info;
 	return 0;
 }
 
-int elf_reader_finish(struct reader *reader, int timeout_ms, struct elf_facts *out, struct error *err)
+int elf_reader_finish(struct reader *reader, int timeout_ms, struct elf_info *out, struct error *err)
 {
 	struct elf_answer answer;
 	size_t got = reader_read(reader, &answer, sizeof answer, now_ms() + timeout_ms);
@@ -112,10 +111,10 @@ int elf_read_symbols(int file_fd, int timeout_ms, int (*each)(const struct elf_s
 	return result == 1 ? 0 : -1;
 }
 
-const char *elf_build_id_hex(const struct elf_facts *facts, char *buf)
+const char *elf_build_id_hex(const struct elf_info *info, char *buf)
 {
 	buf[0] = '\0';
-	for (unsigned i = 0; i < facts->build_id_bytes && i < ELF_BUILD_ID_MAX; i++)
-		snprintf(buf + (size_t)2 * i, 3, "%02x", facts->build_id[i]);
+	for (unsigned i = 0; i < info->build_id_bytes && i < ELF_BUILD_ID_MAX; i++)
+		snprintf(buf + (size_t)2 * i, 3, "%02x", info->build_id[i]);
 	return buf;
 }

@@ -4,14 +4,14 @@
  *
  * The file may be anybody's, the caller may be root. So the parsing (libelf) is done by `hugexec-elf-reader`, a process
  * of its own that gets the open file and a pipe, locks itself up (sandbox/sandbox_enter.h), and answers with one flat
- * struct elf_facts, which is checked field by field before anyone sees it.
+ * struct elf_info, which is checked field by field before anyone sees it.
  */
 #pragma once
 
 #include <stdint.h>
 
 #include "base/error.h"
-#include "sandbox/elf/elf_facts.h"
+#include "sandbox/elf/elf_info.h"
 #include "sandbox/sandbox_spawn.h"
 
 /*
@@ -25,7 +25,7 @@ int elf_reader_start(struct reader *reader, int file_fd, struct error *err);
  * Returns 0 and *OUT, or -1 with ERR: word "elf-invalid" (not an ELF file, or absurd) or "elf-reader" (it did not
  * answer).
  */
-int elf_reader_finish(struct reader *reader, int timeout_ms, struct elf_facts *out, struct error *err);
+int elf_reader_finish(struct reader *reader, int timeout_ms, struct elf_info *out, struct error *err);
 
 /*
  * The functions of the ELF file open at FILE_FD, in any order: those of its symbol table, or if it was stripped
@@ -37,4 +37,4 @@ int elf_read_symbols(int file_fd, int timeout_ms, int (*each)(const struct elf_s
                      void *context, struct error *err);
 
 /* The build id as lower-case hex into BUF (at least 2 * ELF_BUILD_ID_MAX + 1 bytes); empty if there is none. */
-const char *elf_build_id_hex(const struct elf_facts *facts, char *buf);
+const char *elf_build_id_hex(const struct elf_info *info, char *buf);

@@ -29,10 +29,10 @@ static char *read_string(int fd, uint64_t file_off, size_t limit)
 }
 
 /* Where in the file VADDR is; false if it is not. */
-static bool to_file_off(const struct elf_facts *facts, uint64_t vaddr, uint64_t *file_off)
+static bool to_file_off(const struct elf_info *info, uint64_t vaddr, uint64_t *file_off)
 {
-	for (unsigned i = 0; i < facts->segment_count; i++) {
-		const struct elf_segment *segment = &facts->segments[i];
+	for (unsigned i = 0; i < info->segment_count; i++) {
+		const struct elf_segment *segment = &info->segments[i];
 		if (vaddr < segment->vaddr || vaddr - segment->vaddr >= segment->file_bytes)
 			continue;
 		*file_off = segment->file_off + (vaddr - segment->vaddr);
@@ -79,20 +79,20 @@ static int read_strings(int fd, Elf_Data *dynamic, uint64_t strings_off, struct 
 	return 0;
 }
 
-static int read_dynamic(int fd, Elf *elf, const GElf_Phdr *phdr, const struct elf_facts *facts, struct elf_needs *out)
+static int read_dynamic(int fd, Elf *elf, const GElf_Phdr *phdr, const struct elf_info *info, struct elf_needs *out)
 {
 	size_t bytes = phdr->p_filesz < DYNAMIC_BYTES_MAX ? phdr->p_filesz : DYNAMIC_BYTES_MAX;
 	Elf_Data *dynamic = elf_getdata_rawchunk(elf, (int64_t)phdr->p_offset, bytes, ELF_T_DYN);
 	GElf_Dyn entry;
 	for (int i = 0; dynamic && gelf_getdyn(dynamic, i, &entry) && entry.d_tag != DT_NULL; i++) {
 		uint64_t strings_off;
-		if (entry.d_tag == DT_STRTAB && to_file_off(facts, entry.d_un.d_ptr, &strings_off))
+		if (entry.d_tag == DT_STRTAB && to_file_off(info, entry.d_un.d_ptr, &strings_off))
 			return read_strings(fd, dynamic, strings_off, out);
 	}
 	return -1;
 }
 
-static int read_segments(int fd, Elf *elf, const struct elf_facts *facts, struct elf_needs *out)
+static int read_segments(int fd, Elf *elf, const struct elf_info *info, struct elf_needs *out)
 {
 	size_t count = 0;
 	GElf_Phdr phdr;
@@ -102,19 +102,19 @@ static int read_segments(int fd, Elf *elf, const struct elf_facts *facts, struct
 		if (phdr.p_type == PT_INTERP)
 			take_string(&out->interp, read_string(fd, phdr.p_offset, STRING_BYTES_MAX));
 		else if (phdr.p_type == PT_DYNAMIC && out->needed_count == 0)
-			result = read_dynamic(fd, elf, &phdr, facts, out);
+			result = read_dynamic(fd, elf, &phdr, info, out);
 	}
 	return result;
 }
 
-int elf_read_needs(int fd, const struct elf_facts *facts, struct elf_needs *out)
+int elf_read_needs(int fd, const struct elf_info *info, struct elf_needs *out)
 {
 	*out = (struct elf_needs){.needed = calloc(ELF_NEEDED_MAX, sizeof out->needed[0])};
 	if (!out->needed)
 		return -1;
 	elf_version(EV_CURRENT);
 	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
-	int result = elf ? read_segments(fd, elf, facts, out) : -1;
+	int result = elf ? read_segments(fd, elf, info, out) : -1;
 	elf_end(elf);
 	if (result < 0)
 		elf_needs_free(out);

@@ -27,6 +27,6 @@ struct elf_needs {
  * Read them from the file open at FD, whose headers FACTS are known. The file may be anything; strings are cut off
  * where it ends. Returns 0 (elf_needs_free() it), or -1 if the tables make no sense, or there is no memory.
  */
-int elf_read_needs(int fd, const struct elf_facts *facts, struct elf_needs *out);
+int elf_read_needs(int fd, const struct elf_info *info, struct elf_needs *out);
 
 void elf_needs_free(struct elf_needs *needs);

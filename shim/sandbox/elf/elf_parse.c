@@ -16,7 +16,7 @@
  * As strict as the kernel, which runs no program with PN_XNUM or another e_phentsize (fs/binfmt_elf.c); libelf shortens
  * a table that reaches beyond the file without a word, so its count is compared.
  */
-static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_facts *facts)
+static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_info *info)
 {
 	size_t count;
 	if (elf_getphdrnum(elf, &count) < 0 || count != ehdr->e_phnum || ehdr->e_phnum == PN_XNUM)
@@ -28,16 +28,16 @@ static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_facts *fact
 		if (!gelf_getphdr(elf, (int)i, &phdr))
 			return -1;
 		if (phdr.p_type == PT_INTERP)
-			facts->has_interp = 1;
+			info->has_interp = 1;
 		if (phdr.p_type == PT_GNU_RELRO) {
-			facts->relro_vaddr = phdr.p_vaddr;
-			facts->relro_bytes = phdr.p_memsz;
+			info->relro_vaddr = phdr.p_vaddr;
+			info->relro_bytes = phdr.p_memsz;
 		}
 		if (phdr.p_type != PT_LOAD)
 			continue;
-		if (facts->segment_count == ELF_SEGMENTS_MAX)
+		if (info->segment_count == ELF_SEGMENTS_MAX)
 			return -1;
-		facts->segments[facts->segment_count++] = (struct elf_segment){
+		info->segments[info->segment_count++] = (struct elf_segment){
 		    .vaddr = phdr.p_vaddr,
 		    .file_off = phdr.p_offset,
 		    .file_bytes = phdr.p_filesz,
@@ -50,7 +50,7 @@ static int read_segments(Elf *elf, const GElf_Ehdr *ehdr, struct elf_facts *fact
 }
 
 /* The build id among the notes of one segment. *LEFT_BYTES is how much may be read of all of them. */
-static void read_notes(Elf *elf, const GElf_Phdr *phdr, size_t *left_bytes, struct elf_facts *facts)
+static void read_notes(Elf *elf, const GElf_Phdr *phdr, size_t *left_bytes, struct elf_info *info)
 {
 	size_t bytes = phdr->p_filesz < *left_bytes ? phdr->p_filesz : *left_bytes;
 	*left_bytes -= bytes;
@@ -63,34 +63,34 @@ static void read_notes(Elf *elf, const GElf_Phdr *phdr, size_t *left_bytes, stru
 		                   memcmp((char *)data->d_buf + name_at, "GNU", sizeof "GNU") == 0;
 		if (!is_build_id || note.n_descsz == 0 || note.n_descsz > ELF_BUILD_ID_MAX)
 			continue;
-		facts->build_id_bytes = (uint8_t)note.n_descsz;
-		memcpy(facts->build_id, (char *)data->d_buf + desc_at, note.n_descsz);
+		info->build_id_bytes = (uint8_t)note.n_descsz;
+		memcpy(info->build_id, (char *)data->d_buf + desc_at, note.n_descsz);
 		return;
 	}
 }
 
-static void read_build_id(Elf *elf, struct elf_facts *facts)
+static void read_build_id(Elf *elf, struct elf_info *info)
 {
 	size_t count = 0, left_bytes = NOTES_BYTES_MAX;
 	GElf_Phdr phdr;
 	elf_getphdrnum(elf, &count);
-	for (size_t i = 0; i < count && !facts->build_id_bytes && left_bytes > 0; i++) {
+	for (size_t i = 0; i < count && !info->build_id_bytes && left_bytes > 0; i++) {
 		if (gelf_getphdr(elf, (int)i, &phdr) && phdr.p_type == PT_NOTE)
-			read_notes(elf, &phdr, &left_bytes, facts);
+			read_notes(elf, &phdr, &left_bytes, info);
 	}
 }
 
-static enum elf_answer_status read_headers(Elf *elf, struct elf_facts *facts)
+static enum elf_answer_status read_headers(Elf *elf, struct elf_info *info)
 {
 	GElf_Ehdr ehdr;
 	if (!elf || elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &ehdr))
 		return ELF_ANSWER_NOT_ELF;
-	facts->elf_class = ehdr.e_ident[EI_CLASS];
-	facts->type = ehdr.e_type;
-	facts->machine = ehdr.e_machine;
-	if (read_segments(elf, &ehdr, facts) < 0)
+	info->elf_class = ehdr.e_ident[EI_CLASS];
+	info->type = ehdr.e_type;
+	info->machine = ehdr.e_machine;
+	if (read_segments(elf, &ehdr, info) < 0)
 		return ELF_ANSWER_ABSURD;
-	read_build_id(elf, facts);
+	read_build_id(elf, info);
 	return ELF_ANSWER_OK;
 }
 
@@ -101,14 +101,14 @@ static enum elf_answer_status read_headers(Elf *elf, struct elf_facts *facts)
  * table must lie inside the file and in memory that RLIMIT_AS allows, and all
  * PT_NOTE together are read up to NOTES_BYTES_MAX.
  */
-enum elf_answer_status elf_parse(int fd, struct elf_facts *facts)
+enum elf_answer_status elf_parse(int fd, struct elf_info *info)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return ELF_ANSWER_NOT_ELF;
 	elf_version(EV_CURRENT);
 	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
-	enum elf_answer_status status = read_headers(elf, facts);
+	enum elf_answer_status status = read_headers(elf, info);
 	elf_end(elf);
 	return status;
 }

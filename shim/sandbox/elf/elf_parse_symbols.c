@@ -28,10 +28,10 @@ static int flush(struct batch *batch)
 }
 
 /* Where in the file the code at VADDR is; false if it is not in the file's text. */
-static bool to_file_off(const struct elf_facts *facts, uint64_t vaddr, uint64_t *file_off)
+static bool to_file_off(const struct elf_info *info, uint64_t vaddr, uint64_t *file_off)
 {
-	for (unsigned i = 0; i < facts->segment_count; i++) {
-		const struct elf_segment *segment = &facts->segments[i];
+	for (unsigned i = 0; i < info->segment_count; i++) {
+		const struct elf_segment *segment = &info->segments[i];
 		if (!(segment->flags & PF_X) || vaddr < segment->vaddr || vaddr - segment->vaddr >= segment->file_bytes)
 			continue;
 		*file_off = segment->file_off + (vaddr - segment->vaddr);
@@ -60,7 +60,7 @@ static int add(struct batch *batch, uint64_t file_off, uint64_t bytes, const cha
 	return batch->count == BATCH ? flush(batch) : 0;
 }
 
-static int tell(Elf *elf, const struct elf_facts *facts, struct batch *batch)
+static int tell(Elf *elf, const struct elf_info *info, struct batch *batch)
 {
 	GElf_Shdr shdr;
 	Elf_Scn *section = find_section(elf, SHT_SYMTAB, &shdr);
@@ -80,7 +80,7 @@ static int tell(Elf *elf, const struct elf_facts *facts, struct batch *batch)
 		if ((type != STT_FUNC && type != STT_GNU_IFUNC) || symbol.st_shndx == SHN_UNDEF || symbol.st_size == 0)
 			continue;
 		const char *name = elf_strptr(elf, shdr.sh_link, symbol.st_name);
-		if (!name || !*name || !to_file_off(facts, symbol.st_value, &file_off))
+		if (!name || !*name || !to_file_off(info, symbol.st_value, &file_off))
 			continue;
 		if (add(batch, file_off, symbol.st_size, name) < 0)
 			return -1;
@@ -92,13 +92,13 @@ static int tell(Elf *elf, const struct elf_facts *facts, struct batch *batch)
 int elf_parse_symbols(int fd, int answer_fd)
 {
 	static struct batch batch;
-	static struct elf_facts facts;
-	facts = (struct elf_facts){0};
+	static struct elf_info info;
+	info = (struct elf_info){0};
 	batch = (struct batch){.fd = answer_fd};
-	if (elf_parse(fd, &facts) != ELF_ANSWER_OK)
+	if (elf_parse(fd, &info) != ELF_ANSWER_OK)
 		return -1;
 	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
-	int result = elf ? tell(elf, &facts, &batch) : -1;
+	int result = elf ? tell(elf, &info, &batch) : -1;
 	elf_end(elf);
 	if (result < 0)
 		return -1;

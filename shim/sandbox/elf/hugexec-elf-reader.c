@@ -41,7 +41,7 @@ int main(int argc, char **argv)
 		reader_misbehave(argv[argc - 1]);
 		_exit(0);
 	}
-	answer.status = elf_parse(READER_FILE_FD, &answer.facts);
+	answer.status = elf_parse(READER_FILE_FD, &answer.info);
 	ssize_t put = write(READER_ANSWER_FD, &answer, sizeof answer);
 	_exit(put == sizeof answer ? 0 : 1);
 }

@@ -44,7 +44,7 @@ struct search {
 	unsigned level;
 	struct loaded *list; /* SEARCH_OBJECTS_MAX; the first is the program */
 	unsigned count, opens;
-	struct elf_facts program; /* its class and machine are those of all */
+	struct elf_info program; /* its class and machine are those of all */
 	bool is_musl;
 	char *musl_folders; /* of musl's path file; NULL: its defaults */
 	struct ld_cache cache;
@@ -161,11 +161,11 @@ static bool is_name_loaded(const struct search *search, const char *name)
 static bool load(const struct lookup *lookup, const char *path, const struct search_file *file)
 {
 	struct search *search = lookup->search;
-	struct elf_facts facts = {0};
+	struct elf_info info = {0};
 	struct elf_needs needs;
-	bool fits = elf_parse(file->fd, &facts) == ELF_ANSWER_OK && facts.type == ET_DYN &&
-	            facts.elf_class == search->program.elf_class && facts.machine == search->program.machine &&
-	            elf_read_needs(file->fd, &facts, &needs) == 0;
+	bool fits = elf_parse(file->fd, &info) == ELF_ANSWER_OK && info.type == ET_DYN &&
+	            info.elf_class == search->program.elf_class && info.machine == search->program.machine &&
+	            elf_read_needs(file->fd, &info, &needs) == 0;
 	close(file->fd);
 	if (!fits)
 		return false;
@@ -181,7 +181,7 @@ static bool load(const struct lookup *lookup, const char *path, const struct sea
 	loaded->loader = lookup->loader;
 	loaded->is_later = lookup->is_later;
 	search->result->found++;
-	search->world->found(search->world->context, &facts, lookup->is_later, needs.has_text_relocations);
+	search->world->found(search->world->context, &info, lookup->is_later, needs.has_text_relocations);
 	return true;
 }
 

@@ -23,7 +23,7 @@ struct search_world {
 	/* As search_files.open(); 0 with FILE (its fd is the search's to close; none for a folder), or errno. */
 	int (*open)(void *context, const char *path, bool is_folder, struct search_file *file);
 	/* The file opened last is a library that will be loaded. */
-	void (*found)(void *context, const struct elf_facts *facts, bool is_later, bool has_text_relocations);
+	void (*found)(void *context, const struct elf_info *info, bool is_later, bool has_text_relocations);
 	void *context;
 };
 
@@ -50,7 +50,7 @@ struct search_message {
 		char path[SEARCH_PATH_MAX]; /* SEARCH_OPEN, SEARCH_OPEN_FOLDER */
 		struct {
 			uint8_t is_later, has_text_relocations;
-			struct elf_facts facts;
+			struct elf_info info;
 		} found;
 		struct {
 			uint32_t status; /* enum elf_answer_status */

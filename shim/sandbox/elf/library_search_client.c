@@ -70,11 +70,11 @@ static int serve_open(int socket_fd, struct search_message *asked, const struct 
 /* The reader's word about the file that it got last is checked as if the file had said it. */
 static int hand_on(const struct search_message *told, const char *path, const struct search_files *files, int *fd)
 {
-	struct elf_facts facts;
-	const struct elf_answer said = {ELF_ANSWER_MAGIC, ELF_ANSWER_OK, told->found.facts};
-	if (*fd < 0 || elf_answer_check(&said, &facts, NULL) < 0)
+	struct elf_info info;
+	const struct elf_answer said = {ELF_ANSWER_MAGIC, ELF_ANSWER_OK, told->found.info};
+	if (*fd < 0 || elf_answer_check(&said, &info, NULL) < 0)
 		return -1;
-	const struct found_library library = {path, told->found.is_later, told->found.has_text_relocations, &facts};
+	const struct found_library library = {path, told->found.is_later, told->found.has_text_relocations, &info};
 	files->found(files->found_context, &library, steal_fd(fd));
 	return 0;
 }

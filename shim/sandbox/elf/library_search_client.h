@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "sandbox/elf/elf_facts.h"
+#include "sandbox/elf/elf_info.h"
 #include "sandbox/elf/library_search_request.h"
 #include "sandbox/sandbox_spawn.h"
 
@@ -28,7 +28,7 @@ struct found_library {
 	const char *path;
 	bool is_later;             /* loaded when the program runs, or needed by such a one only */
 	bool has_text_relocations; /* ld.so writes to its text, which is no longer what the file says */
-	const struct elf_facts *facts;
+	const struct elf_info *info;
 };
 
 /* What opens files for the search, and is told of what it finds. */

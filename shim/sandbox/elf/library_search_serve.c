@@ -52,10 +52,10 @@ static int ask_to_open(void *context, const char *path, bool is_folder, struct s
 	return opened.errnum;
 }
 
-static void tell_found(void *context, const struct elf_facts *facts, bool is_later, bool has_text_relocations)
+static void tell_found(void *context, const struct elf_info *info, bool is_later, bool has_text_relocations)
 {
 	struct search_message message = {
-	    SEARCH_MAGIC, SEARCH_FOUND, {.found = {is_later, has_text_relocations, *facts}}};
+	    SEARCH_MAGIC, SEARCH_FOUND, {.found = {is_later, has_text_relocations, *info}}};
 	if (say(*(int *)context, &message) < 0)
 		_exit(1);
 }

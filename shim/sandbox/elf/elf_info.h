@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * elf_facts.h - what an ELF file's headers and symbols say, as flat structs.
+ * elf_info.h - what an ELF file's headers and symbols say, as flat structs.
  */
 #pragma once
 
@@ -15,7 +15,7 @@ struct elf_segment {
 	uint32_t flags; /* PF_R, PF_W, PF_X */
 };
 
-struct elf_facts {
+struct elf_info {
 	uint8_t elf_class;  /* ELFCLASS32, ELFCLASS64 */
 	uint16_t type;      /* ET_EXEC, ET_DYN */
 	uint16_t machine;   /* EM_X86_64 ... */

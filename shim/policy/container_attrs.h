@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policy/container_facts.h - which pod and container it is, by the annotations that an engine puts into config.json.
+ * policy/container_attrs.h - which pod and container it is, by the annotations that an engine puts into config.json.
  *
  * An engine writes its own names over those that a pod gives itself, but hands on what it does not know. So a pod on
  * CRI-O can call itself anything by containerd's names, and the other way round: if both are there none counts.
@@ -13,7 +13,7 @@
 #include "policy/policy.h"
 
 /* Whether an engine puts the image's name into the annotation NAME. */
-bool container_facts_name_image(const char *name);
+bool container_attrs_name_image(const char *name);
 
-/* The facts about a container with COUNT ANNOTATIONS, and no labels. All of it is borrowed. Pure. */
-struct container_facts container_facts_of(const struct annotation *annotations, size_t count);
+/* The attributes of a container with COUNT ANNOTATIONS, and no labels. All of it is borrowed. Pure. */
+struct container_attrs container_attrs_of(const struct annotation *annotations, size_t count);
