@@ -83,7 +83,8 @@ def test_enable_takes_services_only(hugexecctl):
 def test_every_program_and_verb_has_the_same_words_for_a_wrong_option(words):
     name = " ".join([os.path.basename(words[0]), *words[1:]])
     value = {"hugexec": "backing", "hugexecd": "idle", "hugexec-oci-hook": "policy", "hugexec-nri": "socket"}
-    value = value.get(name, {"advise": "seconds", "compare": "pairs", "metrics": "format", **dict.fromkeys(["attach", "explain"], "policy"), "status": "unit"}.get(words[-1]))
+    of_verb = {"advise": "seconds", "compare": "pairs", "metrics": "format", "attach": "policy", "explain": "policy", "status": "unit"}
+    value = value.get(name, of_verb.get(words[-1]))
     wrong = [("--nonsense", "unknown option '--nonsense'"), ("--nonsense=1", "unknown option '--nonsense=1'"), ("-x", "unknown option '-x'"),
              ("-xh", "unknown option '-x'"), ("--help=1", "option '--help=1' takes no value")]
     if value:

@@ -82,7 +82,7 @@ def test_by_pod_in_json(status):
     assert 0 < one["huge_bytes"] <= one["text_bytes"]
 
 
-HOSTILE = {key: "\n\x1b[2J9 4.0 MiB " + "x" * 2000 for key in ("namespace", "pod", "container", "image")}
+HOSTILE = dict.fromkeys(("namespace", "pod", "container", "image"), "\n\x1b[2J9 4.0 MiB " + "x" * 2000)
 
 
 def test_hostile_names_forge_no_row(status):

@@ -9,6 +9,7 @@ from service import ENOUGH, PROGRAM, SYSTEM, ask, named, on_huge_pages, service_
 
 from lib.process import wait_for
 
+
 def drop_in(unit):
     """What the generator makes."""
     return f"/run/systemd/generator/{unit}.d/zz-hugexec.conf"
