@@ -37,8 +37,7 @@ static double percent(double change)
 	return 100 * change;
 }
 
-/* "-3.1", "+12.0", ">+999": without the percent sign. */
-static const char *format_change(double change, char *buf, size_t buf_bytes)
+const char *comparison_format_change(double change, char *buf, size_t buf_bytes)
 {
 	snprintf(buf, buf_bytes, percent(change) > 999 ? ">+999" : "%+.1f", percent(change));
 	return buf;
@@ -101,10 +100,10 @@ void comparison_print_measure(const struct measure *measure)
 	format_value(measure, paired->first, plain, sizeof plain);
 	format_value(measure, paired->second, hugexec, sizeof hugexec);
 	printf("%-*s %12s %12s  %7s %%", NAME_COLUMNS, measure->name, plain, hugexec,
-	       format_change(paired->change, change, sizeof change));
+	       comparison_format_change(paired->change, change, sizeof change));
 	if (paired->has_interval)
-		printf("  (%s to %s %%)", format_change(paired->low, low, sizeof low),
-		       format_change(paired->high, high, sizeof high));
+		printf("  (%s to %s %%)", comparison_format_change(paired->low, low, sizeof low),
+		       comparison_format_change(paired->high, high, sizeof high));
 	putchar('\n');
 }
 

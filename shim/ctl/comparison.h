@@ -54,6 +54,9 @@ bool comparison_is_remapped(const struct comparison *comparison);
 const char *comparison_verdict(const struct comparison *comparison);
 
 /* A line, and an object, of one measure; FIRST and SECOND: the keys of its medians. */
+/* CHANGE (struct paired) as "-3.1", "+12.0" or ">+999": without the percent sign. */
+const char *comparison_format_change(double change, char *buf, size_t buf_bytes);
+
 void comparison_print_measure(const struct measure *measure);
 json_object *comparison_measure_to_json(const struct measure *measure, const char *first, const char *second);
 

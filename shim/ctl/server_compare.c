@@ -179,7 +179,9 @@ static int read_before(const char *file, struct measured_server *out)
 static const char *judge(const struct measured_server *before, const struct measured_server *after,
                          const struct paired *cpu, char *text, size_t bytes)
 {
-	double low = 100 * cpu->low, high = 100 * cpu->high;
+	char low[16], high[16];
+	comparison_format_change(cpu->low, low, sizeof low);
+	comparison_format_change(cpu->high, high, sizeof high);
 	if (after->huge_bytes <= before->huge_bytes) {
 		snprintf(text, bytes,
 		         "no more of its text is on huge pages than before, so there is nothing to compare");
@@ -187,16 +189,17 @@ static const char *judge(const struct measured_server *before, const struct meas
 	}
 	switch (paired_verdict(cpu)) {
 	case PAIRED_LESS:
-		snprintf(text, bytes, "less processor time: %.1f to %.1f %%, if the load was the same", -high, -low);
+		snprintf(text, bytes, "less processor time: %.1f to %.1f %%, if the load was the same",
+		         -100 * cpu->high, -100 * cpu->low);
 		return "less";
 	case PAIRED_MORE:
-		snprintf(text, bytes, "more processor time: %.1f to %.1f %%; or the load was higher", low, high);
+		snprintf(text, bytes, "more processor time: %s to %s %%; or the load was higher", low, high);
 		return "more";
 	case PAIRED_SAME:
 		snprintf(text, bytes, "no difference: less than %.0f %% either way", 100 * PAIRED_SMALL);
 		return "same";
 	default:
-		snprintf(text, bytes, "no difference that stands out from the noise (%+.1f to %+.1f %%)", low, high);
+		snprintf(text, bytes, "no difference that stands out from the noise (%s to %s %%)", low, high);
 		return "unclear";
 	}
 }

@@ -60,7 +60,7 @@ def test_masked_whenever_borrowed(steps, hugexec_command, bigtext, mark, backing
     Signals that are sent meanwhile, as a Go runtime sends itself SIGURG all the time, wait: none ends or stops it.
     """
     borrowed = []
-    with take_hugetlb_pool(8) if backing == "hugetlb" else contextlib.nullcontext():
+    with take_hugetlb_pool(32) if backing == "hugetlb" else contextlib.nullcontext():
         for step in steps:
             words, _ = hugexec_command([bigtext(4), "exit", "9"], policy_with(), backing)
             process, tracer = stopped_in(step, words, mark)

@@ -56,7 +56,7 @@ def test_the_module_for_selinux_compiles(tmp_path):
     folder = ROOT / "config" / "selinux"
     told = re.search(r"cd /tmp && (checkmodule .*)\n +(semodule_package .*)\n", (ROOT / "docs/platforms.md").read_text(encoding="utf-8"))
     for command in told.groups():
-        words = command.replace("/usr/share/hugexec/selinux", str(folder)).split()
+        words = [word.replace("/usr/share/hugexec/selinux", str(folder)) for word in command.split()]
         done = run(words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert b"hugexec_exec_t" in (tmp_path / "hugexec.pp").read_bytes()
