@@ -163,7 +163,7 @@ def test_status_of_a_unit(container, make_unit):
     lines = container.run(["hugexecctl", "status", "--unit", two]).stdout.splitlines()
     assert len([line for line in lines if line.endswith(PROGRAM)]) == 1, lines
     done = container.run(["hugexecctl", "status", "--unit", "no-such"], check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "hugexecctl: no-such.service has no process\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "hugexecctl: no-such.service has no process: systemctl status no-such.service\n")
     assert container.run(["hugexecctl", "status", "--unit", one, "1"], check=False).returncode == 2
 
 
