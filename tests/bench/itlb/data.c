@@ -39,6 +39,7 @@ struct data_core {
 
 /* The program's pages in the guest, from the first one on: an enum data_layout each. */
 struct image {
+	const struct image *earlier; /* kept: a core may be looking at it */
 	uint64_t first_page, page_count;
 	uint64_t slot_offset; /* bytes from a page's guest address to one that is aligned as hugexec would have it */
 	uint8_t huge_from[];
@@ -124,6 +125,7 @@ void data_begin(const struct object *program, uint64_t base)
 	found->slot_offset = text ? -(base + distance_of(text)) % HUGE_PAGE : 0;
 	for (uint64_t i = 0; i < count; i++)
 		found->huge_from[i] = (uint8_t)data_huge_from(program, first + (i << SMALL_PAGE_SHIFT));
+	found->earlier = image;
 	image = found;
 }
 
