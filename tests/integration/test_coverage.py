@@ -3,6 +3,7 @@
 How much text of real programs is on huge pages, by smaps, beside what TiExec and iodlr would have there: whole slots of addresses,
 computed from the same file. A program is looked at while it writes to a pipe that is full.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -71,6 +72,15 @@ def test_whole_slots_alone(hugexec_command, name):
 TRIES = 8
 
 
+def is_mapped_by_others(path):
+    """Then its folios cannot be made huge. This Python may have mapped it itself."""
+    for maps in pathlib.Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            if f" {os.path.realpath(path)}\n" in maps.read_text(errors="replace"):
+                return True
+    return False
+
+
 # Programs whose linker, lld, puts read-only data out of step with the text beside it, and relocation data behind it.
 CHROMIUM = {"chromium": (lambda: "/usr/lib/chromium/chromium", "--version")}
 
@@ -80,13 +90,17 @@ def test_full(hugexec_command, hugexecctl, write_policy, name):
     """All text of the program and of its libraries, with at most 4 MiB of private memory for each; explain has said how much."""
     command = program(name, {**SAYS, **CHROMIUM})
     policy = policy_with(libraries=True, coverage="full", min_text="2M", follow="none", hold_timeout="60s", file_timeout="60s")
-    said = explained(hugexecctl, write_policy(policy), "file,thp", command[0])["backings"][0]
+    backings = explained(hugexecctl, write_policy(policy), "file,thp", command[0])["backings"]
+    if not backings:
+        pytest.skip("its own text is small here: Debian 13's node has it in libnode")
     line, entries = look(hugexec_command, command, policy, "file,thp")
     if line["outcome"] != "remapped" or line["backing"] != "file":
         pytest.skip(str(line["reason"]))
-    assert said["copied_bytes"] == line["objects"][0]["copied_bytes"]
+    assert backings[0]["copied_bytes"] == line["objects"][0]["copied_bytes"]
     for each in line["objects"]:
         all_text, huge = huge_text(entries, os.path.realpath(each["path"]))
+        if each["backing"] == "thp" and is_mapped_by_others(each["path"]):
+            pytest.skip(f"somebody else uses {each['path']}")
         print(f"{name}, {os.path.basename(each['path'])}: {share(huge, all_text)}, copied {each['copied_bytes'] / MIB:.0f} MiB")
         assert huge == all_text and each["copied_bytes"] <= 4 * MIB, each
 

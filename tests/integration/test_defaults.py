@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from lib.machine import MIB
 from lib.policies import PATIENT
 from lib.process import run
 from lib.programs import UNPACKED
@@ -55,6 +56,8 @@ def test_by_default(hugexec, shipped, has_huge_pages, name):
         line = reports[-1]
     else:
         line, = [report for report in reports if report["text_bytes"] > 0 or report["outcome"] != "skipped"] or reports[-1:]
+    if name == "node" and line["text_bytes"] < 4 * MIB:
+        pytest.skip("Debian 13's node has its text in libnode, as docs/programs.md says")
     said = "huge" if line["outcome"] == "remapped" else line["reason"].split(":")[0]
     assert said == TABLE[name], line["reason"]
     if name == "gcc" and has_huge_pages:

@@ -18,6 +18,7 @@ PR_SET_NO_NEW_PRIVS = 38
 INSTALLED = ("/etc/hugexec", "/usr/lib/hugexec", "/usr/libexec/hugexec", "/run/hugexec")
 LIBC = ctypes.CDLL(None, use_errno=True)
 has_own_mounts = False
+os.environ.pop("COLUMNS", None)  # a shell's, or that of pytest-xdist 3.6: how wide lines are is for each test to say
 
 
 def is_open(path):
