@@ -55,21 +55,24 @@ def test_killed_after_each_step(steps, hugexec_command, bigtext, mark):
     expected = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     reached = set()
     killed = []
-    for backing in ("file", "hugetlb", "thp"):
-        with pool_for(backing):
-            for step in steps:
-                # The tracer of a program that is stopped once more at its entry point is no child of it: no hand-off.
-                policy = policy_with(libraries=not step.startswith("handoff"), round_out=step == "widened")
-                words, report = hugexec_command([program, "exit", "9"], policy, backing)
-                process, out, err = launch(words, mark, HUGEXEC_FAULT=f"kill:{step}")
-                check_ended_well(process, out, err, expected)
-                if process.returncode == -signal.SIGKILL:
-                    killed.append(step)
-                reports = read_report(report)
-                if step.startswith(AFTER_REPORT) or not reports or any(
-                        word in str(reports[0]["reason"]) for word in ("tracer-killed", "the process that was to do this was killed")):
-                    reached.add(step)
-    assert sorted(set(steps) - reached - set(NOT_ON_THE_WAY)) == []
+    left = steps
+    for _ in range(2):  # once more for what was not reached: another test may have the file in use, so that it is not moved
+        for backing in ("file", "hugetlb", "thp"):
+            with pool_for(backing):
+                for step in left:
+                    # The tracer of a program that is stopped once more at its entry point is no child of it: no hand-off.
+                    policy = policy_with(libraries=not step.startswith("handoff"), round_out=step == "widened")
+                    words, report = hugexec_command([program, "exit", "9"], policy, backing)
+                    process, out, err = launch(words, mark, HUGEXEC_FAULT=f"kill:{step}")
+                    check_ended_well(process, out, err, expected)
+                    if process.returncode == -signal.SIGKILL:
+                        killed.append(step)
+                    reports = read_report(report)
+                    if step.startswith(AFTER_REPORT) or not reports or any(
+                            word in str(reports[0]["reason"]) for word in ("tracer-killed", "the process that was to do this was killed")):
+                        reached.add(step)
+        left = sorted(set(steps) - reached - set(NOT_ON_THE_WAY))
+    assert not left
     # Registers are borrowed in few of the steps only: elsewhere the workload survives.
     assert not {"borrowed", "populated", "handoff-borrowed", "handoff-entry"} - set(killed)
     assert not {"tracer-started", "seized", "exec-stop", "decided", "filled", "sealed", "verified", "reported"} & set(killed)

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from lib.machine import HUGE, take_hugetlb_pool
-from lib.policies import policy_with
+from lib.policies import PATIENT, policy_with
 from lib.process import Process, run, wait_for
 from lib.report import read_report
 from lib.smaps import smaps
@@ -210,7 +210,7 @@ def test_tmp_that_leads_out_of_the_root(hugexec_command, bigtext, tmp_path):
     root.mkdir()
     shutil.copy(bigtext(8, "static", ("cc", "-static")), root / "bigtext")
     (root / "tmp").symlink_to(outside)
-    policy = {"version": 1, "rules": [{"match": {"exe": ["/bigtext", f"{root}/bigtext"]}, "min_text": 0, "perf_map": True}]}
+    policy = {"version": 1, "rules": [{"match": {"exe": ["/bigtext", f"{root}/bigtext"]}, "min_text": 0, "perf_map": True, **PATIENT}]}
     words, report = hugexec_command(["chroot", root, "/bigtext"], policy, "thp")
     assert run(words).returncode == 0
     line = read_report(report)[-1]
