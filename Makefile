@@ -97,6 +97,7 @@ check-faults: check-deps
 
 # Break each promise's code on purpose: its test must fail.
 check-mutations: check-deps build
+	@tests/deps arm64
 	@/usr/bin/python3 tests/mutations/run.py all
 
 # Which lines of shim/ and oci-hook/ all tests together run.

@@ -86,8 +86,16 @@ fi
 # Base pages of 16 or 64 KiB.
 [ "$(cat $thp/hpage_pmd_size)" = 2097152 ] || . /larger-pages.sh
 
-policy=libraries.json
 thp_works=$(expected thp)
+mkdir -p advise
+mount -t tmpfs -o huge=advise,size=200M tmpfs advise && cp /programs/* advise/
+if grep -qw launches /proc/cmdline; then
+	. /launches.sh
+	echo "done"
+	poweroff -f
+fi
+
+policy=libraries.json
 try "thp with libraries, probe-pie" thp "$thp_works" /programs/probe-pie
 policy=
 for program in bigtext-pie bigtext-static bigtext-static-pie probe-pie; do
@@ -150,8 +158,6 @@ fi
 try "thp, with shmem_enabled at $(cat $thp/shmem_enabled)" thp "$(expected thp-advised)" /programs/bigtext-pie
 
 # The file backing. What this kernel cannot do must be refused with a reason, and the next backing serve.
-mkdir -p advise
-mount -t tmpfs -o huge=advise,size=200M tmpfs advise && cp /programs/* advise/
 file_works=$(expected file-tmpfs)
 try "file on tmpfs huge=advise" file "$file_works" /tmp/advise/bigtext-pie
 try "file on tmpfs huge=advise, static PIE" file "$file_works" /tmp/advise/bigtext-static-pie

@@ -198,12 +198,12 @@ def boot(machine, kernel, initramfs, disks, more=""):
     return lines
 
 
-def try_kernel(machine, kernel, common, disks, folder, without_vdso):
+def try_kernel(machine, kernel, common, disks, folder, without_vdso=False, more=""):
     modules = folder / f"modules-{kernel.name}"
     copy_modules(kernel, modules)
     initramfs = folder / f"{kernel.name}.gz"
     initramfs.write_bytes(common + pack(modules))  # the kernel unpacks one archive after the other
-    lines = boot(machine, kernel, initramfs, disks)
+    lines = boot(machine, kernel, initramfs, disks, more)
     if without_vdso:
         # The guest's script does what that is about, and no more.
         lines += boot(machine, kernel, initramfs, {}, "vdso=0")
