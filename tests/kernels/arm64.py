@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hugexec for arm64 on a machine of another kind: arm64.py BUILD [unit|launches|SERIES|16k...]
+"""hugexec for arm64 on a machine of another kind: arm64.py BUILD [system|unit|launches|SERIES|16k...]
 
 Debian's libraries of arm64 are unpacked below BUILD (packages.py: nothing of this machine's is changed), hugexec is built with them by
-Debian's cross compiler, and run.py's guest tries it on Debian's kernels, which qemu emulates; its unit tests run there, too.
+Debian's cross compiler, and run.py's guest tries it on Debian's kernels, which qemu emulates; its unit tests, the fault run and containers
+run there, too (system.py).
 Exit 0: nothing failed; 1: something did; 77: what that takes could not be had (said).
 """
 import os
@@ -14,15 +15,18 @@ import tempfile
 
 import packages
 import run
+import system
 from machine import ARM64
 
 HERE = run.HERE
-TOOLS = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-system-aarch64": "qemu-system-arm", "qemu-aarch64": "qemu-user", "cpio": "cpio"}
-# To build with, and what the guest needs beside hugexec.
+TOOLS = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-system-aarch64": "qemu-system-arm", "qemu-aarch64": "qemu-user", "cpio": "cpio",
+         "mkfs.ext4": "e2fsprogs"}
+# To build with, and what the guest needs beside hugexec: for the fault run and containers, too (system.py).
 PACKAGES = ("libc6-dev", "libsystemd-dev", "libelf-dev", "libseccomp-dev", "libjson-c-dev", "libcmocka-dev",
-            "busybox-static", "util-linux", "systemd", "apparmor")
+            "busybox-static", "util-linux", "systemd", "apparmor",
+            "bash", "dash", "coreutils", "mount", "libc-bin", "binutils", "python3", "python3-pytest", "runc", "crun")
 SERIES = ("6.1",)
-MORE = ("unit",)
+MORE = ("system", "unit")
 ONLY = ("launches",)  # a part of what is tried on 6.1, for tests/mutations
 # Kernels with larger pages, by flavour; the newest that there is.
 FLAVOURS = {"16k": ("7.2", "arm64-16k")}
@@ -38,7 +42,8 @@ def have_root(root, fetched):
     listed = root / "packages"
     if listed.exists() and listed.read_text() == " ".join(PACKAGES):
         return True
-    shutil.rmtree(root, ignore_errors=True)
+    for folder in (root, root.parent / "system"):
+        shutil.rmtree(folder, ignore_errors=True)
     if not fetched.make_root(root, own_suite(), PACKAGES):
         return False
     listed.write_text(" ".join(PACKAGES))
@@ -66,8 +71,8 @@ def tell(title, lines):
 
 
 def try_more(target, fetched, wanted):
-    """What is no series of kernels: the unit tests in C, which qemu-aarch64 cannot run, as it lacks what many of them are about (openat2,
-    memory files, /proc, ptrace); and a part of what is tried on 6.1."""
+    """What the x86-64 machine tries on its own kernel: the fault run, containers and tests in Python, and the unit tests in C. Those are not
+    run by qemu-aarch64, which lacks what many of them are about (openat2, memory files, /proc, ptrace)."""
     kernel = next(fetched.kernels(SERIES[:1]))[1]
     if not kernel:
         return [None]
@@ -75,6 +80,8 @@ def try_more(target, fetched, wanted):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         common = run.make_initramfs(ARM64, target, folder, fetched)
+        if "system" in wanted:
+            counts.append(tell("faults, containers, tests in Python", system.try_system(ARM64, kernel, common, target, fetched.folder, folder)))
         for part in set(ONLY) & set(wanted):
             counts.append(tell(part, run.try_kernel(ARM64, kernel, common, {}, folder, more=part)))
         if "unit" in wanted:

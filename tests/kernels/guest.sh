@@ -16,6 +16,18 @@ echo "note kernel $(uname -r), THP $(cat $thp/enabled)"
 
 grep -qw unit /proc/cmdline && . /unit.sh
 
+# What takes more than busybox is tried in a system on a disk (system.py).
+if grep -qw system /proc/cmdline; then
+	mkdir /system
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ -e /dev/nvme0n1 ] && break
+		sleep 1
+	done
+	mount -t ext4 /dev/nvme0n1 /system && exec switch_root /system /bin/sh /src/tests/kernels/system.sh
+	echo "FAIL system: its disk cannot be mounted"
+	poweroff -f
+fi
+
 # Emulated, all takes its time: no limit is to be what a case ends by.
 cat >all.json <<'EOF'
 {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "follow": "none", "file_timeout": "60s"}]}

@@ -180,7 +180,7 @@ def make_disks(initramfs, folder):
     return disks
 
 
-def boot(machine, kernel, initramfs, disks, more=""):
+def boot(machine, kernel, initramfs, disks, more="", seconds=BOOT_SECONDS):
     command = [*machine.qemu, "-m", str(MEMORY_MIB), "-smp", "2", "-nographic", "-no-reboot"]
     for name, file in disks.items():
         command += ["-drive", f"if=none,id={name},format=raw,snapshot=on,file={file}", "-device", f"nvme,drive={name},serial={name}"]
@@ -188,7 +188,7 @@ def boot(machine, kernel, initramfs, disks, more=""):
                 f"console={machine.console} quiet hugepagesz=1G hugepages=1 panic=-1 init=/init rdinit=/init " + more]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              timeout=BOOT_SECONDS, check=False)
+                              timeout=seconds, check=False)
         told = done.stdout + done.stderr
     except subprocess.TimeoutExpired as late:
         told = (late.stdout or b"").decode(errors="replace") + "\nFAIL boot: did not end in time\n"
@@ -198,12 +198,12 @@ def boot(machine, kernel, initramfs, disks, more=""):
     return lines
 
 
-def try_kernel(machine, kernel, common, disks, folder, without_vdso=False, more=""):
+def try_kernel(machine, kernel, common, disks, folder, without_vdso=False, more="", seconds=BOOT_SECONDS):
     modules = folder / f"modules-{kernel.name}"
     copy_modules(kernel, modules)
     initramfs = folder / f"{kernel.name}.gz"
     initramfs.write_bytes(common + pack(modules))  # the kernel unpacks one archive after the other
-    lines = boot(machine, kernel, initramfs, disks, more)
+    lines = boot(machine, kernel, initramfs, disks, more, seconds)
     if without_vdso:
         # The guest's script does what that is about, and no more.
         lines += boot(machine, kernel, initramfs, {}, "vdso=0")
