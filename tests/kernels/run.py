@@ -45,7 +45,7 @@ def copy_modules(kernel, initramfs):
             (base / "lib").symlink_to("usr/lib")
     subprocess.run(["depmod", "-b", base, version], check=True, capture_output=True)
     target = initramfs / "lib" / "modules" / version
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     for module in MODULES:
         listed = subprocess.run(["modprobe", "-d", base, "-S", version, "--show-depends", module], capture_output=True, text=True,
                                 check=False).stdout
