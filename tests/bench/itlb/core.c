@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* A first level that one or more processors have. */
@@ -73,11 +72,7 @@ static void free_pair(struct tlb *first, struct tlb *second)
 
 struct core *core_new(void)
 {
-	struct core *core = calloc(1, sizeof *core);
-	if (!core) {
-		fprintf(stderr, "itlb: out of memory\n");
-		abort();
-	}
+	struct core *core = need(sizeof *core);
 	for (unsigned layout = 0; layout < LAYOUT_COUNT; layout++) {
 		for (unsigned i = 0; i < fetch_front_count; i++)
 			init_pair(&core->fetch_small[i][layout], &core->fetch_huge[i][layout], &fetch_fronts[i]);

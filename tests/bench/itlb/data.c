@@ -104,16 +104,6 @@ enum data_layout data_huge_from(const struct object *program, uint64_t address)
 	return is_inside_data(program, text, slot) ? DATA_RODATA : DATA_LAYOUT_COUNT;
 }
 
-static void *need(size_t size)
-{
-	void *memory = calloc(1, size);
-	if (!memory) {
-		fprintf(stderr, "itlb: out of memory\n");
-		abort();
-	}
-	return memory;
-}
-
 void data_begin(const struct object *program, uint64_t base)
 {
 	uint64_t first = program->segments[0].start, end = program->segments[program->segment_count - 1].end;

@@ -31,17 +31,6 @@ static unsigned generation, page_count, object_count;
 static char program_path[PATH_MAX], loader_path[PATH_MAX];
 static bool program_runs;
 
-/* A block of zeroes; QEMU cannot go on without it. */
-static void *need(size_t size)
-{
-	void *memory = calloc(1, size);
-	if (!memory) {
-		fprintf(stderr, "itlb: out of memory\n");
-		abort();
-	}
-	return memory;
-}
-
 static void note_qemu_mappings(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");

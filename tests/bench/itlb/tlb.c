@@ -4,6 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+void *need(size_t size)
+{
+	void *memory = calloc(1, size);
+	if (!memory) {
+		fprintf(stderr, "itlb: out of memory\n");
+		abort();
+	}
+	return memory;
+}
+
 void tlb_init(struct tlb *tlb, struct tlb_shape shape)
 {
 	unsigned sets = shape.entries / shape.ways;
@@ -13,11 +23,7 @@ void tlb_init(struct tlb *tlb, struct tlb_shape shape)
 	}
 	tlb->ways = shape.ways;
 	tlb->set_mask = sets - 1;
-	tlb->keys = calloc(shape.entries, sizeof *tlb->keys);
-	if (!tlb->keys) {
-		fprintf(stderr, "itlb: out of memory\n");
-		abort();
-	}
+	tlb->keys = need(shape.entries * sizeof *tlb->keys);
 }
 
 void tlb_free(struct tlb *tlb)

@@ -13,6 +13,7 @@
 #define ITLB_TLB_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -45,6 +46,9 @@ static inline bool key_is_huge(uint64_t key)
 {
 	return key & 1;
 }
+
+/* A block of zeroes; ends the program where no memory is left: QEMU cannot go on without it. */
+void *need(size_t size);
 
 /* An empty TLB; ends the program where no memory is left. */
 void tlb_init(struct tlb *tlb, struct tlb_shape shape);
