@@ -23,8 +23,7 @@
 /* Stop signals may interrupt an injected call any number of times; more than this is not an accident. */
 #define INTERRUPTED_CALLS_MAX 10000
 
-/* From the auxiliary vector, or from the mappings if that cannot be read: without it not even the hand-off is possible.
- */
+/* From the mappings if the auxiliary vector cannot be read: without it the tracer could not even be reaped. */
 static uint64_t find_vdso(const struct tracee *tracee)
 {
 	struct address_space space;
