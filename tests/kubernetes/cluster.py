@@ -48,7 +48,7 @@ def free_port():
 class Cluster:
     """PROGRAM: what the image localhost/shop/static:1 has as /bin/static."""
 
-    def __init__(self, folder, program):
+    def __init__(self, folder, text_mib=8):
         self.folder = folder
         self.processes = {}
         self.cgroups_before = cgroups_of_pods()
@@ -58,7 +58,7 @@ class Cluster:
             self.make_keys()
             self.start_control_plane()
             (folder / "node").mkdir()
-            self.node = Node(folder / "node", program)
+            self.node = Node(folder / "node", text_mib)
             self.configure_kubelet()
             self.start_kubelet()
             self.wait(lambda: self.is_ready(), "the node")

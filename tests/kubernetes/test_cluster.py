@@ -6,7 +6,6 @@ import signal
 import pytest
 
 from lib.process import wait_for
-from programs import bigtext as bigtext_generator
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
@@ -23,10 +22,7 @@ ON = {"io.hugexec.remap": "true"}
 @pytest.fixture(scope="module")
 def module_cluster(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
-    program = folder / "static"
-    bigtext_generator.build(8, str(program), ("cc", "-static"))
-    os.sync()
-    made = cluster_module.Cluster(folder, str(program))
+    made = cluster_module.Cluster(folder)
     try:
         for namespace in NAMESPACES:
             made.make_namespace(namespace)

@@ -13,7 +13,6 @@ import time
 import pytest
 
 from lib.process import wait_for
-from programs import bigtext as bigtext_generator
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
@@ -31,12 +30,9 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     folder = tmp_path_factory.mktemp("paired")
-    program = folder / "static"
-    bigtext_generator.build(TEXT_MIB, str(program), ("cc", "-static"))
-    made = cluster_module.Cluster(folder, str(program))
+    made = cluster_module.Cluster(folder, TEXT_MIB)
     try:
         made.make_namespace("shop")
-        made.program = program
         yield made
     finally:
         made.close()
@@ -50,7 +46,7 @@ def texts(cluster):
 
 def test_thirty_pods_share_one_text_from_the_first_on(cluster, tmp_path):
     """The image was unpacked a moment ago, and no container has run from it."""
-    if not has_large_folios(tmp_path, cluster.program):
+    if not has_large_folios(tmp_path, cluster.node.program):
         pytest.skip("this filesystem and kernel have no large folios")
     cluster.node.policy(policy_of({"via": "hook"}, backing=["file"], file_timeout="60s", hold_timeout="120s"))
     names = [f"share-{number}" for number in range(PODS)]

@@ -12,15 +12,20 @@ import signal
 import subprocess
 
 import containerd as containerd_module
+import pytest
 
 from lib.process import wait_for
 from lib.surroundings import BUILD, PROGRAMS
+from programs import bigtext
 
 BINARIES = containerd_module.find_with_nri(PROGRAMS)
 PROGRAMS_OF_A_NODE = ("hugexec-nri", "hugexec-oci-hook", "hugexec-bundle-reader")
 BUSYBOX = ["/bin/busybox", "sh", "-c"]
 HUGE = ["/bin/static", "sleep"]
 TEXT_BYTES = 4 << 20
+NEEDED = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
+          pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
+                             reason="no containerd 2 or no runc here (tests/oci/get_containerd.py and tests/deps fetch them)")]
 
 
 def text_of(pid):
@@ -56,7 +61,10 @@ def has_large_folios(folder, program):
 class Node:
     """A containerd, and a plugin of it that is started, ended and stopped."""
 
-    def __init__(self, folder, program):
+    def __init__(self, folder, text_mib=8):
+        self.program = str(folder / "static")  # of its images
+        bigtext.build(text_mib, self.program, ("cc", "-static"))
+        os.sync()
         self.bin = folder / "bin"
         self.bin.mkdir()
         for name in PROGRAMS_OF_A_NODE:
@@ -68,7 +76,7 @@ class Node:
         self.plugin = None
         try:
             self.daemon.add_image("localhost/pause:1", {"/bin/busybox": "/bin/busybox"}, ["/bin/busybox", "sleep", "100000"])
-            self.daemon.add_image("localhost/shop/static:1", {"/bin/busybox": "/bin/busybox", "/bin/static": program},
+            self.daemon.add_image("localhost/shop/static:1", {"/bin/busybox": "/bin/busybox", "/bin/static": self.program},
                                   ["/bin/busybox", "true"])
             self.policy(policy_of({"via": "hook"}))
             self.start()
@@ -121,6 +129,14 @@ class Node:
                     return int(entry.name)
         raise AssertionError(f"no process of {container}")
 
+    def end_pods(self):
+        """All pods, after which nothing of hugexec is left of them; and the plugin runs again, for the next test."""
+        self.daemon.remove_all()
+        wait_for(lambda: "hugexec-tracer" not in str(self.daemon.processes()), what="the tracers' end")
+        assert self.daemon.sandbox.run(["ls", "-A", "/run/hugexec/containers"]).stdout == "", "records are left"
+        if self.plugin.poll() is not None:
+            self.start()
+
     def hooks(self, container):
         """Those of its config.json, of which containerd has a copy while the container has not been removed."""
         return json.loads(self.daemon.ctr("containers", "info", container).stdout)["Spec"].get("hooks", {})
@@ -152,8 +168,8 @@ class Node:
 class BareNode(Node):
     """Without a policy and a plugin, for a DaemonSet to bring them; /opt is the node's own."""
 
-    def __init__(self, folder, program):
-        super().__init__(folder, program)
+    def __init__(self, folder):
+        super().__init__(folder)
         try:
             done = self.daemon.sandbox.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/opt"])
             assert done.returncode == 0, done.stderr

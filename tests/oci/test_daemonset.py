@@ -3,26 +3,22 @@
 The DaemonSet's container on a containerd 2 that knows nothing of hugexec, with the mounts, arguments and environment of the manifest: it
 brings hugexec to the node, is its engine's plugin, is updated, and takes hugexec away. tests/kubernetes has the same with a kubelet.
 """
-import os
 import shutil
 import sys
 
 import pytest
 from node_image import KUBERNETES, add_images
-from nri_node import BINARIES, HUGE, TEXT_BYTES, BareNode
+from nri_node import HUGE, NEEDED, TEXT_BYTES, BareNode
 
 from lib.process import wait_for
 from lib.surroundings import ROOT
-from programs import bigtext as bigtext_generator
 
 pytest.importorskip("yaml", reason="python3-yaml is not installed")
 sys.path.insert(0, str(ROOT / "tests" / "house"))
 import manifests
 import yaml
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
-              pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
-                                 reason="no containerd 2 or no runc here (tests/oci/get_containerd.py and tests/deps fetch them)")]
+pytestmark = NEEDED
 ON = {"io.hugexec.remap": "true"}
 DEFAULT_CAPABILITIES = ("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",
                         "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
@@ -78,9 +74,7 @@ class DaemonSet:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("node")
-    program = folder / "static"
-    bigtext_generator.build(8, str(program), ("cc", "-static"))
-    made = BareNode(folder, str(program))
+    made = BareNode(folder)
     try:
         (folder / "image").mkdir()
         add_images(made.daemon, folder / "image", "0.2.0", "next")

@@ -14,33 +14,22 @@ import pytest
 
 from lib.process import wait_for
 from lib.surroundings import BUILD, PROGRAMS
-from programs import bigtext as bigtext_generator
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cri
-from nri_node import BINARIES, BUSYBOX, HUGE, TEXT_BYTES, Node, has_large_folios, policy_of, text_of
+from nri_node import BUSYBOX, HUGE, NEEDED, TEXT_BYTES, Node, has_large_folios, policy_of, text_of
 
 INJECTOR = shutil.which("hook-injector", path=f"{PROGRAMS}/newer:{os.environ['PATH']}")
 ON = {"io.hugexec.remap": "true"}
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
-              pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
-                                 reason="no containerd 2 or no runc here (tests/oci/get_containerd.py and tests/deps fetch them)")]
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    path = tmp_path_factory.mktemp("program") / "static"
-    bigtext_generator.build(8, str(path), ("cc", "-static"))
-    os.sync()
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def module_node(tmp_path_factory, program):
-    node = Node(tmp_path_factory.mktemp("node"), program)
+def module_node(tmp_path_factory):
+    node = Node(tmp_path_factory.mktemp("node"))
     yield node
     node.close()
 
@@ -49,11 +38,7 @@ def module_node(tmp_path_factory, program):
 def node(module_node):
     module_node.policy(policy_of({"via": "hook"}))
     yield module_node
-    module_node.daemon.remove_all()
-    wait_for(lambda: "hugexec-tracer" not in str(module_node.daemon.processes()), what="the tracers' end")
-    assert module_node.daemon.sandbox.run(["ls", "-A", "/run/hugexec/containers"]).stdout == "", "records are left"
-    if module_node.plugin.poll() is not None:
-        module_node.start()
+    module_node.end_pods()
 
 
 WANTED = {
@@ -108,13 +93,13 @@ def test_many_pods_at_once(node):
     assert all(huge.get(f"many-{number}", 0) >= TEXT_BYTES for number in range(16))
 
 
-def test_pods_share_one_copy_from_the_first_on(node, program, tmp_path):
+def test_pods_share_one_copy_from_the_first_on(node, tmp_path):
     """The image was unpacked a moment ago and is not on the disk yet: that of the first pod is written, and none has a copy of its own."""
-    if not has_large_folios(tmp_path, program):
+    if not has_large_folios(tmp_path, node.program):
         pytest.skip("this filesystem and kernel have no large folios")
     node.policy(policy_of({"via": "hook"}, backing=["file"], file_timeout="60s", hold_timeout="120s"))
     (tmp_path / "mark").write_text(str(time.time_ns()))  # another layer than any before
-    node.daemon.add_image("localhost/shop/static:1", {"/bin/busybox": "/bin/busybox", "/bin/static": program,
+    node.daemon.add_image("localhost/shop/static:1", {"/bin/busybox": "/bin/busybox", "/bin/static": node.program,
                                                       "/mark": str(tmp_path / "mark")}, ["/bin/busybox", "true"])
     count = 30
     pids = []

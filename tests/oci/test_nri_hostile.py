@@ -26,26 +26,16 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cri
-from nri_node import BINARIES, BUSYBOX, HUGE, TEXT_BYTES, Node, policy_of
+from nri_node import BUSYBOX, HUGE, NEEDED, TEXT_BYTES, Node, policy_of
 
 CTL = BUILD / "shim" / "hugexecctl"
 IN_OPEN, IN_ACCESS, IN_MODIFY = 0x20, 0x1, 0x2
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
-              pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
-                                 reason="no containerd 2 or no runc here (tests/oci/get_containerd.py and tests/deps fetch them)")]
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    path = tmp_path_factory.mktemp("program") / "static"
-    bigtext_generator.build(8, str(path), ("cc", "-static"))
-    os.sync()
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def module_node(tmp_path_factory, program):
-    node = Node(tmp_path_factory.mktemp("node"), program)
+def module_node(tmp_path_factory):
+    node = Node(tmp_path_factory.mktemp("node"))
     yield node
     node.close()
 
@@ -56,13 +46,9 @@ def node(module_node):
     run = module_node.daemon.sandbox.run
     assert run(["sh", "-c", "mkdir -p /run/hugexec && : >/run/hugexec/metrics"]).returncode == 0
     yield module_node
-    module_node.daemon.remove_all()
-    wait_for(lambda: "hugexec-tracer" not in str(module_node.daemon.processes()), what="the tracers' end")
-    assert run(["ls", "-A", "/run/hugexec/containers"]).stdout == "", "records are left"
+    module_node.end_pods()
     assert sorted(run(["ls", "-A", "/run/hugexec"]).stdout.split()) in (["containers", "metrics"], ["metrics"]), "something else is left"
     run(["rm", "/run/hugexec/metrics"])
-    if module_node.plugin.poll() is not None:
-        module_node.start()
 
 
 class Canaries:
@@ -85,8 +71,8 @@ class Canaries:
 
 
 @pytest.fixture
-def canaries(tmp_path, program):
-    made = Canaries(tmp_path, {"static": program, "libbig.so": library(tmp_path / "libhost.so"), "ld.so.cache": "/etc/ld.so.cache"})
+def canaries(tmp_path, node):
+    made = Canaries(tmp_path, {"static": node.program, "libbig.so": library(tmp_path / "libhost.so"), "ld.so.cache": "/etc/ld.so.cache"})
     yield made
     os.close(made.fd)
 
@@ -131,7 +117,7 @@ def test_canaries_tell(tmp_path):
 WISH = {"version": 1, "rules": [{"match": {}, "min_text": 0, "backing": ["file", "hugetlb"], "on_error": "fail"}]}
 
 
-def test_a_pod_brings_a_policy_of_its_own(node, program, tmp_path, canaries):
+def test_a_pod_brings_a_policy_of_its_own(node, tmp_path, canaries):
     """In its image, at all places where the host has it, and named in its annotations: the host's counts, which says thp."""
     wish = tmp_path / "wish.json"
     wish.write_text(json.dumps(WISH))
@@ -139,7 +125,7 @@ def test_a_pod_brings_a_policy_of_its_own(node, program, tmp_path, canaries):
               "/usr/lib/hugexec/policy.d/99.json")
     names = ("backing", "policy", "report", "min_text", "rule", "on_error", "remap")
     annotations = {f"io.hugexec.{name}": value for name in names for value in ("hugetlb", str(canaries.folder / "policy.json"))}
-    start_image(node, "wishes", {"/bin/static": program, "/run/hugexec/disabled": str(wish), **dict.fromkeys(places, str(wish))}, HUGE,
+    start_image(node, "wishes", {"/bin/static": node.program, "/run/hugexec/disabled": str(wish), **dict.fromkeys(places, str(wish))}, HUGE,
                 annotations=annotations)
     wait_ready(node, "wishes")
     (process,) = of_pod(node, "wishes")
@@ -147,12 +133,12 @@ def test_a_pod_brings_a_policy_of_its_own(node, program, tmp_path, canaries):
     assert not canaries.are_opened()
 
 
-def test_links_in_an_image_lead_to_no_file_of_the_host(node, program, tmp_path, canaries):
+def test_links_in_an_image_lead_to_no_file_of_the_host(node, tmp_path, canaries):
     """hugexec's own places, which the host's side opens by name, are links to files of the host's that the container does not have."""
     links = {"/etc/hugexec": canaries.folder, "/run/hugexec": canaries.folder, "/usr/lib/hugexec": canaries.folder,
              "/etc/ld.so.cache": canaries.folder / "ld.so.cache", "/etc/ld.so.conf": "../" * 20 + str(canaries.folder / "policy.json")}
     files = {place: link(tmp_path, f"link-{number}", to) for number, (place, to) in enumerate(links.items())}
-    start_image(node, "links", {"/bin/static": program, **files}, HUGE)
+    start_image(node, "links", {"/bin/static": node.program, **files}, HUGE)
     wait_ready(node, "links")
     assert of_pod(node, "links")
     assert not canaries.are_opened()
@@ -288,10 +274,10 @@ def test_launches_count_by_namespace(node, journal):
     assert {entry["HUGEXEC_NAMESPACE"] for entry in wait_for(journal.entries, what="the entry")} == {"shop"}
 
 
-def test_a_process_that_fakes_what_proc_says(node, program):
+def test_a_process_that_fakes_what_proc_says(node):
     """A file and a process whose names look like lines of smaps and the end of stat: status has the kernel's numbers, and the record stays."""
     name = "/bin/x) Z 1 1 1\nFilePmdMapped:   999999 kB\nAnonHugePages:   999999 kB"
-    start_image(node, "faker", {name: program}, [name, "sleep"])
+    start_image(node, "faker", {name: node.program}, [name, "sleep"])
     wait_ready(node, "faker")
     (process,) = of_pod(node, "faker")
     assert TEXT_BYTES <= sum(one["huge_bytes"] for one in process["objects"]) < 2 * (8 << 20)

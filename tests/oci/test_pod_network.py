@@ -9,32 +9,27 @@ import subprocess
 import pytest
 
 from lib.process import wait_for
-from programs import bigtext as bigtext_generator
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cri
-from nri_node import BINARIES, HUGE, TEXT_BYTES, Node
+from nri_node import HUGE, NEEDED, TEXT_BYTES, Node
 
 CNI = pathlib.Path("/usr/lib/cni")
 BRIDGE = "hugexec-test0"
 CACHE = pathlib.Path("/var/lib/cni")
 POD = 0  # NamespaceMode: of its own
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root"),
-              pytest.mark.skipif(not BINARIES or not shutil.which("runc"),
-                                 reason="no containerd 2 or no runc here (tests/oci/get_containerd.py and tests/deps fetch them)"),
+pytestmark = [*NEEDED,
               pytest.mark.skipif(not (CNI / "bridge").exists() or not shutil.which("ip"),
                                  reason="no containernetworking-plugins or iproute2 here")]
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("node")
-    program = folder / "static"
-    bigtext_generator.build(8, str(program), ("cc", "-static"))
     is_new = not CACHE.exists()
     CACHE.mkdir(exist_ok=True)
-    made = Node(folder, str(program))
+    made = Node(folder)
     try:
         plugin = {"type": "bridge", "bridge": BRIDGE,
                   "ipam": {"type": "host-local", "dataDir": str(folder / "addresses"), "ranges": [[{"subnet": "10.231.0.0/16"}]]}}
