@@ -7,15 +7,14 @@
 #include <fnmatch.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/open_in_root.h"
 #include "base/proc.h"
 
 #define DEPTH_MAX 24 /* folders below the one that ** stands in */
@@ -55,14 +54,10 @@ void file_view_close(struct file_view *view)
 	view->root_fd = -1;
 }
 
-/*
- * Below the view's root no link leads out of it. openat2(2): Linux 5.6; systemd's RestrictSUIDSGID= says that there is
- * none, because a filter cannot see what it would create.
- */
+/* systemd's RestrictSUIDSGID= says that there is no openat2(2), because a filter cannot see what it would create. */
 static int open_below(const struct file_view *view, const char *path, uint64_t flags)
 {
-	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	int fd = (int)syscall(SYS_openat2, view->root_fd, path, &how, sizeof how);
+	int fd = open_in_root(view->root_fd, path, flags);
 	return fd < 0 && errno == ENOSYS && view->is_own_root ? open(path, (int)flags | O_CLOEXEC) : fd;
 }
 

@@ -4,14 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/open_in_root.h"
 #include "base/proc.h"
 #include "mm/rights.h"
 #include "sandbox/elf/elf_client.h"
@@ -39,9 +38,7 @@ static int open_folder(pid_t pid)
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/root", (int)pid);
 	cleanup_close int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-	                       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	return root < 0 ? -1 : (int)syscall(SYS_openat2, root, "tmp", &how, sizeof how);
+	return root < 0 ? -1 : open_in_root(root, "tmp", O_PATH | O_DIRECTORY);
 }
 
 static bool is_own_file(const struct stat *st, const struct owner *owner)

@@ -4,18 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/aside.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/open_in_root.h"
 #include "host/host.h"
 #include "host/users.h"
 #include "mm/mapped_file.h"
@@ -71,9 +70,8 @@ static int stat_as(pid_t pid, const char *path, enum via via, struct stat *st)
 	snprintf(name, sizeof name, "/proc/%d/root%s", (int)pid, via == VIA_HOOK ? "" : path);
 	if (via != VIA_HOOK) /* openat2(2) is one more call that a filter of the target's could kill for */
 		return stat(name, st);
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	cleanup_close int root = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	cleanup_close int fd = root < 0 ? -1 : (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	cleanup_close int fd = root < 0 ? -1 : open_in_root(root, path, O_PATH);
 	return fd < 0 ? -1 : fstat(fd, st);
 }
 

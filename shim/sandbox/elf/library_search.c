@@ -74,7 +74,13 @@ static int ask(struct search *search, const char *path, bool is_folder, struct s
 	return search->world->open(search->world->context, path, is_folder, file);
 }
 
-/* Whether there is such a folder; each is asked for once. */
+/* Whether nobody can say by this what ld.so will find. EREMOTE: world->open()'s, the others: we could not look. */
+static bool is_open_question(int errnum)
+{
+	return errnum == EREMOTE || errnum == EAGAIN || errnum == EMFILE || errnum == ENFILE || errnum == ENOMEM;
+}
+
+/* Whether there is such a folder, as far as can be said; each is asked for once. */
 static bool has_folder(struct search *search, const char *path)
 {
 	struct search_file none;
@@ -82,7 +88,8 @@ static bool has_folder(struct search *search, const char *path)
 		if (strcmp(search->folders[i].path, path) == 0)
 			return search->folders[i].exists;
 	}
-	bool exists = ask(search, path, true, &none) == 0;
+	int errnum = ask(search, path, true, &none);
+	bool exists = errnum == 0 || is_open_question(errnum);
 	char *copy = search->folder_count < FOLDERS_MAX ? strdup(path) : NULL;
 	if (copy)
 		search->folders[search->folder_count++] = (struct folder){copy, exists};
@@ -191,10 +198,10 @@ static int try_file(void *context, const char *path)
 	struct lookup *lookup = context;
 	struct search_file file;
 	int errnum = ask(lookup->search, path, false, &file);
-	if (errnum == EREMOTE)
+	if (is_open_question(errnum))
 		note_unknown(lookup->search, lookup->name, lookup->is_later);
 	if (errnum)
-		return errnum == EREMOTE;
+		return is_open_question(errnum);
 	if (is_file_loaded(lookup->search, &file)) {
 		close(file.fd);
 		return 1;

@@ -36,7 +36,7 @@ struct search_files {
 	/*
 	 * Open the file at the absolute PATH, or if IS_FOLDER only say whether there is such a folder (0). Returns a
 	 * descriptor, or -1 with errno: ENOENT and what else is no file to ld.so either; EREMOTE for one that is not to
-	 * be touched, which makes the search an incomplete one.
+	 * be touched, which makes the search an incomplete one, as EAGAIN and what else says that nobody could look.
 	 */
 	int (*open)(void *context, const char *path, bool is_folder);
 	/* A library. FD is the receiver's. */
