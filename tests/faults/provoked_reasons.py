@@ -340,7 +340,7 @@ def attach_at_work(folder, build):
                 found = json.loads(done.stdout)["reason"]
                 if not any(found.startswith(each) if found and each else found == each for each in reasons):
                     return f"{work}: {found}"
-            process.send_signal(signal.SIGTERM if work == "add" else 0)
+            process.send_signal(0 if work.startswith("again") else signal.SIGTERM)
             said = process.communicate(timeout=60)[0].splitlines()
         finally:
             process.kill()
