@@ -43,7 +43,7 @@ def etcd(folder):
 
 def connects(path):
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(60)
         client.connect(str(path))
         return bool(client.recv(1))
 

@@ -6,15 +6,14 @@
  *                        for the main thread, numbered. SIGTERM: print "ok" and how often, exit 0. Whatever is wrong:
  *                        exit 2.
  *   busy start           only start threads, from several; SIGTERM: as above
- *   busy count N         take N signals, numbered, that a child sends as fast as it can; print "ok"
+ *   busy count           take numbered signals that a child sends until a byte comes on standard input; print "ok"
  *   busy again N         execute this N times more, each time from another thread than the first; print "ok"
  *   busy becomes         at a byte on standard input execute "busy rest nanosleep" from another thread
  *   busy forks           at each byte on standard input fork from another thread; the child prints its number
  *   busy add             two threads of one processor add to one number by restartable sequences; SIGTERM: as above
  *   busy dispatch        work in user mode with system calls dispatched (Syscall User Dispatch); SIGTERM: as above
- *   busy alarmed CALL    as rest, but SIGUSR1 has a handler, which ends the call
- *   busy rest CALL       print "ready", sleep half a second, or until a byte comes, in a system call in the main
- *                        thread, and print how that ended
+ *   busy alarmed CALL MS as rest, but SIGUSR1 has a handler, which ends the call
+ *   busy rest CALL [MS]  print "ready", sleep half a second (MS) or until a byte comes in a system call; print its end
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/rseq.h>
 #include <sys/select.h>
@@ -83,8 +83,9 @@ static void walk(void)
 
 static void *walker(void *unused)
 {
-	while (!ends)
+	do
 		walk();
+	while (!ends);
 	return unused;
 }
 
@@ -96,12 +97,12 @@ static void *short_lived(void *unused)
 
 static void *starter(void *unused)
 {
-	while (!ends) {
+	do {
 		pthread_t thread;
 		must(pthread_create(&thread, NULL, short_lived, NULL) == 0, "starting a thread");
 		must(pthread_join(thread, NULL) == 0, "a thread's end");
 		atomic_fetch_add(&threads_started, 1);
-	}
+	} while (!ends);
 	return unused;
 }
 
@@ -111,7 +112,7 @@ static void *sleeper(void *unused)
 	const struct timespec pause = {.tv_nsec = 5000000};
 	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int word = 0;
-	while (!ends) {
+	do {
 		int64_t began = now_us();
 		must(nanosleep(&pause, NULL) == 0 && now_us() - began >= 5000, "nanosleep");
 		began = now_us();
@@ -124,7 +125,7 @@ static void *sleeper(void *unused)
 		int got = epoll_wait(epoll_fd, &event, 1, 5); /* may be interrupted, says signal(7) */
 		must(got == 0 || (got == -1 && errno == EINTR), "epoll_wait");
 		atomic_fetch_add(&sleeps, 1);
-	}
+	} while (!ends);
 	close(epoll_fd);
 	return unused;
 }
@@ -242,27 +243,37 @@ static int work(void)
 	return 0;
 }
 
+/* Returns how many it has sent. */
+static unsigned long send_numbers(pid_t to)
+{
+	struct pollfd told = {.fd = 0, .events = POLLIN};
+	unsigned long sent = 0;
+	while (poll(&told, 1, 0) == 0) {
+		if (sigqueue(to, SIGRTMIN, (union sigval){.sival_int = (int)sent}) == 0)
+			sent++;
+		else if (errno != EAGAIN)
+			break;
+	}
+	return sent;
+}
+
 /* None may be lost, doubled, or come out of turn. */
-static int count(unsigned long wanted)
+static int count(void)
 {
 	pid_t parent = getpid();
-	sigset_t mask, none;
-	sigemptyset(&none);
-	sigemptyset(&mask);
-	sigaddset(&mask, SIGRTMIN);
+	atomic_ulong *sent = mmap(NULL, sizeof *sent, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(sent != MAP_FAILED, "mmap");
 	sigaction(SIGRTMIN, &(struct sigaction){.sa_sigaction = on_number, .sa_flags = SA_SIGINFO}, NULL);
 	puts("ready");
 	fflush(stdout);
 	if (fork() == 0) {
-		for (unsigned long i = 0; i < wanted; i++) {
-			while (sigqueue(parent, SIGRTMIN, (union sigval){.sival_int = (int)i}) < 0 && errno == EAGAIN)
-				usleep(100);
-		}
+		*sent = send_numbers(parent);
 		_exit(0);
 	}
-	while (numbers < wanted)
+	while (wait(NULL) < 0)
+		must(errno == EINTR, "wait");
+	while (numbers < *sent)
 		usleep(50);
-	must(wait(NULL) > 0, "wait");
 	puts("ok");
 	return 0;
 }
@@ -370,7 +381,7 @@ static int add(void)
 	pthread_t thread;
 	uint64_t counts[2] = {0};
 	CPU_ZERO(&one);
-	CPU_SET(0, &one);
+	CPU_SET((size_t)sched_getcpu(), &one); /* whichever we may use */
 	sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_end}, NULL);
 	must(sched_setaffinity(0, sizeof one, &one) == 0, "sched_setaffinity");
 	must(pthread_create(&thread, NULL, adder, &counts[1]) == 0, "pthread_create");
@@ -410,10 +421,10 @@ static int dispatch(void)
 	return 0;
 }
 
-static long rest(const char *call)
+static long rest(const char *call, int ms)
 {
 	struct pollfd poll_fd = {.fd = 0, .events = POLLIN};
-	struct timespec rest_time = {.tv_nsec = REST_MS * 1000000};
+	struct timespec rest_time = {ms / 1000, ms % 1000 * 1000000L};
 	struct epoll_event event = {.events = EPOLLIN};
 	fd_set set;
 	char byte;
@@ -427,7 +438,7 @@ static long rest(const char *call)
 	if (strcmp(call, "poll") == 0)
 		return poll(&poll_fd, 1, -1);
 	if (strcmp(call, "poll-timeout") == 0)
-		return poll(NULL, 0, REST_MS);
+		return poll(NULL, 0, ms);
 	if (strcmp(call, "ppoll") == 0)
 		return ppoll(&poll_fd, 1, NULL, &mask);
 	if (strcmp(call, "select") == 0)
@@ -469,20 +480,21 @@ int main(int argc, char **argv)
 		return dispatch();
 	if (argc > 1 && strcmp(argv[1], "start") == 0)
 		return start();
-	if (argc > 2 && strcmp(argv[1], "count") == 0)
-		return count(strtoul(argv[2], NULL, 10));
+	if (argc > 1 && strcmp(argv[1], "count") == 0)
+		return count();
 	if (argc > 1 && strcmp(argv[1], "becomes") == 0)
 		return become((char *[]){argv[0], "rest", "nanosleep", NULL});
-	puts("ready");
-	fflush(stdout);
+	int ms = argc > 3 ? atoi(argv[3]) : REST_MS;
 	if (argc > 1 && strcmp(argv[1], "alarmed") == 0)
 		sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_alarm}, NULL);
+	puts("ready");
+	fflush(stdout);
 	int64_t began = now_us();
 	errno = 0;
-	long result = rest(argc > 2 ? argv[2] : "");
+	long result = rest(argc > 2 ? argv[2] : "", ms);
 	int errnum = errno;
 	int64_t took_ms = (now_us() - began) / 1000;
 	walk();
-	printf("%ld %s, %s\n", result, strerror(errnum), took_ms >= REST_MS ? "in time" : "too early");
+	printf("%ld %s, %s\n", result, strerror(errnum), took_ms >= ms ? "in time" : "too early");
 	return 0;
 }
