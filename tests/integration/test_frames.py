@@ -11,7 +11,7 @@ import pytest
 
 from lib.machine import HUGE, pool_for
 from lib.process import run
-from lib.programs import BACKINGS, GENERATED, needed
+from lib.programs import BACKINGS, GENERATED, needed, one_builder
 from lib.surroundings import PROGRAMS, ROOT
 from programs import bigtext as bigtext_generator
 
@@ -53,24 +53,24 @@ def go_program(kind):
     root = PROGRAMS / "root/usr/lib/go-1.19"
     go = needed(root / "bin" / "go")
     program = GENERATED / f"panics-{kind}"
-    if not program.exists():
-        GENERATED.mkdir(parents=True, exist_ok=True)
-        source = GENERATED / "panics.go"
-        source.write_text(GO_SOURCE)
-        environment = {**os.environ, "GOROOT": str(root), "GOCACHE": str(GENERATED / "go-cache"), "GOFLAGS": "-mod=mod",
-                       "CGO_ENABLED": "0", "GO111MODULE": "off"}
-        subprocess.run([go, "build", f"-buildmode={kind}", "-o", program, source], check=True, env=environment, timeout=250)
+    with one_builder():
+        if not program.exists():
+            source = GENERATED / "panics.go"
+            source.write_text(GO_SOURCE)
+            environment = {**os.environ, "GOROOT": str(root), "GOCACHE": str(GENERATED / "go-cache"), "GOFLAGS": "-mod=mod",
+                           "CGO_ENABLED": "0", "GO111MODULE": "off"}
+            subprocess.run([go, "build", f"-buildmode={kind}", "-o", program, source], check=True, env=environment, timeout=250)
     return [program], 2, r"main\.(inner|outer|main)"
 
 
 def cxx_program():
     needed("c++")
     program = GENERATED / "throws-frames"
-    GENERATED.mkdir(parents=True, exist_ok=True)
     sources = ROOT / "tests" / "programs"
     newest = max((sources / f"throws.{end}").stat().st_mtime for end in ("cc", "py"))
-    if not program.exists() or program.stat().st_mtime < newest:
-        subprocess.run([sys.executable, sources / "throws.py", program], check=True, timeout=120)
+    with one_builder():
+        if not program.exists() or program.stat().st_mtime < newest:
+            subprocess.run([sys.executable, sources / "throws.py", program], check=True, timeout=120)
     return [program, "uncaught"], -signal.SIGABRT, r"\(_Z\d+frame_(\d+)i"
 
 
@@ -79,14 +79,14 @@ def rust_program(layout="separate-code"):
     if not rustc:
         pytest.skip("rustc is not installed (Debian's brings half a gigabyte)")
     program = GENERATED / f"panics-rust-{layout}"
-    if not program.exists():
-        GENERATED.mkdir(parents=True, exist_ok=True)
-        source, text, text_object = (GENERATED / f"panics{end}" for end in (".rs", ".s", ".o"))
-        source.write_text(RUST_SOURCE)
-        text.write_text(bigtext_generator.assembly(4))
-        subprocess.run(["cc", "-c", "-o", text_object, text], check=True)
-        subprocess.run([rustc, "-g", "-C", "opt-level=1", "-C", "codegen-units=1", "-C", f"link-arg={text_object}", "-C",
-                        "link-arg=-Wl,--no-gc-sections", *LAYOUTS[layout], "-o", program, source], check=True, timeout=250, cwd=GENERATED)
+    with one_builder():
+        if not program.exists():
+            source, text, text_object = (GENERATED / f"panics{end}" for end in (".rs", ".s", ".o"))
+            source.write_text(RUST_SOURCE)
+            text.write_text(bigtext_generator.assembly(4))
+            subprocess.run(["cc", "-c", "-o", text_object, text], check=True)
+            subprocess.run([rustc, "-g", "-C", "opt-level=1", "-C", "codegen-units=1", "-C", f"link-arg={text_object}", "-C",
+                            "link-arg=-Wl,--no-gc-sections", *LAYOUTS[layout], "-o", program, source], check=True, timeout=250, cwd=GENERATED)
     return [program], 101, r"panics::(inner|outer|main)"
 
 

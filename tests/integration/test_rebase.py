@@ -10,7 +10,7 @@ import pytest
 from lib.machine import HUGE, pool_for
 from lib.policies import policy_with
 from lib.process import Process, run, wait_for
-from lib.programs import GENERATED
+from lib.programs import GENERATED, one_builder
 from lib.report import read_report
 from lib.smaps import smaps
 from lib.surroundings import ROOT
@@ -26,13 +26,13 @@ VARIANTS = {"pie": [], "static-pie": ["-static-pie"], "static-lld": ["-static-pi
 def introspect(request):
     if "-fuse-ld=lld" in VARIANTS[request.param] and not shutil.which("ld.lld"):
         pytest.skip("lld is not installed")
-    GENERATED.mkdir(parents=True, exist_ok=True)
     path, text, pad = (GENERATED / f"introspect{suffix}" for suffix in (f"-{request.param}", ".s", "-pad.s"))
-    if not path.exists() or path.stat().st_mtime < SOURCE.stat().st_mtime:
-        text.write_text(bigtext_generator.assembly(4))
-        pad.write_text("\t.text\n\t.skip 0x400000, 0xcc\n\t.section .note.GNU-stack,\"\",@progbits\n")
-        subprocess.run(["cc", "-D_GNU_SOURCE", "-O1", "-fno-optimize-sibling-calls", "-rdynamic", *VARIANTS[request.param],
-                        "-o", path, pad, SOURCE, text], check=True)
+    with one_builder():
+        if not path.exists() or path.stat().st_mtime < SOURCE.stat().st_mtime:
+            text.write_text(bigtext_generator.assembly(4))
+            pad.write_text("\t.text\n\t.skip 0x400000, 0xcc\n\t.section .note.GNU-stack,\"\",@progbits\n")
+            subprocess.run(["cc", "-D_GNU_SOURCE", "-O1", "-fno-optimize-sibling-calls", "-rdynamic", *VARIANTS[request.param],
+                            "-o", path, pad, SOURCE, text], check=True)
     os.sync()
     return str(path)
 

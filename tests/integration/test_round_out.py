@@ -10,7 +10,7 @@ import pytest
 from lib.machine import HUGE, pool_for
 from lib.policies import policy_with
 from lib.process import Process, run
-from lib.programs import GENERATED
+from lib.programs import GENERATED, one_builder
 from lib.report import read_report
 from lib.smaps import smaps
 from lib.surroundings import ROOT
@@ -35,11 +35,11 @@ def program(request):
     compiler, data, ends = VARIANTS[request.param]
     if not shutil.which(compiler[0]) or ("-fuse-ld=lld" in compiler and not shutil.which("ld.lld")):
         pytest.skip(f"{' '.join(compiler)} is not installed")
-    GENERATED.mkdir(parents=True, exist_ok=True)
     path, text = GENERATED / f"round-out-{request.param.replace(' ', '-')}", GENERATED / "round-out.s"
-    if not path.exists() or path.stat().st_mtime < pathlib.Path(__file__).stat().st_mtime:
-        text.write_text(bigtext_generator.assembly(5) + data)
-        subprocess.run([*compiler, "-O1", "-o", path, MAIN, text], check=True)
+    with one_builder():
+        if not path.exists() or path.stat().st_mtime < pathlib.Path(__file__).stat().st_mtime:
+            text.write_text(bigtext_generator.assembly(5) + data)
+            subprocess.run([*compiler, "-O1", "-o", path, MAIN, text], check=True)
     return str(path), ends
 
 

@@ -13,7 +13,7 @@ import pytest
 from lib.machine import pool_for
 from lib.policies import policy_with
 from lib.process import Process, run
-from lib.programs import BACKINGS, GENERATED
+from lib.programs import BACKINGS, GENERATED, one_builder
 from lib.report import read_report
 from lib.smaps import HUGE_COUNTS, huge_text_bytes, smaps
 from lib.surroundings import ROOT, own_mounts
@@ -24,14 +24,14 @@ FRAMES = ["hot_innermost", "hot_middle", "hot_outer", "main"]
 
 @pytest.fixture(scope="module")
 def hot():
-    GENERATED.mkdir(parents=True, exist_ok=True)
     path, pad, text = GENERATED / "hot", GENERATED / "hot-pad.s", GENERATED / "hot.s"
     source = ROOT / "tests" / "programs" / "hot.c"
-    if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime, pathlib.Path(__file__).stat().st_mtime):
-        # Code before it and behind it, so that hot's own lies in the middle of huge pages.
-        pad.write_text("\t.text\n\t.skip 0x400000, 0xcc\n\t.section .note.GNU-stack,\"\",@progbits\n")
-        text.write_text(generator.assembly(8))
-        subprocess.run(["cc", "-g", "-O1", "-fno-omit-frame-pointer", "-o", path, pad, source, text], check=True)
+    with one_builder():
+        if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime, pathlib.Path(__file__).stat().st_mtime):
+            # Code before it and behind it, so that hot's own lies in the middle of huge pages.
+            pad.write_text("\t.text\n\t.skip 0x400000, 0xcc\n\t.section .note.GNU-stack,\"\",@progbits\n")
+            text.write_text(generator.assembly(8))
+            subprocess.run(["cc", "-g", "-O1", "-fno-omit-frame-pointer", "-o", path, pad, source, text], check=True)
     os.sync()
     return str(path)
 
