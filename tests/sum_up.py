@@ -12,6 +12,7 @@ import sys
 WORTH = re.compile(r"^(FAILED|INTERNALERROR> [A-Z]\w*Error|ERROR|DIFFERENT|E   |    (ours|plain|status)"
                    r"|left behind:|gone:|crashed:|[A-Za-z.]*(Error|Exception|Expired)|Traceback)"
                    r"|: (error|warning|FAILED)|FAIL |has the old text|has another table")
+TRIED_AGAIN = re.compile(r"^RERUN (\S.*)")  # integration/conftest.py says why that may be
 PASSED_OVER = re.compile(r"^(?:SKIPPED \[(\d+)\] \S+?(?::\d+)?|passed over|not looked at): (.*)")
 # pytest ("3 failed, 20 passed, 2 skipped in 4.20s"), tests/kernels ("kernels: 69 passed, 0 failed"), meson ("Ok: 38").
 COUNTS = re.compile(r"(\d+) (failed|passed|skipped|errors?)\b")
@@ -35,12 +36,13 @@ def counts(lines):
 def main():
     folder = pathlib.Path(sys.argv[1])
     phases = [line.split("\t") for line in (folder / "results").read_text().splitlines()]
-    total, over, words = collections.Counter(), collections.Counter(), []
+    total, over, again, words = collections.Counter(), collections.Counter(), collections.Counter(), []
     print()
     for name, how, seconds in phases:
         lines = (folder / f"{name}.log").read_text(errors="replace").splitlines()
         found = counts(lines)
         reasons = [match for match in map(PASSED_OVER.match, lines) if match]
+        again.update(match[1] for match in map(TRIED_AGAIN.match, lines) if match)
         for match in reasons:
             over[match[2]] += int(match[1] or 1)
         if not found:
@@ -56,6 +58,10 @@ def main():
         print("\nPassed over:")
     for reason, times in over.most_common():
         print(f"{times:6} x {reason}")
+    if again:
+        print("\nTried again, as the kernel takes pages back here:")
+    for test, times in again.most_common():
+        print(f"{times:6} x {test[:200]}")
     print("\n".join(["", *words] if words else []))
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return 0 if phases and all(how == "passed" for _, how, _ in phases) else 1

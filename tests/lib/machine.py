@@ -15,7 +15,7 @@ MIB = 1 << 20
 HUGE = 2 * MIB
 LOCKS = {"pool": "/tmp/hugexec-test-pool.lock", "turn": "/tmp/.hugexec-test-turn.lock", "gate": "/tmp/.hugexec-test-gate.lock"}
 # Topics about what is in the page cache.
-ABOUT_PAGE_CACHE = ("attach", "page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
+ABOUT_PAGE_CACHE = ("page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
                     "round_out", "coverage", "status", "tools", "warm")
 
 
