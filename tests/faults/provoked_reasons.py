@@ -15,6 +15,7 @@ import time
 from launch_modes import ROOT, LaunchMode
 
 sys.path.insert(0, str(ROOT / "tests"))
+from lib.policies import PATIENT
 from programs import bigtext
 from programs.elf import MOVABLE, elf32, elf64, write
 
@@ -283,7 +284,7 @@ def one(name, before, folder, build):
     """What is wrong: "" where nothing is."""
     settings, backing, _, program, reason = PROVOKED[name]
     policy, report, path = folder / "provoked.json", folder / "provoked.report", folder / program
-    policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(path)}, "min_text": 0, "follow": "none", **settings}]}))
+    policy.write_text(json.dumps({"version": 1, "rules": [{"match": {"exe": str(path)}, "min_text": 0, "follow": "none", **PATIENT, **settings}]}))
     policy.chmod(0o644)
     report.write_text("")
     report.chmod(0o666)

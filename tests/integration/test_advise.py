@@ -105,7 +105,7 @@ def test_it_ends_in_time_and_its_cost_is_bounded(hugexecctl, cold):
         began = time.monotonic()
         said = advise(hugexecctl, process.pid, seconds=2)
         took = time.monotonic() - began
-        assert said["seconds"] < 4 and took < 60  # a machine that is busy takes longer; one that hangs, for ever
+        assert 2 <= said["seconds"] <= took < 60  # a machine that is busy takes longer; one that hangs, for ever
         assert said["samples"] <= 250 * said["seconds"] * 1.05
         assert process.poll() is None
         process.kill()

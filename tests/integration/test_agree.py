@@ -7,12 +7,13 @@ import shutil
 
 import pytest
 
+from lib import policies
 from lib.process import run
 from lib.report import read_report
 
 pytestmark = [pytest.mark.usefixtures("public_folder")]
 
-PATIENT = {"min_text": 0, "file_timeout": "60s", "backing": ["thp"]}
+PATIENT = {"min_text": 0, "backing": ["thp"], **policies.PATIENT}
 EVERYTHING = {"match": {}, **PATIENT}
 
 

@@ -202,7 +202,7 @@ def test_report_contract(hugexec_run, bigtext):
     assert sum(entry["huge_bytes"] for entry in line["objects"]) == line["huge_bytes"]
     notes = subprocess.run(["readelf", "-n", bigtext(8)], capture_output=True, text=True, check=True).stdout
     assert first["build_id"] in notes
-    assert 0 < line["latency_us"] < 5_000_000
+    assert 0 < line["latency_us"] < 60_000_000
 
 
 def test_build_id_needs_no_reader(tmp_path, hugexec, bigtext):

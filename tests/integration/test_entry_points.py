@@ -113,7 +113,7 @@ def test_server_behind(hugexec, bigtext, public_folder, name):
             wait_for(lambda: not tracers(process))
         os.kill(pid, signal.SIGKILL)
         if not name.startswith("s6"):
-            process.wait(20)
+            process.wait(60)
         process.kill()
 
 
@@ -128,5 +128,5 @@ def test_an_init_gets_no_zombie(hugexec, write_policy, bigtext, init):
         pid = find_server(process, bigtext(4))
         wait_for(lambda: status_of(pid)["TracerPid"] == "0", process=process)
         time.sleep(1.5)
-        assert [status_of(pid)["State"][0] for pid in tracers(process)] == ["S"]
+        wait_for(lambda: [status_of(pid)["State"][0] for pid in tracers(process)] == ["S"])
         process.kill()

@@ -231,8 +231,8 @@ def test_slow_disk(hugexec_command, bigtext, huge_ext4):
             assert process.wait(60) == 0
     line = read_report(report)[0]
     assert line["outcome"] == "failed" and line["reason"].startswith("file-timeout: "), line
-    # 400 ms, a tenth of a second for a child that the disk does not let go of, and what a loaded machine adds.
-    assert 100_000 < line["latency_us"] < 1_500_000, line
+    # 400 ms, a tenth of a second for a child that the disk does not let go of, and what a loaded machine adds: not the 15 s of all of it.
+    assert 100_000 < line["latency_us"] < 8_000_000, line
     words, report = hugexec_command([program, "idle"], policy, "file,thp")
     assert run(words).returncode == 0 and read_report(report)[0]["outcome"] == "remapped"
 
@@ -253,5 +253,5 @@ def test_slow_disk_and_a_copy(hugexec_command, bigtext, huge_ext4, backing):
     line = read_report(report)[0]
     assert line["outcome"] == "failed" and line["reason"].startswith("hold-timeout: "), line
     assert line["latency_us"] > 250_000, line
-    words, report = hugexec_command([program, "idle"], policy, "thp")
+    words, report = hugexec_command([program, "idle"], policy_with(), "thp")
     assert run(words).returncode == 0 and read_report(report)[0]["outcome"] == "remapped"

@@ -221,6 +221,9 @@ def test_too_many_of_one_user(start_daemon, hugexec_command, bigtext, nobody):  
         for _ in range(3):
             stack.enter_context(Client(daemon.path))
         wait_for(lambda: len(daemon.workers()) == 3)
+        for worker in daemon.workers():
+            os.kill(worker, signal.SIGSTOP)  # their clients' time is not over before we are done
+            stack.callback(os.kill, worker, signal.SIGCONT)
         refused(daemon, "helper-busy", b"")
         process = Process([*nobody, *words], env=asking(daemon.path), preexec_fn=seccomp_filter(*KILLS_PTRACE))
         assert process.wait(60) == 9

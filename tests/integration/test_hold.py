@@ -12,7 +12,7 @@ import time
 import pytest
 
 from lib.machine import mounted
-from lib.policies import policy_with
+from lib.policies import PATIENT, policy_with
 from lib.process import Process, run, status_of, wait_for
 from lib.report import read_report
 from lib.unwritable import STANDARD_ERRORS, default_signals, fill, full_file, full_pipe, full_socket, opened, stopped_terminal
@@ -92,7 +92,7 @@ def test_places_that_take_nothing(request, hugexec, write_policy, bigtext, publi
 def test_killed_while_it_is_held(hugexec, write_policy, bigtext, public_folder, place, wrapper):
     """SIGKILL ends it at once: the kernel does not wait for its tracer, here one that cannot even run."""
     with place(public_folder) as (stderr, options):
-        words = [hugexec, f"--policy={write_policy(REMAPS)}", "--backing=thp", *(options or ["-v"]), "--", *wrapper, bigtext(8), "idle"]
+        words = [hugexec, f"--policy={write_policy(policy_with())}", "--backing=thp", *(options or ["-v"]), "--", *wrapper, bigtext(8), "idle"]
         with Process(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=stderr) as process:
             tracer = held_by(process)
             os.kill(tracer, signal.SIGSTOP)
@@ -151,7 +151,7 @@ def test_report_file_is_the_one_that_was_named(hugexec, write_policy, bigtext, t
 
 def test_a_terminal_as_report_does_not_become_the_controlling_one(hugexec, write_policy, bigtext):
     with opened(*pty.openpty()) as (master, terminal):
-        words = [hugexec, f"--policy={write_policy(REMAPS)}", "--backing=thp", f"--report={os.ttyname(terminal)}", "--", bigtext(8), "idle"]
+        words = [hugexec, f"--policy={write_policy(policy_with())}", "--backing=thp", f"--report={os.ttyname(terminal)}", "--", bigtext(8), "idle"]
         with Process(words, stdin=subprocess.DEVNULL, start_new_session=True) as process:
             line = os.read(master, 4096)
             assert b'"outcome":"remapped"' in line
@@ -278,7 +278,7 @@ def with_names(compile_library, tmp_path):
 @pytest.mark.parametrize("wrapper", [[], ["env"]], ids=["itself", "behind a wrapper"])
 def test_name_service(hugexec_command, with_names, bigtext, name, outcome, reason, wrapper):
     """Whatever it does, the program starts, and the rule holds where the name is this user's."""
-    rule = {"match": {"exe": "**/bigtext*", "user": name}, "min_text": 0}
+    rule = {"match": {"exe": "**/bigtext*", "user": name}, "min_text": 0, **({} if name == "hangs" else PATIENT)}
     words, report = hugexec_command([*wrapper, bigtext(8), "exit", "9"], {"version": 1, "rules": [rule]}, "thp")
     done = run_within_hold_timeout([*with_names, *words])
     assert (done.returncode, done.stderr) == (9, "")

@@ -24,7 +24,7 @@ def journal(tmp_path):
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
-        listener.settimeout(5)
+        listener.settimeout(60)
         put = f"mount -t tmpfs none /run && mkdir -p {JOURNAL} && touch {JOURNAL}/socket && " \
               f"mount --bind {path} {JOURNAL}/socket && exec \"$@\""
         yield listener, ["unshare", "--mount", "--propagation=private", "sh", "-c", put, "sh"]

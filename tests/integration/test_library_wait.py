@@ -16,7 +16,7 @@ from lib.report import read_report
 from lib.smaps import smaps
 from programs import bigtext as bigtext_generator
 
-SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { usleep(1700000); }\n"
+SLOW = "#include <unistd.h>\n__attribute__((constructor)) static void slow(void) { char c; read(0, &c, 1); }\n"
 MAIN = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("ran"); fflush(stdout); read(0, &(char){0}, 1); return 7; }\n'
 
 
@@ -25,12 +25,12 @@ STUB_TRACER = 144  # x86-64: offsetof(struct arch_entry_stub, tracer)
 
 @pytest.fixture(scope="module")
 def slow_program(tmp_path_factory):
-    """It spends 1.7 seconds in the constructor of a large library, and ends with 7 when its standard input does."""
+    """It waits in the constructor of a large library for a byte on standard input, and ends with 7 when that does."""
     folder = tmp_path_factory.mktemp("slow")
     (folder / "slow.c").write_text(SLOW)
     (folder / "main.c").write_text(MAIN)
     (folder / "text.s").write_text(bigtext_generator.assembly(6))
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", "libslow.so", "slow.c", "text.s"], cwd=folder, check=True)
+    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", "libslow.so", "slow.c", "text.s"], cwd=folder, check=True)
     subprocess.run(["cc", "-w", "-o", "main", "main.c", "-Wl,--no-as-needed", "-L.", "-lslow", f"-Wl,-rpath,{folder}"], cwd=folder, check=True)
     return str(folder / "main")
 
@@ -47,8 +47,15 @@ def start(slow_program, hugexec_command, mark):
 
 
 def is_loading(process):
+    """It sleeps: nowhere else than in that constructor, while somebody traces it."""
     status = status_of(process.pid)
     return (status["Name"], status["State"][0]) == ("main", "S")
+
+
+def goes_on(process):
+    """The constructor returns."""
+    process.stdin.write("x")
+    process.stdin.flush()
 
 
 def tracer_of(process):
@@ -64,9 +71,11 @@ def stub_pages(pid):
 def test_libraries_that_take_longer_than_follow_timeout(start, mark, surroundings):
     """The program is let go on its way: it does not wait for anybody when it comes to its entry point, and no child is left."""
     process, report = start(surroundings, follow_timeout=1)
+    wait_for(lambda: read_report(report), process=process)  # the tracer has left
+    goes_on(process)
     assert process.stdout.readline() == "ran\n"
     assert (tracer_of(process), children_of(process.pid)) == (0, [])
-    out, err = process.communicate("", timeout=30)
+    out, err = process.communicate("", timeout=120)
     assert (out, err, process.returncode) == ("", "", 7)
     assert [line["reason"].split(":")[0] for line in read_report(report)] == ["no-breakpoint"]
     wait_for(lambda: not marked(mark))
@@ -85,9 +94,11 @@ def test_pid_1_whose_tracer(slow_program, hugexec_command, how):
         [tracer] = children_of(first)
         if how == "is killed":
             os.kill(int(tracer), signal.SIGKILL)
+        wait_for(lambda: status_of(tracer)["State"][0] == "Z")
+        goes_on(process)
         assert process.stdout.readline() == "ran\n"
         assert children_of(first) == [] and status_of(first)["TracerPid"] == "0"
-        process.communicate("", timeout=30)
+        process.communicate("", timeout=120)
     assert process.returncode == 7 and (how == "is killed" or read_report(report)[0]["reason"].startswith("no-breakpoint: "))
 
 
@@ -108,36 +119,37 @@ def test_tracer_that_is_killed_meanwhile(start, surroundings):
         assert waits_for() == tracer_of(process)
         os.kill(tracer_of(process), signal.SIGKILL)
         wait_for(lambda: waits_for() == 0)
+    goes_on(process)
     assert process.stdout.readline() == "ran\n" and children_of(process.pid) == []
-    assert (process.communicate("", timeout=30), process.returncode) == (("", ""), 7)
+    assert (process.communicate("", timeout=120), process.returncode) == (("", ""), 7)
 
 
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 def test_stopped_meanwhile(start, surroundings):
     """^Z and fg while libraries are loaded."""
-    process, report = start(surroundings, follow_timeout=20)
+    process, report = start(surroundings, follow_timeout=600)
     wait_for(lambda: is_loading(process))
     os.kill(process.pid, signal.SIGSTOP)
     assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
     time.sleep(0.2)
     assert status_of(process.pid)["State"][0] in "tT"
     os.kill(process.pid, signal.SIGCONT)
-    assert (process.communicate("", timeout=30), process.returncode) == (("ran\n", ""), 7)
+    assert (process.communicate("x", timeout=120), process.returncode) == (("ran\n", ""), 7)
     assert len(read_report(report)) == 1
 
 
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 def test_not_traced_for_long(start, surroundings):
     """A constructor that takes its time runs untraced; the library is on huge pages all the same, and nothing stays behind."""
-    process, report = start(surroundings, follow_timeout=60)
-    wait_for(lambda: is_loading(process))
-    wait_for(lambda: tracer_of(process) == 0)
-    assert is_loading(process) and len(stub_pages(process.pid)) == 1, "it has come to its entry point"
+    process, report = start(surroundings, follow_timeout=600)
+    wait_for(lambda: is_loading(process) and tracer_of(process) == 0)
+    assert len(stub_pages(process.pid)) == 1
+    goes_on(process)
     assert process.stdout.readline() == "ran\n"
     [line] = read_report(report)
     assert line["outcome"] == "remapped" and any(item["path"].endswith("/libslow.so") and item["huge_bytes"] for item in line["objects"]), line
     assert (tracer_of(process), stub_pages(process.pid), children_of(process.pid)) == (0, [], [])
-    assert process.communicate("", timeout=30)[0] == "" and process.returncode == 7
+    assert process.communicate("", timeout=120)[0] == "" and process.returncode == 7
 
 
 # What a program knows of where it starts: the auxiliary vector, what ld.so keeps of it, and whether a page of ours is there.

@@ -17,7 +17,7 @@ SCRIPT = """
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/hugexec/containers
 $hugexec --backing=thp $program sleep >/run/out & pid=$!
-for i in $(seq 300); do grep -q ready /run/out && break; sleep 0.1; done
+for i in $(seq 1200); do grep -q ready /run/out && break; sleep 0.1; done
 start=$(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20)
 cd /run/hugexec/containers
 echo "$record" >web-0123456789abcdef.$pid.$start

@@ -23,11 +23,21 @@ int main(void)
 # Ends with its first argument while it has other threads: by its main thread, or by "another", or by that after it.
 THREADS = r"""
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 static void *rest(void *unused) { pause(); return unused; }
-static void *end(void *status) { usleep(50000); exit(atoi(status)); }
+static int is_last;
+static void *end(void *status)
+{
+	for (char state = 0; is_last && state != 'Z'; usleep(1000)) { /* until the main thread has ended */
+		FILE *file = fopen("/proc/self/stat", "r");
+		fscanf(file, "%*d (threads) %c", &state);
+		fclose(file);
+	}
+	exit(atoi(status));
+}
 int main(int argc, char **argv)
 {
 	pthread_t thread;
@@ -35,8 +45,9 @@ int main(int argc, char **argv)
 	pthread_create(&thread, NULL, rest, NULL);
 	if (strcmp(argv[2], "main") == 0)
 		return atoi(argv[1]);
+	is_last = strcmp(argv[2], "last") == 0;
 	pthread_create(&thread, NULL, end, argv[1]);
-	if (strcmp(argv[2], "last") == 0)
+	if (is_last)
 		pthread_exit(NULL);
 	pause();
 }

@@ -9,6 +9,7 @@ import subprocess
 
 from mount_sandbox import MountSandbox
 
+from lib.policies import PATIENT
 from lib.process import wait_for
 from lib.programs import build_bigtext
 from lib.surroundings import BUILD
@@ -20,7 +21,7 @@ OPTED_IN = {"io.hugexec.remap": "true"}
 def policy(**settings):
     """A policy that remaps every program of a container that asks for it."""
     return {"version": 1, "rules": [{"name": "opted in", "match": {"via": "hook", "annotation": OPTED_IN}, "min_text": 0,
-                                     "file_timeout": "60s", **settings}]}
+                                     **PATIENT, **settings}]}
 
 
 def big(mib=8, name="static-pie", command=("cc", "-static-pie")):

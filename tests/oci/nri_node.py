@@ -44,7 +44,7 @@ def text_of(pid):
 
 
 def policy_of(*matches, **settings):
-    settings = {"min_text": "4M", "backing": ["thp"], **settings}
+    settings = {"min_text": "4M", "backing": ["thp"], "hold_timeout": "10s", **settings}
     return {"version": 1, "rules": [{"name": f"rule {number}", "match": match, **settings} for number, match in enumerate(matches)]}
 
 
