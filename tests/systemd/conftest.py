@@ -6,12 +6,11 @@ import subprocess
 
 import pytest
 
+from lib.policies import ALL
 from lib.programs import GENERATED
 from lib.surroundings import BUILD, PROGRAMS, ROOT
 from lib.systemd_container import SystemdContainer
 from programs import bigtext as bigtext_generator
-
-POLICY = {"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "file_timeout": "60s"}]}
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +66,7 @@ def booted(installed, service_program):
 @pytest.fixture
 def container(booted):
     """The booted systemd with a policy that remaps everything, and without what an earlier test has changed in it."""
-    booted.write("/etc/hugexec/policy.json", POLICY)
+    booted.write("/etc/hugexec/policy.json", ALL)
     yield booted
 
 

@@ -6,6 +6,7 @@ import pytest
 from service import ENOUGH, PROGRAM, ask, on_huge_pages
 
 from lib.machine import POOL, take_hugetlb_pool
+from lib.policies import PATIENT
 from lib.process import wait_for
 
 UNITS = "/usr/lib/systemd/system"
@@ -140,7 +141,7 @@ HIDDEN = "User=nobody\nProtectProc=invisible"
 @pytest.mark.parametrize("match", [{"unit": "matched-*.service"}, {"cgroup": "/**/matched-*"}], ids=["unit", "cgroup"])
 def test_rules_that_name_units(container, make_unit, match, name, matches, sandbox):
     """Also where process 1 is hidden from the service."""
-    container.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": match, "min_text": 0, "file_timeout": "60s"}]})
+    container.write("/etc/hugexec/policy.json", {"version": 1, "rules": [{"match": match, "min_text": 0, **PATIENT}]})
     make_unit("rules.socket", f"[Socket]\nListenStream=/run/rules\nSocketMode=0666\nService={name}\n")
     make_unit(name, f"[Service]\nExecStart=/usr/bin/hugexec {PROGRAM}\n{sandbox}\n")
     container.systemctl("start", "rules.socket")
@@ -195,7 +196,7 @@ def test_services_of_users_are_counted(container, make_unit):
     try:
         for number in range(1, 4):  # one at a time: of a process that has ended nobody could say which unit it was
             container.systemctl("restart", unit)
-            wait_for(lambda: metric(container, "hugexec_launches_total", rule="all") >= number, seconds=30, what="the launch to be counted")
+            wait_for(lambda: metric(container, "hugexec_launches_total", rule="all") >= number, what="the launch to be counted")
         assert metric(container, "hugexec_launches_total", unit=unit, outcome="remapped", rule="all") == 3
         assert metric(container, "hugexec_processes", unit=unit) == 1
         assert ENOUGH <= metric(container, "hugexec_process_huge_bytes", unit=unit) <= metric(container, "hugexec_process_text_bytes", unit=unit)

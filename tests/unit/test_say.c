@@ -195,9 +195,9 @@ static void aside_ends_with_who_is_watched(void **state)
 	int64_t began_ms = now_ms();
 	assert_int_equal(aside(hang, NULL, 60000, pidfd), -1);
 	assert_int_equal(errno, ETIMEDOUT);
-	assert_in_range(now_ms() - began_ms, 50, 30000);
+	assert_in_range(now_ms() - began_ms, 0, 30000);
 	close(pidfd);
-	assert_int_equal(waitpid(other, NULL, 0), other);
+	assert_int_equal(waitpid(other, NULL, WNOHANG), other);
 }
 
 static void aside_does_without_descriptors(void **state)
