@@ -19,6 +19,7 @@ static const struct {
 	const char *key, *why;
 } refused[] = {
     {"RootImage", "hugexec would have to be in the image"},
+    {"RootMStack", "hugexec would have to be in one of its layers"}, /* systemd 260 */
     {"ExtensionImages", "the images may hide hugexec"},
     {"ExtensionDirectories", "the directories may hide hugexec"},
     {"MountImages", "an image may hide hugexec"},

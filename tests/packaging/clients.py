@@ -52,10 +52,11 @@ SERVICES = {
     "rabbitmq": Service("rabbitmq-server.service", ("127.0.0.1", 5672), b"AMQP\x00\x00\x09\x01", b"RabbitMQ"),
 }
 
-# Asks again and again until /run/load.stop is there and it is answered; then how many questions were answered, and how often in a row they were not.
+# Several at once ask again and again until /run/load.stop is there and they are answered; then how many questions were answered, how often at most one of
+# them was not answered for a while, and whether all were in the end.
 CLIENT = r'''
-import json, os, socket, sys, time
-address, question, answer, once = json.load(open("/root/question"))
+import json, os, socket, sys, threading, time
+address, question, answer, clients = json.load(open("/root/question"))
 question, answer = bytes.fromhex(question), bytes.fromhex(answer)
 def ask():
     family = socket.AF_INET if isinstance(address, list) else socket.AF_UNIX
@@ -77,17 +78,26 @@ def answered():
         return False
 if len(sys.argv) > 1:
     sys.exit(0 if answered() else 1)
-good = gaps = 0
-was = True
+results = []
+def ask_on():
+    good = gaps = 0
+    was = True
+    while not (was and os.path.exists("/run/load.stop")):
+        now = answered()
+        good += now
+        gaps += was and not now
+        was = now
+        time.sleep(0.005)
+    results.append((good, gaps, was))
+threads = [threading.Thread(target=ask_on) for _ in range(clients)]
+for thread in threads:
+    thread.start()
 open("/run/load.runs", "w").close()
-while not (was and os.path.exists("/run/load.stop")):
-    now = answered()
-    good += now
-    gaps += was and not now
-    was = now
-    time.sleep(0.005)
-print(json.dumps([good, gaps, was]))
+for thread in threads:
+    thread.join()
+print(json.dumps([sum(good for good, _, _ in results), max(gaps for _, gaps, _ in results), len(results) == clients and all(was for _, _, was in results)]))
 '''
+CLIENTS = 8
 
 
 def unit_of(machine, service):
@@ -107,7 +117,7 @@ def set_question(machine, service):
     if isinstance(address, str) and "*" in address:
         version = re.search(r"php([\d.]+)-fpm", unit_of(machine, service))[1]
         address = address.replace("*", version)
-    machine.write("/root/question", json.dumps([address, service.question.hex(), service.answer.hex(), False]))
+    machine.write("/root/question", json.dumps([address, service.question.hex(), service.answer.hex(), CLIENTS]))
     machine.write("/root/client.py", CLIENT)
 
 

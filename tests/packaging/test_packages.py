@@ -102,6 +102,10 @@ def test_upgrade_remove_boot_purge(machine):
     nothing_left(machine)
     shutil.rmtree(machine.path("/etc/systemd/system/prometheus.service.d"), ignore_errors=True)  # the test's own, empty
     assert changed(before_files, machine.files("/etc", "/usr", "/var", without=NOT_COMPARED)) == {}
+    machine.reboot()
+    all_answer(machine)
+    assert changed(plain, settings(machine)) == {}
+    nothing_left(machine)
 
 
 def test_purge_at_once_and_what_was_enabled(machine):
@@ -138,6 +142,47 @@ def test_boot_without_files(machine, what):
     all_answer(machine)
     if what != "programs":
         assert through_hugexec(machine) == []
+
+
+def broken(machine, how):
+    """A later version of hugexec's package, whose installation fails: at its preinst, its postinst, or while it is unpacked."""
+    package = next(machine.debs.glob("hugexec_*_amd64.deb"))
+    shutil.copy(package, machine.path("/root/this.deb"))
+    change = {"unpack": "mkdir -p tree/usr/bin; echo other >tree/usr/bin/prometheus",  # which is another package's
+              "preinst": "printf '#!/bin/sh\\nexit 1\\n' >tree/DEBIAN/preinst; chmod 755 tree/DEBIAN/preinst",
+              "postinst": "printf '#!/bin/sh\\nexit 1\\n' >tree/DEBIAN/postinst"}[how]
+    machine.run(["sh", "-euc", f"cd /root; dpkg-deb -R this.deb tree; sed -i 's/^Version: .*/Version: 9.0/' tree/DEBIAN/control; {change};"
+                 "dpkg-deb -Znone -b tree other.deb >&2; rm -r tree this.deb"])
+    done = machine.dpkg("-i", "/root/other.deb", check=False)
+    machine.path("/root/other.deb").unlink()
+    return done
+
+
+@pytest.mark.parametrize("how", ["unpack", "preinst", "postinst"])
+def test_an_upgrade_fails(machine, how):
+    """Services run on, start again through hugexec and without it, and the next upgrade puts all right."""
+    start_five(machine)
+    plain = settings(machine)
+    machine.hugexec()
+    machine.run(["hugexecctl", "enable", "--now", *UNITS])
+    ran = pids(machine)
+    done = broken(machine, how)
+    assert done.returncode != 0, done
+    assert pids(machine) == ran and not machine.path("/run/hugexec/disabled").exists()
+    machine.systemctl("daemon-reload")
+    assert through_hugexec(machine) == UNITS
+    machine.systemctl("restart", *UNITS)
+    all_answer(machine)
+    assert re.search(r"prometheus.service.*\n.* on huge pages", machine.run(["hugexecctl", "list"]).stdout)
+    machine.reboot()
+    all_answer(machine)
+    assert through_hugexec(machine) == UNITS
+    ran = pids(machine)
+    machine.hugexec()
+    assert "ok installed" in machine.run(["dpkg-query", "-Wf", "${Status}", "hugexec"]).stdout and pids(machine) == ran
+    machine.dpkg("-P", "hugexec")
+    assert pids(machine) == ran and through_hugexec(machine) == [] and changed(plain, settings(machine)) == {}
+    nothing_left(machine)
 
 
 def test_removal_waits_for_systemd(machine):

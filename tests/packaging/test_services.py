@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Debian's own services, as apt installs them: enabled and disabled with --now while a client asks on and on, and answers before, meanwhile and
+Debian's own services, as apt installs them: enabled and disabled with --now while eight clients ask on and on, and answers before, meanwhile and
 afterwards; then everything is as it was, byte for byte.
 """
 import json
@@ -22,11 +22,11 @@ def files(machine):
 
 
 def under_load(machine, work):
-    """What WORK returns, how many questions a client had answered meanwhile, and how often it had none for a while."""
+    """What WORK returns, and how often at most one of the clients that ask meanwhile had no answer for a while."""
     machine.run(["rm", "-f", "/run/load.stop", "/run/load.runs"])
     client = subprocess.Popen(machine.inside(["python3", "/root/client.py"], 600), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: machine.path("/run/load.runs").exists(), what="the client", process=None)
+        wait_for(lambda: machine.path("/run/load.runs").exists(), what="the clients", process=None)
         done = work()
         wait_for(lambda: answers(machine), 120, "an answer")
     finally:
@@ -66,7 +66,7 @@ def test_service(machine, name):
         assert gaps == 0 and machine.starts(unit) == starts
         return
     assert f"{unit} is active: " in done.stdout and "hugexec-launch" in machine.exec_start(unit)
-    # It was restarted once, and a client has seen no more of it than of any restart.
+    # It was restarted once, and no client has seen more of it than of any restart.
     assert machine.starts(unit) == starts + 1 and gaps <= max(usual, 1)
     machine.systemctl("reload", unit, check=False)
     wait_for(lambda: answers(machine), 120, "an answer after a reload")

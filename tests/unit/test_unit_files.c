@@ -19,11 +19,11 @@
 #include "ctl/unit_fit.h"
 #include "ctl/unit_text.h"
 
-static const struct unit_needs needs = {.launcher = "/usr/libexec/hugexec/hugexec-launch",
-                                        .hugexec = "/usr/bin/hugexec",
-                                        .libexec = "/usr/libexec/hugexec",
-                                        .loader = "/usr/lib/ld.so",
-                                        .libc = "/usr/lib/libc.so.6"};
+static struct unit_needs needs = {.launcher = "/usr/libexec/hugexec/hugexec-launch",
+                                  .hugexec = "/usr/bin/hugexec",
+                                  .libexec = "/usr/libexec/hugexec",
+                                  .loader = "/usr/lib/ld.so",
+                                  .libc = "/usr/lib/libc.so.6"};
 
 static int note(void *context, const char *section, const char *key, const char *value, struct error *err)
 {
@@ -103,6 +103,7 @@ static void settings_that_hide_or_forbid(void **state)
 	    {"RootDirectory=/srv/x\nBindReadOnlyPaths=/opt:/usr\n", false},
 	    {"RootImage=/x.raw\n", false},
 	    {"RootImage=/x.raw\nRootImage=\n", true},
+	    {"RootMStack=/x.mstack\n", false},
 	    {"InaccessiblePaths=-/srv /boot\n", true},
 	    {"InaccessiblePaths=/usr/bin\n", false},
 	    {"InaccessiblePaths=-/usr/lib/libc.so.6\n", false},
@@ -117,7 +118,13 @@ static void settings_that_hide_or_forbid(void **state)
 	    {"ProtectHome=yes\nPrivateTmp=yes\n", true},
 	    {"SELinuxContext=a:b:c\n", false},
 	    {"AppArmorProfile=-x\n", false},
+	    {"SmackProcessLabel=x\n", false},
+	    {"MountImages=/x.raw:/opt\n", false},
+	    {"ExtensionImages=/x.raw\n", false},
+	    {"ExtensionDirectories=/x\n", false},
+	    {"RestrictFileSystems=ext4\n", false},
 	    {"MemoryTHP=disable\n", false},
+	    {"MemoryTHP=madvise\n", true},
 	    {"SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\n", true},
 	    {"SystemCallFilter=read write\n", false},
 	    {"SystemCallFilter=read write\nSystemCallErrorNumber=EPERM\n", true},
@@ -133,6 +140,33 @@ static void settings_that_hide_or_forbid(void **state)
 			fail_msg("%s", cases[i].text);
 		assert_string_equal(lines, "");
 	}
+}
+
+/* hugexec below a home, or in /tmp: settings that are about these hide it. */
+static void a_binary_where_a_setting_hides_it(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *hugexec, *text;
+		bool fits;
+	} cases[] = {
+	    {"/home/a/bin/hugexec", "ProtectHome=yes\n", false},
+	    {"/home/a/bin/hugexec", "ProtectHome=tmpfs\n", false},
+	    {"/home/a/bin/hugexec", "ProtectHome=read-only\n", true},
+	    {"/home/a/bin/hugexec", "ProtectHome=yes\nProtectHome=no\n", true},
+	    {"/root/bin/hugexec", "ProtectHome=true\n", false},
+	    {"/tmp/bin/hugexec", "PrivateTmp=yes\n", false},
+	    {"/var/tmp/hugexec", "PrivateTmp=disconnected\n", false},
+	    {"/tmp/bin/hugexec", "PrivateTmp=no\n", true},
+	};
+	const struct unit_needs usual = needs;
+	char lines[4096];
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		needs.hugexec = cases[i].hugexec;
+		if (fits(cases[i].text, lines) != cases[i].fits)
+			fail_msg("%s %s", cases[i].hugexec, cases[i].text);
+	}
+	needs = usual;
 }
 
 static void what_may_be_executed_is_extended(void **state)
@@ -281,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(text_is_read_as_systemd_does),
 	    cmocka_unit_test(settings_that_hide_or_forbid),
+	    cmocka_unit_test(a_binary_where_a_setting_hides_it),
 	    cmocka_unit_test(what_may_be_executed_is_extended),
 	    cmocka_unit_test_setup_teardown(files_are_found_as_systemd_does, make_root, remove_root),
 	    cmocka_unit_test_setup_teardown(drop_ins_are_composed, make_root, remove_root),
