@@ -20,6 +20,28 @@ void tell_forecast(json_object *told, const char *unit, const char *text)
 	ctl_wrap(stderr, 0, text_printable(line, shown, sizeof shown));
 }
 
+/* Adds TEXT to the list KEY of TOLD. */
+static void add_to_list(json_object *told, const char *key, const char *text)
+{
+	json_object *list;
+	if (!json_object_object_get_ex(told, key, &list)) {
+		list = json_object_new_array();
+		json_object_object_add(told, key, list);
+	}
+	json_object_array_add(list, ctl_text(text));
+}
+
+void tell_part(json_object *told, const char *unit, const char *part)
+{
+	char line[LINE_BYTES];
+	if (told) {
+		add_to_list(told, "parts", part);
+		return;
+	}
+	snprintf(line, sizeof line, "%s: %s is part of it, and is enabled by its own name", unit, part);
+	ctl_wrap(stderr, 0, line);
+}
+
 void tell_drop_in(json_object *told, const char *text)
 {
 	if (told)
@@ -30,16 +52,10 @@ void tell_drop_in(json_object *told, const char *text)
 
 void tell_removed(json_object *told, const char *path)
 {
-	json_object *removed;
-	if (!told) {
+	if (told)
+		add_to_list(told, "removed", path);
+	else
 		printf("Removed %s\n", path);
-		return;
-	}
-	if (!json_object_object_get_ex(told, "removed", &removed)) {
-		removed = json_object_new_array();
-		json_object_object_add(told, "removed", removed);
-	}
-	json_object_array_add(removed, ctl_text(path));
 }
 
 void tell_enabled(json_object *told, const char *folder, const struct unit *unit, bool its_restart)

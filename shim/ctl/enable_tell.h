@@ -14,6 +14,9 @@
 /* What would come of its launch; in lines on standard error, because a drop-in may follow. */
 void tell_forecast(json_object *told, const char *unit, const char *text);
 
+/* PART, a service of its own, is part of UNIT. */
+void tell_part(json_object *told, const char *unit, const char *part);
+
 /* What --dry-run shows. */
 void tell_drop_in(json_object *told, const char *text);
 

@@ -215,6 +215,17 @@ static void say_forecast(json_object *told, const struct unit *unit)
 		tell_forecast(told, unit->name, text);
 }
 
+struct parts {
+	json_object *told;
+	const char *unit;
+};
+
+static void on_part(void *context, const char *name)
+{
+	const struct parts *parts = context;
+	tell_part(parts->told, parts->unit, name);
+}
+
 int enable_unit(sd_bus *bus, const struct enable_options *options, const char *name, struct error *err)
 {
 	struct unit unit;
@@ -225,8 +236,11 @@ int enable_unit(sd_bus *bus, const struct enable_options *options, const char *n
 		return -1;
 	cleanup_free char *text = compose(unit.name, err);
 	int result = text ? 0 : -1;
-	if (text)
+	if (text) {
+		struct parts parts = {options->told, unit.name};
 		say_forecast(options->told, &unit);
+		unit_each_part(bus, &unit, on_part, &parts, NULL); /* a hint, which nobody has to have */
+	}
 	if (text && options->dry_run)
 		tell_drop_in(options->told, text);
 	else if (text)

@@ -257,6 +257,22 @@ int unit_each_instance(sd_bus *bus, const struct unit *unit, int (*each)(void *c
 	return result;
 }
 
+int unit_each_part(sd_bus *bus, const struct unit *unit, void (*each)(void *context, const char *name), void *context,
+                   struct error *err)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	char **names = NULL, full[UNIT_NAME_MAX + 1];
+	int result =
+	    sd_bus_get_property_strv(bus, SERVICE, unit->object, SERVICE ".Unit", "ConsistsOf", &error, &names);
+	for (char **name = names; name && *name; name++) {
+		if (unit_full_name(*name, full, NULL) == 0)
+			each(context, full);
+		free(*name);
+	}
+	free(names);
+	return result < 0 ? fail(err, REASON_NO_SYSTEMD, "ConsistsOf", &error, result) : 0;
+}
+
 int unit_load(sd_bus *bus, const char *name, struct unit *unit, struct error *err)
 {
 	*unit = (struct unit){.is_template = false};

@@ -58,6 +58,13 @@ int unit_read_state(sd_bus *bus, const struct unit *unit, struct unit_state *out
 int unit_each_instance(sd_bus *bus, const struct unit *unit, int (*each)(void *context, const char *name),
                        void *context, struct error *err);
 
+/*
+ * Call EACH with the names of the services that are loaded and have PartOf=UNIT: Debian's postgresql.service starts
+ * nothing, and its servers are such. Returns 0, or -1 with ERR "no-systemd".
+ */
+int unit_each_part(sd_bus *bus, const struct unit *unit, void (*each)(void *context, const char *name), void *context,
+                   struct error *err);
+
 /* Read ExecStart= anew, into *OUT (exec_commands_free() it). */
 int unit_read_commands(sd_bus *bus, const struct unit *unit, struct exec_commands *out, struct error *err);
 

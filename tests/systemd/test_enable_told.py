@@ -28,6 +28,17 @@ def test_json(container, make_unit):
     assert told("disable", name) == [{"unit": name, "done": True, "reason": None}] and told("disable", "--all") == []
 
 
+def test_parts_are_named(container, make_unit):
+    """A unit that starts nothing itself: its services are, in lines and in JSON; a part that is no service is not."""
+    make_unit("heap-part.target", "[Unit]\nPartOf=heap.service\n")
+    part = make_unit("heap-a.service", "[Unit]\nPartOf=heap.service\n" + service_unit("/run/heap"))
+    name = make_unit("heap.service", f"[Unit]\nWants={part} heap-part.target\n[Service]\nType=oneshot\nRemainAfterExit=on\nExecStart=/bin/true\n")
+    done = container.run(["hugexecctl", "enable", "--dry-run", name])
+    assert "its text would stay on small pages: text-small: " in done.stderr, done
+    assert f"{name}: {part} is part of it, and is enabled by its own name\n" in done.stderr and "heap-part" not in done.stderr
+    assert json.loads(container.run(["hugexecctl", "enable", "--dry-run", "--json", name]).stdout)["units"][0]["parts"] == [part]
+
+
 def test_screens(container, make_unit):
     """enable, list, status and disable on a terminal of 80 columns."""
     name = make_unit(f"{'a-service-with-a-long-name-' * 2}.service", service_unit("/run/screens"))
