@@ -31,7 +31,7 @@ OF_A_RUN = re.compile("Timestamp|PID$|InvocationID|Current$|NSec$|CPUUsage|Contr
 
 
 # Sets of units, which systemd shows in no order.
-SETS = re.compile("(Requires|RequiresMountsFor|Requisite|Wants|BindsTo|PartOf|Conflicts|Before|After|RequiredBy|WantedBy|TriggeredBy|Names)=")
+SETS = re.compile("(Requires|RequiresMountsFor|WantsMountsFor|Requisite|Wants|BindsTo|PartOf|Conflicts|Before|After|RequiredBy|WantedBy|TriggeredBy|Names)=")
 
 
 def unified_cgroups():
