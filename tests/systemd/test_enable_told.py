@@ -34,7 +34,7 @@ def test_parts_are_named(container, make_unit):
     part = make_unit("heap-a.service", "[Unit]\nPartOf=heap.service\n" + service_unit("/run/heap"))
     name = make_unit("heap.service", f"[Unit]\nWants={part} heap-part.target\n[Service]\nType=oneshot\nRemainAfterExit=on\nExecStart=/bin/true\n")
     done = container.run(["hugexecctl", "enable", "--dry-run", name])
-    assert "its text would stay on small pages: text-small: " in done.stderr, done
+    assert "its text would stay on small pages: " in done.stderr, done
     assert f"{name}: {part} is part of it, and is enabled by its own name\n" in done.stderr and "heap-part" not in done.stderr
     assert json.loads(container.run(["hugexecctl", "enable", "--dry-run", "--json", name]).stdout)["units"][0]["parts"] == [part]
 
