@@ -303,13 +303,13 @@ def unpacked(folder, architecture, target):
 
 # What people read, and what shells do.
 TO_READ = {"man1/hugexec.1", "man1/hugexecctl.1", "man5/hugexec-policy.5", "man8/hugexecd.8", "docs/systemd.md", "docs/fleet.md", "examples/databases.json",
-           "prometheus/hugexec.rules.yml", "grafana/hugexec.json", "selinux/hugexec.te", "completions/hugexecctl", "zsh/vendor-completions/_hugexec",
+           "prometheus/hugexec.rules.yml", "grafana/hugexec.json", "selinux/hugexec.te", "completions/hugexecctl", "_hugexec",
            "vendor_completions.d/hugexecctl.fish", "hugexec/policy.schema.json"}
 
 
 def test_both_kinds_of_packages_have_all_to_read(debs, rpms):
     deb, rpm = next(debs.glob("hugexec_*_amd64.deb")), next(rpms.glob("hugexec-0*.rpm"))
-    for words, licence in ((["dpkg-deb", "--contents", deb], "doc/hugexec/copyright"), (["rpm", "-qlp", rpm], "licenses/hugexec/LICENSE")):
+    for words, licence in ((["dpkg-deb", "--contents", deb], "doc/hugexec/copyright"), (["rpm", "-qlp", rpm], "LICENSE")):
         listed = {line.split()[-1].removesuffix(".gz") for line in run(words).stdout.splitlines()}
         missing = [wanted for wanted in {*TO_READ, licence} if not any(path.endswith("/" + wanted) for path in listed)]
         assert not missing, listed
