@@ -167,7 +167,7 @@ def test_map_is_the_workloads_own(hugexec_command, bigtext, nobody, public_folde
     """Also where hugexec is root and the workload has become somebody else since."""
     copy = public_folder / "bigtext"
     shutil.copy(bigtext(8), copy)
-    policy = {"version": 1, "rules": [{"name": "one", "match": {"exe": str(copy)}, "min_text": 0, "perf_map": True}]}
+    policy = {"version": 1, "rules": [{"name": "one", "match": {"exe": str(copy)}, "min_text": 0, "perf_map": True, **PATIENT}]}
     words, report = hugexec_command([copy, "sleep"], policy, "thp")
     report.touch()
     report.chmod(0o666)
@@ -186,7 +186,7 @@ def test_number_and_tmp_of_the_workloads_namespaces(hugexec_command, bigtext, tm
         pytest.skip("no namespaces can be made here")
     own = tmp_path / "own"
     own.mkdir()
-    policy = {"version": 1, "rules": [{"name": "one", "match": {"exe": "/tmp/bigtext"}, "min_text": 0, "perf_map": True},
+    policy = {"version": 1, "rules": [{"name": "one", "match": {"exe": "/tmp/bigtext"}, "min_text": 0, "perf_map": True, **PATIENT},
                                       {"match": {}, "min_text": "1G", "follow": "fork"}]}
     script = 'mount -t tmpfs tmpfs "$0" && cp "$1" "$0"/bigtext && mount --bind "$0" /tmp && exec /tmp/bigtext sleep'
     words, report = hugexec_command(["unshare", "-pfm", "--kill-child", "sh", "-c", script, own, bigtext(8)], policy, "thp")

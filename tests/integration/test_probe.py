@@ -42,7 +42,7 @@ def surroundings(name):
         "limits": (plain, ["prlimit", "--nofile=64:64", "--core=0:0", "--stack=1048576:1048576",
                            *([] if SANITIZED else ["--data=1000000000"])]),
         "no randomisation": (plain, ["setarch", "-R"]),
-        "one cpu": (plain, ["taskset", "-c", "0"]),
+        "one cpu": (plain, ["taskset", "-c", str(min(os.sched_getaffinity(0)))]),
         "pdeathsig": (plain, ["setpriv", "--pdeathsig=TERM"]),
         "environment": ({**plain, "env": {"A": "1", "_": "underscore", "LISTEN_PID": "1", "EMPTY": ""}}, []),
         "no environment": ({**plain, "env": {}}, []),

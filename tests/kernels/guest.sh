@@ -30,7 +30,7 @@ fi
 
 # Emulated, all takes its time: no limit is to be what a case ends by.
 cat >all.json <<'EOF'
-{"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "follow": "none", "file_timeout": "60s"}]}
+{"version": 1, "rules": [{"name": "all", "match": {}, "min_text": 0, "follow": "none", "file_timeout": "60s", "hold_timeout": "60s"}]}
 EOF
 chmod 644 all.json
 

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a workload may be confined by: cgroups, seccomp filters, resource limits."""
 import contextlib
+import fcntl
 import os
 import pathlib
 import resource
 
 import pytest
 
+from lib.machine import lock
 from lib.process import wait_for
 
 
 @contextlib.contextmanager
 def cgroup(controller, limits):
-    """A new cgroup with LIMITS (file: value), v2 or v1, removed afterwards; yields its cgroup.procs."""
+    """
+    A new cgroup with LIMITS (file: value), v2 or v1, removed afterwards; yields its cgroup.procs. One at a time in version 2: a controller
+    that was switched on for one test would be switched off while another has it. (Within it the pool may be taken, not the other way round.)
+    """
     v1 = pathlib.Path("/sys/fs/cgroup", controller)
     parents = [pathlib.Path("/sys/fs/cgroup/unified"), pathlib.Path("/sys/fs/cgroup")]
     parent = next((path for path in parents if (path / "cgroup.controllers").exists()
@@ -23,22 +28,23 @@ def cgroup(controller, limits):
     if parent is None or not os.access(parent / "cgroup.procs", os.W_OK):
         pytest.skip(f"no cgroup can be made under the {controller} controller here")
     switch = parent / "cgroup.subtree_control"
-    was_on = version == 1 or controller in switch.read_text().split()
     folder = parent / f"hugexec-test-{os.getpid()}"
-    try:
-        if not was_on:
-            switch.write_text(f"+{controller}")
-        folder.mkdir()
-        for names, value in limits.items():
-            (folder / names[version - 1]).write_text(value)
-        yield folder / "cgroup.procs"
-    except OSError as error:
-        pytest.skip(f"no cgroup can be made here: {error}")
-    finally:
-        if folder.exists():
-            wait_for(lambda: folder.rmdir() is None)
-        if not was_on:
-            switch.write_text(f"-{controller}")
+    with lock("cgroup", fcntl.LOCK_EX if version == 2 else fcntl.LOCK_SH):
+        was_on = version == 1 or controller in switch.read_text().split()
+        try:
+            if not was_on:
+                switch.write_text(f"+{controller}")
+            folder.mkdir()
+            for names, value in limits.items():
+                (folder / names[version - 1]).write_text(value)
+            yield folder / "cgroup.procs"
+        except OSError as error:
+            pytest.skip(f"no cgroup can be made here: {error}")
+        finally:
+            if folder.exists():
+                wait_for(lambda: folder.rmdir() is None)
+            if not was_on:
+                switch.write_text(f"-{controller}")
 
 
 def joining(procs):

@@ -13,7 +13,8 @@ from lib.process import run
 POOL = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 MIB = 1 << 20
 HUGE = 2 * MIB
-LOCKS = {"pool": "/tmp/hugexec-test-pool.lock", "turn": "/tmp/.hugexec-test-turn.lock", "gate": "/tmp/.hugexec-test-gate.lock"}
+LOCKS = {"pool": "/tmp/hugexec-test-pool.lock", "turn": "/tmp/.hugexec-test-turn.lock", "gate": "/tmp/.hugexec-test-gate.lock",
+         "cgroup": "/tmp/.hugexec-test-cgroup.lock"}
 # Topics about what is in the page cache.
 ABOUT_PAGE_CACHE = ("page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
                     "round_out", "coverage", "status", "tools", "warm")
