@@ -170,7 +170,7 @@ def test_what_is_no_library_is_passed_over(hugexecctl, policy, small):
         else:
             place.symlink_to("/dev/zero")
         environment["LD_LIBRARY_PATH"] = f"{place.parent}:{library.parent}"
-        assert str(library) in found_by(hugexecctl, policy, program, env=environment, timeout=30)
+        assert str(library) in found_by(hugexecctl, policy, program, env=environment, timeout=120)
 
 
 def test_folders_for_better_processors(hugexecctl, policy, small):
