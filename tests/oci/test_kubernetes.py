@@ -6,12 +6,14 @@ which installs and removes them, on a node that is a folder.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
 
 import pytest
 
+from lib.process import Process, wait_for
 from lib.surroundings import PROGRAMS, ROOT
 
 pytest.importorskip("yaml", reason="python3-yaml is not installed")
@@ -54,13 +56,14 @@ class Node:
         check.write_text(f'#!/bin/sh\nexec chroot {tree.parent.parent} /opt/hugexec/bin/hugexecctl "$1" /policy.json\n')
         self.chroot_policy = tree.parent.parent / "policy.json"
 
-    def run(self, verb, wrap=(), **environment):
+    def environment(self, **more):
         shutil.copy(self.policy, self.chroot_policy)
-        return subprocess.run([*wrap, SCRIPT, verb], capture_output=True, text=True, timeout=120,
-                              stdin=subprocess.DEVNULL,
-                              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NODE_ROOT": str(self.root),
-                                   "SOURCE": str(self.source), "POLICY": str(self.policy), "RESTART": "no",
-                                   "ENGINE": "containerd-1", "STAY": "no", **environment})
+        return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NODE_ROOT": str(self.root), "SOURCE": str(self.source), "POLICY": str(self.policy),
+                "RESTART": "no", "ENGINE": "containerd-1", "STAY": "no", **more}
+
+    def run(self, verb, wrap=(), **environment):
+        return subprocess.run([*wrap, SCRIPT, verb], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+                              env=self.environment(**environment))
 
     def files(self):
         return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
@@ -318,6 +321,28 @@ def test_a_disk_that_is_full_leaves_no_half_program(make_node, tmp_path):
     assert "cannot write" in done.stderr and "\n1\n" in "\n" + done.stdout
     assert node.config.read_text() == KUBEADM
     assert "hugexec-new" not in done.stdout
+
+
+def test_in_an_update_the_old_pod_does_not_bring_its_policy_back(make_node, tmp_path):
+    """Both follow their own for a while: the one that ends leaves alone what the other has put there, until its own changes."""
+    node, commands, ticks = make_node(KUBEADM), tmp_path / "commands", tmp_path / "ticks"
+    commands.mkdir()
+    (commands / "sleep").write_text(f"#!/bin/sh\necho >>{ticks}\nexec /bin/sleep 0.1\n")
+    (commands / "sleep").chmod(0o755)
+    placed = node.root / "etc" / "hugexec" / "policy.d" / "60-kubernetes.json"
+    with Process([SCRIPT, "run"], env=node.environment(PATH=f"{commands}:/usr/sbin:/usr/bin:/sbin:/bin"), stdin=subprocess.DEVNULL,
+                 start_new_session=True) as process:
+        try:
+            wait_for((node.root / "tmp" / "ready").exists, what="the node's programs", process=process)
+            placed.write_text("another pod's")
+            before = ticks.stat().st_size if ticks.exists() else 0
+            wait_for(lambda: ticks.stat().st_size > before + 10, what="some looks at the policy")
+            assert placed.read_text() == "another pod's"
+            node.policy.write_text('{"version": 1, "rules": [{"match": {"namespace": "shop"}}]}')
+            node.environment()
+            wait_for(lambda: placed.read_text() == node.policy.read_text(), what="its own policy, which has changed")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 SUPERVISE = """
