@@ -19,7 +19,7 @@ import urllib.request
 
 from nri_node import Node
 
-from lib.process import wait_for
+from lib.process import ENDS_WITH_US, wait_for
 from lib.surroundings import PROGRAMS
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -28,10 +28,18 @@ ETCD = PROGRAMS / "newer" / "etcd-server" / "usr" / "bin" / "etcd"
 NODE, TOKEN = "node-1", "secret"
 
 
-def cgroups_of_pods():
-    """Where containerd puts those of pods whose kubelet has no cgroups of its own, in each hierarchy."""
+def remove_cgroups():
+    """
+    Those that no process is in, where containerd puts pods whose kubelet has no cgroups of its own: of a cluster that has ended, or was
+    killed. Whether none is left.
+    """
     top = pathlib.Path("/sys/fs/cgroup")
-    return {path for path in (top / "k8s.io", *top.glob("*/k8s.io")) if path.is_dir()}
+    of_pods = [path for path in (top / "k8s.io", *top.glob("*/k8s.io")) if path.exists()]
+    for pods in of_pods:
+        for folder, _, _ in os.walk(pods, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+    return not any(path.exists() for path in of_pods)
 
 
 def missing():
@@ -46,25 +54,28 @@ def free_port():
 
 
 class Cluster:
-    """PROGRAM: what the image localhost/shop/static:1 has as /bin/static."""
+    """TEXT_MIB: of /bin/static in the image localhost/shop/static:1."""
 
     def __init__(self, folder, text_mib=8):
-        self.folder = folder
+        self.folder, self.text_mib = folder, text_mib
         self.processes = {}
-        self.cgroups_before = cgroups_of_pods()
         self.node = None
         self.port = free_port()
+        remove_cgroups()
         try:
             self.make_keys()
             self.start_control_plane()
             (folder / "node").mkdir()
-            self.node = Node(folder / "node", text_mib)
+            self.node = self.make_node()
             self.configure_kubelet()
             self.start_kubelet()
             self.wait(lambda: self.is_ready(), "the node")
         except BaseException:
             self.close()
             raise
+
+    def make_node(self):
+        return Node(self.folder / "node", self.text_mib)
 
     def make_keys(self):
         folder = self.folder
@@ -83,7 +94,7 @@ class Cluster:
 
     def start(self, name, words, **options):
         with open(self.folder / f"{name}.log", "ab") as log:
-            self.processes[name] = subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.processes[name] = subprocess.Popen([*ENDS_WITH_US, *map(str, words)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                                     start_new_session=True, **options)
 
     def start_control_plane(self):
@@ -185,7 +196,5 @@ class Cluster:
             process.wait(20)
         if self.node:
             self.node.close()
-        for top in cgroups_of_pods() - self.cgroups_before:
-            for folder, _, _ in os.walk(top, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+            with contextlib.suppress(AssertionError):
+                wait_for(remove_cgroups, seconds=20)  # of processes that are about to end

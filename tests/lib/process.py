@@ -8,6 +8,9 @@ import time
 
 from lib.started import NotedPopen
 
+# Before the words of a command: it does not outlive the test's process, however that ends.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+
 
 class Process(NotedPopen):
     """

@@ -9,6 +9,8 @@ import pathlib
 import signal
 import subprocess
 
+from lib.process import ENDS_WITH_US
+
 # Made private first. What is written to /etc in here lands in the upper layer, a folder of the test.
 SET_UP = """
 set -e
@@ -38,7 +40,7 @@ class MountSandbox:
         self.has_init = bool(init)
         pid_options = ["--pid", "--fork", "--kill-child", "--mount-proc"] if init else []
         self.keeper = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", *pid_options, "sh", "-c", SET_UP, str(self.etc.parent),
+            [*ENDS_WITH_US, "unshare", "--mount", "--propagation", "private", *pid_options, "sh", "-c", SET_UP, str(self.etc.parent),
              "sh", "-c", 'echo ready; exec "$@"', "sh", *(init or ["sleep", "100000"])],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True, env=env)
