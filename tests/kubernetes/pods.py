@@ -12,10 +12,13 @@ NEEDS = [pytest.mark.skipif(os.geteuid() != 0, reason="a cluster needs root"),
          pytest.mark.skipif(not BINARIES or not shutil.which("runc") or not shutil.which("openssl"),
                             reason="no containerd 2, runc or openssl here (tests/kubernetes/get-programs and tests/deps fetch them)"),
          pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)} here (make check-kubernetes builds them)")]
+STATIC = "localhost/shop/static:1"
+RESTRICTED = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": 1000, "capabilities": {"drop": ["ALL"]},
+              "seccompProfile": {"type": "RuntimeDefault"}, "readOnlyRootFilesystem": True}
 
 
 def container(name="server", command=None, **more):
-    return {"name": name, "image": "localhost/shop/static:1", "imagePullPolicy": "Never", "command": command or HUGE, **more}
+    return {"name": name, "image": STATIC, "imagePullPolicy": "Never", "command": command or HUGE, **more}
 
 
 def spec(*containers, **more):

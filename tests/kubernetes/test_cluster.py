@@ -12,7 +12,7 @@ pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed
 
 import cluster as cluster_module
 from nri_node import policy_of
-from pods import NEEDS, container, spec, start, wait_huge, wait_running
+from pods import NEEDS, RESTRICTED, container, spec, start, wait_huge, wait_running
 
 pytestmark = NEEDS
 NAMESPACES = ("shop", "other")
@@ -83,10 +83,6 @@ def test_an_init_container_and_a_sidecar(cluster):
         container(), initContainers=[container("first", ["/bin/static", "exit", "0"]), container("sidecar", restartPolicy="Always")]))
     wait_running(cluster, "both")
     cluster.wait(lambda: sum(process["container"]["pod"] == "both" for process in cluster.node.status()) == 2, "two servers")
-
-
-RESTRICTED = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": 1000, "capabilities": {"drop": ["ALL"]},
-              "seccompProfile": {"type": "RuntimeDefault"}, "readOnlyRootFilesystem": True}
 
 
 @pytest.mark.parametrize("kind", ["restricted", "privileged", "shared processes"])

@@ -77,16 +77,16 @@ def find_with_nri(programs):
 class Containerd:
     """
     PREFIX: where hugexec is, of which hugexec-node has put the handler into the configuration beforehand. Without, the
-    node has none, and containerd is a service that is started again when it ends.
+    node has none, and containerd is a service that is started again when it ends. RUNC: a folder in which it looks for its runtime first.
     """
 
-    def __init__(self, folder, binaries, prefix, policy):
+    def __init__(self, folder, binaries, prefix, policy, runc=None):
         self.folder = pathlib.Path(folder)
         self.cgroup = f"/hugexec-test-{os.getpid()}-{time.monotonic_ns()}"
         self.containers, self.sandboxes = [], []
         self.logs = self.folder / "logs"
         self.logs.mkdir()
-        self.environment = {**os.environ, "PATH": f"{binaries}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        self.environment = {**os.environ, "PATH": ":".join(map(str, filter(None, (binaries, runc, "/usr/sbin:/usr/bin:/sbin:/bin"))))}
         self.process = self.client = None
         log = self.folder / "containerd.log"
         if prefix:

@@ -59,9 +59,9 @@ def has_large_folios(folder, program):
 
 
 class Node:
-    """A containerd, and a plugin of it that is started, ended and stopped."""
+    """A containerd, and a plugin of it that is started, ended and stopped. RUNC: the folder of another one than this machine's."""
 
-    def __init__(self, folder, text_mib=8):
+    def __init__(self, folder, text_mib=8, runc=None):
         self.program = str(folder / "static")  # of its images
         bigtext.build(text_mib, self.program, ("cc", "-static"))
         os.sync()
@@ -71,7 +71,7 @@ class Node:
             shutil.copy(BUILD / "oci-hook" / name, self.bin)
         for name in ("hugexecctl", "hugexec-elf-reader"):
             shutil.copy(BUILD / "shim" / name, self.bin)
-        self.daemon = containerd_module.Containerd(folder, BINARIES, None, None)
+        self.daemon = containerd_module.Containerd(folder, BINARIES, None, None, runc)
         self.log = folder / "plugin.log"
         self.plugin = None
         try:
@@ -129,6 +129,11 @@ class Node:
                     return int(entry.name)
         raise AssertionError(f"no process of {container}")
 
+    @staticmethod
+    def inside_pid(pid):
+        """What process PID is called in the namespace of the node."""
+        return re.search(r"^NSpid:\s+\d+\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1]
+
     def end_pods(self):
         """All pods, after which nothing of hugexec is left of them; and the plugin runs again, for the next test."""
         self.daemon.remove_all()
@@ -168,8 +173,8 @@ class Node:
 class BareNode(Node):
     """Without a policy and a plugin, for a DaemonSet to bring them; /opt is the node's own."""
 
-    def __init__(self, folder):
-        super().__init__(folder)
+    def __init__(self, folder, runc=None):
+        super().__init__(folder, runc=runc)
         try:
             done = self.daemon.sandbox.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/opt"])
             assert done.returncode == 0, done.stderr
@@ -184,4 +189,4 @@ class BareNode(Node):
         pass
 
     def on_node(self, *words):
-        return self.daemon.sandbox.run(list(words)).stdout
+        return self.daemon.sandbox.run(list(words), env=self.daemon.environment).stdout
