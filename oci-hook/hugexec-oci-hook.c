@@ -47,6 +47,7 @@
 #include "bundle_ask.h"
 #include "config.h"
 #include "host/host.h"
+#include "host/lsm.h"
 #include "oci_state.h"
 #include "policy/container_attrs.h"
 #include "policy/policy.h"
@@ -196,7 +197,8 @@ static int settle_in(int word_fd)
 /* Attach. The process was there when PIDFD was opened, and is now: so PID is still its own. */
 static int attach(int pidfd, struct seized *seized, struct error *err)
 {
-	if (seize_threads(container.state.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, seized, err) < 0)
+	if (lsm_check_tracer(REASON_PTRACE_REFUSED, err) < 0 ||
+	    seize_threads(container.state.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, seized, err) < 0)
 		return -1;
 	if (pidfd_has_ended(pidfd))
 		return error_set(err, REASON_TRACEE_GONE, "the container has ended");

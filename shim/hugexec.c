@@ -132,6 +132,8 @@ static int execute_traced(const struct options *options, struct launch *launch, 
 	else if (!strchr(options->command[0], '/'))
 		error_set_errno(&err, saved_errno, REASON_EXEC_FAILED, "%s, the first of its name on the PATH",
 		                program->found);
+	else if (saved_errno == EPERM || saved_errno == EACCES) /* host/lsm.h has a reason that goes with the tracer */
+		error_set_errno(&err, saved_errno, REASON_EXEC_FAILED, "%s, while traced", program->found);
 	if (error_is_set(&err))
 		report_untraced(options, program->path, 0, NULL, OUTCOME_SKIPPED, &err, false, launch->hold_until_us);
 	return execute(options);

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "base/kill_switch.h"
 #include "base/pidfd.h"
+#include "host/lsm.h"
 #include "policy/policy.h"
 #include "report/deliver.h"
 #include "tracer/trace_loop.h"
@@ -105,7 +106,7 @@ static int prepare(const struct worker_options *options, int connection, struct 
 		return error_set(err, REASON_SWITCHED_OFF, "hugexec is switched off on this host by %s",
 		                 KILL_SWITCH_FILE);
 	client.job.policy = load_policy(options, err);
-	if (!client.job.policy ||
+	if (!client.job.policy || lsm_check_tracer(REASON_PTRACE_REFUSED, err) < 0 ||
 	    tracee_seize(tracee, peer->sender.pid, PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT, err) < 0)
 		return -1;
 	/* Alive still, so the PID has been its own all the time. */

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/size.h"
+#include "host/lsm.h"
 #include "launch/reaper.h"
 
 bool command_is_interpreted(const struct program *program)
@@ -26,6 +27,8 @@ int command_check_follow(struct error *err)
 		return error_set(err, REASON_UNPRIVILEGED_WRAPPER,
 		                 "without CAP_SYS_PTRACE, a tracer would take the privileges of a set-uid program that "
 		                 "it may execute");
+	if (lsm_check_tracer(REASON_UNPRIVILEGED_WRAPPER, err) < 0)
+		return -1;
 	return reaper_check(err);
 }
 

@@ -95,6 +95,12 @@ if grep -qw vdso=0 /proc/cmdline; then
 	poweroff -f
 fi
 
+if grep -qw security=selinux /proc/cmdline; then
+	. /selinux.sh
+	echo "done"
+	poweroff -f
+fi
+
 # Base pages of 16 or 64 KiB.
 [ "$(cat $thp/hpage_pmd_size)" = 2097152 ] || . /larger-pages.sh
 
@@ -219,6 +225,44 @@ enforced() {
 	profile "$1" "$2" | sed 's,@{PROC},/proc,' >loaded
 	apparmor_parser --replace --skip-cache loaded 2>parser.err
 }
+
+# under PROFILE COMMAND...
+under() {
+	confined_by=$1
+	shift
+	sh -c "printf 'exec %s' $confined_by >/proc/self/attr/exec && exec \"\$@\"" sh "$@"
+}
+
+# A profile from which a program goes over to one of its own: the kernel refuses that while somebody traces whose profile may not trace the other.
+transitions() {
+	cp /programs/bigtext-pie profiled
+	cp /programs/bigtext-pie inheriting
+	for name in confining docker-default; do
+		cat <<END
+profile $name {
+  file,
+  capability,
+  signal,
+  unix,
+  network,
+  ptrace peer=$name,
+  /tmp/profiled px -> profiled,
+}
+END
+	done >loaded
+	echo "profile profiled { file, capability, signal, ptrace peer=profiled, }" >>loaded
+	apparmor_parser --replace --skip-cache loaded 2>parser.err || fail "AppArmor profiles" "$(head -c 200 parser.err)"
+	sed 's/, "follow": "none"//' all.json >follow.json
+	chmod 644 follow.json
+	policy=follow.json
+	as_user="under confining"
+	try "AppArmor, a profile of its own" thp "exec-failed: .*, while traced: Permission denied" /tmp/profiled
+	as_user="under confining"
+	try "AppArmor, a profile of its own, behind a shell" thp "unprivileged-wrapper: AppArmor confines us by confining" sh -c "exec /tmp/profiled exit 9"
+	as_user="under docker-default"
+	try "AppArmor, a container's profile, behind a shell" thp remapped sh -c "exec /tmp/inheriting exit 9"
+	policy=
+}
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 if [ -e /sys/kernel/security/apparmor/profiles ] && [ -e /bin/apparmor_parser ]; then
 	for rules in "ptrace," "deny ptrace,"; do
@@ -239,6 +283,7 @@ if [ -e /sys/kernel/security/apparmor/profiles ] && [ -e /bin/apparmor_parser ];
 	enforced /tmp/confined/probe-pie "ptrace," && try "file, AppArmor enforced" file "$file_works" /tmp/confined/probe-pie
 	grep -q 'workload (enforce)' plain.out || fail "AppArmor, file" "the profile is not in force"
 	umount confined
+	transitions
 else
 	echo "note no AppArmor here"
 fi

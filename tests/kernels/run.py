@@ -18,11 +18,13 @@ import tempfile
 
 import packages
 from machine import AMD64
+from selinux_policy import compile_policy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "kernels"
 BOOT_SECONDS = 900  # for one that hangs
 MEMORY_MIB = 3072
+SELINUX_SERIES = "6.12"  # RHEL 10's
 
 sys.path.insert(0, str(ROOT / "tests"))
 from programs import bigtext, gigatext
@@ -68,6 +70,15 @@ def add_apparmor_parser(machine, initramfs, fetched):
     unpacked = fetched.unpack("apparmor", own_suite=True) if machine is AMD64 else machine.root
     if unpacked:
         machine.copy_with_libraries(next(unpacked.rglob("sbin/apparmor_parser")), initramfs / "bin" / "apparmor_parser", initramfs)
+
+
+def add_selinux(machine, initramfs, folder):
+    """A policy, and label(1) CONTEXT FILE."""
+    if shutil.which("checkpolicy"):
+        compile_policy(folder, initramfs / "selinux.policy")
+    label = ("#include <string.h>\n#include <sys/xattr.h>\n"
+             "int main(int count, char **words) { return count != 3 || setxattr(words[2], \"security.selinux\", words[1], strlen(words[1]) + 1, 0); }")
+    subprocess.run([machine.compiler, "-static", "-xc", "-o", initramfs / "bin" / "label", "-"], input=label, text=True, check=True)
 
 
 def add_launch_programs(compiler, target, registers, text):
@@ -154,7 +165,8 @@ def make_initramfs(machine, build, folder, fetched):
     machine.copy_with_libraries(build / "oci-hook" / "hugexec-bundle-reader", initramfs / "bin" / "hugexec-bundle-reader", initramfs)
     add_programs(machine, initramfs, folder)
     add_apparmor_parser(machine, initramfs, fetched)
-    for name in ("expected.txt", "filesystems.sh", "launches.sh", "larger-pages.sh", "unit.sh"):
+    add_selinux(machine, initramfs, folder)
+    for name in ("expected.txt", "filesystems.sh", "launches.sh", "larger-pages.sh", "selinux.sh", "unit.sh"):
         shutil.copy(HERE / name, initramfs / name)
     shutil.copy(HERE / "guest.sh", initramfs / "init")
     (initramfs / "init").chmod(0o755)
@@ -198,15 +210,15 @@ def boot(machine, kernel, initramfs, disks, more="", seconds=BOOT_SECONDS):
     return lines
 
 
-def try_kernel(machine, kernel, common, disks, folder, without_vdso=False, more="", seconds=BOOT_SECONDS):
+def try_kernel(machine, kernel, common, disks, folder, again=(), more="", seconds=BOOT_SECONDS):
+    """The lines of a boot, and of another one for each word of AGAIN: the guest's script does what that is about, and no more."""
     modules = folder / f"modules-{kernel.name}"
     copy_modules(kernel, modules)
     initramfs = folder / f"{kernel.name}.gz"
     initramfs.write_bytes(common + pack(modules))  # the kernel unpacks one archive after the other
     lines = boot(machine, kernel, initramfs, disks, more, seconds)
-    if without_vdso:
-        # The guest's script does what that is about, and no more.
-        lines += boot(machine, kernel, initramfs, {}, "vdso=0")
+    for word in again:
+        lines += boot(machine, kernel, initramfs, {}, word)
     return lines
 
 
@@ -260,8 +272,12 @@ def run(machine, build, fetched, wanted):
         folder = pathlib.Path(folder)
         common = make_initramfs(machine, build, folder, fetched)
         disks = make_disks(folder / "initramfs", folder)
-        jobs = {series: pool.submit(try_kernel, machine, kernel, common, disks, folder,
-                                    machine is AMD64 and kernel == list(kernels.values())[-1])
+        again = {list(kernels)[-1]: ["vdso=0"]} if machine is AMD64 else {}
+        if (folder / "initramfs" / "selinux.policy").exists() and SELINUX_SERIES in kernels:
+            again.setdefault(SELINUX_SERIES, []).append("security=selinux")
+        else:
+            print(f"passed over: SELinux: checkpolicy and the kernel {SELINUX_SERIES} are needed")
+        jobs = {series: pool.submit(try_kernel, machine, kernel, common, disks, folder, again.get(series, ()))
                 for series, kernel in kernels.items()}
         for series, job in jobs.items():
             lines = [line for line in job.result() if line.startswith(("ok ", "FAIL ", "note ", "cell "))]

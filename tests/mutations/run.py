@@ -27,6 +27,7 @@ TREE, BUILD = WORK / "tree", WORK / "build"
 PYTHON = "/usr/bin/python3"
 TEST_SECONDS = 180
 GUEST_SECONDS = 900  # for what is tried on an emulated machine
+GUESTS = {"arm64": "tests/kernels/arm64.py", "kernels": "tests/kernels/run.py"}
 PYTEST_FAILED = 1
 PASSED_OVER = 77
 PROMISES = [str(number) for number in range(1, 12)]  # the points of section 2 of the design: docs/reliability.md lists them
@@ -71,8 +72,8 @@ def command_of(test):
     if kind == "faults":
         way, _, fault = rest.partition(": ")
         return [PYTHON, "tests/faults/run.py", str(BUILD), "only", way, *fault.split()]
-    if kind == "arm64":
-        return [PYTHON, "tests/kernels/arm64.py", str(BUILD), rest]
+    if kind in GUESTS:
+        return [PYTHON, GUESTS[kind], str(BUILD), rest]
     topic, _, name = test.partition("::")
     where = file_of(topic) + (f"::{name}" if name else "")
     return [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x", "--timeout=120", where]
@@ -84,7 +85,7 @@ def run_test(test):
                    "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command_of(test), cwd=TREE, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=GUEST_SECONDS if test.startswith("arm64 ") else TEST_SECONDS, check=False)
+                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=GUEST_SECONDS if test.split()[0] in GUESTS else TEST_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return "failed", "it does not end"
     said = "\n".join(done.stdout.splitlines()[-12:])
