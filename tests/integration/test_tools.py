@@ -330,10 +330,11 @@ def listened(tmp_path):
 
 @pytest.mark.parametrize("backing", ["file", "thp"])
 def test_semaphore_of_a_probe(hugexec_command, listened, backing):
-    """Counted once, and no more when nobody listens."""
+    """Counted once, and no more when nobody listens. In a copy a probe does not fire: at fixed addresses it is in front of the first slot."""
     program, switch = listened
     words, report = hugexec_command([program], policy_with(), backing)
-    for command in ([program], words):
+    fixed = ["setarch", "-R"] if backing == "thp" else []
+    for command in ([program], [*fixed, *words]):
         switch("1")
         with Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             first = process.stdout.readline()
