@@ -8,10 +8,9 @@ strict_t    as daemon_t, and may not execute memory files (memory_t)
 """
 import subprocess
 
-# By these numbers, from 1 on, the kernel asks (security/selinux/include/initial_sid_to_string.h); the names do not matter.
-INITIAL = ("kernel security unlabeled fs file file_labels init any_socket port netif netmsg node igmp_packet icmp_socket tcp_socket sysctl_modprobe "
-           "sysctl sysctl_fs sysctl_kernel sysctl_net sysctl_net_unix sysctl_vm sysctl_dev kmod policy scmp_packet devnull").split()
-DOMAIN_OF = {"kernel": "system_r:base_t", "init": "system_r:base_t"}
+# The kernel asks for them by number (security/selinux/include/initial_sid_to_string.h): 1 is its own, 7 is init's; the names do not matter.
+INITIAL = [f"initial_{number}" for number in range(1, 28)]
+DOMAIN_OF = {"initial_1": "system_r:base_t", "initial_7": "system_r:base_t"}
 RULES = """
 class process { fork transition sigchld sigkill sigstop signull signal ptrace getsched setsched getsession getpgid setpgid getcap setcap
     share getattr setexec setfscreate noatsecure siginh setrlimit rlimitinh dyntransition setcurrent execmem execstack execheap
