@@ -32,14 +32,15 @@ def cgroup(controller, limits):
     with lock("cgroup", fcntl.LOCK_EX if version == 2 else fcntl.LOCK_SH):
         was_on = version == 1 or controller in switch.read_text().split()
         try:
-            if not was_on:
-                switch.write_text(f"+{controller}")
-            folder.mkdir()
-            for names, value in limits.items():
-                (folder / names[version - 1]).write_text(value)
+            try:
+                if not was_on:
+                    switch.write_text(f"+{controller}")
+                folder.mkdir()
+                for names, value in limits.items():
+                    (folder / names[version - 1]).write_text(value)
+            except OSError as error:
+                pytest.skip(f"no cgroup can be made here: {error}")
             yield folder / "cgroup.procs"
-        except OSError as error:
-            pytest.skip(f"no cgroup can be made here: {error}")
         finally:
             if folder.exists():
                 wait_for(lambda: folder.rmdir() is None)
