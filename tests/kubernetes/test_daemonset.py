@@ -177,7 +177,7 @@ def test_a_jvm(cluster):
     it would, until somebody on the node attaches.
     """
     if not (real_programs.JAVA.parents[1] / "bin" / "rmiregistry").exists():
-        pytest.skip("no Java here")
+        pytest.skip("default-jre-headless is not installed")
     real_programs.add_java(cluster)
     library = {"include": [f"{real_programs.JAVA.parents[1]}/**/libjvm.so"]}
     cluster.apply("base", policy={"version": 1, "rules": [
@@ -196,7 +196,7 @@ def test_a_jvm(cluster):
 def test_postgres_with_huge_pages_of_its_own(cluster):
     """A request of hugepages-2Mi pays for its shared memory and its text. The kubelet counts the pool when it starts."""
     if not real_programs.POSTGRES:
-        pytest.skip("no PostgreSQL here")
+        pytest.skip("postgresql is not installed")
     real_programs.add_postgres(cluster)
     cluster.apply("base", policy={"version": 1, "rules": [{"match": {"label": {"app": "db"}}, "min_text": "2M", "backing": ["hugetlb"]}]})
     serve = (f"{real_programs.POSTGRES}/initdb -D /data/db -U postgres --no-locale -E UTF8 --no-sync && "
