@@ -71,11 +71,11 @@ systemd-table: check-deps
 check-kernels: check-deps
 	@tests/run-checks kernels
 
-# Pods in a cluster of etcd, API server, scheduler, controllers, kubelet and containerd 2. Not part of check: Kubernetes is built for it once,
-# which takes 20 minutes.
+# Pods in a cluster of etcd, API server, scheduler, controllers, kubelet and containerd 2, and the plugin with CRI-O. Not part of check:
+# Kubernetes and CRI-O are built for it once, which takes half an hour.
 check-kubernetes: check-deps build
 	@tests/kubernetes/get-programs $(BUILD)/programs
-	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --timeout=600 tests/kubernetes
+	@HUGEXEC_BUILD=$(BUILD) /usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --timeout=600 tests/kubernetes tests/oci/test_nri_engines.py
 
 # hugexec for arm64, cross-built, on kernels that qemu emulates. Not part of check: it takes some minutes.
 check-arm64: check-deps

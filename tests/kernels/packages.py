@@ -89,14 +89,15 @@ APT::Architectures "{self.architecture}";
     def fetch(self, package, target, own_suite=False):
         if self.run("apt-get", "download", package, own_suite=own_suite).returncode:
             return False
-        archive = next(self.apt.glob(f"{package}_*.deb"))
+        archive = next(self.apt.glob(f"{package.partition('/')[0]}_*.deb"))
         subprocess.run(["dpkg", "-x", archive, target], check=True)
         archive.unlink()
         return True
 
     def unpack(self, package, own_suite=False):
-        """The folder that PACKAGE is unpacked in, or None. OWN_SUITE: of this machine's suite, whose libraries are here."""
-        target, partly = self.folder / package, self.folder / f"{package}.part"
+        """The folder that PACKAGE (or PACKAGE/SUITE) is unpacked in, or None. OWN_SUITE: of this machine's suite, whose libraries are here."""
+        folder = package.replace("/", "-")
+        target, partly = self.folder / folder, self.folder / f"{folder}.part"
         if target.exists():
             return target
         if not own_suite:

@@ -120,8 +120,7 @@ def test_kubelet_and_containerd_are_started_again(cluster):
     wait_huge(cluster, "old")
     cluster.end_kubelet(signal.SIGKILL)
     before = cluster.node.registrations()
-    (containerd,) = [pid for pid, command in cluster.node.daemon.processes() if command.split(b"\0")[0].endswith(b"/containerd")]
-    os.kill(containerd, signal.SIGTERM)
+    cluster.node.daemon.restart()
     wait_for(lambda: cluster.node.registrations() > before and cluster.node.daemon.answers(), what="containerd and the plugin")
     cluster.start_kubelet()
     start(cluster, "new")

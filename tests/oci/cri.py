@@ -26,12 +26,12 @@ MESSAGES = {
     "RunPodSandboxRequest": [(1, "config", "PodSandboxConfig"), (2, "runtime_handler", STRING)],
     "PodSandboxId": [(1, "pod_sandbox_id", STRING)],
     "ContainerMetadata": [(1, "name", STRING)],
-    "ImageSpec": [(1, "image", STRING)],
+    "ImageSpec": [(1, "image", STRING), (18, "user_specified_image", STRING)],
     "LinuxContainerSecurityContext": [(2, "privileged", BOOL), (3, "namespace_options", "NamespaceOption"),
                                       (8, "readonly_rootfs", BOOL), (11, "no_new_privs", BOOL)],
     "LinuxContainerConfig": [(2, "security_context", "LinuxContainerSecurityContext")],
     "ContainerConfig": [(1, "metadata", "ContainerMetadata"), (2, "image", "ImageSpec"), (3, "command", [STRING]),
-                        (10, "annotations", ["Entry"]), (11, "log_path", STRING),
+                        (9, "labels", ["Entry"]), (10, "annotations", ["Entry"]), (11, "log_path", STRING),
                         (15, "linux", "LinuxContainerConfig")],
     "CreateContainerRequest": [(1, "pod_sandbox_id", STRING), (2, "config", "ContainerConfig"),
                                (3, "sandbox_config", "PodSandboxConfig")],
@@ -48,7 +48,7 @@ METHODS = {
     "RemoveContainer": ("ContainerId", "Empty"),
     "ContainerStatus": ("ContainerStatusRequest", "ContainerStatusResponse"),
 }
-NODE = 2  # NamespaceMode: the host's
+CONTAINER, NODE = 1, 2  # NamespaceMode: of its own, the host's
 RUNNING, EXITED = 1, 2  # ContainerState
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Fetch the newest containerd that a suite of Debian has, which is newer than this machine's and knows NRI: get_containerd.py FOLDER [PACKAGE...]
+Fetch the newest containerd that a suite of Debian has, which is newer than this machine's and knows NRI, and 1.7, which has it switched off:
+get_containerd.py FOLDER [PACKAGE[/SUITE]...]
 Packages are unpacked below FOLDER, which is that of tests/get-programs, and never installed.
 """
 import pathlib
@@ -12,7 +13,7 @@ from kernels.packages import Packages
 
 def main(folder, names):
     packages = Packages(pathlib.Path(folder).resolve() / "newer")
-    for name in names or ["containerd"]:
+    for name in names or ["containerd", "containerd/trixie"]:
         if not packages.unpack(name):
             print(f"get_containerd: no other suite's {name} can be had")
 

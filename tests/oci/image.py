@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container image of a few files, as the archive (OCI image layout) that `ctr images import` takes."""
+"""A container image of a few files, as the archive (OCI image layout) that `ctr images import` and `podman load` take."""
 import hashlib
 import io
 import json
@@ -29,7 +29,7 @@ def build_image(path, name, files, entrypoint):
                  "config.v1+json")
     manifest = add(json.dumps({"schemaVersion": 2, "config": config, "layers": [layer_entry]}).encode(),
                    "manifest.v1+json")
-    manifest["annotations"] = {"io.containerd.image.name": name}
+    manifest["annotations"] = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
     blobs["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [manifest]}).encode()
     blobs["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
     with tarfile.open(path, "w") as tar:

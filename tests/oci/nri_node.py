@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A node with containerd 2 (or newer), whose configuration does not know of hugexec, and hugexec-nri, which is started, ended and stopped.
+A node with an engine that has NRI and whose configuration does not know of hugexec, and hugexec-nri, which is started, ended and stopped.
 """
 import contextlib
 import json
@@ -59,9 +59,12 @@ def has_large_folios(folder, program):
 
 
 class Node:
-    """A containerd, and a plugin of it that is started, ended and stopped. RUNC: the folder of another one than this machine's."""
+    """
+    An engine, and a plugin of it that is started, ended and stopped. RUNC: the folder of another one than this machine's.
+    MAKE_ENGINE: gives a CriPods; without, it is containerd 2 or newer.
+    """
 
-    def __init__(self, folder, text_mib=8, runc=None):
+    def __init__(self, folder, text_mib=8, runc=None, make_engine=None):
         self.program = str(folder / "static")  # of its images
         bigtext.build(text_mib, self.program, ("cc", "-static"))
         os.sync()
@@ -71,7 +74,7 @@ class Node:
             shutil.copy(BUILD / "oci-hook" / name, self.bin)
         for name in ("hugexecctl", "hugexec-elf-reader"):
             shutil.copy(BUILD / "shim" / name, self.bin)
-        self.daemon = containerd_module.Containerd(folder, BINARIES, None, None, runc)
+        self.daemon = make_engine(folder, runc) if make_engine else containerd_module.Containerd(folder, BINARIES, runc=runc)
         self.log = folder / "plugin.log"
         self.plugin = None
         try:
@@ -88,7 +91,7 @@ class Node:
         self.daemon.sandbox.write({"hugexec/policy.json": policy}, {})
 
     def start(self, command=None):
-        """Start the plugin, and wait until containerd has it."""
+        """Start the plugin, and wait until the engine has it."""
         before = self.registrations()
         with open(self.log, "ab") as log:
             self.plugin = subprocess.Popen(self.daemon.sandbox.inside(command or [self.bin / "hugexec-nri"]), stdin=subprocess.DEVNULL,
@@ -96,7 +99,7 @@ class Node:
         wait_for(lambda: self.registrations() > before, what="the plugin's registration")
 
     def registrations(self):
-        return self.daemon.log().count("connected and synchronized")
+        return self.daemon.registrations()
 
     def plugin_pid(self):
         """nsenter has a child in the namespace of process ids."""
@@ -120,7 +123,7 @@ class Node:
         return pid > 1
 
     def host_pid(self, container):
-        """Of the init of CONTAINER, whose PID containerd tells as its own namespace has it."""
+        """Of the init of CONTAINER, whose PID the engine tells as its own namespace has it."""
         inside = str(self.daemon.client.pid(container))
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -143,8 +146,7 @@ class Node:
             self.start()
 
     def hooks(self, container):
-        """Those of its config.json, of which containerd has a copy while the container has not been removed."""
-        return json.loads(self.daemon.ctr("containers", "info", container).stdout)["Spec"].get("hooks", {})
+        return self.daemon.hooks(container)
 
     def status(self):
         """What hugexecctl says of containers' processes with text on huge pages."""

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-hugexec-nri with containerd 2, whose configuration does not know of hugexec: pods as a kubelet starts them, by the handler that there is
-anyway. And the hook-injector, NRI's own plugin for files of hooks.d, in its place.
+hugexec-nri with engines whose configuration does not know of hugexec: pods as a kubelet starts them, by the handler that there is anyway. All
+cases with containerd 2, most of them with containerd 1.7, whose NRI has to be switched on, and with CRI-O. And what else can add the hook: the
+hook-injector, NRI's own plugin for files of hooks.d, and CRI-O, which reads these files itself.
 """
 import concurrent.futures
+import functools
 import json
 import os
 import shutil
@@ -19,17 +21,34 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed")
 
 import cri
-from nri_node import BUSYBOX, HUGE, NEEDED, TEXT_BYTES, Node, has_large_folios, policy_of, text_of
+import crio
+import engines
+from nri_node import BUSYBOX, HUGE, TEXT_BYTES, Node, has_large_folios, policy_of, text_of
 
 INJECTOR = shutil.which("hook-injector", path=f"{PROGRAMS}/newer:{os.environ['PATH']}")
 ON = {"io.hugexec.remap": "true"}
 
-pytestmark = NEEDED
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="engines need root"),
+              pytest.mark.skipif(not shutil.which("runc"), reason="no runc here (tests/deps fetches it)")]
+
+
+def on(*names):
+    """The decorator of a test that is for the engines of these NAMES."""
+    return pytest.mark.parametrize("module_node", names, indirect=True, scope="module")
+
+
+NEWEST, CRI_O = on("containerd-2"), on("cri-o")
+EVERY = on(*engines.ENGINES)
 
 
 @pytest.fixture(scope="module")
-def module_node(tmp_path_factory):
-    node = Node(tmp_path_factory.mktemp("node"))
+def module_node(request, tmp_path_factory):
+    binaries, reason, _ = engines.ENGINES[request.param]
+    if not binaries:
+        pytest.skip(reason)
+    if request.param == "cri-o" and crio.missing():
+        pytest.skip(f"no {', '.join(crio.missing())} here (tests/deps fetches them)")
+    node = Node(tmp_path_factory.mktemp("node"), make_engine=functools.partial(engines.make, request.param))
     yield node
     node.close()
 
@@ -47,6 +66,7 @@ WANTED = {
 }
 
 
+@EVERY
 @pytest.mark.parametrize("kind", WANTED)
 def test_a_pod_gets_huge_text_by(node, kind):
     """containerd passes no annotation and no label on: hugexec-nri tells the hook."""
@@ -56,6 +76,7 @@ def test_a_pod_gets_huge_text_by(node, kind):
         assert node.huge_pod(f"other-{kind}", namespace="another", labels={"app": "db"}) == 0
 
 
+@EVERY
 def test_a_hostile_pod_gets_no_other_pods_rule(node):
     """Annotations with all names that an engine or hugexec could take facts from."""
     node.policy(policy_of({"namespace": "trusted"}, {"pod": "trusted"}, {"container": "trusted"}, {"image": "trusted"},
@@ -67,11 +88,13 @@ def test_a_hostile_pod_gets_no_other_pods_rule(node):
     assert node.hooks(container) == {}
 
 
+@EVERY
 def test_a_container_that_no_rule_wants_has_no_hook(node):
     node.policy(policy_of({"via": "shim"}))
     assert node.hooks(node.pod("plain")) == {}
 
 
+@EVERY
 def test_output_and_exit_status_are_as_without(node):
     seen = []
     for name in ("with", "without"):
@@ -82,6 +105,7 @@ def test_output_and_exit_status_are_as_without(node):
     assert seen[0][:2] == seen[1][:2] == (7, seen[0][1]) and [one[2] for one in seen] == [True, False]
 
 
+@EVERY
 def test_many_pods_at_once(node):
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
         starts = [threads.submit(node.pod, f"many-{number}", HUGE) for number in range(16)]
@@ -93,6 +117,7 @@ def test_many_pods_at_once(node):
     assert all(huge.get(f"many-{number}", 0) >= TEXT_BYTES for number in range(16))
 
 
+@NEWEST
 def test_pods_share_one_copy_from_the_first_on(node, tmp_path):
     """The image was unpacked a moment ago and is not on the disk yet: that of the first pod is written, and none has a copy of its own."""
     if not has_large_folios(tmp_path, node.program):
@@ -113,8 +138,9 @@ def test_pods_share_one_copy_from_the_first_on(node, tmp_path):
     assert sum(pss for pss, _ in shown) <= 1.1 * text_bytes
 
 
+@EVERY
 def test_killed_and_started_again(node):
-    """Without a plugin pods start without hugexec, at once; it comes back to a containerd that never ended."""
+    """Without a plugin pods start without hugexec, at once; it comes back to an engine that never ended."""
     assert node.hooks(node.pod("before"))
     node.end(signal.SIGKILL)
     assert node.hooks(node.pod("between")) == {}
@@ -122,8 +148,9 @@ def test_killed_and_started_again(node):
     assert node.hooks(node.pod("after"))
 
 
+@EVERY
 def test_stopped_it_holds_one_pod_as_long_as_the_engine_lets_it(node):
-    """containerd waits two seconds (plugin_request_timeout), and gives it up; when it goes on, it registers itself again."""
+    """The engine waits two seconds (plugin_request_timeout), and gives it up; when it goes on, it registers itself again."""
     before = node.registrations()
     pid = node.plugin_pid()
     os.kill(pid, signal.SIGSTOP)
@@ -142,24 +169,26 @@ def test_stopped_it_holds_one_pod_as_long_as_the_engine_lets_it(node):
     assert node.hooks(node.pod("continued"))
 
 
-def test_containerd_ends_and_is_started_again(node):
+@EVERY
+def test_the_engine_ends_and_is_started_again(node):
     """Pods that run do not notice; the plugin comes back by itself."""
     old = node.pod("old", HUGE)
     wait_for(lambda: "ready" in node.daemon.output("c-old"), what="the server")
     before = node.registrations()
-    (containerd,) = [pid for pid, command in node.daemon.processes() if command.split(b"\0")[0].endswith(b"/containerd")]
-    os.kill(containerd, signal.SIGTERM)
-    wait_for(lambda: node.registrations() > before and node.daemon.answers(), what="containerd and the plugin")
+    node.daemon.restart()
+    wait_for(lambda: node.registrations() > before and node.daemon.answers(), what="the engine and the plugin")
     assert node.daemon.client.ContainerStatus(container_id=old).status.state == cri.RUNNING
     assert node.huge()["old"] >= TEXT_BYTES
     assert node.hooks(node.pod("new"))
 
 
+@EVERY
 def test_a_policy_that_is_broken_stops_no_pod(node):
     node.policy("{")
     assert node.daemon.wait_exit(node.pod("broken", [*BUSYBOX, "exit 5"])) == 5
 
 
+@EVERY
 def test_a_hook_that_is_gone_stops_no_pod(node):
     """hugexec is being removed: the plugin looks before it adds a hook whose absence would fail the container."""
     hook = node.bin / "hugexec-oci-hook"
@@ -171,6 +200,51 @@ def test_a_hook_that_is_gone_stops_no_pod(node):
         (node.bin / "elsewhere").rename(hook)
 
 
+@pytest.fixture
+def hooks_d(node):
+    """The file that `make install` puts there, in the folder that CRI-O watches; what hook it has in it."""
+    hook = json.loads((BUILD / "oci-hook" / "hugexec.json").read_text())
+    hook["hook"]["path"] = str(node.bin / "hugexec-oci-hook")
+    file = node.daemon.inside(crio.HOOKS) / "hugexec.json"
+    file.write_text(json.dumps(hook))
+    yield hook["hook"]["path"]
+    file.unlink()
+
+
+def wait_for_file(node):
+    """Until CRI-O has seen that of hooks_d, while there is no plugin."""
+    wait_for(lambda: node.hooks(node.pod(f"probe-{time.monotonic_ns()}", annotations=ON)), what="CRI-O's notice of the file")
+
+
+@CRI_O
+def test_cri_o_reads_hooks_d_itself(node, hooks_d):
+    """Without the plugin: pods with the annotation get the hook, which CRI-O tells their annotations and names, but not their labels."""
+    node.end()
+    wait_for_file(node)
+    container = node.pod("opted-in", annotations=ON)
+    assert {stage: [hook["path"] for hook in hooks] for stage, hooks in node.hooks(container).items()} == {"createRuntime": [hooks_d], "poststop": [hooks_d]}
+    assert node.hooks(node.pod("other")) == {}
+    for kind, match in {**WANTED, "pod": {"pod": "hooked-*"}, "container": {"container": "c-hooked-*"}}.items():
+        node.policy(policy_of(match))
+        huge = node.huge_pod(f"hooked-{kind}", labels={"app": "web"}, annotations=ON)
+        assert (huge >= TEXT_BYTES) == (kind != "label"), kind
+    node.policy(policy_of({"annotation": {"io.hugexec.remap": "false"}}))
+    assert node.huge_pod("another-value", annotations=ON) == 0
+    assert node.daemon.wait_exit(node.pod("exits", [*BUSYBOX, "exit 7"], annotations=ON)) == 7
+
+
+@CRI_O
+def test_cri_o_with_both_has_one_hook(node, hooks_d):
+    """CRI-O has added that of the file before it asks the plugin, which sees it."""
+    node.end()
+    wait_for_file(node)
+    node.start()
+    container = node.pod("both", annotations=ON)
+    assert [len(hooks) for hooks in node.hooks(container).values()] == [1, 1]
+    assert node.huge_pod("both-huge", annotations=ON) >= TEXT_BYTES
+
+
+@NEWEST
 @pytest.mark.skipif(not INJECTOR, reason="no hook-injector here (go install github.com/containerd/nri/plugins/hook-injector)")
 def test_the_hook_injector_in_its_place(node):
     """
