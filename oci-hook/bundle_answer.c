@@ -70,7 +70,7 @@ int bundle_answer_check(struct bundle_answer *answer, size_t answer_bytes, const
 	memcpy(answer->message, message, sizeof message);
 	if (answer->status == BUNDLE_REFUSED)
 		return refuse(answer, name, bytes, err);
-	bool makes_sense = answer->status <= BUNDLE_NO_PLACE && holds_annotations(answer);
+	bool makes_sense = answer->status <= BUNDLE_NO_PLACE && answer->has_told_hook <= 1 && holds_annotations(answer);
 	if (makes_sense && answer->status == BUNDLE_OK) {
 		for (int i = 0; i < BUNDLE_STAGES; i++)
 			makes_sense &= is_place(&answer->places[i], text, bytes);

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "oci_state.h"
 
-#define BUNDLE_ANSWER_MAGIC 0x68786275U /* changes with the struct */
+#define BUNDLE_ANSWER_MAGIC 0x68786276U /* changes with the struct */
 #define BUNDLE_TEXT_MAX     (1024 * 1024)
 #define BUNDLE_MESSAGE_MAX  160
 #define BUNDLE_NO_OFFSET    UINT64_MAX
@@ -59,6 +59,7 @@ struct bundle_answer {
 	uint64_t offset; /* of what is wrong; or BUNDLE_NO_OFFSET */
 	char message[BUNDLE_MESSAGE_MAX];
 	struct bundle_place places[BUNDLE_STAGES];
+	uint32_t has_told_hook;    /* a plugin has added hugexec's hook, with arguments (told_container.h) */
 	uint32_t annotation_count; /* OCI_ANNOTATIONS_MAX at most */
 	uint32_t text_bytes;
 	char text[BUNDLE_TEXT_MAX]; /* a name, NUL, its value, NUL, the next name ... */

@@ -10,6 +10,7 @@
 #include "bundle.h"
 #include "policy/json_position.h"
 #include "policy/json_strict.h"
+#include "told_container.h"
 
 static const char *const stages[BUNDLE_STAGES] = BUNDLE_STAGE_NAMES;
 
@@ -86,6 +87,38 @@ static bool has_hook(json_object *list, const char *hook)
 		json_object *path =
 		    json_object_is_type(entry, json_type_object) ? json_object_object_get(entry, "path") : NULL;
 		if (json_object_is_type(path, json_type_string) && strcmp(json_object_get_string(path), hook) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether ENTRY is hugexec's hook, with what its plugin knows. */
+static bool is_told_hook(json_object *entry)
+{
+	json_object *path = json_object_object_get(entry, "path"), *args = json_object_object_get(entry, "args");
+	const char *hook = json_object_is_type(path, json_type_string) ? json_object_get_string(path) : "";
+	const char *slash = strrchr(hook, '/');
+	if (!slash || strcmp(slash + 1, TOLD_HOOK_NAME) != 0 || !json_object_is_type(args, json_type_array))
+		return false;
+	for (size_t i = 0; i < json_object_array_length(args); i++) {
+		json_object *arg = json_object_array_get_idx(args, i);
+		if (json_object_is_type(arg, json_type_string) &&
+		    strncmp(json_object_get_string(arg), TOLD_HOOK_MARK, sizeof TOLD_HOOK_MARK - 1) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool has_told_hook(json_object *root)
+{
+	json_object *hooks = json_object_object_get(root, "hooks");
+	json_object *list =
+	    json_object_is_type(hooks, json_type_object) ? json_object_object_get(hooks, stages[0]) : NULL;
+	if (!json_object_is_type(list, json_type_array))
+		return false;
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		json_object *entry = json_object_array_get_idx(list, i);
+		if (json_object_is_type(entry, json_type_object) && is_told_hook(entry))
 			return true;
 	}
 	return false;
@@ -177,6 +210,7 @@ void bundle_parse(const char *text, size_t bytes, const char *hook, struct bundl
 		say(answer, BUNDLE_REFUSED, what ? offset : BUNDLE_NO_OFFSET, what ? what : "out of memory");
 		return;
 	}
+	answer->has_told_hook = json_object_is_type(root, json_type_object) && has_told_hook(root);
 	if (!json_object_is_type(root, json_type_object))
 		say(answer, BUNDLE_REFUSED, BUNDLE_NO_OFFSET, "expected a JSON object");
 	else if (add_annotations(answer, json_object_object_get(root, "annotations"), hook == NULL) && hook)

@@ -323,6 +323,8 @@ static int run_hook(void)
 			          bundle.detail);
 			return give_up(&err);
 		}
+		if (container.config && container.config->has_told_hook)
+			return EXIT_SUCCESS; /* that one knows more */
 		container.attrs = container_attrs_of(state->annotations, state->annotation_count);
 	}
 	if (!policy_may_remap_container(container.policy, &container.attrs))

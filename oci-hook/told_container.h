@@ -25,6 +25,14 @@ enum told_option { TOLD_NAMESPACE = 256, TOLD_POD, TOLD_CONTAINER, TOLD_IMAGE, T
 		"label", required_argument, NULL, TOLD_LABEL                                                        \
 	}
 
+/*
+ * By these others know such a hook: the name of its file, and an argument that each has, for each pod is in a
+ * namespace. A hook that was told nothing leaves the container to one that was; for an engine may also have read
+ * hugexec.json.
+ */
+#define TOLD_HOOK_NAME "hugexec-oci-hook"
+#define TOLD_HOOK_MARK "--namespace="
+
 struct told_container {
 	bool is_told; /* by any of the options; then nothing else is to be believed */
 	struct container_attrs attrs;

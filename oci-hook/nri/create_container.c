@@ -112,19 +112,42 @@ static void read_request(const struct policy *policy, struct pb pod, struct pb c
 	keep_entries(out, policy, pod, POD_LABELS, policy_asks_label, told->labels, &attrs->label_count);
 }
 
-static bool has_hook(struct pb container, const char *hook)
+static bool pb_ends(struct pb text, const char *end)
 {
-	struct pb hooks, path;
+	size_t bytes = strlen(end);
+	return text.bytes >= bytes && memcmp(text.at + text.bytes - bytes, end, bytes) == 0;
+}
+
+/* Whether HOOK, a message, has the arguments that a plugin gives it. */
+static bool is_told(struct pb hook)
+{
 	struct pb_field field;
-	if (!pb_find(container, CONTAINER_HOOKS, &hooks))
-		return false;
-	while (pb_next(&hooks, &field) > 0) {
-		if (field.number == HOOKS_CREATE_RUNTIME && field.type == PB_BYTES &&
-		    pb_find(field.in, HOOK_PATH, &path) && path.bytes == strlen(hook) &&
-		    memcmp(path.at, hook, path.bytes) == 0)
+	while (pb_next(&hook, &field) > 0) {
+		if (field.number == HOOK_ARGS && field.type == PB_BYTES &&
+		    field.in.bytes >= sizeof TOLD_HOOK_MARK - 1 &&
+		    memcmp(field.in.at, TOLD_HOOK_MARK, sizeof TOLD_HOOK_MARK - 1) == 0)
 			return true;
 	}
 	return false;
+}
+
+enum hook_there { HOOK_NONE, HOOK_PLAIN, HOOK_TOLD };
+
+/* What CONTAINER has of our hook: another plugin's, as while a DaemonSet is updated, or one of a file that the engine
+ * reads (CRI-O). */
+static enum hook_there find_hook(struct pb container)
+{
+	enum hook_there found = HOOK_NONE;
+	struct pb hooks, path;
+	struct pb_field field;
+	if (!pb_find(container, CONTAINER_HOOKS, &hooks))
+		return HOOK_NONE;
+	while (found != HOOK_TOLD && pb_next(&hooks, &field) > 0) {
+		if (field.number == HOOKS_CREATE_RUNTIME && field.type == PB_BYTES &&
+		    pb_find(field.in, HOOK_PATH, &path) && pb_ends(path, "/" TOLD_HOOK_NAME))
+			found = is_told(field.in) ? HOOK_TOLD : HOOK_PLAIN;
+	}
+	return found;
 }
 
 static void put_arg(struct pb_writer *to, const char *option, const char *value)
@@ -170,12 +193,16 @@ void create_container(const struct policy *policy, const char *hook, struct pb r
 	static struct container_request parsed;
 	struct pb pod, container;
 	memset(&parsed, 0, offsetof(struct container_request, store));
-	if (!pb_find(request, REQUEST_CONTAINER, &container) || has_hook(container, hook))
+	if (!pb_find(request, REQUEST_CONTAINER, &container))
+		return;
+	enum hook_there there = find_hook(container);
+	if (there == HOOK_TOLD || (there == HOOK_PLAIN && !(policy_needs(policy) & INPUT_CONTAINER)))
 		return;
 	if (!pb_find(request, REQUEST_POD, &pod))
 		pod = (struct pb){0};
 	read_request(policy, pod, container, &parsed);
-	if (!policy_may_remap_container(policy, &parsed.told.attrs))
+	/* A plain hook leaves the container to ours, which knows more, also if that is that no rule wants it. */
+	if (there == HOOK_NONE && !policy_may_remap_container(policy, &parsed.told.attrs))
 		return;
 	size_t adjust = pb_begin(to, RESPONSE_ADJUST);
 	size_t hooks = pb_begin(to, ADJUST_HOOKS);

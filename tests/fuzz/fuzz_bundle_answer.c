@@ -45,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	answer.status %= 4;
 	answer.text_bytes = (uint32_t)(left < sizeof answer.text ? left : sizeof answer.text);
 	answer.annotation_count %= 8;
+	answer.has_told_hook %= 3;
 	for (int i = 0; i < BUNDLE_STAGES; i++) {
 		answer.places[i].shape %= 5;
 		answer.places[i].replaced_bytes &= 4;

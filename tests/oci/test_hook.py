@@ -67,6 +67,19 @@ def test_same_as_without(containers, runtime, kind):
     assert ours.records() == []
 
 
+@pytest.mark.parametrize("told", [["--namespace=shop", f"--annotation=io.hugexec.remap={value}"] for value in ("true", "false")])
+def test_a_hook_that_was_told_nothing_leaves_the_container_to_one_that_was(containers, told):
+    """CRI-O reads hugexec.json, and asks the plugin: the container's own annotation says yes, what the plugin says counts."""
+    def change(config):
+        (entry,) = config["hooks"]["createRuntime"]
+        config["hooks"]["createRuntime"].append({**entry, "args": [*entry["args"][:-1], *told, "createRuntime"]})
+    ours = containers()
+    done = ours.run(ours.bundle("both", ["/bin/big", "exit", "9"], {"/bin/big": big()}, change=change))
+    assert done.returncode == 9 and done.stderr == ""
+    wait_for(lambda: not tracers(), what="the tracer's end")
+    assert [line["outcome"] for line in ours.reports()] == (["remapped"] if told[1].endswith("true") else [])
+
+
 def has_ended(pid):
     try:
         return "\nState:\tZ" in pathlib.Path(f"/proc/{pid}/status").read_text()

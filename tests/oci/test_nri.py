@@ -156,6 +156,22 @@ def test_what_no_rule_wants_and_what_is_there_already(plugin, engine):
     assert not engine.create().hooks
 
 
+def test_a_hook_that_the_engine_has_from_a_file(plugin, engine):
+    """
+    It knows no labels: if rules ask for anything of a pod, the plugin adds one that knows, to which the other leaves the container, also
+    one that no rule wants. Not if there is one of another plugin's already.
+    """
+    plain, told = (field(10, field(2, field(1, "/elsewhere/hugexec-oci-hook") + b"".join(field(2, arg) for arg in args)))
+                   for args in ((), ("hugexec-oci-hook", "--namespace=shop", "createRuntime")))
+    plugin.policy(policy_of({"label": {"app": "web"}}))
+    assert "--label=app=web" in engine.create(hooks=plain, labels={"app": "web"}).told
+    assert engine.create(hooks=plain, labels={"app": "db"}).hooks
+    assert not engine.create(hooks=plain + told, labels={"app": "web"}).hooks
+    assert not engine.create(hooks=told, labels={"app": "web"}).hooks
+    plugin.policy(policy_of({"via": "hook"}))
+    assert not engine.create(hooks=plain, labels={"app": "web"}).hooks
+
+
 def test_a_change_of_the_policy_holds_at_once_and_a_broken_one_adds_nothing(plugin, engine):
     plugin.policy({"version": 1})
     assert not engine.create().hooks

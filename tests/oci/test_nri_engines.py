@@ -234,14 +234,19 @@ def test_cri_o_reads_hooks_d_itself(node, hooks_d):
 
 
 @CRI_O
-def test_cri_o_with_both_has_one_hook(node, hooks_d):
-    """CRI-O has added that of the file before it asks the plugin, which sees it."""
+def test_cri_o_with_both(node, hooks_d):
+    """CRI-O has added that of the file before it asks the plugin: one hook does the work, and if rules ask for anything it is the plugin's."""
     node.end()
     wait_for_file(node)
     node.start()
     container = node.pod("both", annotations=ON)
     assert [len(hooks) for hooks in node.hooks(container).values()] == [1, 1]
     assert node.huge_pod("both-huge", annotations=ON) >= TEXT_BYTES
+    rule = policy_of(WANTED["label"], backing=["thp"])
+    skip = {"name": "never", "match": {"label": {"app": "db"}}, "action": "skip"}
+    node.policy({**rule, "rules": [skip, *rule["rules"], *policy_of({"annotation": ON})["rules"]]})
+    for name, labels, is_wanted in (("labelled", {"app": "web"}, True), ("annotated", {}, True), ("never", {"app": "db"}, False)):
+        assert (node.huge_pod(name, labels=labels, annotations=ON) >= TEXT_BYTES) == is_wanted, name
 
 
 @NEWEST

@@ -42,6 +42,37 @@ static void annotations_are_told(void **state)
 	free(answer);
 }
 
+static void a_hook_that_a_plugin_has_told_is_seen(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *hooks;
+		bool is_told;
+	} cases[] = {
+	    {"null", false},
+	    {"{}", false},
+	    {"{\"createRuntime\":null}", false},
+	    {"{\"createRuntime\":[null,7,{},{\"path\":7,\"args\":[\"--namespace=a\"]}]}", false},
+	    {"{\"createRuntime\":[{\"path\":\"/usr/libexec/hugexec/hugexec-oci-hook\"}]}", false},
+	    {"{\"createRuntime\":[{\"path\":\"/x/hugexec-oci-hook\",\"args\":[\"h\",7,\"--report=/r\"]}]}", false},
+	    {"{\"createRuntime\":[{\"path\":\"/x/other\",\"args\":[\"h\",\"--namespace=a\"]}]}", false},
+	    {"{\"createRuntime\":[{\"path\":\"hugexec-oci-hook\",\"args\":[\"h\",\"--namespace=a\"]}]}", false},
+	    {"{\"poststop\":[{\"path\":\"/x/hugexec-oci-hook\",\"args\":[\"h\",\"--namespace=a\"]}]}", false},
+	    {"{\"createRuntime\":[{\"path\":\"/x/y\"},{\"path\":\"/x/"
+	     "hugexec-oci-hook\",\"args\":[\"h\",\"--namespace=a\"]}]}",
+	     true},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char text[512];
+		struct error err;
+		snprintf(text, sizeof text, "{\"hooks\":%s}", cases[i].hooks);
+		struct bundle_answer *answer = ask(text, NULL, &err);
+		assert_non_null(answer);
+		assert_int_equal(answer->has_told_hook, cases[i].is_told);
+		free(answer);
+	}
+}
+
 static void mistakes_are_told(void **state)
 {
 	(void)state;
@@ -151,7 +182,7 @@ static void absurd_answers_are_refused(void **state)
 	size_t null_at = (size_t)(strstr(TEXT, "null") - TEXT), list_at = (size_t)(strchr(TEXT, ']') - TEXT);
 	assert_int_equal(good.places[0].offset, list_at);
 	assert_int_equal(good.places[1].offset, null_at);
-	for (int kind = 0; kind < 27; kind++) {
+	for (int kind = 0; kind < 28; kind++) {
 		answer = good;
 		struct bundle_place *list = &answer.places[0], *null = &answer.places[1];
 		size_t less = 0;
@@ -184,6 +215,7 @@ static void absurd_answers_are_refused(void **state)
 		case 26:
 			*list = *null, list->offset = 1, list->replaced_bytes = 0, list->shape = BUNDLE_NO_HOOKS;
 			break;
+		case 27: answer.has_told_hook = 2; break;
 		default: break;
 		}
 		struct error err = {0};
@@ -213,9 +245,13 @@ static void its_message_is_made_fit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(annotations_are_told),       cmocka_unit_test(mistakes_are_told),
-	    cmocka_unit_test(annotations_are_bounded),    cmocka_unit_test(large_ones),
-	    cmocka_unit_test(absurd_answers_are_refused), cmocka_unit_test(its_message_is_made_fit),
+	    cmocka_unit_test(annotations_are_told),
+	    cmocka_unit_test(a_hook_that_a_plugin_has_told_is_seen),
+	    cmocka_unit_test(mistakes_are_told),
+	    cmocka_unit_test(annotations_are_bounded),
+	    cmocka_unit_test(large_ones),
+	    cmocka_unit_test(absurd_answers_are_refused),
+	    cmocka_unit_test(its_message_is_made_fit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
