@@ -198,7 +198,8 @@ def test_postgres_with_huge_pages_of_its_own(cluster):
     if not real_programs.POSTGRES:
         pytest.skip("postgresql is not installed")
     real_programs.add_postgres(cluster)
-    cluster.apply("base", policy={"version": 1, "rules": [{"match": {"label": {"app": "db"}}, "min_text": "2M", "backing": ["hugetlb"]}]})
+    cluster.apply("base", policy={"version": 1, "rules": [
+        {"match": {"label": {"app": "db"}}, "min_text": "2M", "backing": ["hugetlb"], "follow_timeout": 600}]})  # initdb comes first
     serve = (f"{real_programs.POSTGRES}/initdb -D /data/db -U postgres --no-locale -E UTF8 --no-sync && "
              f"exec {real_programs.POSTGRES}/postgres -D /data/db -k /data -c huge_pages=on -c shared_buffers=32MB")
     spec = networked(["/bin/busybox", "sh", "-ec", serve], "localhost/shop/postgres:1", {"runAsUser": 1000, "runAsGroup": 1000},
