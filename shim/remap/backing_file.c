@@ -68,14 +68,18 @@ static int plan_moved(const struct address_space *space, size_t map_index, uint6
  * A library's pages are mapped by the very process that is to get them huge, because ld.so has run, and mapped pages
  * cannot be read anew. Nothing in them is its own (the caller has checked), so its page table entries may go.
  */
-static int unmap_small_pages(struct tracee *tracee, const struct plan *plan, struct error *err)
+static int unmap_small_pages(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
+                             struct error *err)
 {
-	if (inject_begin(tracee, err) < 0)
+	if (others_stop_around(tracee, space, plan, err) < 0)
 		return -1;
+	int result = inject_begin(tracee, err);
 	for (unsigned i = 0; i < plan->range_count && tracee->state == TRACEE_INJECTING; i++)
 		remote_syscall(tracee, NULL, SYS_madvise, plan->ranges[i].start,
 		               plan->ranges[i].end - plan->ranges[i].start, MADV_DONTNEED, 0, 0, 0);
-	return inject_end(tracee, err);
+	result = result < 0 ? -1 : inject_end(tracee, err);
+	others_start(tracee);
+	return result;
 }
 
 static int prepare_page_cache(const struct tracee *tracee, const struct plan *plan, int fd,
@@ -255,7 +259,7 @@ int backing_file_apply(struct tracee *tracee, struct address_space *space, size_
 	}
 	if (phase && relocate_check(tracee, space, fd, phase, err) < 0)
 		return -1;
-	if (!may_move && unmap_small_pages(tracee, plan, err) < 0)
+	if (!may_move && unmap_small_pages(tracee, space, plan, err) < 0)
 		return -1;
 	struct error partly = {0};
 	if (prepare_page_cache(tracee, plan, fd, settings, take_part, &partly) < 0) {

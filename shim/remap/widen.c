@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "mm/cow_pages.h"
 #include "ptrace/inject.h"
+#include "ptrace/stop_threads.h"
 #include "ptrace/tracee_files.h"
 #include "remap/private_copy.h"
 
@@ -18,13 +19,25 @@ static bool is_spanned(const struct address_space *space, const struct plan_rang
 	return at >= 0 && mapping_is_text(&space->mappings[at]) && space->mappings[at].end >= range->end;
 }
 
-/* Whether all that SPACE has in RANGE is there still. */
+static uint64_t mapped_bytes(const struct address_space *space, const struct plan_range *range)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < space->count; i++) {
+		const struct mapping *mapping = &space->mappings[i];
+		uint64_t start = mapping->start > range->start ? mapping->start : range->start;
+		uint64_t end = mapping->end < range->end ? mapping->end : range->end;
+		bytes += start < end ? end - start : 0;
+	}
+	return bytes;
+}
+
+/* Whether all that SPACE has in RANGE is there still, and nothing else. */
 static bool is_untouched(pid_t pid, const struct address_space *space, const struct plan_range *range)
 {
 	struct address_space now;
 	if (address_space_read(pid, &now, NULL) < 0)
 		return false;
-	bool untouched = true;
+	bool untouched = mapped_bytes(space, range) == mapped_bytes(&now, range);
 	for (size_t i = 0; i < space->count && untouched; i++) {
 		const struct mapping *before = &space->mappings[i];
 		if (before->end <= range->start || before->start >= range->end)
@@ -86,27 +99,59 @@ static int pass_and_map(struct tracee *tracee, const struct address_space *space
 	return tracee->state == TRACEE_GONE ? -1 : result;
 }
 
-int widen_text(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int fd,
-               struct error *err)
+int others_stop_around(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
+                       struct error *err)
 {
-	bool is_needed = false;
+	if (!tracee->process)
+		return 0;
+	if (other_threads_stop(tracee, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < plan->range_count; i++) {
+		if (is_untouched(tracee->pid, space, &plan->ranges[i]))
+			continue;
+		other_threads_start(tracee);
+		return error_set(err, REASON_TEXT_CHANGED, "its text was mapped anew meanwhile");
+	}
+	return 0;
+}
+
+void others_start(struct tracee *tracee)
+{
+	if (tracee->process)
+		other_threads_start(tracee);
+}
+
+/* While no other thread runs. */
+static int widen_alone(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int fd,
+                       struct error *err)
+{
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
-		if (is_spanned(space, range))
-			continue;
-		is_needed = true;
 		/* Breakpoints, or what else is not in the file; a uprobe would count the new mapping, but not the old.
 		 */
-		if (private_pages_between(tracee->pid, range->start, range->end))
+		if (!is_spanned(space, range) && private_pages_between(tracee->pid, range->start, range->end))
 			return error_set(err, REASON_TEXT_CHANGED,
 			                 "its text, or the memory beside it, holds what is not in its file");
 	}
-	if (!is_needed)
-		return 0;
 	if (inject_begin(tracee, err) < 0)
 		return -1;
 	int result = pass_and_map(tracee, space, plan, fd, err);
 	if (tracee->state == TRACEE_GONE || inject_end(tracee, err) < 0)
 		return -1;
+	return result;
+}
+
+int widen_text(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int fd,
+               struct error *err)
+{
+	bool is_needed = false;
+	for (unsigned i = 0; i < plan->range_count; i++)
+		is_needed |= !is_spanned(space, &plan->ranges[i]);
+	if (!is_needed)
+		return 0;
+	if (others_stop_around(tracee, space, plan, err) < 0)
+		return -1;
+	int result = widen_alone(tracee, space, plan, fd, err);
+	others_start(tracee);
 	return result;
 }

@@ -14,11 +14,20 @@
 #include "remap/plan.h"
 
 /*
- * Map each range of PLAN (plan_in_place()) that is not all text, as a whole. TRACEE: STOPPED, no other thread of it
- * runs; STOPPED afterwards, or GONE. SPACE: as it is now. FD: the object's file.
+ * Map each range of PLAN (plan_in_place()) that is not all text, as a whole. TRACEE: STOPPED; STOPPED
+ * afterwards, or GONE. SPACE: as it is now, or, of a program that runs, as it was a moment ago. FD: the object's file.
  *
  * Returns 0, or -1 with ERR: a range that was not mapped anew is what it was, one that was is right. GONE: killed if
  * the kernel took text away and put nothing in its place.
  */
 int widen_text(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int fd,
                struct error *err);
+
+/*
+ * Of a program that runs: stop the other threads, and see that what SPACE has in the ranges of PLAN is there still, and
+ * nothing else; a thread may have unmapped the library, and have other memory there. Of another program: nothing.
+ * Returns 0, and others_start() is due; or -1 with ERR, as other_threads_stop() or word "text-changed".
+ */
+int others_stop_around(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
+                       struct error *err);
+void others_start(struct tracee *tracee);
