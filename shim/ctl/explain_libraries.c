@@ -22,7 +22,7 @@ struct collecting {
 	struct explained_libraries *out;
 };
 
-/* As it will be when the program has been stopped at its entry point for it. */
+/* As it will be when the program has been stopped for it, at its entry point or when it has loaded it. */
 static void forecast_full(const struct settings *settings, const struct found_library *library,
                           struct explained_library *out)
 {
@@ -32,7 +32,8 @@ static void forecast_full(const struct settings *settings, const struct found_li
 		return;
 	out->huge_bytes = forecast.text_bytes < out->text_bytes ? forecast.text_bytes : out->text_bytes;
 	out->copied_bytes = forecast.copied_bytes;
-	out->needs_stop = true;
+	out->needs_stop = !library->is_later;
+	out->is_awaited = library->is_later;
 	out->reason = forecast.reason;
 }
 
@@ -53,7 +54,8 @@ static void judge(const struct settings *settings, const struct found_library *l
 	if (wanted && !is_file_first && !library->is_later)
 		out->huge_bytes = 0; /* a copy comes first */
 	out->needs_stop = wanted && !library->is_later && out->huge_bytes == 0;
-	if (wanted && is_file_first && !library->is_later && settings->coverage == COVERAGE_FULL && is_placed)
+	bool is_known = !library->is_later || out->huge_bytes > 0;
+	if (wanted && is_file_first && is_known && settings->coverage == COVERAGE_FULL && is_placed)
 		forecast_full(settings, library, out);
 }
 
@@ -103,7 +105,7 @@ static void print_library(const struct explained_library *library)
 	/* What lies beside the text in a huge page is no text. */
 	size_format(library->huge_bytes < library->text_bytes ? library->huge_bytes : library->text_bytes, huge,
 	            sizeof huge);
-	if (library->needs_stop && library->huge_bytes > 0)
+	if ((library->needs_stop || library->is_awaited) && library->huge_bytes > 0)
 		snprintf(value, sizeof value,
 		         "%s: %s of %s of text on huge pages when the program has loaded it, %s%s%s%s", library->path,
 		         huge, text,

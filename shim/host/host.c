@@ -124,6 +124,23 @@ char *host_unit_of(pid_t pid)
 	return unit ? unit : unit_in_cgroup(cgroup);
 }
 
+bool host_is_in_service(pid_t pid)
+{
+	static const char *const kinds[] = {".service", ".scope"};
+	cleanup_free char *cgroup = host_cgroup_of(pid);
+	bool is_service = false;
+	for (const char *part = cgroup; part && *part; part += strcspn(part, "/")) {
+		part += strspn(part, "/");
+		size_t length = strcspn(part, "/");
+		for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+			size_t of_kind = strlen(kinds[i]);
+			if (length > of_kind && memcmp(part + length - of_kind, kinds[i], of_kind) == 0)
+				is_service = i == 0;
+		}
+	}
+	return is_service;
+}
+
 uint64_t host_memory_available(void)
 {
 	cleanup_free char *text = NULL;

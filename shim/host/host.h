@@ -69,6 +69,9 @@ bool host_shares(pid_t pid, const char *what);
 /* PID's systemd unit ("foo.service"), told by its cgroup as sd_pid_get_unit(3) does; malloc'ed, NULL if none. */
 char *host_unit_of(pid_t pid);
 
+/* Whether the innermost systemd unit that PID is in is a service, the system's or a user's. */
+bool host_is_in_service(pid_t pid);
+
 /* The host's machine ID, 32 hexadecimal digits; NULL if /etc/machine-id has none. Read once. */
 const char *host_machine_id(void);
 

@@ -25,6 +25,8 @@
  *   wrapper, or ends.
  * - If the libraries of COMMAND are wanted, their constructors run before the target is let go. They may block SIGCHLD
  *   or set a filter. So the tracer is an orphan then, too, if somebody reaps, else a child.
+ * - With coverage "full" such an orphan may let go of the target and stay for libraries that it loads later
+ *   (tracer/library_watch.h). Then it ends after the target, so it must be nobody's whom that could confuse.
  *
  * The word between the two is one futex in shared memory, so that not even a file descriptor is needed (handshake.h).
  *

@@ -115,11 +115,7 @@ static int open_exe(pid_t pid, struct error *err)
 	return error_set_errno(err, failed, REASON_TEXT_UNREADABLE, "%s", name);
 }
 
-/*
- * What the kernel calls the file open at FD, its device and inode, in a list of mappings: device numbers of fstat(2)
- * are others on btrfs and overlayfs. So a mapping of our own is looked at. Returns 0, or -1 with ERR.
- */
-static int identify(int fd, struct mapping *file, struct error *err)
+int mapped_file_identify(int fd, struct mapping *file, struct error *err)
 {
 	struct address_space own;
 	void *page = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -175,7 +171,7 @@ int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, 
 	int fd = is_program ? open_exe(pid, err) : open_library(pid, mapping, err);
 	if (fd < 0)
 		return -1;
-	int result = identify(fd, &file, err);
+	int result = mapped_file_identify(fd, &file, err);
 	if (result == 0 && !mapping_same_file(&file, mapping))
 		result = error_set(err, REASON_TEXT_UNREADABLE, "%s was replaced meanwhile", mapping->path);
 	if (result == 0)
@@ -191,7 +187,7 @@ int mapped_file_find_exe(struct address_space *space, pid_t pid, struct error *e
 	space->has_exe = false;
 	if (fd < 0)
 		return -1;
-	if (identify(fd, &file, err) < 0)
+	if (mapped_file_identify(fd, &file, err) < 0)
 		return -1;
 	for (size_t i = 0; i < space->count; i++) {
 		if (!mapping_same_file(&space->mappings[i], &file))

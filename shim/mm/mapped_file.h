@@ -25,6 +25,13 @@
  */
 int mapped_file_open(pid_t pid, const struct mapping *mapping, bool is_program, struct error *err);
 
+/*
+ * What the kernel calls the file open at FD, its device and inode, in a list of mappings: device numbers of fstat(2)
+ * are others on btrfs and overlayfs. So a mapping of our own is looked at, and FILE is that, without a path. Returns 0,
+ * or -1 with ERR word "text-unreadable", or as address_space_read().
+ */
+int mapped_file_identify(int fd, struct mapping *file, struct error *err);
+
 /* Whether FD, of mapped_file_open(), is that of a remote file. */
 bool mapped_file_is_remote(int fd);
 

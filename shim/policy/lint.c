@@ -180,7 +180,8 @@ static const char *idle_setting(unsigned given, const struct settings *settings)
 		return "\"round_out\": false has no effect: \"coverage\" is \"full\"";
 	if ((given & SETTING_PERF_MAP) && settings->perf_map && only_file)
 		return "\"perf_map\" has no effect: only copies need it, and \"backing\" is \"file\" alone";
-	if ((given & SETTING_FOLLOW_TIMEOUT) && settings->follow == FOLLOW_NONE)
+	bool awaits = settings->library_prepare && settings->coverage == COVERAGE_FULL;
+	if ((given & SETTING_FOLLOW_TIMEOUT) && settings->follow == FOLLOW_NONE && !awaits)
 		return "\"follow_timeout\" has no effect: \"follow\" is \"none\"";
 	if ((given & SETTING_WRAPPERS) && settings->follow == FOLLOW_NONE)
 		return "\"wrappers\" has no effect: \"follow\" is \"none\"";

@@ -34,6 +34,8 @@ struct prepared {
 	bool is_later;
 	bool is_placed; /* the kernel gives it an address that agrees, by itself */
 	uint64_t text_bytes, slot_bytes, huge_bytes;
+	bool is_awaited; /* more can be had when it is mapped, and FILE says which it is */
+	struct awaited_library file;
 	struct error reason;
 };
 
@@ -278,6 +280,41 @@ static void prepare_ends(const struct library_work *work, const struct kept *kep
 		                          &ignored);
 }
 
+/* Where ELF's relocation data lies in the file, which ld.so makes read-only in the end. */
+static void note_relro(const struct elf_info *elf, struct awaited_library *out)
+{
+	for (unsigned i = 0; i < elf->segment_count && elf->relro_bytes; i++) {
+		const struct elf_segment *segment = &elf->segments[i];
+		if (elf->relro_vaddr < segment->vaddr || elf->relro_vaddr - segment->vaddr >= segment->file_bytes)
+			continue;
+		out->has_relro = true;
+		out->relro_file_off = segment->file_off + (elf->relro_vaddr - segment->vaddr);
+		return;
+	}
+}
+
+/*
+ * Of a library that the program loads later, and that will be in place but for the ends of its text: which file it is,
+ * so that it can be told when it is mapped.
+ */
+static void note_awaited(const struct library_work *work, const struct kept *kept, struct prepared *prepared)
+{
+	struct mapping file;
+	struct error ignored;
+	if (!prepared->is_later || work->settings->coverage != COVERAGE_FULL ||
+	    work->settings->backing[0] != BACKING_FILE || !prepared->is_placed ||
+	    prepared->huge_bytes < prepared->slot_bytes || prepared->slot_bytes >= prepared->text_bytes ||
+	    mapped_file_identify(kept->fd, &file, &ignored) < 0)
+		return;
+	struct awaited_library *out = &prepared->file;
+	snprintf(out->path, sizeof out->path, "%s", prepared->path);
+	out->dev_major = file.dev_major;
+	out->dev_minor = file.dev_minor;
+	out->inode = file.inode;
+	note_relro(&kept->elf, out);
+	prepared->is_awaited = true;
+}
+
 static void prepare(const struct library_work *work, const struct kept *kept, struct prepared *prepared)
 {
 	if (kept->slots.count == 0)
@@ -290,6 +327,7 @@ static void prepare(const struct library_work *work, const struct kept *kept, st
 		error_set(&prepared->reason, REASON_FILE_MISALIGNED,
 		          "the kernel maps it at any address: offset and address differ modulo a huge page, unless "
 		          "ld.so aligns it");
+	note_awaited(work, kept, prepared);
 }
 
 /* The child. It is a copy of the tracer that looks at files; see base/aside.h. */
@@ -328,7 +366,8 @@ static enum libraries_need need_of(const struct preparation *out, bool wants_all
 	return need;
 }
 
-static void add_to_report(const struct preparation *out, bool only_later, struct report *report)
+static void add_to_report(const struct preparation *out, bool only_later, struct report *report,
+                          struct awaited_libraries *awaited)
 {
 	for (unsigned i = 0; i < out->count && i < PREPARED_MAX; i++) {
 		const struct prepared *prepared = &out->list[i];
@@ -344,6 +383,8 @@ static void add_to_report(const struct preparation *out, bool only_later, struct
 		if (!out->has_ended && huge_bytes < prepared->slot_bytes && !error_is_set(&object->reason))
 			error_set(&object->reason, REASON_FILE_TIMEOUT, "there was no time left to prepare it");
 		report->prepared_bytes += object->prepared_bytes;
+		if (prepared->is_awaited && awaited && awaited->count < AWAITED_MAX)
+			awaited->list[awaited->count++] = prepared->file;
 	}
 }
 
@@ -370,7 +411,7 @@ static bool uses_file(const struct settings *settings)
 }
 
 enum libraries_need libraries_prepare(const struct tracee *tracee, const struct settings *settings,
-                                      struct report *report)
+                                      struct report *report, struct awaited_libraries *awaited)
 {
 	bool only_later = settings->backing[0] != BACKING_FILE;
 	if (!settings->libraries || tracee_auxv(tracee, AT_BASE) == 0)
@@ -395,7 +436,7 @@ enum libraries_need libraries_prepare(const struct tracee *tracee, const struct 
 		run(work, exe_fd, tracee_time_left_ms(tracee, (int)settings->file_timeout_ms));
 		fault_point("libraries-prepared");
 		need = only_later ? LIBRARIES_NEED_STOP : need_of(out, settings->coverage == COVERAGE_FULL);
-		add_to_report(out, need != LIBRARIES_NEED_NOTHING, report);
+		add_to_report(out, need != LIBRARIES_NEED_NOTHING, report, awaited);
 	}
 	free(work);
 	if (out != MAP_FAILED)

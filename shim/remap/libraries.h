@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "policy/policy.h"
 #include "ptrace/tracee.h"
+#include "remap/awaited_library.h"
 #include "remap/text_blocks.h"
 #include "report/report.h"
 #include "sandbox/elf/library_search_client.h"
@@ -28,11 +29,12 @@ enum libraries_need {
 
 /*
  * Prepare the libraries of TRACEE's program as SETTINGS want, within file_timeout, and say what is left to be done at
- * its entry point. REPORT gets an object for each that was prepared, unless it will get one at the entry point. TRACEE:
- * STOPPED at the exit of execve; nothing in it is changed.
+ * its entry point. REPORT gets an object for each that was prepared, unless it will get one at the entry point; AWAITED
+ * (NULL: nobody waits), with coverage "full", those of which more can be had when they are mapped. TRACEE: STOPPED at
+ * the exit of execve; nothing in it is changed.
  */
 enum libraries_need libraries_prepare(const struct tracee *tracee, const struct settings *settings,
-                                      struct report *report);
+                                      struct report *report, struct awaited_libraries *awaited);
 
 /*
  * Tell FOUND of the libraries that the program at EXE would load if the caller started it, and of those that SETTINGS

@@ -307,11 +307,11 @@ static void run_rest(struct tracee *tracee, const struct settings *settings, str
 }
 
 enum libraries_need remap_prepare_libraries(struct tracee *tracee, const struct settings *settings,
-                                            struct report *report)
+                                            struct report *report, struct awaited_libraries *awaited)
 {
 	if (report->object_count == 0) /* not even the program could be looked at */
 		return settings->libraries ? LIBRARIES_NEED_STOP : LIBRARIES_NEED_NOTHING;
-	enum libraries_need need = libraries_prepare(tracee, settings, report);
+	enum libraries_need need = libraries_prepare(tracee, settings, report, awaited);
 	if (need != LIBRARIES_NEED_STOP && settings->coverage == COVERAGE_FULL &&
 	    program_waits(tracee, settings, report))
 		need = LIBRARIES_NEED_STOP;
@@ -335,4 +335,22 @@ void remap_running(struct tracee *tracee, const struct settings *settings, struc
 	run_attached_program(tracee, settings, report);
 	if (settings->libraries && tracee->state == TRACEE_STOPPED)
 		run_libraries(tracee, settings, false, report);
+}
+
+void remap_awaited(struct tracee *tracee, const struct settings *settings, const struct awaited_library *library,
+                   struct report *report)
+{
+	struct address_space space;
+	if (begin(tracee, settings, &space, report) < 0)
+		return;
+	ssize_t at = awaited_library_find(&space, library);
+	if (at >= 0) {
+		run_library(tracee, &space, (size_t)at, settings, false, report);
+		objects_measure(tracee->pid, report->objects, report->object_count);
+		sum_up(report);
+	} else {
+		report->outcome = OUTCOME_SKIPPED;
+		error_set(&report->reason, REASON_NO_TEXT, "%s is not mapped any more", library->path);
+	}
+	address_space_free(&space);
 }

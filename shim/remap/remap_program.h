@@ -26,10 +26,10 @@ void remap_program(struct tracee *tracee, const struct settings *settings, struc
 
 /*
  * Before TRACEE runs on: have the libraries in the page cache that it will load, and say whether anything is left for
- * remap_libraries() (libraries.h).
+ * remap_libraries() (libraries.h). AWAITED (empty at first, or NULL): for which remap_awaited() can do more.
  */
 enum libraries_need remap_prepare_libraries(struct tracee *tracee, const struct settings *settings,
-                                            struct report *report);
+                                            struct report *report, struct awaited_libraries *awaited);
 
 /*
  * The same for the libraries that are mapped now, adding to what remap_program() reported. TRACEE: STOPPED at its entry
@@ -49,3 +49,7 @@ void remap_observe(pid_t pid, const struct settings *settings, bool may_move, st
  * is no longer what its file says is left alone. TRACEE: STOPPED anywhere, as are all other threads of its process.
  */
 void remap_running(struct tracee *tracee, const struct settings *settings, struct report *report);
+
+/* The same for LIBRARY alone, if the program has it mapped by now. */
+void remap_awaited(struct tracee *tracee, const struct settings *settings, const struct awaited_library *library,
+                   struct report *report);

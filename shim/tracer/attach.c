@@ -42,22 +42,36 @@ static int stat_exe(pid_t pid, struct stat *st, struct error *err)
 	                       "%s", path);
 }
 
-/* With the main thread stopped: is this what was decided about? */
-static int check_identity(pid_t pid, int pidfd, const struct stat *decided, struct error *err)
+int attach_target_find(pid_t pid, struct attach_target *target, struct error *err)
+{
+	*target = (struct attach_target){.pid = pid, .pidfd = pidfd_of(pid)};
+	if (target->pidfd < 0 && errno == ESRCH)
+		return error_set(err, REASON_TRACEE_GONE, NO_PROCESS, (int)pid);
+	if (target->pidfd < 0)
+		return error_set_errno(err, errno, REASON_TRACEE_GONE, "process %d", (int)pid);
+	if (tracee_check_proc(err) < 0)
+		return -1;
+	return stat_exe(pid, &target->exe, err);
+}
+
+int attach_target_check(const struct attach_target *target, struct error *err)
 {
 	struct stat now;
-	if (pidfd_has_ended(pidfd))
-		return error_set(err, REASON_TRACEE_GONE, NO_PROCESS, (int)pid);
-	if (stat_exe(pid, &now, err) < 0)
+	if (pidfd_has_ended(target->pidfd))
+		return error_set(err, REASON_TRACEE_GONE, NO_PROCESS, (int)target->pid);
+	if (stat_exe(target->pid, &now, err) < 0)
 		return -1;
-	if (now.st_dev != decided->st_dev || now.st_ino != decided->st_ino)
-		return error_set(err, REASON_TRACEE_GONE, "process %d executed another program meanwhile", (int)pid);
+	if (now.st_dev != target->exe.st_dev || now.st_ino != target->exe.st_ino)
+		return error_set(err, REASON_TRACEE_GONE, "process %d executed another program meanwhile",
+		                 (int)target->pid);
 	return 0;
 }
 
-static void remap_attached(pid_t pid, int pidfd, const struct stat *exe, const struct settings *settings,
-                           struct attach_result *out)
+/* What SETTINGS say of TARGET; of LIBRARY alone, if it is not NULL. */
+static void remap_attached(const struct attach_target *target, const struct settings *settings,
+                           const struct awaited_library *library, struct attach_result *out)
 {
+	pid_t pid = target->pid;
 	struct running_process process;
 	struct report *report = &out->report;
 	int64_t began_us = now_us();
@@ -71,9 +85,13 @@ static void remap_attached(pid_t pid, int pidfd, const struct stat *exe, const s
 	door_prepare(&doors[DOOR_ATTACH], &process.main);
 	process.main.held_since_us = began_us;
 	fault_point("attached");
-	if (check_identity(pid, pidfd, exe, &report->reason) == 0 &&
-	    tracee_check_filter(&process.main, &report->reason) == 0 &&
-	    tracee_check_dispatch(pid, &report->reason) == 0)
+	/* With the main thread stopped: is this what was decided about? */
+	bool may_begin = attach_target_check(target, &report->reason) == 0 &&
+	                 tracee_check_filter(&process.main, &report->reason) == 0 &&
+	                 tracee_check_dispatch(pid, &report->reason) == 0;
+	if (may_begin && library)
+		remap_awaited(&process.main, settings, library, report);
+	else if (may_begin)
 		remap_running(&process.main, settings, report);
 	running_process_release(&process);
 	report->latency_us = (uint64_t)(now_us() - began_us);
@@ -108,7 +126,7 @@ static const struct report_target to_journal_only = {.verbosity = VERBOSITY_QUIE
 
 void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attach_result *out)
 {
-	struct stat exe;
+	struct attach_target target;
 	struct gathered_input store;
 	struct decision decision = {0};
 	struct report *report = &out->report;
@@ -118,13 +136,21 @@ void attach_run(pid_t pid, const struct policy *policy, const struct overrides *
 	*out = (struct attach_result){
 	    .report = {.pid = pid, .via = doors[DOOR_ATTACH].via, .outcome = OUTCOME_FAILED, .backing = BACKING_NONE}};
 	settings_default(&decision.settings);
-	cleanup_close int pidfd = pidfd_of(pid);
-	if (pidfd < 0 && errno == ESRCH)
-		error_set(&report->reason, REASON_TRACEE_GONE, NO_PROCESS, (int)pid);
-	else if (pidfd < 0)
-		error_set_errno(&report->reason, errno, REASON_TRACEE_GONE, "process %d", (int)pid);
-	else if (tracee_check_proc(&report->reason) == 0 && stat_exe(pid, &exe, &report->reason) == 0 &&
-	         decide(pid, policy, overrides, &store, &decision, report) == 0)
-		remap_attached(pid, pidfd, &exe, &decision.settings, out);
+	if (attach_target_find(pid, &target, &report->reason) == 0 &&
+	    decide(pid, policy, overrides, &store, &decision, report) == 0)
+		remap_attached(&target, &decision.settings, NULL, out);
+	if (target.pidfd >= 0)
+		close(target.pidfd);
+	deliver_report(&to_journal_only, report, 0, false, DELIVER_MS);
+}
+
+void attach_awaited(const struct attach_target *target, const struct settings *settings,
+                    const struct awaited_library *library, struct attach_result *out)
+{
+	struct report *report = &out->report;
+	report->via = doors[DOOR_ATTACH].via;
+	report->outcome = OUTCOME_FAILED;
+	report->backing = BACKING_NONE;
+	remap_attached(target, settings, library, out);
 	deliver_report(&to_journal_only, report, 0, false, DELIVER_MS);
 }

@@ -13,10 +13,19 @@
  */
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "policy/policy.h"
+#include "remap/awaited_library.h"
 #include "report/report.h"
+
+/* A process and its program: what is decided about, and must still be there when it has been stopped. */
+struct attach_target {
+	pid_t pid;
+	int pidfd;
+	struct stat exe;
+};
 
 struct attach_result {
 	struct report report; /* its latency: how long the main thread was held */
@@ -28,3 +37,16 @@ struct attach_result {
  * came of it (report_free() the report); the journal is told, too. Blocks all signals for good.
  */
 void attach_run(pid_t pid, const struct policy *policy, const struct overrides *overrides, struct attach_result *out);
+
+/* Find PID, which the caller holds, and its program. Returns 0, or -1 with ERR; TARGET->pidfd is the caller's. */
+int attach_target_find(pid_t pid, struct attach_target *target, struct error *err);
+
+/* Whether TARGET still is what it was. Returns 0, or -1 with ERR word "tracee-gone", or why that cannot be told. */
+int attach_target_check(const struct attach_target *target, struct error *err);
+
+/*
+ * Do for TARGET's mapping of LIBRARY what SETTINGS, which a launch has found, say. Else as attach_run(). OUT->report
+ * has the names of program and rule.
+ */
+void attach_awaited(const struct attach_target *target, const struct settings *settings,
+                    const struct awaited_library *library, struct attach_result *out);

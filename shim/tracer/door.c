@@ -3,7 +3,7 @@
 
 const struct door doors[DOOR_COUNT] = {
     /* `hugexec COMMAND`, with a tracer of its own */
-    [DOOR_COMMAND] = {.via = VIA_SHIM, .filters = KNOWN_OWN},
+    [DOOR_COMMAND] = {.via = VIA_SHIM, .filters = KNOWN_OWN, .may_stay = true},
     /* the same, traced by the daemon */
     [DOOR_HUGEXECD] = {.via = VIA_SHIM, .charges_target = true, .may_suspend_filters = true, .filters = KNOWN_TRIED},
     /* a container's entry point */

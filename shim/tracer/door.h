@@ -24,6 +24,7 @@ struct door {
 	bool charges_target; /* the target allocates a copy itself; else the tracer, while both share their cgroups */
 	bool may_suspend_filters; /* the tracer may have the capability for it */
 	enum known_filters filters;
+	bool may_stay; /* the tracer may outlive a launch, for libraries that are loaded later (library_watch.h) */
 };
 
 enum door_name { DOOR_COMMAND, DOOR_HUGEXECD, DOOR_HOOK, DOOR_ATTACH, DOOR_COUNT };

@@ -23,6 +23,7 @@
 #include "report/deliver.h"
 #include "tracer/entry_wait.h"
 #include "tracer/exec_names.h"
+#include "tracer/library_watch.h"
 #include "tracer/match_input.h"
 
 /* What the policy says of the program that FOLLOWED has just become by NAMES. */
@@ -101,6 +102,41 @@ static bool must_fail(const struct report *report, const struct settings *settin
 	return report->outcome == OUTCOME_FAILED && settings->on_error == ON_ERROR_FAIL;
 }
 
+/* The ends of the text of these libraries will stay on small pages, for REASON. */
+static void leave_awaited(const struct awaited_libraries *awaited, const struct error *reason, struct report *report)
+{
+	for (unsigned i = 0; i < awaited->count; i++) {
+		for (unsigned j = 0; j < report->object_count; j++) {
+			struct report_object *object = &report->objects[j];
+			if (!error_is_set(&object->reason) && strcmp(object->path, awaited->list[i].path) == 0)
+				object->reason = *reason;
+		}
+	}
+}
+
+/* remap_prepare_libraries(), and what the tracer will wait for when it has let FOLLOWED go. */
+static enum libraries_need prepare_libraries(const struct trace_job *job, struct followed *followed,
+                                             const struct settings *settings, struct report *report)
+{
+	struct error reason;
+	cleanup_free struct library_watch *watch =
+	    settings->coverage == COVERAGE_FULL ? calloc(1, sizeof *watch) : NULL;
+	enum libraries_need need =
+	    remap_prepare_libraries(&followed->tracee, settings, report, watch ? &watch->libraries : NULL);
+	if (!watch || watch->libraries.count == 0)
+		return need;
+	if (library_watch_check(job, followed, &reason) < 0) {
+		leave_awaited(&watch->libraries, &reason, report);
+		return need;
+	}
+	watch->settings = *settings;
+	snprintf(watch->exe, sizeof watch->exe, "%s", report->exe);
+	snprintf(watch->rule, sizeof watch->rule, "%s", report->rule);
+	followed->watch = watch;
+	watch = NULL;
+	return need;
+}
+
 /* If libraries are wanted and ld.so will map some: let it, and come back at the program's entry point. */
 static void run_to_entry(const struct trace_job *job, struct followed *followed, const struct settings *settings,
                          struct report *report)
@@ -111,7 +147,7 @@ static void run_to_entry(const struct trace_job *job, struct followed *followed,
 		return;
 	if (must_fail(report, settings))
 		return; /* before its first instruction */
-	enum libraries_need need = remap_prepare_libraries(tracee, settings, report);
+	enum libraries_need need = prepare_libraries(job, followed, settings, report);
 	if (need == LIBRARIES_NEED_NOTHING)
 		return;
 	struct error reason;
@@ -286,6 +322,8 @@ void exec_event_drop(struct followed *followed)
 		report_free(followed->pending);
 	free(followed->pending);
 	followed->pending = NULL;
+	free(followed->watch);
+	followed->watch = NULL;
 	if (followed->stage == FOLLOWED_TO_ENTRY)
 		followed->stage = FOLLOWED_THROUGH; /* nobody waits for it any more */
 }

@@ -38,6 +38,8 @@ enum next {
 	NEXT_FAIL,      /* it is ended before its first instruction */
 };
 
+struct library_watch;
+
 struct followed {
 	struct tracee tracee;
 	enum followed_stage stage;
@@ -49,10 +51,11 @@ struct followed {
 	struct report *pending;
 	struct settings entry_settings; /* TO_ENTRY: those of its program */
 	int64_t entry_since_us,
-	    entry_look_us;    /* CLOCK_MONOTONIC: since when it is TO_ENTRY, when to look at it (entry_wait.h) */
-	struct map_hint hint; /* TO_ENTRY */
-	unsigned entry_stops; /* how often it was found elsewhere though it had come to its entry point */
-	uint64_t held_us;     /* how long it was held in all, up to now */
+	    entry_look_us;           /* CLOCK_MONOTONIC: since when it is TO_ENTRY, when to look at it (entry_wait.h) */
+	struct map_hint hint;        /* TO_ENTRY */
+	struct library_watch *watch; /* what is waited for when it is let go (library_watch.h); NULL: nothing */
+	unsigned entry_stops;        /* how often it was found elsewhere though it had come to its entry point */
+	uint64_t held_us;            /* how long it was held in all, up to now */
 	int tell_ms; /* how long its report may take to be written: hold_timeout, however long the work may take */
 };
 

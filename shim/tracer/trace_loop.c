@@ -20,6 +20,7 @@
 #include "ptrace/syscall_stop.h"
 #include "tracer/entry_wait.h"
 #include "tracer/exec_event.h"
+#include "tracer/library_watch.h"
 #include "tracer/process_end.h"
 
 #define EXIT_FAIL 125
@@ -277,6 +278,8 @@ static void carry_out(struct following *following, struct followed *followed, en
 		part_with(following, followed);
 		return;
 	case NEXT_LET_GO:
+		if (followed->watch && following->count == 1)
+			library_watch_run(&followed->tracee, followed->watch);
 		let_go(following, followed);
 		part_with(following, followed);
 		return;

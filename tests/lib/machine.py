@@ -17,7 +17,7 @@ LOCKS = {"pool": "/tmp/hugexec-test-pool.lock", "turn": "/tmp/.hugexec-test-turn
          "cgroup": "/tmp/.hugexec-test-cgroup.lock"}
 # Topics about what is in the page cache.
 ABOUT_PAGE_CACHE = ("page_cache", "filesystems", "files_change", "frames", "libraries", "programs", "rebase",
-                    "round_out", "coverage", "status", "tools", "warm")
+                    "round_out", "coverage", "dlopen_whole", "status", "tools", "warm")
 
 
 def takes_pages_back():
