@@ -164,19 +164,52 @@ def test_nobody_stays(later, mark, environment, how):
     wait_for(lambda: not others(mark, 0))
 
 
-def test_without_permission(later, mark, environment):
-    """One that nobody may trace by then: the ends stay small, and it goes on as it was."""
-    if os.geteuid() != 0:
-        pytest.skip("giving up a user takes root")
-    if pathlib.Path("/proc/sys/kernel/yama/ptrace_scope").exists():
-        pytest.skip("tested without Yama only")
-    gone = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    with later.running(before=gone, environment=environment, follow_timeout=2) as (process, told):
-        assert told["reason"] is None
+@pytest.fixture(name="cgroup")
+def cgroup_fixture():
+    """Make a cgroup of this name; taken away in the end."""
+    mounted = [line.split()[1] for line in pathlib.Path("/proc/mounts").read_text().splitlines() if line.split()[2] == "cgroup2"]
+    made = []
+
+    def make(name):
+        if os.geteuid() != 0 or not mounted:
+            pytest.skip("making a cgroup takes root and cgroup2")
+        made.append(pathlib.Path(mounted[0]) / name)
+        try:
+            made[0].mkdir()
+        except OSError as error:
+            pytest.skip(f"no cgroup can be made: {error}")
+        return made[0]
+
+    yield make
+    for folder in made:
+        wait_for(lambda folder=folder: not folder.exists() or folder.rmdir() is None)
+
+
+@pytest.mark.parametrize("kind, stays", [("service", False), ("scope", True)])
+def test_nobody_stays_in_a_service(later, mark, environment, cgroup, kind, stays):
+    """systemd takes a process of its own in the service's cgroup for the main one, if there is only one."""
+    folder = cgroup(f"hugexec-test-{os.getpid()}.{kind}")
+    before = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', folder]
+    with later.running(before=before, environment=environment) as (process, told):
+        assert bool(others(mark, process.pid)) == stays and (told["reason"] is None) == stays
+        assert stays or told["reason"].startswith("not-awaited: nobody waits for it: systemd could take"), told["reason"]
         assert ask(process, "open") == "open right\n"
-        wait_for(lambda: later.is_whole(process.pid), process=process)
+        if stays:
+            wait_for(lambda: later.is_whole(process.pid), process=process)
         end_well(process)
-    wait_for(lambda: not others(mark, 0))
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_as_an_unprivileged_user(later, mark, environment, nobody, hides):
+    """Such a tracer may trace its user's programs, but not one that has hidden itself: that goes on as it was."""
+    with later.running(before=nobody, environment=environment, follow_timeout=2 if hides else 600) as (process, told):
+        assert told["reason"] is None
+        if hides:
+            assert ask(process, "hide") == "hide done\n"
+        assert ask(process, "open") == "open right\n"
+        wait_for(lambda: not others(mark, process.pid), process=process)
+        assert later.is_whole(process.pid) != hides and tracers_of(process.pid) == {"0"}
+        end_well(process)
 
 
 STEPS = ["awaiting", "awaited", "attached", "pass-opened", "pass-received", "borrowed", "frozen", "frozen-call", "widened"]

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from lib.later import Later, ask
 from lib.process import run
 from lib.report import read_report
 
@@ -48,6 +49,21 @@ def test_journal_gets_the_fields(hugexec_command, journal, bigtext):
     assert fields["HUGEXEC_LATENCY_US"] == str(line["latency_us"])
     assert fields["PRIORITY"] == ("6" if line["outcome"] != "failed" else "4")
     assert fields["MESSAGE"].startswith(pathlib.Path(line["exe"]).name)
+
+
+def test_what_comes_later_is_told_as_what_attach_does(hugexec_command, journal, public_folder):
+    listener, inside = journal
+    later = Later(public_folder, hugexec_command)
+    with later.running(before=inside) as (process, _):
+        launch = dict(field.split("=", 1) for field in listener.recv(65536).decode().splitlines())
+        assert ask(process, "open") == "open right\n"
+        fields = dict(field.split("=", 1) for field in listener.recv(65536).decode().splitlines())
+        assert later.is_whole(process.pid)
+        process.kill()
+    assert (launch["HUGEXEC_VIA"], launch["HUGEXEC_OUTCOME"]) == ("shim", "skipped")
+    assert (fields["HUGEXEC_VIA"], fields["HUGEXEC_OUTCOME"], fields["HUGEXEC_BACKING"]) == ("attach", "remapped", "file")
+    assert (fields["HUGEXEC_PID"], fields["HUGEXEC_EXE"], fields["HUGEXEC_RULE"]) == (str(process.pid), later.path, "later")
+    assert int(fields["HUGEXEC_TEXT_BYTES"]) >= 6 << 20 and int(fields["HUGEXEC_LATENCY_US"]) > 0
 
 
 def test_a_policy_that_cannot_be_used_is_an_error(hugexec, journal, write_policy):

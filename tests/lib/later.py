@@ -26,6 +26,7 @@ LATER = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 static int (*right)(void);
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
@@ -64,6 +65,8 @@ int main(int argc, char **argv)
 			now = library ? (int (*)(void))dlsym(library, "text_is_right") : NULL;
 		} else if (strcmp(word, "check") == 0)
 			now = right;
+		else if (strcmp(word, "hide") == 0)
+			prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 		else if (strcmp(word, "execute") == 0)
 			execl("/bin/cat", "cat", NULL);
 		pthread_rwlock_wrlock(&lock);
