@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Kubernetes on this machine: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and a node: a kubelet in the namespaces in which
-containerd runs (nri_node.py). Everything listens on the loopback only, and nothing of it is left.
+its engine runs (nri_node.py). Everything listens on the loopback only, and nothing of it is left.
 
 Pods share the host's network, so no network plugin is needed; on a machine in a container the kubelet may not set what it sets
 (KubeletInUserNamespace). The programs are those that get-programs has built.
@@ -121,7 +121,7 @@ class Cluster:
             "healthzPort": free_port(), "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"}, "cgroupDriver": "cgroupfs", "cgroupsPerQOS": False, "enforceNodeAllocatable": [],
             "failSwapOn": False, "failCgroupV1": False, "localStorageCapacityIsolation": False,
-            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock", "featureGates": {"KubeletInUserNamespace": True},
+            "containerRuntimeEndpoint": f"unix://{self.node.daemon.socket}", "featureGates": {"KubeletInUserNamespace": True},
             "podLogsDir": str(self.folder / "pod-logs"), "resolvConf": "", "enableControllerAttachDetach": False,
             "nodeStatusUpdateFrequency": "2s", "syncFrequency": "10s", "maxPods": 200, "registryPullQPS": 0, "kubeAPIQPS": 100,
             # The machine's own shortages are none of the test's.

@@ -14,14 +14,14 @@ from cri_pods import SUPERVISOR, CriPods
 from image import build_image
 from mount_sandbox import MountSandbox
 
-SOCKET = "run/containerd/containerd.sock"
+SOCKET = "/run/containerd/containerd.sock"
 INSTALL = pathlib.Path(__file__).resolve().parents[2] / "oci-hook" / "kubernetes" / "image" / "hugexec-node"
 CONFIG = """\
 version = 2
 root = "{root}"
 state = "/run/containerd"
 [grpc]
-  address = "/{socket}"
+  address = "{socket}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:1"
   # As a service that may not lower its own oom_score_adj.
@@ -83,7 +83,7 @@ class Containerd(CriPods):
     PREFIX: where hugexec is, of which hugexec-node has put the handler into the configuration beforehand. Without, the
     node has none, and containerd is a service that is started again when it ends. MORE: of its configuration.
     """
-    program = "containerd"
+    program, socket = "containerd", SOCKET
 
     def __init__(self, folder, binaries, prefix=None, policy=None, runc=None, more=""):
         super().__init__(folder, binaries, runc)
@@ -100,7 +100,7 @@ class Containerd(CriPods):
                     self.process = subprocess.Popen(self.sandbox.inside(["containerd"]), stdin=subprocess.DEVNULL,
                                                     stdout=file, stderr=file, env=self.environment,
                                                     start_new_session=True)
-            self.connect(SOCKET)
+            self.connect()
         except BaseException:
             self.close()
             raise

@@ -26,7 +26,7 @@ class CriPods:
     What its makers add: sandbox (a MountSandbox), client, process (the engine, if it is no service in there), add_image(), and hooks(), those of
     a container's config.json. RUNC: a folder in which the engine looks for its runtime first.
     """
-    program = None  # its name
+    program = socket = None  # its name, and where its CRI is
 
     def __init__(self, folder, binaries, runc=None):
         self.folder = pathlib.Path(folder)
@@ -37,9 +37,9 @@ class CriPods:
         self.environment = {**os.environ, "PATH": ":".join(map(str, filter(None, (binaries, runc, PATH))))}
         self.process = self.client = self.sandbox = None
 
-    def connect(self, socket):
-        """To the SOCKET of the sandbox, once it is there."""
-        path = self.inside(socket)
+    def connect(self):
+        """Once its socket is there."""
+        path = self.inside(self.socket)
         wait_for(lambda: self.process and self.process.poll() is not None or path.exists(), what=f"the socket of {self.program}")
         self.client = cri.Cri(path)
 

@@ -3,14 +3,19 @@
 CRI-O in a mount sandbox, started for the tests with folders, sockets and a configuration of its own. Its images come out of archives, by podman, which
 has the same store.
 """
+import contextlib
 import json
 import pathlib
+import re
 import shutil
 
 from cri_pods import SUPERVISOR, CriPods
 from image import build_image
 from mount_sandbox import MountSandbox
 
+from lib.process import wait_for
+
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
 SOCKET = "/run/crio/crio.sock"
 RUN = "/run/crio/storage"
 HOOKS = "/etc/containers/oci/hooks.d"
@@ -47,8 +52,23 @@ pause_command = ""
 signature_policy = "{folder}/policy.json"
 [crio.network]
 network_dir = "/etc/cni/net.d"
-plugin_dirs = ["/opt/cni/bin"]
+plugin_dirs = ["/usr/lib/cni"]
 """
+
+
+WITHOUT_LIMITS = """\
+#!/usr/bin/python3
+import json, os, pathlib, sys
+for option, value in zip(sys.argv, sys.argv[1:]):
+    if option in ("-b", "--bundle"):
+        path = pathlib.Path(value, "config.json")
+        config = json.loads(path.read_text())
+        config["linux"]["resources"].pop("hugepageLimits", None)
+        path.write_text(json.dumps(config))
+os.execv("{runc}", ["runc", *sys.argv[1:]])
+"""
+# Of pods that have their host's: a node is ready only if there is any.
+NETWORK = {"cniVersion": "1.0.0", "name": "none", "plugins": [{"type": "loopback"}]}
 
 
 def find_crio(programs):
@@ -64,21 +84,41 @@ def missing():
 
 class Crio(CriPods):
     """As a service that is started again when it ends."""
-    program = "crio"
+    program, socket = "crio", SOCKET
 
     def __init__(self, folder, binaries, runc=None):
         super().__init__(folder, binaries, runc)
         folder = self.folder
         (folder / "policy.json").write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         config = CONFIG.format(folder=folder, run=RUN, socket=SOCKET, hooks=HOOKS, binaries=binaries, conmon=shutil.which("conmon"),
-                               runc=runc / "runc" if runc else shutil.which("runc"))
-        self.sandbox = MountSandbox(folder / "sandbox", {"crio/crio.conf": config, f"{HOOKS.removeprefix('/etc/')}/.keep": ""}, env=self.environment, init=[
+                               runc=self.runtime(runc / "runc" if runc else shutil.which("runc")))
+        etc = {"crio/crio.conf": config, "cni/net.d/00-none.conflist": NETWORK, f"{HOOKS.removeprefix('/etc/')}/.keep": ""}
+        self.sandbox = MountSandbox(folder / "sandbox", etc, env=self.environment, init=[
             "sh", "-c", SUPERVISOR, folder / "crio.log", binaries / "crio", "--config=/etc/crio/crio.conf", "--config-dir="])
         try:
-            self.connect(SOCKET)
+            self.connect()
         except BaseException:
             self.close()
             raise
+
+    def runtime(self, runc):
+        """RUNC itself; on a machine whose cgroups of version 1 do not limit huge pages a script, for CRI-O always asks for such limits."""
+        if (CGROUPS / "cgroup.controllers").exists() or (CGROUPS / "hugetlb").exists():
+            return runc
+        script = self.folder / "runc-without-limits"
+        script.write_text(WITHOUT_LIMITS.format(runc=runc))
+        script.chmod(0o755)
+        return script
+
+    def close(self):
+        """CRI-O leaves empty cgroups, of each conmon, and of pods whose kubelet has no cgroups of its own."""
+        super().close()
+        mine = set(re.findall(r"\b[0-9a-f]{64}\b", self.log()))
+        for path in [path for pattern in ("crio/crio-*", "crio-*", "crio") for path in (*CGROUPS.glob(f"*/{pattern}"), *CGROUPS.glob(pattern))]:
+            if path.name == "crio" or path.name.rpartition("-")[2] in mine:
+                with contextlib.suppress(OSError, AssertionError):
+                    wait_for(lambda folder=path: not (folder / "cgroup.procs").read_text(), 10)
+                    path.rmdir()
 
     def add_image(self, name, files, entrypoint):
         archive = self.folder / "image.tar"
