@@ -27,14 +27,14 @@
 /* For the main thread, when nothing is heard of it, before it is looked what has become of the others. */
 #define NEWS_NS 20000000
 
-/* Whether TID is a thread of PID's that could run. */
+/* Whether TID is a thread of PID's that could run; true if we cannot tell, for want of a descriptor or memory. */
 static bool is_alive(pid_t pid, pid_t tid)
 {
 	char path[64];
 	cleanup_free char *status = NULL;
 	snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
 	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
-		return false;
+		return errno != ENOENT && errno != ESRCH;
 	const char *state = proc_value(status, "State");
 	return !state || (*state != 'Z' && *state != 'X');
 }
