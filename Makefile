@@ -157,7 +157,7 @@ install: build
 uninstall:
 	@test -n "$(DESTDIR)" || sh $(BUILD)/config/leave-units
 	@ninja -C $(BUILD) uninstall
-	@test -n "$(DESTDIR)" || { rm -rf /run/hugexec; test ! -d /run/systemd/system || systemctl daemon-reload; }
+	@test -n "$(DESTDIR)" || { rm -rf /run/hugexec /var/cache/hugexec; test ! -d /run/systemd/system || systemctl daemon-reload; }
 
 # By git and with no time but the commit's: who has the commit can make the same file and compare.
 dist:

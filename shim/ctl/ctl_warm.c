@@ -16,13 +16,15 @@
 #include "ctl/warm.h"
 #include "ctl/warm_policy.h"
 #include "policy/policy.h"
+#include "remap/shared_store.h"
 #include "tracer/exe_inspect.h"
 
 #define UNITS       "/run/systemd/generator"
 #define BEFORE_FILE 24 /* columns */
 
-static const char help[] = "Usage: hugexecctl warm [--json] FILE...\n"
+static const char help[] = "Usage: hugexecctl warm [--json] [--share] FILE...\n"
                            "       hugexecctl warm [--json] --policy[=FILE]\n"
+                           "       hugexecctl warm [--json] --unshare\n"
                            "Read the text of programs and libraries into the page cache in huge pages, so\n"
                            "that their next start finds it there, and say how much of it is. Files that run\n"
                            "on small pages at the moment, or that are not on the disk yet, stay as they are.\n"
@@ -34,6 +36,11 @@ static const char help[] = "Usage: hugexecctl warm [--json] FILE...\n"
                            "                   policy also the programs of enabled services. What is not\n"
                            "                   installed is no failure. All that a pattern matches is read,\n"
                            "                   such as each JVM that is installed, used or not\n"
+                           "  --share          of libraries also write text that is out of step with its\n"
+                           "                   file to " SHARED_FOLDER ", from where all processes with\n"
+                           "                   \"coverage\": \"full\" map it. Root only. With --policy this is\n"
+                           "                   done for rules that say so, if root runs it\n"
+                           "  --unshare        remove all that is there\n"
                            "  --json           print JSON, for programs\n"
                            "  -h, --help       this text\n"
                            "\n"
@@ -41,7 +48,7 @@ static const char help[] = "Usage: hugexecctl warm [--json] FILE...\n"
                            "or a file or the policy cannot be read; 2 for wrong usage.\n";
 
 struct warm {
-	bool json, progress, by_policy;
+	bool json, progress, by_policy, share;
 	json_object *files;
 	unsigned shown, incomplete;
 };
@@ -62,6 +69,7 @@ static json_object *warmed_to_json(const char *path, const struct warmed *warmed
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(warmed->text_bytes));
 	json_object_object_add(json, "slot_bytes", json_object_new_uint64(warmed->slot_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(warmed->huge_bytes));
+	json_object_object_add(json, "shared_bytes", json_object_new_uint64(warmed->shared.copy_bytes));
 	json_object_object_add(json, "reason",
 	                       error_is_set(&warmed->reason) ? ctl_text(error_text(&warmed->reason, text, sizeof text))
 	                                                     : NULL);
@@ -81,11 +89,13 @@ static void print_warmed(struct warm *warm, const char *path, const struct warme
 	                 error_is_set(&warmed->reason) ? error_text(&warmed->reason, why, sizeof why) : NULL);
 }
 
-static void warm_one(void *context, const char *path, bool with_rodata)
+static void warm_one(void *context, const char *path, bool with_rodata, bool is_full)
 {
 	struct warm *warm = context;
 	struct warmed warmed;
-	warm_file(path, with_rodata, warm->progress ? show_progress : NULL, (void *)(uintptr_t)path, &warmed);
+	bool with_shared = warm->share || (is_full && geteuid() == 0);
+	warm_file(path, with_rodata, with_shared, warm->progress ? show_progress : NULL, (void *)(uintptr_t)path,
+	          &warmed);
 	if (warm->progress)
 		fputs("\r\033[K", stderr);
 	/* Text that is too small for a slot is as well as it can be; a misaligned program is not. */
@@ -104,7 +114,7 @@ static void warm_word(struct warm *warm, const char *word)
 	struct program program = {.kind = PROGRAM_NOT_FOUND};
 	if (!strchr(word, '/') && access(word, F_OK) < 0)
 		program_inspect(word, &program);
-	warm_one(warm, program.kind == PROGRAM_NOT_FOUND ? word : program.path, false);
+	warm_one(warm, program.kind == PROGRAM_NOT_FOUND ? word : program.path, false, false);
 }
 
 static int warm_by_policy(struct warm *warm, const char *file)
@@ -123,6 +133,43 @@ static int warm_by_policy(struct warm *warm, const char *file)
 	return CTL_OK;
 }
 
+/* What the copies for all processes take of the disk, once those that are of no use any more have gone. */
+static int tell_shared(const struct warm *warm, bool unshare, json_object *json)
+{
+	struct shared_usage usage;
+	char size[16], why[ERROR_TEXT_BYTES];
+	share_sweep(unshare, &usage);
+	if (error_is_set(&usage.reason))
+		fprintf(stderr, "hugexecctl: %s\n", error_text(&usage.reason, why, sizeof why));
+	if (json) {
+		json_object *shared = json_object_new_object();
+		json_object_object_add(shared, "folder", json_object_new_string(SHARED_FOLDER));
+		json_object_object_add(shared, "copies", json_object_new_int64(usage.count));
+		json_object_object_add(shared, "bytes", json_object_new_uint64(usage.bytes));
+		json_object_object_add(shared, "removed", json_object_new_int64(usage.removed));
+		json_object_object_add(json, "shared", shared);
+	} else if (unshare || warm->share || usage.count + usage.removed > 0) {
+		printf("%s has %u copies for all processes, which take %s; %u were removed.\n", SHARED_FOLDER,
+		       usage.count, size_format(usage.bytes, size, sizeof size), usage.removed);
+	}
+	return error_is_set(&usage.reason) ? CTL_NO : CTL_OK;
+}
+
+static int unshare(const struct warm *warm)
+{
+	if (geteuid() != 0) {
+		fputs("hugexecctl: only root removes copies for all processes\n", stderr);
+		return CTL_NO;
+	}
+	json_object *json = warm->json ? json_object_new_object() : NULL;
+	if (json)
+		json_object_object_add(json, "version", json_object_new_int(1));
+	int result = tell_shared(warm, true, json);
+	if (json)
+		ctl_print_json(json);
+	return result;
+}
+
 static int warm_all(struct warm *warm, const char *policy_file, char **files)
 {
 	int result = CTL_OK;
@@ -132,23 +179,27 @@ static int warm_all(struct warm *warm, const char *policy_file, char **files)
 		result = warm_by_policy(warm, policy_file);
 	for (; *files; files++)
 		warm_word(warm, *files);
-	if (warm->json) {
-		json_object *json = json_object_new_object();
+	json_object *json = warm->json ? json_object_new_object() : NULL;
+	if (json) {
 		json_object_object_add(json, "version", json_object_new_int(1));
 		json_object_object_add(json, "files", warm->files);
-		ctl_print_json(json);
 	}
+	if ((warm->share || warm->by_policy) && geteuid() == 0 && tell_shared(warm, false, json) != CTL_OK)
+		result = CTL_NO;
+	if (json)
+		ctl_print_json(json);
 	return warm->incomplete ? CTL_NO : result;
 }
 
 int ctl_warm(int argc, char **argv)
 {
-	static const struct option known[] = {{"json", no_argument, NULL, 'j'},
-	                                      {"policy", optional_argument, NULL, 'p'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {NULL, 0, NULL, 0}};
+	static const struct option known[] = {
+	    {"json", no_argument, NULL, 'j'},  {"policy", optional_argument, NULL, 'p'},
+	    {"share", no_argument, NULL, 's'}, {"unshare", no_argument, NULL, 'u'},
+	    {"help", no_argument, NULL, 'h'},  {NULL, 0, NULL, 0}};
 	struct warm warm = {0};
 	const char *policy_file = NULL;
+	bool unshares = false;
 	int option;
 	while ((option = ctl_option(argc, argv, "h", known)) != -1) {
 		switch (option) {
@@ -157,12 +208,18 @@ int ctl_warm(int argc, char **argv)
 			warm.by_policy = true;
 			policy_file = optarg;
 			break;
+		case 's': warm.share = true; break;
+		case 'u': unshares = true; break;
 		case 'h': fputs(help, stdout); return CTL_OK;
 		default: return CTL_USAGE;
 		}
 	}
 	if (policy_file && !policy_file[0])
 		return ctl_wrong_usage(argv[0], "--policy=FILE: the name of the file is empty");
+	if (unshares && (warm.by_policy || warm.share || optind < argc))
+		return ctl_wrong_usage(argv[0], "--unshare stands alone");
+	if (unshares)
+		return unshare(&warm);
 	if (warm.by_policy == (optind < argc))
 		return ctl_wrong_usage(argv[0], "it takes either FILEs or --policy");
 	return warm_all(&warm, policy_file, argv + optind);

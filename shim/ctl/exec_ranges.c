@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "mm/smaps.h"
+#include "remap/shared_store.h"
 
 static const char deleted[] = " (deleted)", memfd[] = "/memfd:";
 
@@ -36,8 +37,8 @@ static bool is_memfd(const struct smaps_entry *entry)
  */
 static void undo_copy(struct smaps_entry *entry, const struct smaps_entry *below)
 {
-	if (!is_memfd(entry) || entry->perms[1] == 'w' || below->end != entry->start || below->inode == 0 ||
-	    is_memfd(below) || below->perms[1] == 'w')
+	if (!(is_memfd(entry) || shared_has_path(entry->path)) || entry->perms[1] == 'w' ||
+	    below->end != entry->start || below->inode == 0 || is_memfd(below) || below->perms[1] == 'w')
 		return;
 	entry->file_off = below->file_off + (below->end - below->start);
 	entry->dev_major = below->dev_major;

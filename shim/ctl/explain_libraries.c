@@ -13,6 +13,7 @@
 #include "remap/elf_object.h"
 #include "remap/libraries.h"
 #include "remap/plan_estimate.h"
+#include "remap/shared_store.h"
 #include "sandbox/elf/library_search_client.h"
 
 #define VALUE_BYTES (PATH_MAX + 1024)
@@ -22,19 +23,33 @@ struct collecting {
 	struct explained_libraries *out;
 };
 
+/* Whether all processes share a copy of the file open at FD; or ERR says why it is of no use, if there is one. */
+static bool has_shared_copy(int fd, struct error *err)
+{
+	struct shared_key key;
+	struct shared_copy copy;
+	if (shared_key_of(fd, &key) < 0 || shared_store_find(&key, &copy, err) < 0)
+		return false;
+	close(copy.fd);
+	return true;
+}
+
 /* As it will be when the program has been stopped for it, at its entry point or when it has loaded it. */
-static void forecast_full(const struct settings *settings, const struct found_library *library,
+static void forecast_full(const struct settings *settings, const struct found_library *library, int fd,
                           struct explained_library *out)
 {
 	struct file_forecast forecast;
-	forecast_in_place(library->info, true, settings, host_pages(), &forecast);
+	struct error unused = {0};
+	bool has_shared = has_shared_copy(fd, &unused);
+	forecast_in_place(library->info, true, has_shared, settings, host_pages(), &forecast);
 	if (forecast.text_bytes <= out->huge_bytes)
 		return;
 	out->huge_bytes = forecast.text_bytes < out->text_bytes ? forecast.text_bytes : out->text_bytes;
 	out->copied_bytes = forecast.copied_bytes;
 	out->needs_stop = !library->is_later;
 	out->is_awaited = library->is_later;
-	out->reason = forecast.reason;
+	out->shared_bytes = forecast.shared_bytes;
+	out->reason = error_is_set(&forecast.reason) && error_is_set(&unused) ? unused : forecast.reason;
 }
 
 static void judge(const struct settings *settings, const struct found_library *library, int fd,
@@ -56,7 +71,7 @@ static void judge(const struct settings *settings, const struct found_library *l
 	out->needs_stop = wanted && !library->is_later && out->huge_bytes == 0;
 	bool is_known = !library->is_later || out->huge_bytes > 0;
 	if (wanted && is_file_first && is_known && settings->coverage == COVERAGE_FULL && is_placed)
-		forecast_full(settings, library, out);
+		forecast_full(settings, library, fd, out);
 }
 
 static void collect(void *context, const struct found_library *library, int fd)
@@ -177,6 +192,7 @@ static json_object *to_json(const struct explained_library *library)
 	json_object_object_add(json, "text_bytes", json_object_new_uint64(library->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_uint64(library->huge_bytes));
 	json_object_object_add(json, "copied_bytes", json_object_new_uint64(library->copied_bytes));
+	json_object_object_add(json, "shared_bytes", json_object_new_uint64(library->shared_bytes));
 	json_object_object_add(json, "needs_stop", json_object_new_boolean(library->needs_stop));
 	json_object_object_add(json, "reason",
 	                       error_is_set(&library->reason) ? ctl_text(error_text(&library->reason, why, sizeof why))

@@ -17,6 +17,7 @@ struct explained_library {
 	uint64_t text_bytes;
 	uint64_t huge_bytes;   /* of it on huge pages, once it was prepared, and stopped for if it needs a stop */
 	uint64_t copied_bytes; /* of its slots a private copy of each process */
+	uint64_t shared_bytes; /* of its slots in the copy that all processes share */
 	bool needs_stop;       /* the rest of what the policy wants is done at the program's entry point */
 	bool is_awaited;       /* and of one that is loaded later, by a tracer that stays until then */
 	struct error reason;   /* why HUGE_BYTES are not all whole slots, or none; unset: they are */

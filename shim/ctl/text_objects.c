@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "mm/smaps.h"
+#include "remap/shared_store.h"
 
 /* Of no file, and not one of the kernel's own, which have names: [vdso], [heap]. */
 static bool is_anonymous(const struct smaps_entry *entry)
@@ -14,11 +15,11 @@ static bool is_anonymous(const struct smaps_entry *entry)
 	return entry->inode == 0 && entry->path[0] == '\0';
 }
 
-/* A memfd or a hugetlb file, whatever its name: unlinked, so that the kernel says so; or a copy that has no file at
- * all. */
+/* A memfd or a hugetlb file, whatever its name: unlinked, so that the kernel says so; a copy that has no file at all;
+ * or one that all processes share. */
 static bool is_copy(const struct smaps_entry *entry)
 {
-	return is_anonymous(entry) || strncmp(entry->path, "/memfd:", 7) == 0 ||
+	return is_anonymous(entry) || strncmp(entry->path, "/memfd:", 7) == 0 || shared_has_path(entry->path) ||
 	       strcmp(entry->path, "/anon_hugepage (deleted)") == 0;
 }
 

@@ -38,7 +38,21 @@ static void warm_ranges(int fd, const struct file_range *ranges, unsigned count,
 	}
 }
 
-void warm_file(const char *path, bool with_rodata, warm_observer *observe, void *context, struct warmed *out)
+/* As SLOTS are without a copy for all processes, or if there is one, those beside it. */
+static void share(const char *path, const struct elf_info *elf, struct text_slots *slots, struct warmed *out)
+{
+	share_make(path, elf, &out->shared);
+	if (error_is_set(&out->shared.reason))
+		out->reason = out->shared.reason;
+	if (out->shared.copy_bytes == 0)
+		return;
+	text_slots_of(elf, true, host_pages()->huge_bytes, slots);
+	if (slots->reason.code == REASON_FILE_MISALIGNED)
+		slots->reason = (struct error){0};
+}
+
+void warm_file(const char *path, bool with_rodata, bool with_shared, warm_observer *observe, void *context,
+               struct warmed *out)
 {
 	struct stat st;
 	struct reader reader;
@@ -61,8 +75,11 @@ void warm_file(const char *path, bool with_rodata, warm_observer *observe, void 
 	text_slots_rounded(&elf, host_pages(), &slots);
 	if (with_rodata && slots.count > 0)
 		text_slots_add_rodata(&elf, host_pages(), &slots);
+	if (with_shared)
+		share(path, &elf, &slots, out);
 	out->text_bytes = slots.text_bytes;
 	out->slot_bytes = slots.slot_bytes;
-	out->reason = slots.reason;
+	if (!error_is_set(&out->reason))
+		out->reason = slots.reason;
 	warm_ranges(fd, slots.ranges, slots.count, observe, context, out);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "ctl/share.h"
 
 struct warmed {
 	uint64_t text_bytes; /* executable segments, in the file */
@@ -15,13 +16,15 @@ struct warmed {
 	uint64_t huge_bytes; /* of these on huge pages now */
 	struct error reason; /* set: why that is not all */
 	bool missing;        /* there is no such file */
+	struct shared_made shared;
 };
 
 /* Told while a file is being read: bytes seen to of how many. */
 typedef void warm_observer(void *context, uint64_t done_bytes, uint64_t all_bytes);
 
 /*
- * Prepare the file at PATH, WITH_RODATA also a program's read-only data. Never fails: OUT says what became of it.
- * OBSERVE may be NULL.
+ * Prepare the file at PATH, WITH_RODATA also a program's read-only data, WITH_SHARED also a copy of what is out of step
+ * in a library (share.h). Never fails: OUT says what became of it. OBSERVE may be NULL.
  */
-void warm_file(const char *path, bool with_rodata, warm_observer *observe, void *context, struct warmed *out);
+void warm_file(const char *path, bool with_rodata, bool with_shared, warm_observer *observe, void *context,
+               struct warmed *out);

@@ -52,6 +52,11 @@ static bool is_new(struct warming *warming, int fd)
 	return true;
 }
 
+static bool wants_all(const struct warming *warming)
+{
+	return warming->settings->coverage == COVERAGE_FULL;
+}
+
 static void on_library(void *context, const struct found_library *library, int fd)
 {
 	struct warming *warming = context;
@@ -59,7 +64,7 @@ static void on_library(void *context, const struct found_library *library, int f
 	cleanup_close int own_fd = fd;
 	library_judge(warming->settings, library, &slots);
 	if (slots.count > 0 && is_new(warming, own_fd))
-		warming->each(warming->context, library->path, false);
+		warming->each(warming->context, library->path, false, wants_all(warming));
 }
 
 /* Whether the file is a program or library that the rule's sizes allow, with whole slots of text. */
@@ -87,7 +92,7 @@ static void add_file(struct warming *warming, const char *path, bool with_rodata
 	cleanup_close int fd = file_view_open_file(&warming->view, path, false);
 	bool is_large = fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= (off_t)host_pages()->huge_bytes;
 	if (is_large && is_elf(fd) && has_wanted_text(warming, fd) && is_new(warming, fd))
-		warming->each(warming->context, path, with_rodata);
+		warming->each(warming->context, path, with_rodata, wants_all(warming));
 }
 
 /* A file to be prepared that a pattern has led to. */
@@ -115,7 +120,7 @@ static void on_named_program(struct warming *warming, const char *exe)
 {
 	cleanup_close int fd = file_view_open_file(&warming->view, exe, false);
 	if (fd < 0 || is_new(warming, fd))
-		warming->each(warming->context, exe, warming->settings->rodata);
+		warming->each(warming->context, exe, warming->settings->rodata, false);
 	on_program(warming, exe);
 }
 

@@ -8,8 +8,8 @@
 
 #include "policy/policy.h"
 
-/* WITH_RODATA: the rule wants the program's read-only data as well. */
-typedef void warm_file_found(void *context, const char *path, bool with_rodata);
+/* WITH_RODATA: the rule wants the program's read-only data as well. IS_FULL: it wants all text of this library. */
+typedef void warm_file_found(void *context, const char *path, bool with_rodata, bool is_full);
 
 /*
  * Call EACH with every file whose page cache is worth preparing by POLICY, once: programs that rules name by a path or

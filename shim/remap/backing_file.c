@@ -153,8 +153,7 @@ static int populate(struct tracee *tracee, const struct address_space *space, co
 	return 0;
 }
 
-static int populate_borrowed(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
-                             struct error *err)
+int populate_text(struct tracee *tracee, const struct address_space *space, const struct plan *plan, struct error *err)
 {
 	if (inject_begin(tracee, err) < 0)
 		return -1;
@@ -205,7 +204,7 @@ static int map_slots(struct tracee *tracee, const struct address_space *space, s
 		*partly = error_is_set(partly) ? *partly : unwidened;
 	}
 	plan->reason = *partly;
-	return populate_borrowed(tracee, space, plan, err);
+	return populate_text(tracee, space, plan, err);
 }
 
 /*

@@ -34,3 +34,9 @@ int backing_file_apply(struct tracee *tracee, struct address_space *space, size_
  */
 int backing_file_plan(const struct address_space *space, size_t map_index, const struct settings *settings,
                       bool may_move, struct plan *plan, struct error *err);
+
+/*
+ * Have the ranges of PLAN, which are mapped right and whose folios the page cache has, mapped by huge pages at once.
+ * TRACEE, SPACE: as above. Returns 0, or -1 with ERR: the text is right, but some of it is on small pages.
+ */
+int populate_text(struct tracee *tracee, const struct address_space *space, const struct plan *plan, struct error *err);

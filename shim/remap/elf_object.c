@@ -19,6 +19,7 @@
 #include "remap/plan.h"
 #include "remap/plan_rest.h"
 #include "remap/private_copy.h"
+#include "remap/shared_text.h"
 
 #define SYMBOLS_MS 1000 /* of a process that runs already, which no policy limits the hold of */
 
@@ -145,22 +146,38 @@ static uint64_t rest_bytes_max(const struct report_object *object)
 	return object->copied_bytes < REST_BYTES_MAX ? REST_BYTES_MAX - object->copied_bytes : 0;
 }
 
+/* What all processes share of it costs this one nothing. Returns whether the text was changed. */
+static bool map_shared(struct elf_object *object, const struct mapping *mapping, int fd, struct report_object *out)
+{
+	struct plan plan = {0};
+	struct error refusal = {0};
+	if (is_in_time(object->tracee, &refusal) < 0 ||
+	    shared_text_map(object->tracee, mapping, object->settings, fd, &plan, &refusal) < 0)
+		add_refusal(&out->reason, BACKING_FILE, &refusal);
+	if (plan.range_count == 0)
+		return false;
+	note_ranges(&plan, out);
+	out->shared_bytes += plan.range_bytes;
+	return true;
+}
+
 static bool copy_rest_of(struct elf_object *object, int fd, struct report_object *out)
 {
 	struct plan plan;
 	struct error refusal = {0};
 	struct mapping mapping = object->space->mappings[object->map_index];
+	bool is_changed_now = !object->is_program && map_shared(object, &mapping, fd, out);
 	uint64_t max_bytes = rest_bytes_max(out);
 	if (is_in_time(object->tracee, &refusal) < 0 || copy_rest(object->tracee, &mapping, object->settings, fd,
 	                                                          object->is_loaded, max_bytes, &plan, &refusal) < 0) {
 		add_refusal(&out->reason, BACKING_FILE, &refusal);
-		return false;
+		return is_changed_now;
 	}
 	/* Of what shares a slot with data more is known when that has been relocated. */
 	if (error_is_set(&plan.reason) && (object->is_loaded || plan.reason.code == REASON_COPY_LIMIT))
 		add_refusal(&out->reason, BACKING_FILE, &plan.reason);
 	if (plan.range_count == 0)
-		return false;
+		return is_changed_now;
 	note_ranges(&plan, out);
 	tell_perf(object, BACKING_THP, &plan, fd, out);
 	return true;

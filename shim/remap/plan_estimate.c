@@ -10,6 +10,7 @@
 #include "remap/plan.h"
 #include "remap/plan_in_place.h"
 #include "remap/plan_rest.h"
+#include "remap/plan_shared.h"
 
 /* Load addresses to try for a position-independent program: enough to meet the best and the worst. */
 #define BIASES_MAX 8192
@@ -117,34 +118,78 @@ static uint64_t text_inside(const struct address_space *space, const struct plan
 	return bytes;
 }
 
-void forecast_in_place(const struct elf_info *elf, bool is_library, const struct settings *settings,
-                       const struct page_sizes *pages, struct file_forecast *out)
+/*
+ * Where the object with these headers would stand, in SPACE, whose mappings have room for three more than there are
+ * segments. Returns false if nothing of it can be in place.
+ */
+static bool load(const struct elf_info *elf, bool is_library, bool is_loaded, const struct page_sizes *pages,
+                 struct address_space *space)
 {
-	struct mapping mappings[ELF_SEGMENTS_MAX + 2];
-	struct plan in_place, rest;
 	const struct elf_segment *first = &elf->segments[0];
 	uint64_t huge_bytes = pages->huge_bytes, phase = elf_phase(elf, pages);
-	*out = (struct file_forecast){0};
 	if (is_library)
 		phase = page_down((first->file_off - first->vaddr) % huge_bytes, pages->base_bytes);
 	if (elf->segment_count == 0 || (phase && elf->type != ET_DYN))
-		return;
-	bool is_full = settings->coverage == COVERAGE_FULL && copies(settings);
-	struct address_space space = {.mappings = mappings};
-	bool is_loaded = is_full && (is_library || elf->has_interp);
-	space.count = is_loaded ? loaded_mappings(elf, phase, pages->base_bytes, mappings)
-	                        : elf_mappings(elf, phase, pages->base_bytes, mappings);
+		return false;
+	space->count = is_loaded ? loaded_mappings(elf, phase, pages->base_bytes, space->mappings)
+	                         : elf_mappings(elf, phase, pages->base_bytes, space->mappings);
 	if (is_library) {
-		space.exe_index = space.count;
-		space.has_exe = true;
-		mappings[space.count++] = (struct mapping){
+		space->exe_index = space->count;
+		space->has_exe = true;
+		space->mappings[space->count++] = (struct mapping){
 		    .start = UINT64_MAX - huge_bytes, .end = UINT64_MAX, .inode = OTHER_INODE, .path = ""};
 	}
+	return true;
+}
+
+bool elf_is_library(const struct elf_info *elf)
+{
+	return elf->type == ET_DYN && !elf->has_interp;
+}
+
+void shared_plan_of(const struct elf_info *elf, const struct page_sizes *pages, struct plan *out)
+{
+	struct mapping mappings[ELF_SEGMENTS_MAX + 3];
+	struct address_space space = {.mappings = mappings};
+	struct settings settings;
+	settings_default(&settings);
+	settings.min_text_bytes = 0;
+	*out = (struct plan){.page_bytes = pages->huge_bytes};
+	if (load(elf, elf_is_library(elf), false, pages, &space))
+		plan_shared(&space, 0, &settings, pages->huge_bytes, out);
+}
+
+/* Of what SPACE has, SHARED is on huge pages, too: nothing of it needs a copy. */
+static void add_shared(const struct plan *shared, struct plan *in_place)
+{
+	for (unsigned i = 0; i < shared->range_count && in_place->range_count < PLAN_RANGES_MAX; i++)
+		in_place->ranges[in_place->range_count++] =
+		    (struct plan_range){.start = shared->ranges[i].start, .end = shared->ranges[i].end};
+}
+
+void forecast_in_place(const struct elf_info *elf, bool is_library, bool has_shared, const struct settings *settings,
+                       const struct page_sizes *pages, struct file_forecast *out)
+{
+	struct mapping mappings[ELF_SEGMENTS_MAX + 3];
+	struct plan in_place, shared, rest;
+	uint64_t huge_bytes = pages->huge_bytes;
+	bool is_full = settings->coverage == COVERAGE_FULL && copies(settings);
+	bool is_loaded = is_full && (is_library || elf->has_interp);
+	struct address_space space = {.mappings = mappings};
+	*out = (struct file_forecast){0};
+	if (!load(elf, is_library, is_loaded, pages, &space))
+		return;
 	plan_in_place(&space, 0, settings, elf_file_bytes(elf), huge_bytes, &in_place);
 	out->in_place_bytes = in_place.range_bytes;
 	out->text_bytes = text_inside(&space, &in_place);
 	if (!is_full)
 		return;
+	if (has_shared) {
+		plan_shared(&space, 0, settings, huge_bytes, &shared);
+		out->shared_bytes = shared.range_bytes;
+		out->text_bytes += text_inside(&space, &shared);
+		add_shared(&shared, &in_place);
+	}
 	plan_rest_beside(&space, 0, settings, is_loaded, &in_place, REST_BYTES_MAX, &rest);
 	out->copied_bytes = rest.range_bytes;
 	out->text_bytes += text_inside(&space, &rest);
@@ -156,7 +201,7 @@ static void forecast_file(const struct elf_info *elf, const struct settings *set
                           struct forecast *out)
 {
 	struct file_forecast forecast;
-	forecast_in_place(elf, false, settings, pages, &forecast);
+	forecast_in_place(elf, false, false, settings, pages, &forecast);
 	out->file_needs_rebase = elf->type == ET_DYN; /* where it is loaded is random, so it nearly always does */
 	if (forecast.in_place_bytes == 0 || (!settings->rebase && elf->type == ET_DYN))
 		return;

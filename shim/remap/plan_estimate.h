@@ -15,6 +15,7 @@
 #include "host/pages.h"
 #include "mm/maps.h"
 #include "policy/policy.h"
+#include "remap/plan.h"
 #include "sandbox/elf/elf_client.h"
 
 struct forecast {
@@ -32,16 +33,24 @@ struct forecast {
 struct file_forecast {
 	uint64_t in_place_bytes; /* with what lies beside the text in its slots */
 	uint64_t copied_bytes;   /* private copies, with coverage "full" */
+	uint64_t shared_bytes;   /* mapped from a copy that all processes share, with what lies beside the text */
 	uint64_t text_bytes;     /* of its text on huge pages by either */
 	struct error reason;     /* "copy-limit" if more would have to be copied */
 };
 
 /*
  * Forecast it for the object with these ELF headers, which stands where offset and address of its text agree, or as a
- * library (IS_LIBRARY) where its beginning agrees. Never fails: all is 0 if nothing would be done.
+ * library (IS_LIBRARY) where its beginning agrees. HAS_SHARED: the copy that shared_plan_of() is the plan for is there.
+ * Never fails: all is 0 if nothing would be done.
  */
-void forecast_in_place(const struct elf_info *elf, bool is_library, const struct settings *settings,
+void forecast_in_place(const struct elf_info *elf, bool is_library, bool has_shared, const struct settings *settings,
                        const struct page_sizes *pages, struct file_forecast *out);
+
+/* Which slots of the object with these ELF headers a copy for all processes has (plan_shared.h), by its addresses. */
+void shared_plan_of(const struct elf_info *elf, const struct page_sizes *pages, struct plan *out);
+
+/* Whether these headers are those of a library: no program names an ELF interpreter for it. */
+bool elf_is_library(const struct elf_info *elf);
 
 /*
  * Forecast the plan for the program with these ELF headers, under SETTINGS, on a system with PAGES, and with private

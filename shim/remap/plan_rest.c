@@ -7,7 +7,7 @@
 #include "host/pages.h"
 #include "remap/plan_in_place.h"
 
-static bool may_be_copied(const struct mapping *part, const struct mapping *text)
+bool plan_may_be_copied(const struct mapping *part, const struct mapping *text)
 {
 	return mapping_same_file(part, text) && !part->shared && !part->changed && !(part->prot & PROT_WRITE);
 }
@@ -41,8 +41,8 @@ static bool add_piece(const struct mapping *part, uint64_t start, uint64_t end, 
 	return true;
 }
 
-/* Add the slots [START, END), of which one at TEXT_INDEX has text. */
-static bool add(const struct address_space *space, size_t text_index, uint64_t start, uint64_t end, struct plan *plan)
+bool plan_add_slots(const struct address_space *space, size_t text_index, uint64_t start, uint64_t end,
+                    struct plan *plan)
 {
 	size_t i = text_index;
 	while (i > 0 && space->mappings[i - 1].end > start)
@@ -85,6 +85,19 @@ static bool is_within(struct limit *limit, const struct plan *plan, uint64_t byt
 	return false;
 }
 
+/* How much of TEXT needs a copy. */
+static uint64_t left_bytes(const struct mapping *text, const struct plan *in_place)
+{
+	uint64_t bytes = text->end - text->start;
+	for (unsigned i = 0; i < in_place->range_count; i++) {
+		const struct plan_range *range = &in_place->ranges[i];
+		uint64_t start = range->start > text->start ? range->start : text->start;
+		uint64_t end = range->end < text->end ? range->end : text->end;
+		bytes -= end > start ? end - start : 0;
+	}
+	return bytes;
+}
+
 /* The slots of one text mapping. Returns false if it is in too many pieces. */
 static bool add_slots(const struct address_space *space, size_t text_index, const struct plan *in_place, bool is_loaded,
                       struct limit *limit, struct plan *plan)
@@ -93,7 +106,7 @@ static bool add_slots(const struct address_space *space, size_t text_index, cons
 	uint64_t huge_bytes = plan->page_bytes;
 	/* Text of which nothing is in place is seldom hot: linkers keep what is in step, BOLT leaves cold text behind.
 	 * Its ends alone are worth nothing. */
-	if ((text->start - text->file_off) % huge_bytes && !is_within(limit, plan, text->end - text->start))
+	if ((text->start - text->file_off) % huge_bytes && !is_within(limit, plan, left_bytes(text, in_place)))
 		return true;
 	for (uint64_t addr = page_down(text->start, huge_bytes); addr < text->end;) {
 		uint64_t next = done_up_to(in_place, plan, addr);
@@ -101,9 +114,10 @@ static bool add_slots(const struct address_space *space, size_t text_index, cons
 			bool is_inside = addr >= text->start && text->end - addr >= huge_bytes;
 			next = is_inside ? page_down(text->end, huge_bytes) : addr + huge_bytes;
 			if (!slot_holds_only(space, text_index, addr, huge_bytes,
-			                     is_loaded ? may_be_copied_loaded : may_be_copied))
+			                     is_loaded ? may_be_copied_loaded : plan_may_be_copied))
 				plan->has_data_beside = true;
-			else if (is_within(limit, plan, next - addr) && !add(space, text_index, addr, next, plan))
+			else if (is_within(limit, plan, next - addr) &&
+			         !plan_add_slots(space, text_index, addr, next, plan))
 				return false;
 		}
 		addr = next;
@@ -119,7 +133,7 @@ static void explain(const struct limit *limit, struct plan *plan)
 		error_set(
 		    &plan->reason, REASON_COPY_LIMIT,
 		    "%s of its text would need a private copy, and \"full\" copies at most %s of what is in place; "
-		    "the backing thp alone copies all",
+		    "hugexecctl warm --share makes one of a library's for all processes",
 		    size_format(limit->left_bytes, left, sizeof left), size_format(REST_BYTES_MAX, most, sizeof most));
 	else if (plan->has_data_beside)
 		error_set(&plan->reason, REASON_DATA_BESIDE_TEXT,

@@ -34,3 +34,13 @@ void plan_rest(const struct address_space *space, size_t map_index, const struct
  */
 void plan_rest_beside(const struct address_space *space, size_t map_index, const struct settings *settings,
                       bool is_loaded, const struct plan *in_place, uint64_t max_bytes, struct plan *out);
+
+/* Whether PART, of the object that TEXT is of, is what the file says, and nobody can write to it. */
+bool plan_may_be_copied(const struct mapping *part, const struct mapping *text);
+
+/*
+ * Add the slots [START, END), of which one has text of the mapping with TEXT_INDEX, to PLAN, with pieces for what is
+ * mapped there. Returns false if it is in too many.
+ */
+bool plan_add_slots(const struct address_space *space, size_t text_index, uint64_t start, uint64_t end,
+                    struct plan *plan);

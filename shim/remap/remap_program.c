@@ -17,6 +17,7 @@
 #include "remap/elf_object.h"
 #include "remap/libraries.h"
 #include "remap/plan.h"
+#include "remap/shared_store.h"
 
 /* A library of the report's that was to be on huge pages, and is not; NULL: none. */
 static const struct report_object *refused_library(const struct report *report)
@@ -65,10 +66,11 @@ static void sum_up(struct report *report)
 	}
 }
 
-/* Whether MAPPING is a copy that we have made of text, now or before. */
+/* Whether MAPPING is a copy that we have made of text, now or before, for one process or for all. */
 static bool is_copy(const struct mapping *mapping)
 {
-	return mapping_is_text(mapping) && strncmp(mapping->path, "/memfd:", 7) == 0;
+	return mapping_is_text(mapping) &&
+	       (strncmp(mapping->path, "/memfd:", 7) == 0 || shared_has_path(mapping->path));
 }
 
 /* Whether the mapping I is of the file at MAP_INDEX, or a copy of its text. */

@@ -54,13 +54,12 @@ static bool is_untouched(pid_t pid, const struct address_space *space, const str
 	return untouched;
 }
 
-/* With the tracee borrowed, and the file open in it. */
-static int map_ranges(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int tracee_fd,
-                      struct error *err)
+int map_over(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int tracee_fd,
+             bool is_own_file, struct error *err)
 {
 	for (unsigned i = 0; i < plan->range_count; i++) {
 		const struct plan_range *range = &plan->ranges[i];
-		if (is_spanned(space, range))
+		if (is_own_file && is_spanned(space, range))
 			continue;
 		uint64_t prot = (uint64_t)text_prot(tracee->pid, range->start, range->end);
 		int64_t result = remote_syscall(tracee, err, SYS_mmap, range->start, range->end - range->start, prot,
@@ -92,7 +91,7 @@ static int pass_and_map(struct tracee *tracee, const struct address_space *space
 	if (tracee->state == TRACEE_GONE)
 		return error_set(err, REASON_TRACEE_GONE, "process %d has ended", (int)tracee->pid);
 	int result = tracee_fd < 0 ? error_set(err, REASON_ROUND_OUT, "the file could not be passed to the workload")
-	                           : map_ranges(tracee, space, plan, tracee_fd, err);
+	                           : map_over(tracee, space, plan, tracee_fd, true, err);
 	if (tracee_fd >= 0)
 		tracee_close_passed(tracee, &passed);
 	tracee_write(tracee, scratch_addr, before, sizeof before);

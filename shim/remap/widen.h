@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "mm/maps.h"
 #include "ptrace/tracee.h"
@@ -31,3 +33,11 @@ int widen_text(struct tracee *tracee, const struct address_space *space, const s
 int others_stop_around(struct tracee *tracee, const struct address_space *space, const struct plan *plan,
                        struct error *err);
 void others_start(struct tracee *tracee);
+
+/*
+ * What widen_text() does once TRACEE (INJECTING) has a file open as TRACEE_FD: map each range of PLAN at the offset
+ * that its piece says. IS_OWN_FILE: it is the file of the text, so that a range that is all text stands already.
+ * Returns and leaves as widen_text().
+ */
+int map_over(struct tracee *tracee, const struct address_space *space, const struct plan *plan, int tracee_fd,
+             bool is_own_file, struct error *err);

@@ -68,6 +68,7 @@ static json_object *object_to_json(const struct report_object *object)
 	json_object_object_add(json, "text_bytes", json_object_new_int64((int64_t)object->text_bytes));
 	json_object_object_add(json, "huge_bytes", json_object_new_int64((int64_t)object->huge_bytes));
 	json_object_object_add(json, "copied_bytes", json_object_new_int64((int64_t)object->copied_bytes));
+	json_object_object_add(json, "shared_bytes", json_object_new_int64((int64_t)object->shared_bytes));
 	json_object_object_add(json, "prepared_bytes", json_object_new_int64((int64_t)object->prepared_bytes));
 	json_object_object_add(json, "backing", json_text(backing_name(object->backing)));
 	json_object_object_add(json, "reason", reason_or_null(&object->reason));

@@ -27,6 +27,7 @@ struct report_object {
 	uint64_t text_bytes;
 	uint64_t huge_bytes;   /* what smaps says after the switch; with what lies beside the text in its slots */
 	uint64_t copied_bytes; /* of it a private copy, and so this process's own memory */
+	uint64_t shared_bytes; /* of it mapped from the copy that all processes share (remap/shared_store.h) */
 	/*
 	 * A library that is not mapped yet (start and end are 0): so much of its text is in the page cache in huge
 	 * pages, which the kernel maps when they are used.

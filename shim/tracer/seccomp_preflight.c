@@ -45,6 +45,7 @@ static void tracee_calls(void)
 	int sockets[2] = {-1, -1};
 	struct msghdr nothing = {0};
 	socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sockets);
+	close((int)syscall(SYS_openat, AT_FDCWD, "", O_RDONLY | O_CLOEXEC));
 	recvmsg(sockets[0], &nothing, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	close(sockets[0]);
 	if (sockets[1] >= 0)

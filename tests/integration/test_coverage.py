@@ -21,6 +21,7 @@ from lib.process import Process, run, wait_for
 from lib.report import read_report
 from lib.smaps import smaps
 from lib.text_coverage import (
+    IN_LIBRARIES,
     PAGE,
     SAYS,
     explained,
@@ -28,7 +29,6 @@ from lib.text_coverage import (
     huge_text_bytes_of,
     load_bias,
     look,
-    newest,
     program,
     segments,
     share,
@@ -184,14 +184,6 @@ def test_processes_share_their_text(hugexec_command, bigtext, tmp_path, coverage
     all_of_them, huge = text_in_memory(count)
     assert huge == count * one_huge
     assert all_of_them <= 1.05 * one, (one, all_of_them)
-
-
-# Compilers that are mostly libraries: what gold has linked has relocation data right behind its text; BOLT leaves the text that it has
-# found cold out of step with its file.
-IN_LIBRARIES = {
-    "clang": (lambda: "/usr/bin/clang", "--version"),
-    "rustc": (lambda: newest("~/.rustup/toolchains/*/bin/rustc"), "-vV"),
-}
 
 
 @pytest.mark.parametrize("name", IN_LIBRARIES)

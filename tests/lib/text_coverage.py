@@ -38,6 +38,14 @@ SAYS = {
 }
 
 
+# Compilers that are mostly libraries: what gold has linked has relocation data right behind its text; BOLT leaves the text that it has
+# found cold out of step with its file.
+IN_LIBRARIES = {
+    "clang": (lambda: "/usr/bin/clang", "--version"),
+    "rustc": (lambda: newest("~/.rustup/toolchains/*/bin/rustc"), "-vV"),
+}
+
+
 def segments(path):
     """(offset, address, bytes, flags) of what is loaded."""
     loads = re.findall(r"LOAD\s+(0x\w+)\s+(0x\w+)\s+0x\w+\s+(0x\w+)\s+0x\w+\s+([RWE ]{3})", run(["readelf", "-lW", path]).stdout)

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What hugexec itself installs for systemd: its services, their sandboxes, the journal's catalog, templates."""
+import platform
 import re
+import shutil
+import time
 
 import pytest
 from service import ENOUGH, PROGRAM, ask, on_huge_pages
 
+from lib import two_texts
 from lib.machine import POOL, take_hugetlb_pool
 from lib.policies import PATIENT
 from lib.process import wait_for
+from lib.programs import GENERATED
 
 UNITS = "/usr/lib/systemd/system"
 # What systemd-analyze may find at most. The helper traces and reads others' processes, and joins their cgroups.
@@ -82,6 +87,25 @@ def test_warm(unmasked):
     container.systemctl("start", "hugexec-warm.service")
     line = wait_for(lambda: [text for text in messages(container, "hugexec-warm.service") if PROGRAM in text])[-1]
     assert line.split()[2] == "8.0", line  # the ends of the text come with it
+
+
+@pytest.mark.skipif(platform.machine() not in two_texts.RETURNS, reason="no function for this processor")
+def test_warm_makes_copies_for_all(unmasked):
+    """A rule that wants all text of a library has a copy made of what is out of step: root's, in the unit's own folder, where the unit is root."""
+    container, folder = unmasked, GENERATED / "two-texts"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    two_texts.build(folder)
+    time.sleep(3.5)  # what was changed a moment ago is not copied
+    container.write("/etc/hugexec/policy.json", {"version": 1, "rules": [
+        {"match": {"exe": "/srv/programs/two-texts/program"}, "min_text": "1M", "libraries": True, "coverage": "full"}]})
+    container.systemctl("start", "hugexec-warm.service")
+    said = wait_for(lambda: [text for text in messages(container, "hugexec-warm.service") if "copies for all processes" in text])[-1]
+    listed = container.run(["stat", "-c", "%F %U %A", "/var/cache/hugexec"]).stdout
+    copies = container.run(["find", "/var/cache/hugexec", "-type", "f", "-uid", "0", "!", "-perm", "/0333"]).stdout.split()
+    assert said.startswith("/var/cache/hugexec has 1 copies") and len(copies) == 1, (said, messages(container, "hugexec-warm.service"))
+    assert listed.startswith("directory root drwxr-xr-x")
+    shutil.rmtree(folder)
 
 
 def test_warm_of_a_service_that_is_enabled(unmasked, make_unit):

@@ -56,7 +56,8 @@ static void json_is_the_documented_line(void **state)
 	    "\"path\":\"/usr/bin/"
 	    "prometheus\","
 	    "\"build_id\":\"ab12\",\"start\":\"0x402000\",\"end\":\"0x1923000\",\"text_bytes\":22153216,"
-	    "\"huge_bytes\":22020096,\"copied_bytes\":0,\"prepared_bytes\":0,\"backing\":\"file\",\"reason\":null}]}");
+	    "\"huge_bytes\":22020096,\"copied_bytes\":0,\"shared_bytes\":0,\"prepared_bytes\":0,\"backing\":\"file\","
+	    "\"reason\":null}]}");
 	free(json);
 }
 
