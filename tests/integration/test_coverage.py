@@ -4,7 +4,6 @@ How much text of real programs is on huge pages, by smaps, beside what TiExec an
 computed from the same file. A program is looked at while it writes to a pipe that is full.
 """
 import contextlib
-import json
 import os
 import pathlib
 import re

@@ -22,7 +22,9 @@ NOT_ON_THE_WAY = {"allocated": "a child of the tracer's", "allocated-inside": "a
                   "libraries-prepared": "libraries", "library-stop": "libraries", "map-hinted": "libraries on overlayfs",
                   "handoff-stub": "processors whose programs could see the last call's result",
                   "fill-helper": "text of more than a few MiB",
-                  "awaiting": "libraries that are loaded later", "awaited": "libraries that are loaded later", "attached": "attach", "frozen": "attach", "frozen-call": "attach", "hook-seized": "the hook", **dict.fromkeys(HELPER_STEPS, "hugexecd")}
+                  "awaiting": "libraries that are loaded later", "awaited": "libraries that are loaded later",
+                  "attached": "attach", "frozen": "attach", "frozen-call": "attach",
+                  "hook-seized": "the hook", **dict.fromkeys(HELPER_STEPS, "hugexecd")}
 AFTER_REPORT = ("reported", "handoff")
 
 
