@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -54,13 +56,17 @@ static int check_unwritten(int fd, struct error *err)
 static int check_source(const struct making *making, struct error *err)
 {
 	struct statvfs filesystem;
+	struct statfs about;
 	struct timespec now;
-	if (fstatvfs(making->source_fd, &filesystem) < 0)
+	if (fstatvfs(making->source_fd, &filesystem) < 0 || fstatfs(making->source_fd, &about) < 0)
 		return error_set_errno(err, errno, REASON_SHARED_COPY, "looking at the library's filesystem");
 	if (filesystem.f_flag & ST_NOSUID)
 		return error_set(
 		    err, REASON_SHARED_COPY,
 		    "the library's filesystem is mounted nosuid, so that others than root may have made it up");
+	if (about.f_type == TMPFS_MAGIC)
+		return error_set(err, REASON_SHARED_COPY,
+		                 "the library is on a tmpfs, where a write to a mapping leaves no trace");
 	if (check_unwritten(making->source_fd, err) < 0)
 		return -1;
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -175,12 +181,12 @@ static int write_copy(struct making *making, const struct plan *plan, struct err
 	return check_unchanged(making, err);
 }
 
-/* Whether everybody may read the file at PATH, a real one. */
-static bool is_public(const char *path)
+/* Whether everybody may read the file of KEY at PATH, a real one. By now PATH may be that of another. */
+static bool is_public(const struct shared_key *key, const char *path)
 {
 	char folder[PATH_MAX];
 	struct stat st;
-	if (stat(path, &st) < 0 || !(st.st_mode & S_IROTH))
+	if (stat(path, &st) < 0 || st.st_dev != key->device || st.st_ino != key->inode || !(st.st_mode & S_IROTH))
 		return false;
 	snprintf(folder, sizeof folder, "%s", path);
 	for (char *slash; (slash = strrchr(folder, '/')) != NULL;) {
@@ -195,7 +201,7 @@ static bool is_public(const char *path)
 
 static mode_t copy_mode(const struct making *making)
 {
-	return is_public(making->index.path) ? COPY_MODE_PUBLIC : COPY_MODE_ROOT;
+	return is_public(&making->key, making->index.path) ? COPY_MODE_PUBLIC : COPY_MODE_ROOT;
 }
 
 /* A file gets its name when it is whole; one that is there already is of an older state of the library. */

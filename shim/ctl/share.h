@@ -4,9 +4,10 @@
  *
  * A copy must be what its key says, for every process to come, so it is only made of a file that nobody can change
  * without a trace: one that nobody has open for writing (fcntl(2), F_SETLEASE), because a write through an old shared
- * mapping may leave the times alone; whose last change is some seconds ago, because those times have a grain; and on a
- * filesystem that is not mounted "nosuid", because what the kernel trusts with set-uid programs only root can make up,
- * with the numbers and times in it. Whoever may not read the file may not read its copy.
+ * mapping may leave the times alone; not on a tmpfs, where one through any shared mapping does; whose last change is
+ * some seconds ago, because those times have a grain; and on a filesystem that is not mounted "nosuid", because what
+ * the kernel trusts with set-uid programs only root can make up, with the numbers and times in it. Whoever may not read
+ * the file may not read its copy.
  */
 #pragma once
 
