@@ -278,9 +278,11 @@ static int open_source(const char *path, struct making *making, struct error *er
 {
 	char there[64];
 	struct file_view view;
+	if (!realpath(path, making->index.path))
+		return error_set_errno(err, errno, REASON_SHARED_COPY, "%s", path);
 	if (file_view_open(&view, 0, err) < 0)
 		return -1;
-	making->source_fd = file_view_open_file(&view, path, false);
+	making->source_fd = file_view_open_file(&view, making->index.path, false);
 	int failed = errno;
 	file_view_close(&view);
 	if (making->source_fd < 0 && failed == EREMOTE)

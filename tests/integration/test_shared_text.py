@@ -122,6 +122,12 @@ def test_explain_and_status(shared, write_policy):
     assert str(shared.library) in told and FOLDER not in told, told
 
 
+def test_by_a_relative_name(shared):
+    """As people type it."""
+    done = run(shared.inside([shared.ctl, "warm", "--json", "--share", os.path.basename(shared.library)]), cwd=os.path.dirname(shared.library))
+    assert done.returncode == 0 and json.loads(done.stdout)["files"][0]["shared_bytes"] > 0, done
+
+
 def test_no_copy(shared):
     """As ever: what would need too much private memory is left, and the report says what would help."""
     assert "hugexecctl warm --share" in shared.check_unused("copy-limit: ")
