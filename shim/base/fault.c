@@ -20,7 +20,8 @@ static const char *const steps[] = {
     "widened",          "file-prepared",    "libraries-prepared", "library-stop",    "fill-helper",
     "helper-accepted",  "helper-received",  "helper-seized",      "helper-answered", "hook-seized",
     "attached",         "frozen",           "frozen-call",        "entry-mapped",    "entry-set",
-    "map-hinted",       "handoff-stub",     "awaiting",           "awaited",
+    "map-hinted",       "handoff-stub",     "awaiting",           "awaited",         "shared-prepared",
+    "shared-opened",    "shared-mapped",
 };
 
 static bool armed(const char *verb, const char *step)

@@ -303,13 +303,18 @@ void share_make(const char *path, const struct elf_info *elf, struct shared_made
 	struct plan plan;
 	struct shared_copy copy;
 	struct error unused = {0};
-	cleanup_free struct making *making = calloc(1, sizeof *making);
 	*out = (struct shared_made){0};
-	if (elf_is_library(elf))
-		shared_plan_of(elf, host_pages(), &plan);
-	if (!elf_is_library(elf) || plan.range_count == 0 || !making)
+	if (!elf_is_library(elf))
+		return;
+	shared_plan_of(elf, host_pages(), &plan);
+	if (plan.range_count == 0)
 		return;
 	out->is_wanted = true;
+	cleanup_free struct making *making = calloc(1, sizeof *making);
+	if (!making) {
+		error_set_errno(&out->reason, ENOMEM, REASON_SHARED_COPY, "copying");
+		return;
+	}
 	making->source_fd = making->folder_fd = making->copy_fd = -1;
 	fill_index(&plan, &making->index);
 	if (geteuid() != 0)

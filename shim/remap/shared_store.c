@@ -183,7 +183,7 @@ static void add_slot(struct plan *mapped, uint64_t start, uint64_t copy_off)
 	uint64_t end = start + mapped->page_bytes;
 	struct plan_range *last = mapped->range_count ? &mapped->ranges[mapped->range_count - 1] : NULL;
 	struct plan_piece *piece = mapped->piece_count ? &mapped->pieces[mapped->piece_count - 1] : NULL;
-	if (last && last->end == start && piece->file_off + (start - piece->start) == copy_off) {
+	if (last && piece && last->end == start && piece->file_off + (start - piece->start) == copy_off) {
 		last->end = piece->end = end;
 	} else if (mapped->range_count < PLAN_RANGES_MAX) {
 		mapped->pieces[mapped->piece_count] =

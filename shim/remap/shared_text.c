@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fault.h"
@@ -133,32 +134,39 @@ static int map_alone(struct tracee *tracee, const struct address_space *space, c
 	return map_copy(tracee, space, copy, mapped, err);
 }
 
-static int map_planned(struct tracee *tracee, const struct address_space *space, const struct settings *settings,
-                       int fd, const struct plan *plan, struct plan *mapped, struct error *err)
+static int map_found(struct tracee *tracee, const struct address_space *space, const struct settings *settings,
+                     const struct shared_copy *copy, const struct plan *plan, struct plan *mapped, struct error *err)
 {
-	struct shared_key key;
-	struct shared_copy copy;
 	struct plan wanted;
-	if (shared_key_of(fd, &key) < 0)
-		return error_set_errno(err, errno, REASON_SHARED_COPY, "looking at the file");
-	if (shared_store_find(&key, &copy, err) < 0)
-		return error_is_set(err) ? -1 : 0;
-	cleanup_close int copy_fd = copy.fd;
-	shared_copy_match(&copy.index, plan, &wanted);
+	shared_copy_match(&copy->index, plan, &wanted);
 	if (wanted.range_count == 0)
-		return error_set(err, REASON_SHARED_COPY, "%s does not fit where the text was loaded", copy.path);
-	if (prepare(tracee, &copy, &wanted, settings, err) < 0)
+		return error_set(err, REASON_SHARED_COPY, "%s does not fit where the text was loaded", copy->path);
+	if (prepare(tracee, copy, &wanted, settings, err) < 0)
 		return -1;
 	fault_point("shared-prepared");
 	if (others_stop_around(tracee, space, &wanted, err) < 0)
 		return -1;
-	int result = map_alone(tracee, space, &copy, &wanted, err);
+	int result = map_alone(tracee, space, copy, &wanted, err);
 	others_start(tracee);
 	if (result < 0)
 		return -1;
 	fault_point("shared-mapped");
 	*mapped = wanted;
 	return populate_mapped(tracee, mapped, err);
+}
+
+static int map_planned(struct tracee *tracee, const struct address_space *space, const struct settings *settings,
+                       int fd, const struct plan *plan, struct plan *mapped, struct error *err)
+{
+	struct shared_key key;
+	struct shared_copy copy;
+	if (shared_key_of(fd, &key) < 0)
+		return error_set_errno(err, errno, REASON_SHARED_COPY, "looking at the file");
+	if (shared_store_find(&key, &copy, err) < 0)
+		return error_is_set(err) ? -1 : 0;
+	int result = map_found(tracee, space, settings, &copy, plan, mapped, err);
+	close(copy.fd);
+	return result;
 }
 
 int shared_text_map(struct tracee *tracee, const struct mapping *object, const struct settings *settings, int fd,

@@ -176,7 +176,8 @@ def test_sealed_text(attach, bigtext, tmp_path, backing):
         assert status == 1 and report["outcome"] == "failed" and report["reason"].startswith("text-sealed: "), report
         assert report["reason"].count("text-sealed") == 1  # it was not tried again with another copy
         assert not [entry for entry in smaps(process.pid) if "memfd" in entry["path"]]
-        assert status_of(process.pid)["State"].startswith("S") and status_of(process.pid)["TracerPid"] == "0"
+        wait_for(lambda: status_of(process.pid)["State"].startswith("S"), what="its rest")
+        assert status_of(process.pid)["TracerPid"] == "0"
 
 
 HIDES_VDSO = """

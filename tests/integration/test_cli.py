@@ -17,7 +17,8 @@ from lib.report import read_report
 
 KEYS = {"version", "pid", "exe", "via", "rule", "outcome", "reason", "backing", "rebased", "text_bytes", "huge_bytes", "copied_bytes", "prepared_bytes", "observed_bytes",
         "latency_us", "objects"}
-OBJECT_KEYS = {"path", "build_id", "start", "end", "text_bytes", "huge_bytes", "copied_bytes", "prepared_bytes", "backing", "reason"}
+OBJECT_KEYS = {"path", "build_id", "start", "end", "text_bytes", "huge_bytes", "copied_bytes", "prepared_bytes", "shared_bytes",
+               "backing", "reason"}
 
 
 def test_help_and_version(hugexec):

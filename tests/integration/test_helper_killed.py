@@ -17,8 +17,8 @@ from lib.report import read_report
 from lib.sanitized import SANITIZED
 from lib.steps import HELPER_STEPS
 
-# What only a tracer does that is the workload's own child.
-NOT_ON_THE_WAY = ("tracer-started", "seized", "handoff", "fill-helper", "attached", "frozen", "hook-seized")
+# What only a tracer does that is the workload's own child, or for other libraries.
+NOT_ON_THE_WAY = ("tracer-started", "seized", "handoff", "fill-helper", "attached", "frozen", "hook-seized", "awaiting", "awaited", "shared-")
 ANSWERED = HELPER_STEPS.index("helper-answered")
 
 

@@ -14,7 +14,7 @@ from lib.machine import take_hugetlb_pool
 from lib.policies import policy_with
 from lib.process import Process, children_of, marked, run, status_of, wait_for
 from lib.report import read_report
-from lib.steps import DISABLE, ENABLE, HELPER_STEPS, TAKE_BACK
+from lib.steps import DISABLE, ENABLE, HELPER_STEPS, SHARE, TAKE_BACK
 from lib.surroundings import ROOT
 
 # Steps that only some kinds of launch take; the others must be reached under one of the backings.
@@ -23,6 +23,7 @@ NOT_ON_THE_WAY = {"allocated": "a child of the tracer's", "allocated-inside": "a
                   "handoff-stub": "processors whose programs could see the last call's result",
                   "fill-helper": "text of more than a few MiB",
                   "awaiting": "libraries that are loaded later", "awaited": "libraries that are loaded later",
+                  **dict.fromkeys(("shared-prepared", "shared-opened", "shared-mapped"), "libraries that have a copy for all processes"),
                   "attached": "attach", "frozen": "attach", "frozen-call": "attach",
                   "hook-seized": "the hook", **dict.fromkeys(HELPER_STEPS, "hugexecd")}
 AFTER_REPORT = ("reported", "handoff")
@@ -35,7 +36,7 @@ def pool_for(backing):
 def test_every_step_is_listed(steps):
     """What is not is killed and swapped at by no test."""
     sources = "".join(path.read_text() for folder in ("shim", "oci-hook") for path in (ROOT / folder).rglob("*.c"))
-    assert set(re.findall(r'fault_point\("([a-z-]+)"\)', sources)) == {*steps, *ENABLE, *TAKE_BACK, *DISABLE}
+    assert set(re.findall(r'fault_point\("([a-z-]+)"\)', sources)) == {*steps, *ENABLE, *TAKE_BACK, *DISABLE, *SHARE}
 
 
 def launch(words, mark, **environment):

@@ -380,9 +380,11 @@ STEPS = {
                          "filled", "sealed", "populated", "switching", "switched", "reported"},
 }
 # Steps at which there is no name to be swapped: the program is not executed yet, or has its text already; those of other doors
-# (hugexecd, the hook, attach), of a cgroup that is to pay, and of a process that runs with what it has.
+# (hugexecd, the hook, attach), of a cgroup that is to pay, and of a process that runs with what it has. What a copy for all processes is
+# taken for, test_shared_text attacks.
 NO_NAMES = {"tracer-started", "seized", "handoff-borrowed", "handoff-entry", "handoff-set", "handoff-free", "handoff-stub", "allocated-inside", "widened", "fill-helper",
-            "helper-accepted", "helper-received", "helper-seized", "helper-answered", "hook-seized", "attached", "frozen", "frozen-call"}
+            "helper-accepted", "helper-received", "helper-seized", "helper-answered", "hook-seized", "attached", "frozen", "frozen-call", "awaiting", "awaited",
+            "shared-prepared", "shared-opened", "shared-mapped"}
 
 
 def test_each_step_is_one_of_these(steps):

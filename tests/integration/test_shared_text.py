@@ -20,6 +20,7 @@ from lib.machine import HUGE, MIB
 from lib.process import Process, run
 from lib.report import read_report
 from lib.smaps import smaps
+from lib.steps import list_steps
 from lib.text_coverage import IN_LIBRARIES, explained, huge_text, program
 from lib.text_coverage import look as look_at_real
 
@@ -286,7 +287,8 @@ def test_source_that_is_not_settled(shared, how):
     if how == "nosuid":
         shared.mounts += f" && mount --bind {shared.folder} {shared.folder} && mount -o remount,bind,nosuid {shared.folder}"
     elif how == "on a tmpfs":
-        shared.mounts += f" && cp -p {shared.library} /var/cache/ && mount -t tmpfs -o mode=755 tmpfs {shared.folder} && cp -p /var/cache/libtwo.so {shared.folder} && sleep 3.5"
+        shared.mounts += (f" && cp -p {shared.library} /var/cache/ && mount -t tmpfs -o mode=755 tmpfs {shared.folder}"
+                          f" && cp -p /var/cache/libtwo.so {shared.folder} && sleep 3.5")
     elif how == "changed a moment ago":
         os.utime(shared.library)
     else:
@@ -319,6 +321,19 @@ def test_killed(shared):
             shared.look()
     shared.make()
     assert shared.look()[1]["shared_bytes"] > 0
+
+
+@pytest.mark.parametrize("step", ["shared-prepared", "shared-opened", "shared-mapped"])
+def test_killed_tracer(shared, hugexec, step):
+    """The program has the right text, or is killed with the tracer while its registers are borrowed."""
+    list_steps(hugexec)
+    shared.make()
+    words, _ = shared.command([shared.program], FULL, "file,thp")
+    done = run(shared.inside(words), env={**os.environ, "LD_LIBRARY_PATH": str(shared.folder), "HUGEXEC_FAULT": f"kill:{step}"})
+    if step == "shared-opened":
+        assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
+    else:
+        assert (done.returncode, done.stdout) == (0, "right\n"), done
 
 
 def test_another_user(shared, nobody, public_folder):

@@ -12,6 +12,9 @@ ENABLE = ("enable-named", "enable-reloaded", "enable-taken", "enable-restarted",
 TAKE_BACK = ("enable-unnamed", "enable-unloaded")
 DISABLE = ("disable-unnamed", "disable-reloaded")
 
+# Of hugexecctl warm --share.
+SHARE = ("shared-written",)
+
 
 def list_steps(hugexec):
     """Their names; skips the test in another build."""
