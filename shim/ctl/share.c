@@ -298,31 +298,16 @@ static int open_source(const char *path, struct making *making, struct error *er
 	return 0;
 }
 
-void share_make(const char *path, const struct elf_info *elf, struct shared_made *out)
+static void find_or_make(const char *path, const struct plan *plan, struct making *making, struct shared_made *out)
 {
-	struct plan plan;
 	struct shared_copy copy;
 	struct error unused = {0};
-	*out = (struct shared_made){0};
-	if (!elf_is_library(elf))
-		return;
-	shared_plan_of(elf, host_pages(), &plan);
-	if (plan.range_count == 0)
-		return;
-	out->is_wanted = true;
-	cleanup_free struct making *making = calloc(1, sizeof *making);
-	if (!making) {
-		error_set_errno(&out->reason, ENOMEM, REASON_SHARED_COPY, "copying");
-		return;
-	}
 	making->source_fd = making->folder_fd = making->copy_fd = -1;
-	fill_index(&plan, &making->index);
-	if (geteuid() != 0)
-		error_set(&out->reason, REASON_SHARED_COPY, "only root makes copies for all processes");
-	else if (open_source(path, making, &out->reason) == 0 && open_folder(making, &out->reason) == 0) {
-		bool is_there = find_whole(making, &plan, &copy, &unused) == 0;
-		if (is_there || (make_copy(making, &plan, &out->reason) == 0 &&
-		                 find_whole(making, &plan, &copy, &out->reason) == 0)) {
+	fill_index(plan, &making->index);
+	if (open_source(path, making, &out->reason) == 0 && open_folder(making, &out->reason) == 0) {
+		bool is_there = find_whole(making, plan, &copy, &unused) == 0;
+		if (is_there || (make_copy(making, plan, &out->reason) == 0 &&
+		                 find_whole(making, plan, &copy, &out->reason) == 0)) {
 			cache(making, &copy, out);
 			close(copy.fd);
 		}
@@ -331,6 +316,28 @@ void share_make(const char *path, const struct elf_info *elf, struct shared_made
 		close(making->source_fd);
 	if (making->folder_fd >= 0)
 		close(making->folder_fd);
+}
+
+void share_make(const char *path, const struct elf_info *elf, struct shared_made *out)
+{
+	struct plan plan;
+	*out = (struct shared_made){0};
+	if (!elf_is_library(elf))
+		return;
+	shared_plan_of(elf, host_pages(), &plan);
+	if (plan.range_count == 0)
+		return;
+	out->is_wanted = true;
+	if (geteuid() != 0) {
+		error_set(&out->reason, REASON_SHARED_COPY, "only root makes copies for all processes");
+		return;
+	}
+	struct making *making = calloc(1, sizeof *making);
+	if (making)
+		find_or_make(path, &plan, making, out);
+	else
+		error_set_errno(&out->reason, ENOMEM, REASON_SHARED_COPY, "copying");
+	free(making);
 }
 
 /* Of a state that its file is not in any more, or of no use for another reason. */
