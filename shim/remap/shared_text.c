@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "host/host.h"
 #include "host/pages.h"
 #include "mm/cow_pages.h"
 #include "mm/mapped_file.h"
@@ -155,6 +156,17 @@ static int map_found(struct tracee *tracee, const struct address_space *space, c
 	return populate_mapped(tracee, mapped, err);
 }
 
+/* In our own root and mounts the copy was opened a moment ago. In others a server may be behind its name, which the
+ * tracee, its registers borrowed, would wait for without a limit.
+ */
+static int check_place(const struct tracee *tracee, struct error *err)
+{
+	if (host_shares(tracee->pid, "root") && host_shares(tracee->pid, "ns/mnt"))
+		return 0;
+	return error_set(err, REASON_SHARED_COPY,
+	                 "the workload has a root or mounts of its own, and opens nothing in there for hugexec");
+}
+
 static int map_planned(struct tracee *tracee, const struct address_space *space, const struct settings *settings,
                        int fd, const struct plan *plan, struct plan *mapped, struct error *err)
 {
@@ -164,7 +176,9 @@ static int map_planned(struct tracee *tracee, const struct address_space *space,
 		return error_set_errno(err, errno, REASON_SHARED_COPY, "looking at the file");
 	if (shared_store_find(&key, &copy, err) < 0)
 		return error_is_set(err) ? -1 : 0;
-	int result = map_found(tracee, space, settings, &copy, plan, mapped, err);
+	int result = check_place(tracee, err);
+	if (result == 0)
+		result = map_found(tracee, space, settings, &copy, plan, mapped, err);
 	close(copy.fd);
 	return result;
 }

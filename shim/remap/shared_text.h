@@ -3,9 +3,9 @@
  * shared_text.h - coverage "full": have text that is out of step with its file mapped from the copy that all processes
  * share (shared_store.h).
  *
- * The tracer has looked at the copy; the tracee opens it by itself, by its name, with its own rights and in its own
- * root, and the tracer compares: it must be the same file. So no tracee gets a descriptor that it could not have
- * opened. A descriptor of ours would be a way out of a container: root in it could open it again for writing through
+ * The tracer has looked at the copy; the tracee opens it by itself, by its name and with its own rights, and the tracer
+ * compares: it must be the same file. A tracee with a root or mounts of its own goes without. So no tracee gets a
+ * descriptor that it could not have opened. A descriptor of ours would be a way out of a container: root in it could open it again for writing through
  * /proc/PID/fd, and change the code of other programs.
  */
 #pragma once

@@ -17,7 +17,7 @@ from lib import two_texts
 from lib.cached_files import KERNEL
 from lib.libraries import look, policy
 from lib.machine import HUGE, MIB
-from lib.process import Process, run
+from lib.process import Process, marked, run, status_of, wait_for
 from lib.report import read_report
 from lib.smaps import smaps
 from lib.steps import list_steps
@@ -240,8 +240,8 @@ def test_unshare(shared):
     assert shared.warm("--unshare", "--share").returncode == 2
 
 
-def test_another_file_of_that_name_in_the_workloads_root(shared):
-    """The workload opens the copy by itself: what it gets in a root of its own must be the file that the tracer has looked at."""
+def test_a_workload_with_mounts_of_its_own(shared):
+    """It opens nothing there: whoever has made the mounts could let it wait."""
     shared.make()
     hides = f"cp -a {FOLDER} /mnt/own && mount --bind /mnt/own {FOLDER}"
     script = f'mount -t tmpfs tmpfs /mnt && {hides} && exec "$@"'
@@ -253,7 +253,25 @@ def test_another_file_of_that_name_in_the_workloads_root(shared):
     assert done.stdout == "right\n", done
     if not found:
         pytest.skip(f"the wrapper is not followed here: {lines}")
-    assert found[0]["shared_bytes"] == 0 and "is another file in the workload's root" in found[0]["reason"], found
+    assert found[0]["shared_bytes"] == 0 and "a root or mounts of its own" in found[0]["reason"], found
+
+
+def test_another_file_of_that_name_when_the_workload_opens_it(shared, hugexec, mark):
+    """What it gets must be the file that the tracer has looked at."""
+    list_steps(hugexec)
+    shared.make()
+    words, report = shared.command([shared.program], FULL, "file,thp")
+    with Process(shared.inside(words), stdout=subprocess.PIPE, text=True,
+                 env={**os.environ, "LD_LIBRARY_PATH": str(shared.folder), "MARK": mark, "HUGEXEC_FAULT": "stop:shared-prepared"}) as process:
+        def stopped():
+            return [pid for pid in marked(mark) if status_of(pid)["Name"] == "hugexec-tracer" and status_of(pid)["State"].startswith("T")]
+        (tracer,) = wait_for(stopped, process=process)
+        swap = f"mount -t tmpfs -o mode=755 tmpfs /mnt && cp -a {FOLDER} /mnt/own && mount --bind /mnt/own {FOLDER}"
+        swapped = run(["nsenter", "--mount", "-t", str(tracer), "sh", "-c", swap])
+        os.kill(tracer, signal.SIGCONT)
+        assert process.communicate(timeout=120)[0] == "right\n" and swapped.returncode == 0, swapped
+    (found,) = [each for each in read_report(report)[0]["objects"] if each["path"] == str(shared.library)]
+    assert found["shared_bytes"] == 0 and "is another file in the workload's root" in found["reason"], found
 
 
 def test_mapping_refused(shared):
