@@ -173,8 +173,15 @@ static bool copy_rest_of(struct elf_object *object, int fd, struct report_object
 		add_refusal(&out->reason, BACKING_FILE, &refusal);
 		return is_changed_now;
 	}
-	/* Of what shares a slot with data more is known when that has been relocated. */
-	if (error_is_set(&plan.reason) && (object->is_loaded || plan.reason.code == REASON_COPY_LIMIT))
+	/* Of what shares a slot with data more is known when that has been relocated; a program that runs has no such
+	 * moment, for any of its threads may change what is read-only now.
+	 */
+	bool runs = object->tracee->process != NULL;
+	if (runs && plan.reason.code == REASON_DATA_BESIDE_TEXT)
+		error_set(&plan.reason, REASON_DATA_BESIDE_TEXT,
+		          "data that ld.so relocates shares a huge page with an end of its text, and of that a program "
+		          "that runs gets no copy");
+	if (error_is_set(&plan.reason) && (object->is_loaded || runs || plan.reason.code == REASON_COPY_LIMIT))
 		add_refusal(&out->reason, BACKING_FILE, &plan.reason);
 	if (plan.range_count == 0)
 		return is_changed_now;

@@ -4,6 +4,7 @@ How much text of real programs is on huge pages, by smaps, beside what TiExec an
 computed from the same file. A program is looked at while it writes to a pipe that is full.
 """
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -380,6 +381,22 @@ def test_attach_leaves_relocation_data(hugexecctl, asks, write_policy):
         pytest.skip(done.stderr)
     all_text, huge = huge_text(entries, path)
     assert done.returncode == 0 and all_text - 2 * HUGE < huge < all_text, done.stdout + done.stderr
+
+
+def test_attach_says_what_it_leaves(hugexec_command, hugexecctl, asks, write_policy):
+    """As above, of text that a launch has put in place."""
+    path = asks("relocation data behind")
+    words, report = hugexec_command([path], policy_with(coverage="cheap", min_text="2M", file_timeout="60s"), "file")
+    with Process(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == f"{0x500000 // 8}\n"
+        done = run([hugexecctl, "attach", "--json", f"--policy={write_policy(policy_with(coverage='full', min_text='2M'))}", "--backing=file", process.pid])
+        entries = smaps(process.pid)
+        check_asks(process, path)
+    launched, found = read_report(report)[0], json.loads(done.stdout)
+    if launched["outcome"] != "remapped" or "ptrace" in str(found["reason"]):
+        pytest.skip(str(launched["reason"] or found["reason"]))
+    all_text, huge = huge_text(entries, path)
+    assert 0 < huge < all_text and "data-beside-text: data that ld.so relocates" in str(found["objects"][0]["reason"]), found
 
 
 @pytest.mark.parametrize("wanted", ["cheap", "full"])

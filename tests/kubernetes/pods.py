@@ -5,7 +5,7 @@ import shutil
 
 import cluster as cluster_module
 import pytest
-from nri_node import BINARIES, HUGE, TEXT_BYTES
+from nri_node import BINARIES, HUGE, TEXT_BYTES, policy_of
 
 MISSING = cluster_module.missing()
 NEEDS = [pytest.mark.skipif(os.geteuid() != 0, reason="a cluster needs root"),
@@ -39,3 +39,19 @@ def wait_running(cluster, *names, namespace="shop"):
 def wait_huge(cluster, *names):
     """The server needs a moment to execute."""
     cluster.wait(lambda: all(cluster.node.huge().get(name, 0) >= TEXT_BYTES for name in names), f"huge text of {names}")
+
+
+ON = {"io.hugexec.remap": "true"}
+# How a rule may ask for the pod that pods_by() starts, and not for the other.
+WANTED = {"namespace": {"namespace": "shop"}, "label": {"label": {"app": "web"}}, "annotation": {"annotation": ON},
+          "image": {"image": "localhost/shop/*", "pod": "wanted"}, "container": {"container": "server", "pod": "wanted"}}
+
+
+def pods_by(cluster, kind):
+    cluster.node.policy(policy_of(WANTED[kind]))
+    start(cluster, "wanted", labels={"app": "web"}, annotations=ON)
+    start(cluster, "left-alone", namespace="other", labels={"app": "db"})
+    wait_running(cluster, "wanted")
+    wait_running(cluster, "left-alone", namespace="other")
+    wait_huge(cluster, "wanted")
+    assert set(cluster.node.huge()) == {"wanted"}

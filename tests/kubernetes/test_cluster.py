@@ -12,11 +12,10 @@ pytest.importorskip("google.protobuf", reason="python3-protobuf is not installed
 
 import cluster as cluster_module
 from nri_node import policy_of
-from pods import NEEDS, RESTRICTED, container, spec, start, wait_huge, wait_running
+from pods import NEEDS, RESTRICTED, WANTED, container, pods_by, spec, start, wait_huge, wait_running
 
 pytestmark = NEEDS
 NAMESPACES = ("shop", "other")
-ON = {"io.hugexec.remap": "true"}
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +46,9 @@ def cluster(module_cluster):
         module_cluster.node.start()
 
 
-WANTED = {"namespace": {"namespace": "shop"}, "label": {"label": {"app": "web"}}, "annotation": {"annotation": ON},
-          "image": {"image": "localhost/shop/*", "pod": "wanted"}, "container": {"container": "server", "pod": "wanted"}}
-
-
 @pytest.mark.parametrize("kind", WANTED)
 def test_pods_by(cluster, kind):
-    cluster.node.policy(policy_of(WANTED[kind]))
-    start(cluster, "wanted", labels={"app": "web"}, annotations=ON)
-    start(cluster, "left-alone", namespace="other", labels={"app": "db"})
-    wait_running(cluster, "wanted")
-    wait_running(cluster, "left-alone", namespace="other")
-    wait_huge(cluster, "wanted")
-    assert set(cluster.node.huge()) == {"wanted"}
+    pods_by(cluster, kind)
 
 
 def test_a_deployment(cluster):

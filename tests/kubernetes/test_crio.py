@@ -14,13 +14,12 @@ import cluster as cluster_module
 import crio
 import pod_network
 from nri_node import Node, policy_of
-from pods import NEEDS, RESTRICTED, container, spec, start, wait_huge, wait_running
+from pods import NEEDS, RESTRICTED, WANTED, container, pods_by, spec, start, wait_huge, wait_running
 
 from lib.surroundings import PROGRAMS
 
 BINARIES = crio.find_crio(PROGRAMS)
 NAMESPACES = ("shop", "other")
-ON = {"io.hugexec.remap": "true"}
 pytestmark = [*NEEDS, pytest.mark.skipif(not BINARIES, reason="no CRI-O here (make check-kubernetes builds it)"),
               pytest.mark.skipif(bool(crio.missing() + pod_network.missing()), reason=f"no {', '.join(crio.missing() + pod_network.missing())} here")]
 
@@ -54,20 +53,10 @@ def cluster(module_cluster):
     wait_for(lambda: daemon.sandbox.run(["ls", "-A", "/run/hugexec/containers"]).stdout == "", what="the records' end")
 
 
-WANTED = {"namespace": {"namespace": "shop"}, "label": {"label": {"app": "web"}}, "annotation": {"annotation": ON},
-          "image": {"image": "localhost/shop/*", "pod": "wanted"}, "container": {"container": "server", "pod": "wanted"}}
-
-
 @pytest.mark.parametrize("kind", WANTED)
 def test_pods_by(cluster, kind):
     """A kubelet names an image by its digest; CRI-O tells the plugin its name."""
-    cluster.node.policy(policy_of(WANTED[kind]))
-    start(cluster, "wanted", labels={"app": "web"}, annotations=ON)
-    start(cluster, "left-alone", namespace="other", labels={"app": "db"})
-    wait_running(cluster, "wanted")
-    wait_running(cluster, "left-alone", namespace="other")
-    wait_huge(cluster, "wanted")
-    assert set(cluster.node.huge()) == {"wanted"}
+    pods_by(cluster, kind)
 
 
 def test_a_restricted_pod_with_an_init_container(cluster):
