@@ -5,8 +5,8 @@
  *
  * The tracer has looked at the copy; the tracee opens it by itself, by its name and with its own rights, and the tracer
  * compares: it must be the same file. A tracee with a root or mounts of its own goes without. So no tracee gets a
- * descriptor that it could not have opened. A descriptor of ours would be a way out of a container: root in it could open it again for writing through
- * /proc/PID/fd, and change the code of other programs.
+ * descriptor that it could not have opened. A descriptor of ours would be a way out of a container: root in it could
+ * open it again for writing through /proc/PID/fd, and change the code of other programs.
  */
 #pragma once
 
